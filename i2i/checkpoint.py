@@ -1,0 +1,326 @@
+"""Weights and training state on disk: written whole or not at all, hashed, readable without running code."""
+
+import errno
+import hashlib
+import json
+import os
+import pickle
+import re
+import shutil
+import socket
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor
+
+WEIGHTS = "weights.safetensors"
+CHECKPOINTS = "checkpoints"  # folder of a run
+STATE = "state.pt"
+MANIFEST = "manifest.json"
+FORMAT = 1  # raise it when files change, and keep the reader of every earlier format
+
+_TEMPORARY = re.compile(r"^\.?.+\.tmp-(\d+)$")
+_STEP = re.compile(r"^step-(\d{8,})$")
+
+
+class CheckpointError(ValueError):
+    """A file that is missing, damaged, foreign or could not be written; the message names it and the mend."""
+
+
+class DiskFullError(CheckpointError):
+    """A file could not be written whole because its disk, quota or size limit is exhausted. Nothing was replaced."""
+
+
+class InUseError(CheckpointError):
+    """Another live process writes to this run."""
+
+
+# -- one file -------------------------------------------------------------------------------------------------------
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace `path` by `content`: readers see the old bytes or the new ones, also after a power cut.
+
+    Raises:
+        DiskFullError: there is no room; the old file is intact.
+    """
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            _flush(file)
+        os.replace(temporary, path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _write_error(path, error) from None
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def remove_stale_temporaries(folder: Path) -> list[Path]:
+    """Remove what killed processes left half-written in `folder`; files of live processes stay."""
+    stale = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        match = _TEMPORARY.match(path.name)
+        if match and not _alive(int(match[1])):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+            stale.append(path)
+    return stale
+
+
+# -- weights --------------------------------------------------------------------------------------------------------
+
+
+def weights_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bytes:
+    """Return a safetensors file: `tensors` named DIRECTION/PARAMETER on the CPU, and `metadata` as JSON."""
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    text = json.dumps({"format": FORMAT, **metadata}, sort_keys=True)
+    return safetensors_bytes(plain, {"i2i": text})
+
+
+def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write a weights file atomically. See `weights_bytes`."""
+    write_atomically(path, weights_bytes(tensors, metadata))
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Return the metadata of a weights file without reading its tensors.
+
+    Raises:
+        CheckpointError: not a weights file of this toolkit, or a damaged one.
+    """
+    return _open_weights(path, tensors=False)[1]
+
+
+def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return tensors and metadata of a weights file.
+
+    Raises:
+        CheckpointError: not a weights file of this toolkit, or a damaged one.
+    """
+    return _open_weights(path, tensors=True)
+
+
+def _open_weights(path: Path, tensors: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safe_open(str(path), framework="pt", device="cpu") as file:
+            text = (file.metadata() or {}).get("i2i")
+            found = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: not a readable weights file ({error}). Is it whole?") from None
+    if text is None:
+        raise CheckpointError(f"{path}: a safetensors file of another program; `i2i import` converts known ones")
+    try:
+        metadata = json.loads(text)
+        version = metadata["format"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise CheckpointError(f"{path}: its description is damaged; take another copy") from None
+    _check_format(path, version)
+    return found, metadata
+
+
+# -- checkpoints ----------------------------------------------------------------------------------------------------
+
+
+def publish(folder: Path, images: int, state: Mapping[str, Any], weights: bytes, keep: int) -> Path:
+    """Write `folder/step-IMAGES/` (state, weights, hashes) and point `latest.json` at it; prune all but `keep`.
+
+    The folder appears under its name only when it is complete and on the disk.
+
+    Raises:
+        DiskFullError: there is no room; earlier checkpoints are intact.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"step-{images:08d}"
+    temporary = folder / f"{final.name}.tmp-{os.getpid()}"
+    try:
+        _need_room(folder, state, weights)
+        temporary.mkdir()
+        with open(temporary / STATE, "wb") as file:
+            torch.save(dict(state), file)
+            _flush(file)
+        with open(temporary / WEIGHTS, "wb") as file:
+            file.write(weights)
+            _flush(file)
+        hashes = {name: sha256(temporary / name) for name in (STATE, WEIGHTS)}
+        manifest = {"format": FORMAT, "images": images, "torch": torch.__version__, "sha256": hashes}
+        write_atomically(temporary / MANIFEST, json.dumps(manifest, indent=1).encode())
+        _flush_folder(temporary)
+        if final.exists():  # a run that was taken back to an earlier point writes this step again
+            shutil.rmtree(final)
+        os.replace(temporary, final)
+        _flush_folder(folder)
+    except OSError as error:
+        raise _write_error(final, error) from None
+    except RuntimeError as error:  # torch.save reports a full disk this way
+        raise DiskFullError(f"{final}: could not be written ({str(error).splitlines()[0]})") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    write_atomically(folder / "latest.json", json.dumps({"step": final.name}).encode())
+    for _, old in sorted(steps(folder), reverse=True)[keep:]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def steps(folder: Path) -> list[tuple[int, Path]]:
+    """Return (images, path) of every published checkpoint in `folder`, oldest first; nothing is verified."""
+    found = [(_STEP.match(path.name), path) for path in folder.iterdir()] if folder.is_dir() else []
+    return sorted((int(match[1]), path) for match, path in found if match and path.is_dir())
+
+
+def newest(folder: Path) -> tuple[Path, list[str]]:
+    """Return the newest checkpoint whose hashes pass, and one line for each newer one that is damaged.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    damaged: list[str] = []
+    for _, path in reversed(steps(folder)):
+        try:
+            verify(path)
+            return path, damaged
+        except CheckpointError as error:
+            damaged.append(str(error))
+    reasons = "".join(f"\n  {line}" for line in damaged)
+    raise CheckpointError(f"{folder}: holds no checkpoint that can be resumed{reasons}")
+
+
+def verify(path: Path) -> None:
+    """Check every file of a checkpoint against its manifest.
+
+    Raises:
+        CheckpointError: the first file that is missing or differs.
+    """
+    try:
+        manifest = json.loads((path / MANIFEST).read_bytes())
+        hashes, images, version = manifest["sha256"], manifest["images"], manifest["format"]
+        whole = isinstance(hashes, dict) and set(hashes) == {STATE, WEIGHTS}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise CheckpointError(f"{path / MANIFEST}: missing or damaged") from None
+    _check_format(path, version)
+    match = _STEP.match(path.name)
+    if not whole or not match or int(match[1]) != images:
+        raise CheckpointError(f"{path / MANIFEST}: belongs to another checkpoint")
+    for name, expected in hashes.items():
+        try:
+            actual = sha256(path / name)
+        except OSError:
+            raise CheckpointError(f"{path / name}: missing") from None
+        if actual != expected:
+            raise CheckpointError(f"{path / name}: damaged (its sha256 is not the manifest's)")
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Return the training state of the checkpoint at `path`, on the CPU. Tensors and plain values only.
+
+    Raises:
+        CheckpointError: missing, damaged, or a pickle that would run code.
+    """
+    try:
+        state = torch.load(path / STATE, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise CheckpointError(f"{path / STATE}: cannot be read safely ({reason})") from None
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path / STATE}: not a training state")
+    return state
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# -- one writer per run ---------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold the run `folder` for this process. The lock of a dead process is free by itself.
+
+    Raises:
+        InUseError: another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # no POSIX locks on this platform
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a+b") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a record lock: not inherited by loader processes
+        except OSError:
+            file.seek(0)
+            owner = file.read(200).decode("utf-8", "replace").strip() or "unknown"
+            raise InUseError(
+                f"{folder}: another process is using this run ({owner}). Wait for it, or choose another --out."
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        file.flush()
+        yield
+
+
+# -- details --------------------------------------------------------------------------------------------------------
+
+
+def _check_format(path: Path, version: object) -> None:
+    if version != FORMAT:
+        raise CheckpointError(f"{path}: written in format {version}; this version of i2i reads {FORMAT}. Update i2i.")
+
+
+def _need_room(folder: Path, state: Mapping[str, Any], weights: bytes) -> None:
+    need = int(1.2 * (_tensor_bytes(state) + len(weights)))
+    free = shutil.disk_usage(folder).free
+    if free < need:
+        raise OSError(errno.ENOSPC, f"needs {need >> 20} MiB, {free >> 20} MiB are free")
+
+
+def _tensor_bytes(value: Any) -> int:
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, Mapping):
+        return sum(map(_tensor_bytes, value.values()))
+    return sum(map(_tensor_bytes, value)) if isinstance(value, list | tuple) else 0
+
+
+def _write_error(path: Path, error: OSError) -> CheckpointError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return DiskFullError(f"{path}: the disk is full ({error.strerror}). Free some space; nothing was replaced.")
+    return CheckpointError(f"{path}: cannot be written ({error.strerror or error})")
+
+
+def _flush(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name == "posix":  # other systems cannot open a folder
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True

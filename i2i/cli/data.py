@@ -1,0 +1,64 @@
+"""`i2i data`: draw a data set, or look for what training would stumble over."""
+
+import click
+
+_KINDS = ("facades", "orchard", "portraits")
+
+
+@click.group()
+def command() -> None:
+    """Make or check a data set."""
+
+
+@command.command()
+@click.argument("kind", type=click.Choice(_KINDS))
+@click.argument("out")
+@click.option("--count", default=400, show_default=True, help="Scenes in all; every fifth is for testing.")
+@click.option("--size", default=256, show_default=True, help="Side in pixels.")
+@click.option("--seed", default=0, show_default=True, help="Of the scenes.")
+@click.option("--unpaired", is_flag=True, help="Two worlds without pairs; the test split keeps the true partners.")
+def synth(kind: str, out: str, count: int, size: int, seed: int, unpaired: bool) -> None:
+    """Draw procedural scenes into OUT/{train,test}/{a,b}/NAME.png.
+
+    \b
+    facades    label map -> lit picture; --unpaired: day, dusk
+    orchard    red fruit, yellow fruit (unpaired)
+    portraits  drawn faces in one folder; --unpaired: drawn, ink
+    """
+    from pathlib import Path
+
+    from i2i.data.scenes import write_dataset
+
+    try:
+        written = write_dataset(kind, Path(out), count, size, seed, unpaired)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    for folder, files in written.files.items():
+        click.echo(f"{files} images in {Path(out, folder)}")
+
+
+@command.command()
+@click.argument("path")
+@click.option(
+    "--kind", type=click.Choice(["auto", "paired", "unpaired", "unconditional"]), default="auto", show_default=True
+)
+@click.option("--layout", type=click.Choice(["auto", "ab", "ba", "folders"]), default="auto", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.option("--fix", metavar="DIR", help="Lay out a clean copy in DIR (links); the original is never touched.")
+def check(path: str, kind: str, layout: str, as_json: bool, fix: str | None) -> int:
+    """Decode every image under PATH and list faults: corrupt, unmatched, constant, duplicate, leaking, small.
+
+    Exit status 1 where something was found that stops training or spoils its test.
+    """
+    from i2i.data.check import check_folder, write_clean
+
+    report = check_folder(path, kind, layout)  # type: ignore[arg-type]
+    if as_json:
+        click.echo(report.to_json())
+    else:
+        click.echo(f"{report.root}: {report.kind}")
+        for level, subject, count, text in report.rows():
+            click.echo(f"{level:<9}{subject:<16}{count:>8}  {text}")
+    if fix is not None:
+        click.echo(f"{write_clean(report, fix)} files linked into {fix}", err=as_json)
+    return 0 if report.ok else 1

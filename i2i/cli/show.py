@@ -1,0 +1,30 @@
+"""`i2i show`: every setting of a method, or what a model file says of itself."""
+
+import click
+
+from i2i import registry
+
+
+@click.command()
+@click.argument("what", metavar="METHOD|MODEL")
+def command(what: str) -> None:
+    """Print the settings of a METHOD with their defaults, or the description of a MODEL."""
+    if what in registry.names("methods"):
+        from i2i.build import resolve
+        from i2i.config import Layer
+
+        settings = resolve(what, [Layer("show", {"data": {"root": "PATH"}})])
+        click.echo(f"# {registry.summary('methods', what)}\n# Set any of these with --set section.key=value.")
+        click.echo(settings.to_yaml(), nl=False)
+        return
+    from pathlib import Path
+
+    import yaml
+
+    from i2i.checkpoint import WEIGHTS, read_metadata
+
+    path = Path(what) / WEIGHTS if Path(what).is_dir() else Path(what)
+    if not path.exists():
+        known = ", ".join(registry.names("methods"))
+        raise click.UsageError(f"{what}: no method and no model of this name. Methods: {known}.")
+    click.echo(yaml.safe_dump(read_metadata(path), sort_keys=False, default_flow_style=None, width=100), nl=False)

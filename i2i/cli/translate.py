@@ -1,0 +1,81 @@
+"""`i2i translate`: a file, a folder or a glob through a trained model."""
+
+import click
+
+from i2i.cli import _options
+
+
+@click.command()
+@click.argument("model")
+@click.argument("source", metavar="INPUT")
+@click.argument("output")
+@click.option("--direction", type=click.Choice(["a2b", "b2a"]), help="Of a model with two.  [default: its own]")
+@click.option("--half", type=click.Choice(["left", "right"]), help="Take this half of side-by-side inputs.")
+@click.option("--size", default="keep", show_default=True, metavar="keep|N|WxH", help="Resize inputs first.")
+@click.option("--batch", type=click.IntRange(min=1), help="Images at once; never changes a result.")
+@click.option(
+    "--format", "kind", type=click.Choice(["keep", "png", "jpg", "webp", "tif"]), default="keep", show_default=True
+)
+@click.option("--overwrite", is_flag=True, help="Replace files in OUTPUT that are not this job's own.")
+@click.option("--shard", metavar="I/N", help="Translate one of N parts of the input.  [default: from the environment]")
+@_options.device
+@_options.precision("auto")
+def command(
+    model: str,
+    source: str,
+    output: str,
+    direction: str | None,
+    half: str | None,
+    size: str,
+    batch: int | None,
+    kind: str,
+    overwrite: bool,
+    shard: str | None,
+    device: str,
+    precision: str,
+) -> int:
+    """Translate INPUT (a file, a folder with its subfolders, or a glob) with MODEL into OUTPUT.
+
+    OUTPUT mirrors INPUT: same tree, stems, formats, depths and sizes. A job that was stopped goes on when run again.
+    A file that cannot be read is listed, the others are translated, and the exit status is 1.
+    """
+    import os
+    import sys
+    import time
+
+    from i2i.translation.folder import translate_folder
+    from i2i.translation.plan import Options, parse_size
+    from i2i.translation.shards import parse_shard, shard_from_environment
+    from i2i.translation.translator import load
+
+    part = parse_shard(shard) if shard else shard_from_environment(os.environ) or (0, 1)
+    options = Options(
+        format=kind,  # type: ignore[arg-type]
+        size=parse_size(size),
+        half=half,  # type: ignore[arg-type]
+        batch=batch,
+        overwrite=overwrite,
+        shard=part,
+    )
+    translator = load(model, direction, device, precision)
+    spoken = time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        nonlocal spoken
+        live = sys.stderr.isatty()
+        if live or time.monotonic() - spoken > 30:
+            spoken = time.monotonic()
+            click.echo(f"\r{done}/{total}" if live else f"{done}/{total} images", err=True, nl=not live)
+
+    report = translate_folder(translator, source, output, options, progress)
+    if sys.stderr.isatty():
+        click.echo(err=True)
+    for note in report.notes:
+        click.echo(f"note: {note}", err=True)
+    for relative, reason in report.failed:
+        click.echo(f"failed: {relative}: {reason}", err=True)
+    click.echo(
+        f"{report.written} written, {report.skipped} already done, {len(report.failed)} failed; "
+        f"{report.ignored} other files ignored; {report.images_per_second:.1f} images/s"
+    )
+    return 1 if report.failed else 0

@@ -1,0 +1,317 @@
+"""Typed configuration: defaults < recipe or file < `--set`; every error at once, each with its mend. No torch."""
+
+import inspect
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_type_hints
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+
+Kind = Literal["paired", "unpaired", "unconditional"]
+Direction = Literal["a2b", "b2a"]
+Domain = Literal["a", "b"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Positive = Annotated[int, Field(ge=1)]
+Size = Positive | tuple[Positive, Positive]  # one side of a square, or (height, width), in pixels
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class ConfigError(ValueError):
+    """Settings that cannot be used; the message has one line for each."""
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
+
+
+class Component(BaseModel):
+    """A network or a method: the name of its file, and its options. `load` narrows the options to its signature."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+
+    def options(self) -> dict[str, Any]:
+        """Return every setting but the name."""
+        return {key: value for key, value in self if key != "name"}
+
+
+class DataConfig(Section):
+    """What is read from disk, and how it is prepared for training."""
+
+    root: str  # folder of the data set
+    load_size: Size = 286  # pixels, before the crop
+    crop_size: Size = 256  # pixels that the networks see
+    resize: Literal["stretch", "shorter", "none"] = "stretch"  # to load_size; shorter: keeps the aspect ratio
+    flip: bool = True  # mirror half of the samples
+    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0  # largest angle, degrees, either way
+    elastic: Annotated[float, Field(ge=0)] = 0.0  # largest displacement of an elastic deformation, pixels
+    color: Share = 0.0  # jitter of brightness, contrast, saturation; of a pair only the input
+    alpha: Literal["drop", "composite", "keep"] = "drop"  # composite: over white
+    workers: Annotated[int, Field(ge=0)] = 2  # processes that decode
+    on_bad_file: Literal["fail", "skip"] = "fail"
+    max_images: Positive | None = None  # None: all
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> Self:
+        (height, width), (crop_height, crop_width) = size_of(self.load_size), size_of(self.crop_size)
+        if self.resize == "stretch" and (crop_height > height or crop_width > width):
+            raise ValueError(f"crop_size {crop_height}x{crop_width} is larger than load_size {height}x{width}")
+        return self
+
+
+class PairedData(DataConfig):
+    """Pairs: side by side in one file, or in two folders matched by stem."""
+
+    layout: Literal["auto", "ab", "ba", "folders"] = "auto"  # ab: left half is a, right half is b
+    direction: Direction = "a2b"
+    allow_unmatched: bool = False  # True: leave files without a partner out
+    masks: tuple[Domain, ...] = ()  # domains whose values are labels: resampled to the nearest pixel
+
+
+class UnpairedData(DataConfig):
+    """Two folders of images without pairs."""
+
+    direction: Direction = "a2b"
+
+
+class UnconditionalData(DataConfig):
+    """One folder of images."""
+
+
+DATA: dict[Kind, type[DataConfig]] = {
+    "paired": PairedData,
+    "unpaired": UnpairedData,
+    "unconditional": UnconditionalData,
+}
+
+
+class OptimConfig(Section):
+    """Adam for every network, and its schedule."""
+
+    lr: Annotated[float, Field(gt=0)] = 2e-4
+    lr_discriminator: Annotated[float, Field(gt=0)] | None = None  # None: the same as lr
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.5, 0.999)
+    decay_from: Share = 0.5  # share of training after which lr falls linearly, ending above 0; 1: never
+    clip: Annotated[float, Field(gt=0)] | None = None  # largest gradient norm of a phase; None: no clipping
+
+
+class TrainConfig(Section):
+    """Length, batches, precision, and what is kept. Lengths and intervals count images."""
+
+    images: Positive | None = None  # total; None: epochs decide
+    epochs: Annotated[float, Field(gt=0)] | None = 200  # translated to images when the data is known
+    minutes: Annotated[float, Field(gt=0)] | None = None  # stop and save after this time; None: no limit
+    batch: Positive = 1  # of one process
+    accumulate: Positive = 1  # batches that make one update
+    seed: Annotated[int, Field(ge=0)] = 0
+    precision: Precision = "auto"  # auto: bf16 on GPUs that have it, fp32 elsewhere
+    checkpoint_images: Positive = 5_000
+    sample_images: Positive = 1_000
+    keep: Positive = 3  # newest checkpoints kept on disk
+    ema_images: Annotated[float, Field(gt=0)] | None = None  # half-life of the generators' moving average; None: off
+    init: Literal["normal", "xavier", "kaiming", "orthogonal"] = "normal"
+    init_gain: Annotated[float, Field(gt=0)] = 0.02
+    compile: bool = False  # torch.compile for every network
+    deterministic: bool = False  # True: refuse kernels whose result may differ from run to run
+
+
+class LogConfig(Section):
+    """What is written while training."""
+
+    images: Positive = 100  # interval of the scalars
+    samples: Positive = 8  # fixed inputs of the sample sheet
+    tensorboard: bool = True
+
+
+class Config(Section):
+    """All settings of a run."""
+
+    version: Literal[1] = 1
+    method: Component
+    data: DataConfig
+    generator: Component
+    discriminator: Component
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+    log: LogConfig = LogConfig()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that `load` accepts again."""
+        return self.model_dump(mode="json", serialize_as_any=True)
+
+    def to_yaml(self) -> str:
+        """Return the settings as YAML text."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, default_flow_style=None, width=100)
+
+
+class Layer(NamedTuple):
+    """Settings from one source; later layers win."""
+
+    source: str  # shown in messages: a file, "--set", "defaults"
+    values: dict[str, Any]
+
+
+class Schema(NamedTuple):
+    """The types of the sections that depend on the chosen method and networks."""
+
+    data: type[DataConfig]
+    method: type[Component]
+    generator: type[Component]
+    discriminator: type[Component]
+
+
+def component_schema(name: str, factories: Sequence[Callable[..., Any]], preset: Mapping[str, Any]) -> type[Component]:
+    """Derive a model from the keyword-only parameters of `factories`: what the code accepts is what the config has."""
+    fields: dict[str, Any] = {"name": (Literal[name], name)}
+    for factory in factories:
+        function = factory.__init__ if inspect.isclass(factory) else factory
+        hints = get_type_hints(function)
+        for key, parameter in inspect.signature(function).parameters.items():
+            if parameter.kind is parameter.KEYWORD_ONLY:
+                fields[key] = (hints[key], preset.get(key, parameter.default))
+    config = ConfigDict(extra="forbid", frozen=True)
+    model: type[Component] = create_model(name, __base__=Component, **fields)
+    model.model_config |= config
+    model.model_rebuild(force=True)
+    return model
+
+
+def merge(layers: Sequence[Layer]) -> dict[str, Any]:
+    """Merge nested mappings, later ones first; lists and scalars are replaced whole."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        _merge_into(merged, layer.values)
+    return merged
+
+
+def _merge_into(target: dict[str, Any], values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and isinstance(target.get(key), dict):
+            _merge_into(target[key], value)
+        else:
+            target[key] = _plain_copy(value)
+
+
+def _plain_copy(value: Any) -> Any:
+    return {key: _plain_copy(item) for key, item in value.items()} if isinstance(value, Mapping) else value
+
+
+def load(layers: Sequence[Layer], schema: Schema) -> Config:
+    """Merge `layers` and check them against `schema`.
+
+    Raises:
+        ConfigError: all settings that are unknown, out of range or of the wrong type, one a line.
+    """
+    model = create_model(
+        "Config",
+        __base__=Config,
+        data=(schema.data, ...),
+        method=(schema.method, ...),
+        generator=(schema.generator, ...),
+        discriminator=(schema.discriminator, ...),
+    )
+    try:
+        return model.model_validate(merge(layers))
+    except ValidationError as error:
+        known = list(_keys(model))
+        raise ConfigError("\n".join(_lines(error, known, layers))) from None
+
+
+def from_dict(values: Mapping[str, Any]) -> Config:
+    """Read a saved, resolved config without importing its components: options are taken as they are."""
+    try:
+        kind = values["data"]
+        models = [model for model in DATA.values() if set(kind) <= set(model.model_fields)]
+        model = create_model("Config", __base__=Config, data=(models[-1] if models else DataConfig, ...))
+        return model.model_validate(values)
+    except (KeyError, TypeError, ValidationError) as error:
+        raise ConfigError(f"the saved config cannot be read: {error}") from None
+
+
+def read_yaml(path: Path) -> Layer:
+    """Read a config file.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or is not a mapping of sections.
+    """
+    try:
+        values = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise ConfigError(f"{path}: must hold sections such as `train:`, has {type(values).__name__}")
+    return Layer(str(path), values)
+
+
+def parse_override(text: str) -> Layer:
+    """Turn `a.b=v` into a layer; `v` is JSON where it parses (1e-4, true, [0, 0.9], null) and plain text elsewhere.
+
+    Raises:
+        ConfigError: no `=`, or an empty key.
+    """
+    key, equals, value = text.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise ConfigError(f"--set {text}: write it as section.key=value, such as optim.lr=1e-4")
+    try:
+        parsed: Any = json.loads(value)
+    except (ValueError, RecursionError):
+        parsed = value
+    for part in reversed(parts):
+        parsed = {part: parsed}
+    return Layer("--set", parsed)
+
+
+def size_of(size: Size) -> tuple[int, int]:
+    """Return a `Size` as (height, width)."""
+    return (size, size) if isinstance(size, int) else size
+
+
+def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        if inspect.isclass(field.annotation) and issubclass(field.annotation, BaseModel):
+            yield from _keys(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def _lines(error: ValidationError, known: list[str], layers: Sequence[Layer]) -> list[str]:
+    lines = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"][:2])
+        got = f" (got {item['input']!r}{_origin(item['loc'], layers)})"
+        if item["type"] == "extra_forbidden":
+            lines.append(f"{key}: unknown setting{_origin(item['loc'], layers)}{_suggestion(key, known)}")
+        elif item["type"] == "missing":
+            mend = " Pass --data FOLDER." if key == "data.root" else ""
+            lines.append(f"{key}: is needed.{mend}")
+        else:
+            lines.append(f"{key}: {item['msg']}{got}")
+    return list(dict.fromkeys(lines))  # a union reports each of its members
+
+
+def _suggestion(key: str, known: list[str]) -> str:
+    close = get_close_matches(key, known, 1, 0.6)
+    if not close:
+        leaves = {name.rsplit(".", 1)[-1]: name for name in known}
+        close = [leaves[leaf] for leaf in get_close_matches(key.rsplit(".", 1)[-1], leaves, 1, 0.6)]
+    return f". Did you mean {close[0]}?" if close else ""
+
+
+def _origin(location: Sequence[str | int], layers: Sequence[Layer]) -> str:
+    for layer in reversed(layers):
+        values: Any = layer.values
+        for part in location[:2]:
+            values = values.get(part) if isinstance(values, Mapping) else None
+        if values is not None and layer.source not in ("--set", "defaults"):
+            return f" in {layer.source}"
+        if values is not None:
+            return ""
+    return ""

@@ -1,0 +1,89 @@
+"""What the pixels of a file say about it: its identity, its gist (a 64-bit difference hash), and whether it is flat."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from i2i import images
+from i2i.images import Array, Header, ImageError
+
+_BANDS = (0x3FFFFF, 0x1FFFFF << 22, 0x1FFFFF << 43)  # 64 bits in three: hashes two bits apart agree in one of them
+_DISTANCE = 2  # bits in which the hashes of near duplicates may differ
+_DIFFERENCE = 6.0  # gray levels of 255 by which their thumbnails may differ on average
+_BLOCK = 1024  # files handed to the threads at once
+_ONES = np.array([value.bit_count() for value in range(256)], np.uint8)
+
+
+class Content(NamedTuple):
+    """A decoded file, without its pixels."""
+
+    header: Header
+    digest: bytes  # of size, depth and pixels: equal pictures in two formats have one digest
+    gist: int  # difference hash, 64 bits
+    thumbnail: NDArray[np.uint8]  # [8, 9] gray
+    flat: bool  # every pixel has one value
+
+
+def read_contents(files: Sequence[str], threads: int = 8) -> dict[str, Content | str]:
+    """Decode every file in full: path -> content, or why it cannot be decoded."""
+    found: dict[str, Content | str] = {}
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(files), _BLOCK):
+            block = files[start : start + _BLOCK]
+            found.update(zip(block, pool.map(_read, block), strict=True))
+    return found
+
+
+def _read(path: str) -> Content | str:
+    try:
+        header, pixels = images.read_header(path), images.decode(path, alpha="keep")
+    except ImageError as error:
+        return str(error)
+    name = f"{pixels.shape} {pixels.dtype}".encode()
+    digest = blake2b(np.ascontiguousarray(pixels).data, digest_size=16, key=name).digest()
+    thumbnail = _thumbnail(pixels)
+    gist = int.from_bytes(np.packbits(thumbnail[:, 1:] > thumbnail[:, :-1]).tobytes(), "big")
+    top = pixels[:1]
+    flat = bool((top == top[:, :1]).all()) and bool((pixels == top).all())
+    return Content(header, digest, gist, thumbnail, flat)
+
+
+def _thumbnail(pixels: Array) -> NDArray[np.uint8]:
+    colors = pixels[..., : pixels.shape[2] - (pixels.shape[2] in (2, 4))]
+    small = images.match_channels(images.resize(colors, (8, 9)), 1)[..., 0]
+    return np.round(images.to_unit(small) * 255).astype(np.uint8)
+
+
+def alike(one: Content, other: Content) -> bool:
+    """Whether two pictures are equal, or look so: gists at most two bits apart, thumbnails a few gray levels."""
+    near = (one.gist ^ other.gist).bit_count() <= _DISTANCE
+    return one.digest == other.digest or (near and _apart(one.thumbnail, other.thumbnail) <= _DIFFERENCE)
+
+
+def alike_pairs(contents: Sequence[Content]) -> list[tuple[int, int]]:
+    """Return the pairs of places whose pictures are `alike`, the smaller place first; flat pictures have no gist.
+
+    Only pictures whose gists agree in one of three bands are compared, so time grows with what is found.
+    """
+    gists = np.array([content.gist for content in contents], np.uint64)
+    places = np.flatnonzero([not content.flat for content in contents])
+    found: set[tuple[int, int]] = set()
+    for band in _BANDS:
+        part = gists[places] & np.uint64(band)
+        order = np.argsort(part, kind="stable")
+        for group in np.split(places[order], np.flatnonzero(np.diff(part[order])) + 1):
+            for at, first in enumerate(group[:-1].tolist()):
+                rest = group[at + 1 :]
+                bits = _ONES[(gists[rest] ^ gists[first]).view(np.uint8).reshape(-1, 8)].sum(axis=1)
+                for second in rest[bits <= _DISTANCE].tolist():
+                    if alike(contents[first], contents[second]):
+                        found.add((min(first, second), max(first, second)))
+    return sorted(found)
+
+
+def _apart(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    return float(np.abs(one.astype(np.int16) - other).mean())

@@ -1,0 +1,137 @@
+"""Read the headers of all files before training, and refuse what training would stumble over hours later."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from i2i.config import DataConfig, size_of
+from i2i.data.folders import DataError
+from i2i.images import Alpha, ImageError, read_header
+
+_SHOWN = 20  # files named in one message
+_BLOCK = 4096  # files handed to the threads at once: a list of millions must not become millions of futures
+
+
+class Headers(NamedTuple):
+    """One row for each file of a list; zeros where the header cannot be read."""
+
+    sizes: NDArray[np.int32]  # [N, 2], height and width as shown, in pixels
+    channels: NDArray[np.uint8]  # [N], alpha counted
+    bad: dict[int, str]  # row -> "PATH: what happened (what to do)"
+
+    def keep(self, rows: NDArray[np.bool_]) -> "Headers":
+        """Return only the rows that `rows`, [N], marks; all of them readable."""
+        return Headers(self.sizes[rows], self.channels[rows], {})
+
+    def halved(self) -> "Headers":
+        """Return the rows of either half of side-by-side images."""
+        return self._replace(sizes=self.sizes // np.array([1, 2], np.int32))
+
+
+def inspect(files: Sequence[str], threads: int = 8) -> Headers:
+    """Read the header of every file, without its pixels."""
+    sizes = np.zeros((len(files), 2), np.int32)
+    channels = np.zeros(len(files), np.uint8)
+    bad: dict[int, str] = {}
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(files), _BLOCK):
+            for row, found in enumerate(pool.map(_read, files[start : start + _BLOCK]), start):
+                if isinstance(found, str):
+                    bad[row] = found
+                else:
+                    sizes[row], channels[row] = found[:2], found[2]
+    return Headers(sizes, channels, bad)
+
+
+def _read(path: str) -> tuple[int, int, int] | str:
+    try:
+        header = read_header(path)
+    except ImageError as error:
+        return str(error)
+    return header.height, header.width, header.channels
+
+
+def refuse_bad(reasons: Sequence[str]) -> None:
+    """Raise DataError if there is any reason, with the first of them, one a line."""
+    if reasons:
+        more = [f"  … and {len(reasons) - _SHOWN} more"] if len(reasons) > _SHOWN else []
+        listed = "\n".join([f"  {reason}" for reason in reasons[:_SHOWN]] + more)
+        raise DataError(
+            f"data.root: {len(reasons)} files cannot be read. Mend or remove them, "
+            f"or set data.on_bad_file=skip.\n{listed}"
+        )
+
+
+def domain_channels(name: str, channels: NDArray[np.uint8], alpha: Alpha) -> tuple[int, tuple[str, ...]]:
+    """Return the channels that all images of a domain are brought to, and a note where files differ.
+
+    `channels` is [N], alpha counted. Of gray and color in one domain color is taken; where `alpha` is kept, it becomes
+    opaque in images without any.
+    """
+    has_alpha = (channels == 2) | (channels == 4)
+    used = channels if alpha == "keep" else channels - has_alpha
+    color = int((channels - has_alpha).max())
+    brought = color + int(alpha == "keep" and bool(has_alpha.any()))
+    kinds, counts = np.unique(used, return_counts=True)
+    if len(kinds) == 1:
+        return brought, ()
+    mixed = ", ".join(f"{count} with {kind}" for kind, count in zip(kinds, counts, strict=True))
+    return brought, (f"images of domain {name} differ in channels ({mixed}): all are brought to {brought}.",)
+
+
+def resized(size: tuple[int, int], goal: tuple[int, int], rule: str) -> tuple[int, int]:
+    """Return the (height, width) that `data.resize` brings an image of `size` to; `goal` is `load_size`.
+
+    `shorter` is the smallest size of the image's aspect ratio that covers the goal.
+    """
+    if rule == "none":
+        return size
+    if rule == "stretch":
+        return goal
+    scale = max(goal[0] / size[0], goal[1] / size[1])
+    return max(goal[0], round(size[0] * scale)), max(goal[1], round(size[1] * scale))
+
+
+def refuse_small(files: Sequence[str], sizes: NDArray[np.int32], config: DataConfig) -> None:
+    """Raise DataError if the crop does not fit into a resized image; `sizes` is [N, 2], height and width."""
+    crop, load = size_of(config.crop_size), size_of(config.load_size)
+    kinds, kind_of = np.unique(sizes, axis=0, return_inverse=True)
+    brought = np.array([resized((int(height), int(width)), load, config.resize) for height, width in kinds])
+    small = (brought < np.array(crop)).any(axis=1)[kind_of.reshape(-1)]
+    if small.any():
+        first = int(np.argmax(small))
+        larger = "set data.resize=shorter" if config.resize == "none" else "raise data.load_size"
+        raise DataError(
+            f"data.crop_size: {int(small.sum())} images are smaller than the crop of {_shown(crop)} "
+            f"(first: {files[first]}, {_shown(sizes[first])}; width x height). "
+            f"Lower data.crop_size, or {larger}."
+        )
+
+
+def refuse_odd(files: Sequence[str], sizes: NDArray[np.int32]) -> None:
+    """Raise DataError if a side-by-side image, `sizes` [N, 2], cannot be cut into halves."""
+    odd = sizes[:, 1] % 2 == 1
+    if odd.any():
+        first = int(np.argmax(odd))
+        raise DataError(
+            f"data.layout: {int(odd.sum())} images have an odd width and cannot be cut into halves "
+            f"(first: {files[first]}, {_shown(sizes[first])}). Mend them, or use two folders: data.layout=folders."
+        )
+
+
+def refuse_unequal(a: Sequence[str], b: Sequence[str], sizes_a: NDArray[np.int32], sizes_b: NDArray[np.int32]) -> None:
+    """Raise DataError if the two images of a pair, sizes [N, 2] each, differ."""
+    unequal = (sizes_a != sizes_b).any(axis=1)
+    if unequal.any():
+        first = int(np.argmax(unequal))
+        raise DataError(
+            f"data.resize: {int(unequal.sum())} pairs differ in size (first: {a[first]}, {_shown(sizes_a[first])}; "
+            f"{b[first]}, {_shown(sizes_b[first])}). Set data.resize=stretch, which brings both to data.load_size."
+        )
+
+
+def _shown(size: Sequence[int] | NDArray[np.int32]) -> str:
+    return f"{size[1]}x{size[0]}"

@@ -1,0 +1,151 @@
+"""Scores of a model on images whose truth is known, with bootstrap intervals, beside what costs nothing."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from i2i import images
+from i2i.data.folders import Layout, Pair, find_matched
+from i2i.images import Array
+from i2i.metrics.paired import Interval, bootstrap, score_pairs
+from i2i.translation.folder import target_size
+from i2i.translation.plan import Size
+from i2i.translation.translator import Translator
+
+Scores = dict[str, Interval]  # psnr (dB), ssim, l1 (of the range 0 to 1) -> mean and 95 % interval
+METRICS = {"psnr": "PSNR, dB", "ssim": "SSIM", "l1": "L1"}
+
+
+class EvaluationError(ValueError):
+    """A data set on which nothing can be scored."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model, and what no model, scores on the same images."""
+
+    count: int
+    scores: Mapping[str, Scores]  # "model", "output = input", "output = mean training picture"
+    examples: list[list[NDArray[np.uint8]]]  # rows of input, output, truth, [H, W, 3]
+
+
+def evaluate(
+    translator: Translator,
+    data: str | Path,
+    *,
+    layout: Layout = "auto",
+    split: str = "test",
+    size: Size = "keep",
+    examples: int = 0,
+) -> Evaluation:
+    """Translate the inputs of every pair of `data` and score the outputs against their partners.
+
+    Args:
+        translator: its direction says which half of a pair is the input.
+        data: folder with two folders matched by stem, or side-by-side images; also the test split of an unpaired
+            world whose pairing is known.
+        layout: of the pairs, as in the config.
+        split: which images; a folder without splits is its own.
+        size: images are resized to it before anything else.
+        examples: rows of pictures to return.
+
+    Raises:
+        DataError, ImageError: there are no pairs, or one cannot be read.
+        EvaluationError: inputs and truths have other channels or sizes than the model.
+    """
+    source, target = translator.direction.split("2")
+    values: dict[str, list[torch.Tensor]] = {"model": [], "output = input": []}
+    mean = _mean_picture(data, layout, target, translator.out_channels, size)
+    rows: list[list[NDArray[np.uint8]]] = []
+    pairs = find_matched(data, layout, split).pairs
+    for pair in pairs:
+        both = _read(pair, size)
+        given = translator.prepare(both[source])
+        truth = images.match_channels(both[target], translator.out_channels)
+        if given.shape[:2] != truth.shape[:2]:
+            raise EvaluationError(
+                f"{pair.a}: {given.shape[1]}x{given.shape[0]} and its partner {truth.shape[1]}x{truth.shape[0]} differ "
+                "in size; pass --size"
+            )
+        output = translator.pixels(given[None])[0]
+        values["model"].append(_scored(output, truth))
+        if given.shape[2] == truth.shape[2]:
+            values["output = input"].append(_scored(given, truth))
+        if mean is not None:
+            flat = images.resize(mean, truth.shape[:2])
+            values.setdefault("output = mean training picture", []).append(_scored(flat, truth))
+        if len(rows) < examples:
+            rows.append([images.grid([picture], 1)[2:-2, 2:-2] for picture in (given, output, truth)])
+    scores = {
+        name: {key: bootstrap(torch.stack([v[i] for v in found])) for i, key in enumerate(METRICS)}
+        for name, found in values.items()
+        if found
+    }
+    return Evaluation(len(pairs), scores, rows)
+
+
+def table(scores: Mapping[str, Scores]) -> list[list[str]]:
+    """Return rows of text: a header, then one row of means with their 95 % intervals for each name."""
+    rows = [["", *METRICS.values()]]
+    for name, found in scores.items():
+        digits = {"psnr": 2, "ssim": 3, "l1": 4}
+        cells = [f"{i.mean:.{digits[k]}f} [{i.low:.{digits[k]}f}, {i.high:.{digits[k]}f}]" for k, i in found.items()]
+        rows.append([name, *cells])
+    return rows
+
+
+def aligned(rows: Iterable[list[str]]) -> str:
+    """Return rows as lines with columns of equal width."""
+    rows = list(rows)
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+
+
+def _scored(output: Array, truth: Array) -> torch.Tensor:
+    found = score_pairs(images.to_tensor(output)[None], images.to_tensor(truth)[None])
+    return torch.stack([found[key][0] for key in METRICS])
+
+
+def _read(pair: Pair, size: Size) -> dict[str, Array]:
+    a = images.decode(pair.a)
+    if pair.layout == "folders":
+        both = {"a": a, "b": images.decode(pair.b)}
+    else:
+        half = a.shape[1] // 2
+        both = {pair.layout[0]: a[:, :half], pair.layout[1]: a[:, half:]}
+    return {domain: _resized(array, size) for domain, array in both.items()}
+
+
+def _resized(array: Array, size: Size) -> Array:
+    resized: Array = images.resize(array, target_size(array.shape[0], array.shape[1], size))
+    return resized
+
+
+def _mean_picture(data: str | Path, layout: Layout, target: str, channels: int, size: Size) -> Array | None:
+    """The mean of up to 500 training pictures of one domain, at the size of the first; None without a train split."""
+    total, count, shape = None, 0, None
+    for picture in _training_pictures(data, layout, target, size):
+        picture = images.match_channels(picture, channels)
+        shape = shape or picture.shape[:2]
+        unit = images.to_unit(images.resize(picture, shape))
+        total, count = (unit if total is None else total + unit), count + 1
+    return None if total is None else np.round(total / count * 255).astype(np.uint8)
+
+
+def _training_pictures(data: str | Path, layout: Layout, target: str, size: Size) -> Iterator[Array]:
+    from i2i.data.folders import DataError, domain_folders, find_images
+
+    try:
+        folders = domain_folders(data, "train")
+        if folders is not None:  # paired or not: only one domain is looked at
+            for path in find_images(folders["ab".index(target)])[:500]:
+                yield _resized(images.decode(path), size)
+        else:
+            for pair in find_matched(data, layout, "train").pairs[:500]:
+                yield _read(pair, size)[target]
+    except DataError:
+        return  # nothing to train on is nothing to take a mean of

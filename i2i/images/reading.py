@@ -1,0 +1,299 @@
+"""Image files into arrays: size before pixels, every orientation, depth and color mode, and damage by name.
+
+The content of a file decides its format, whatever its suffix says; of an animation or a multi-page file the first
+picture is taken. Color profiles are not applied.
+"""
+
+import os
+import stat
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from i2i.images.formats import Alpha, Array, Format, ImageError
+from i2i.images.pixels import apply_alpha
+
+MAX_PIXELS = 100_000_000  # 300 MB of 8-bit RGB; a PNG of 27 KB can ask for more than twice that
+
+# The classes are called directly: Image.open() has a pixel limit of its own, one for the whole process.
+_READERS: dict[Format, Callable[[BinaryIO], ImageFile.ImageFile]] = {
+    "PNG": PngImageFile,
+    "JPEG": JpegImageFile,
+    "WEBP": WebPImageFile,
+    "TIFF": TiffImageFile,
+    "BMP": BmpImageFile,
+}
+_MAGIC: tuple[tuple[bytes, Format], ...] = (
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),  # BigTIFF
+    (b"MM\0+", "TIFF"),
+    (b"BM", "BMP"),
+)
+_PNG_END = b"IEND\xaeB`\x82"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says about its picture. Sizes are in pixels, as shown; alpha counts as a channel."""
+
+    width: int
+    height: int
+    channels: int  # 1, 2 (gray with alpha), 3 or 4
+    depth: int  # 8 or 16 bits of an integer, or 32 of a float
+    format: Format
+
+
+def read_header(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Header:
+    """Return the header of an image file without decoding its pixels.
+
+    Raises:
+        ImageError: missing, empty, not an image, of an unsupported kind, cut off (JPEG, PNG), or over `max_pixels`.
+    """
+    with _reading(path) as file:
+        return _open(file, path, max_pixels)[1]
+
+
+def decode(path: str | os.PathLike[str], alpha: Alpha = "drop", max_pixels: int = MAX_PIXELS) -> Array:
+    """Return the picture [H, W, C]: uint8, uint16, or float32 in [0, 1] (float TIFF).
+
+    C is 1 (gray) or 3 (RGB), and with `alpha="keep"` one more where the file has alpha. `composite` lays the picture
+    over white, `drop` takes the colors as they are. 9 to 15 bits are scaled to 16.
+
+    Raises:
+        ImageError: as `read_header`; damaged data; float values outside [0, 1].
+    """
+    with _reading(path) as file:
+        image, header, orientation = _open(file, path, max_pixels, checksums=True)
+        image.load()
+        pixels = _pixels(image, path)
+        if header.depth == 16 and pixels.dtype == np.uint8:  # Pillow cut 16-bit color to 8
+            pixels = _color16(file, image, header, path)
+    return apply_alpha(_turn(pixels, orientation), alpha)
+
+
+def from_pil(image: Image.Image, alpha: Alpha = "drop") -> Array:
+    """Return a PIL image as `decode` returns a file.
+
+    Raises:
+        ImageError: a mode without a known range, or damaged data.
+    """
+    try:
+        image.load()
+    except Exception as error:
+        raise ImageError(f"image: cannot be decoded ({error})") from error
+    return apply_alpha(_turn(_pixels(image, "image"), _orientation(image)), alpha)
+
+
+@contextmanager
+def _reading(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    try:
+        if not stat.S_ISREG(Path(path).stat().st_mode):  # opening a pipe would wait for its writer
+            raise ImageError(f"{path}: not a file")
+        with open(path, "rb") as file:
+            yield file
+    except ImageError:
+        raise
+    except FileNotFoundError:
+        raise ImageError(f"{path}: no such file") from None
+    except MemoryError:
+        raise ImageError(f"{path}: there is not enough memory to decode it") from None
+    except Image.DecompressionBombError as error:  # Pillow's own limit, for tiles and for WebP
+        raise ImageError(f"{path}: {error} (raise PIL.Image.MAX_IMAGE_PIXELS if you trust the file)") from error
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}" if error.strerror else _damaged(error)
+        raise ImageError(f"{path}: {reason}") from error
+    except Exception as error:  # decoders meet damage with struct, zlib, key, index, syntax and many other errors
+        raise ImageError(f"{path}: {_damaged(error)}") from error
+
+
+def _damaged(error: Exception) -> str:
+    return f"damaged or cut off: {error} (replace or remove the file)"
+
+
+def _open(
+    file: BinaryIO, path: object, max_pixels: int, checksums: bool = False
+) -> tuple[ImageFile.ImageFile, Header, int]:
+    """Return the image, its pixels not yet decoded; its header; and the EXIF orientation that is left to undo."""
+    start = file.read(32)
+    if not start:
+        raise ImageError(f"{path}: an empty file (replace or remove it)")
+    kind = next((kind for magic, kind in _MAGIC if start.startswith(magic)), None)
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        kind = "WEBP"
+        _check_size(*_webp_size(start), max_pixels, path)  # its reader allocates the picture at once
+    if kind is None:
+        raise ImageError(f"{path}: not a PNG, JPEG, WebP, TIFF or BMP image (convert it to one of these)")
+    chunks = _png_chunks(file, path, checksums) if kind == "PNG" else []
+    if kind == "JPEG":
+        _check_jpeg(file, path)
+    file.seek(0)
+    image = _READERS[kind](file)
+    width, height = image.size
+    _check_size(width, height, max_pixels, path)
+    channels, depth = _layout(image, kind, start, path)
+    if kind == "TIFF":  # Pillow turns TIFF, and only TIFF, itself
+        return image, Header(width, height, channels, depth, kind), 1
+    if b"eXIf" in chunks and chunks.index(b"eXIf") > chunks.index(b"IDAT"):
+        image.load()  # only now does Pillow see the orientation
+    orientation = _orientation(image)
+    if orientation in (5, 6, 7, 8):
+        width, height = height, width
+    return image, Header(width, height, channels, depth, kind), orientation
+
+
+def _check_size(width: int, height: int, max_pixels: int, path: object) -> None:
+    if width * height > max_pixels:
+        size = f"{width}x{height} is {width * height / 1e6:.0f} megapixels, the limit is {max_pixels / 1e6:.0f}"
+        raise ImageError(f"{path}: {size} (raise max_pixels if you trust the file)")
+
+
+def _webp_size(start: bytes) -> tuple[int, int]:
+    """Return (width, height) from the first 30 bytes. RFC 9649."""
+    if start[12:16] == b"VP8X":
+        return int.from_bytes(start[24:27], "little") + 1, int.from_bytes(start[27:30], "little") + 1
+    if start[12:16] == b"VP8L":
+        bits = int.from_bytes(start[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    return int.from_bytes(start[26:28], "little") & 0x3FFF, int.from_bytes(start[28:30], "little") & 0x3FFF
+
+
+def _check_jpeg(file: BinaryIO, path: object) -> None:
+    """Refuse a file without the end mark of its picture; data behind the mark (phones put films there) is fine."""
+    file.seek(-2, os.SEEK_END)
+    if file.read() == b"\xff\xd9":
+        return
+    file.seek(0)
+    content = file.read()
+    place = 2
+    while content[place : place + 1] == b"\xff" and content[place + 1 : place + 2] not in (b"\xda", b""):
+        place += 2 + int.from_bytes(content[place + 2 : place + 4], "big")  # a segment; one may hold a whole thumbnail
+    if content.find(b"\xff\xd9", place) < 0:
+        raise ImageError(f"{path}: cut off, its end is missing (replace or remove the file)")
+
+
+def _png_chunks(file: BinaryIO, path: object, checksums: bool) -> list[bytes]:
+    """Return the names of all chunks, each IDAT too. `checksums` are worth comparing before the pixels are decoded:
+    Pillow does not, and shows damage in the last rows as a picture."""
+    file.seek(8)
+    names = []
+    while len(head := file.read(8)) == 8:
+        names.append(head[4:])
+        length = int.from_bytes(head[:4], "big")
+        if checksums:
+            if zlib.crc32(head[4:] + file.read(length)).to_bytes(4, "big") != file.read(4):
+                raise ImageError(f"{path}: damaged: a checksum is wrong (replace or remove the file)")
+        else:
+            file.seek(length, os.SEEK_CUR)
+            if len(file.read(4)) < 4:
+                break
+        if head[4:] == b"IEND":
+            return names
+    raise ImageError(f"{path}: cut off, its end is missing (replace or remove the file)")
+
+
+def _layout(image: ImageFile.ImageFile, kind: Format, start: bytes, path: object) -> tuple[int, int]:
+    """Return channels and depth of the picture."""
+    if image.mode == "F":
+        return 1, 32
+    bits = 8
+    if kind == "PNG":
+        bits = start[24]
+    elif isinstance(image, TiffImageFile):
+        bits = max(image.tag_v2.get(258, (1,)))
+    if image.mode.startswith("I;16"):
+        return 1 + ("transparency" in image.info), 16
+    if image.mode == "I" or bits > 16 or (bits > 8 and image.mode not in ("RGB", "RGBA", "RGBX", "LA")):
+        kind_of_pixels = f"{bits}-bit pixels of mode {image.mode}"
+        raise ImageError(f"{path}: {kind_of_pixels} are not supported (save it as unsigned 8- or 16-bit gray or RGB)")
+    if kind == "PNG" and bits == 16 and start[25] == 4:  # gray with alpha, which Pillow expands
+        return 2, 16
+    return len(_plain_mode(image)), 16 if bits > 8 else 8
+
+
+def _plain_mode(image: Image.Image) -> str:
+    gray = image.mode in ("1", "L", "LA", "La")
+    return ("L" if gray else "RGB") + ("A" if image.has_transparency_data else "")
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(Image.Image.getexif(image).get(0x0112, 1))  # PngImageFile's own would decode the pixels first
+    except Exception:  # damaged EXIF: viewers show the picture as it is, too
+        return 1
+
+
+def _pixels(image: Image.Image, path: object) -> Array:
+    if image.mode == "F":
+        values = np.array(image, np.float32)
+        low, high = float(values.min()), float(values.max())
+        if not (low >= 0 and high <= 1):
+            raise ImageError(
+                f"{path}: float values from {low:g} to {high:g} (rescale to [0, 1], which is what is read)"
+            )
+        return values[..., None]
+    if image.mode.startswith("I;16"):
+        return _keyed(_gray16(image)[..., None], image)
+    if image.mode == "I":
+        raise ImageError(f"{path}: 32-bit integers have no known range (save it with 8 or 16 bits)")
+    mode = _plain_mode(image)
+    return np.array(image.convert(mode)).reshape(image.height, image.width, len(mode))
+
+
+def _gray16(image: Image.Image) -> Array:
+    values = np.array(image, np.uint16)
+    if isinstance(image, TiffImageFile):
+        bits = image.tag_v2.get(258, (16,))[0]
+        if bits < 16:
+            values = (values.astype(np.uint32) * 65535 // (2**bits - 1)).astype(np.uint16)
+        if image.tag_v2.get(262) == 0:  # white is zero: Pillow inverts 8 bits, but not 16
+            values = 65535 - values
+    return values
+
+
+def _color16(file: BinaryIO, image: Image.Image, header: Header, path: object) -> Array:
+    """Decode 16-bit color, after Pillow has decoded the same data without an error (OpenCV shows damage as pixels)."""
+    import cv2
+
+    file.seek(0)
+    pixels = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[1::-1] != image.size:
+        raise ImageError(f"{path}: a kind of 16-bit color that is not supported (save it as 16-bit RGB)")
+    if header.channels == 2:
+        return np.ascontiguousarray(pixels[..., [0, 3]])  # B = G = R
+    rgb = np.ascontiguousarray(pixels[..., 2::-1])
+    if image.mode == "RGBA":
+        return np.concatenate([rgb, pixels[..., 3:]], axis=2)
+    return _keyed(rgb, image)
+
+
+def _keyed(pixels: Array, image: Image.Image) -> Array:
+    """Append alpha where a PNG declares one color transparent: 0 for pixels of that color."""
+    if "transparency" not in image.info:
+        return pixels
+    opaque = (pixels != np.array(image.info["transparency"])).any(axis=2, keepdims=True)
+    return np.concatenate([pixels, np.where(opaque, 65535, 0).astype(np.uint16)], axis=2)
+
+
+def _turn(pixels: Array, orientation: int) -> Array:
+    """Undo an EXIF orientation, 1 to 8 (any other value: nothing to undo). CIPA DC-008, tag 0x0112."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)

@@ -1,0 +1,110 @@
+"""Adversarial objectives as functions of discriminator logits (any shape), for D and for G."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+from torch.nn.functional import relu, softplus
+
+ObjectiveName = Literal["vanilla", "lsgan", "hinge", "nonsaturating", "wgan-gp", "rpgan"]
+Logits = Tensor | Sequence[Tensor]  # one map, or one for each scale of a multi-scale discriminator
+
+
+def vanilla(logits: Tensor, target: float) -> Tensor:
+    """Binary cross-entropy with logits against `target` in [0, 1]. Goodfellow et al., NeurIPS 2014, Eqn. (1).
+
+    With target 1 on fakes this is the generator's -log D form of its Sec. 3, which does not saturate.
+    """
+    return (softplus(logits) - target * logits).mean()
+
+
+def lsgan(logits: Tensor, target: float) -> Tensor:
+    """Least-squares loss against `target`. Mao et al., ICCV 2017, Eqn. (9) with a=0, b=c=1."""
+    return (logits - target).square().mean()
+
+
+def hinge_real(logits: Tensor) -> Tensor:
+    """Hinge loss of D on reals. Lim and Ye, 2017; Miyato et al., ICLR 2018, Eqn. (16)."""
+    return relu(1 - logits).mean()
+
+
+def hinge_fake(logits: Tensor) -> Tensor:
+    """Hinge loss of D on fakes, see `hinge_real`."""
+    return relu(1 + logits).mean()
+
+
+def logistic(logits: Tensor) -> Tensor:
+    """-log sigmoid(logits), the logistic loss of logits that should be positive."""
+    return softplus(-logits).mean()
+
+
+def critic(logits: Tensor) -> Tensor:
+    """Negative mean score: what raises a Wasserstein critic. Arjovsky et al., ICML 2017, Eqn. (3)."""
+    return -logits.mean()
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What D minimizes on reals and on fakes, and G on fakes. `pairs`: the argument is a difference of logits."""
+
+    real: Callable[[Tensor, float], Tensor]  # (logits, target); the target matters where `targets`
+    fake: Callable[[Tensor, float], Tensor]
+    generator: Callable[[Tensor], Tensor]
+    targets: bool = False  # labels are numbers, so that smoothing them means something
+    pairs: bool = False  # Jolicoeur-Martineau's pairing: D(real) - D(fake), mirrored for G
+
+
+OBJECTIVES: dict[ObjectiveName, Objective] = {
+    "vanilla": Objective(vanilla, vanilla, lambda fake: vanilla(fake, 1.0), targets=True),
+    "lsgan": Objective(lsgan, lsgan, lambda fake: lsgan(fake, 1.0), targets=True),
+    "hinge": Objective(lambda real, _: hinge_real(real), lambda fake, _: hinge_fake(fake), critic),
+    # Equal to vanilla with hard labels; the name and form of StyleGAN (Karras et al., CVPR 2019).
+    "nonsaturating": Objective(lambda real, _: logistic(real), lambda fake, _: logistic(-fake), logistic),
+    "wgan-gp": Objective(lambda real, _: critic(real), lambda fake, _: critic(-fake), critic),
+    # Jolicoeur-Martineau, 2018; with R1 + R2 the baseline of Huang et al., NeurIPS 2024, Eqn. (2).
+    "rpgan": Objective(lambda real, _: logistic(real), lambda fake, _: logistic(-fake), logistic, pairs=True),
+}
+
+
+def discriminator_loss(name: ObjectiveName, real: Logits, fake: Logits, real_target: float = 1.0) -> dict[str, Tensor]:
+    """Return the halved terms of D (pix2pix, Sec. 3.3: halving slows D down), means over scales, in fp32.
+
+    Args:
+        real: logits of real images.
+        fake: logits of generated ones, of the same shape.
+        real_target: the label of reals, below 1 with one-sided smoothing (Salimans et al., NeurIPS 2016, Sec. 3.4).
+    """
+    objective = OBJECTIVES[name]
+    if objective.pairs:
+        pairs = [objective.real(r - f, 1.0) for r, f in zip(_scales(real), _scales(fake), strict=True)]
+        return {"pair": 0.5 * _mean(pairs)}
+    return {
+        "real": 0.5 * _mean([objective.real(logits, real_target) for logits in _scales(real)]),
+        "fake": 0.5 * _mean([objective.fake(logits, 0.0) for logits in _scales(fake)]),
+    }
+
+
+def generator_loss(name: ObjectiveName, fake: Logits, real: Logits | None = None) -> Tensor:
+    """Return the term of G, a mean over scales, in fp32. `real` is needed by objectives over pairs.
+
+    Raises:
+        ValueError: an objective over pairs without `real`.
+    """
+    objective = OBJECTIVES[name]
+    if not objective.pairs:
+        return _mean([objective.generator(logits) for logits in _scales(fake)])
+    if real is None:
+        raise ValueError(f"{name} compares fakes with reals: it needs the logits of both")
+    return _mean([objective.generator(f - r) for f, r in zip(_scales(fake), _scales(real), strict=True)])
+
+
+def _scales(logits: Logits) -> list[Tensor]:
+    return [scale.float() for scale in ([logits] if isinstance(logits, Tensor) else logits)]
+
+
+def _mean(terms: Sequence[Tensor]) -> Tensor:
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total / len(terms)

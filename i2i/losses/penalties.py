@@ -1,0 +1,30 @@
+"""Gradient penalties of a discriminator: R1, R2 and WGAN-GP, as means over images in fp32."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+Network = Callable[[Tensor], Tensor | Sequence[Tensor]]
+
+
+def gradient_norm(net: Network, images: Tensor) -> Tensor:
+    """Return E[|dD/dx|^2] at `images`, [N, C, H, W]: R1 on reals, R2 on fakes. Mescheder et al., ICML 2018, (9)."""
+    return _gradient(net, images).square().sum([1, 2, 3]).mean()
+
+
+def unit_slope(net: Network, real: Tensor, fake: Tensor) -> Tensor:
+    """Return E[(|dD/dx| - 1)^2] on lines between `real` and `fake`. Gulrajani et al., NeurIPS 2017, Eqn. (3)."""
+    share = torch.rand(real.shape[0], 1, 1, 1, device=real.device)
+    norms = _gradient(net, share * real + (1 - share) * fake).square().sum([1, 2, 3])
+    return ((norms + 1e-12).sqrt() - 1).square().mean()  # the root has no slope at 0
+
+
+def _gradient(net: Network, images: Tensor) -> Tensor:
+    images = images.detach().requires_grad_(True)
+    logits = net(images)
+    scales = [logits] if isinstance(logits, Tensor) else logits
+    # A patch discriminator's score of an image is the mean over its map: the penalty does not grow with the map.
+    score = torch.stack([scale.mean([1, 2, 3]).sum() for scale in scales]).sum()
+    (gradient,) = torch.autograd.grad(score, images, create_graph=True)
+    return gradient

@@ -1,0 +1,80 @@
+"""DCGAN: images from noise with deep convolutional networks. Radford et al., ICLR 2016."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from i2i.methods._adversary import MakeDiscriminator
+from i2i.methods._base import Images, MakeGenerator, Method, Phase, Terms
+
+Law = Literal["normal", "uniform"]
+
+
+class DCGAN(Method):
+    """Learns to draw images like those of one folder.
+
+    Code (paper): G (generator), D (discriminator), latent (length of Z).
+    """
+
+    kind = "unconditional"
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "data": {"load_size": 64, "crop_size": 64},
+        "generator": {"name": "dcgan", "norm": "batch"},
+        "discriminator": {"name": "patchgan", "norm": "batch", "head": "image"},
+        "method": {"objective": "vanilla"},
+        "optim": {"decay_from": 1.0},
+        "train": {"batch": 128, "epochs": 100, "ema_images": 10_000, "checkpoint_images": 20_000},
+        "log": {"images": 1_280, "samples": 64},
+    }
+
+    def __init__(
+        self,
+        make_generator: MakeGenerator,
+        make_discriminator: MakeDiscriminator,
+        channels: Mapping[str, int],
+        *,
+        latent: int = 100,  # length of the noise vector
+        law: Law = "normal",  # normal: N(0, 1); uniform: [-1, 1], as published
+    ) -> None:
+        super().__init__()
+        if latent < 1:
+            raise ValueError(f"latent: must be at least 1, got {latent}")
+        self.latent, self.law = latent, law
+        self.G = make_generator(latent, channels["image"])
+        self.D = make_discriminator(channels["image"])
+
+    def fakes(self, real: Images) -> Images:
+        """Return as many images as `real` has, from fresh noise."""
+        image = real["image"]
+        return {"image": self.G(draw_latents(image.shape[0], self.latent, self.law, device=image.device))}
+
+    def phases(self) -> tuple[Phase, ...]:
+        """D, then G through the D that has just moved."""
+        return (
+            Phase("D", (self.D,), self.discriminator_loss, turn=self.D.d_turn),
+            Phase("G", (self.G,), self.generator_loss, live=True, turn=self.D.g_turn),
+        )
+
+    def translators(self) -> dict[str, nn.Module]:
+        """Return the generator."""
+        return {"generate": self.G}
+
+    def discriminator_loss(self, real: Images, fake: Images) -> Terms:
+        """Goodfellow et al., NeurIPS 2014, Eqn. (1), from D's side, halved."""
+        return self.D.discriminator_terms([real["image"]], [fake["image"]])
+
+    def generator_loss(self, real: Images, fake: Images) -> Terms:
+        """The same from G's side."""
+        return self.D.generator_terms([fake["image"]], [real["image"]])
+
+
+def draw_latents(
+    count: int, length: int, law: Law, device: torch.device | str = "cpu", random: torch.Generator | None = None
+) -> Tensor:
+    """Return noise, [count, length, 1, 1]. `random`: a generator of that device; None: the global one."""
+    shape = (count, length, 1, 1)
+    if law == "uniform":
+        return torch.rand(shape, device=device, generator=random) * 2 - 1
+    return torch.randn(shape, device=device, generator=random)

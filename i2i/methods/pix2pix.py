@@ -1,0 +1,69 @@
+"""pix2pix: image-to-image translation with conditional adversarial networks. Isola et al., CVPR 2017."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import nn
+from torch.nn.functional import l1_loss
+
+from i2i.methods._adversary import MakeDiscriminator, Views
+from i2i.methods._base import Images, MakeGenerator, Method, Phase, Terms
+
+
+class Pix2Pix(Method):
+    """Learns source -> target from pairs: D judges (input, output) pairs, G also stays close to the truth in L1.
+
+    Code (paper): G (G), D (D), real[source] (x), real[target] (y), lambda_l1 (λ in Eqn. 4).
+    """
+
+    kind = "paired"
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "generator": {"name": "unet_256", "norm": "batch", "dropout": True},
+        "discriminator": {"name": "patchgan", "norm": "batch"},
+        "method": {"objective": "vanilla"},
+    }
+
+    def __init__(
+        self,
+        make_generator: MakeGenerator,
+        make_discriminator: MakeDiscriminator,
+        channels: Mapping[str, int],
+        direction: str,
+        *,
+        lambda_l1: float = 100.0,
+    ) -> None:
+        super().__init__()
+        if lambda_l1 < 0:
+            raise ValueError(f"lambda_l1: must be at least 0, got {lambda_l1}")
+        self.source, self.target = direction.split("2")
+        self.G = make_generator(channels[self.source], channels[self.target])
+        self.D = make_discriminator(channels[self.source] + channels[self.target])
+        self.lambda_l1 = lambda_l1
+
+    def fakes(self, real: Images) -> Images:
+        """Return {target: G(source)}."""
+        return {self.target: self.G(real[self.source])}
+
+    def phases(self) -> tuple[Phase, ...]:
+        """D, then G through the D that has just moved."""
+        return (
+            Phase("D", (self.D,), self.discriminator_loss, turn=self.D.d_turn),
+            Phase("G", (self.G,), self.generator_loss, live=True, turn=self.D.g_turn),
+        )
+
+    def translators(self) -> dict[str, nn.Module]:
+        """Return the one direction that was trained."""
+        return {f"{self.source}2{self.target}": self.G}
+
+    def discriminator_loss(self, real: Images, fake: Images) -> Terms:
+        """Eqn. (1), from D's side, halved."""
+        return self.D.discriminator_terms(self._pair(real, real), self._pair(real, fake))
+
+    def generator_loss(self, real: Images, fake: Images) -> Terms:
+        """Eqn. (4): the adversarial term and λ times Eqn. (3)."""
+        terms = self.D.generator_terms(self._pair(real, fake), self._pair(real, real))
+        distance = l1_loss(fake[self.target].float(), real[self.target])
+        return terms | {"l1": self.lambda_l1 * distance}
+
+    def _pair(self, real: Images, target: Images) -> Views:
+        return [real[self.source], target[self.target]]

@@ -1,0 +1,106 @@
+"""PSNR, SSIM and L1 of outputs against their true partners, one value an image, and a bootstrap interval of the mean.
+
+Everything is measured on what a viewer would open: images clamped to [-1, 1], rounded to 256 levels and scaled to
+[0, 1] (data range 1), in double precision on the CPU. Color channels count equally; no luma is taken.
+"""
+
+from typing import NamedTuple
+
+import torch
+from kornia.metrics import psnr as kornia_psnr
+from kornia.metrics import ssim as kornia_ssim
+from torch import Tensor
+
+from i2i.images import from_tensor
+
+WINDOW = 11  # pixels; the Gaussian's standard deviation is 1.5 pixels
+BEST_PSNR = 100.0  # decibels; more than one step in one pixel of 256 x 256 costs, so only (almost) equal images get it
+
+
+class Interval(NamedTuple):
+    """A mean and its confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def psnr(outputs: Tensor, truths: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in decibels, 10 log10(1 / MSE) with the MSE over all pixels and channels.
+
+    Images [N, C, H, W] in [-1, 1] -> [N] float64. Values above 100 dB, which equal images would take to infinity,
+    are given as 100, so that a mean over images exists.
+
+    Raises:
+        ValueError: the shapes differ, are not four-dimensional, or a value is not finite.
+    """
+    pairs = zip(*_levels(outputs, truths), strict=True)
+    values = [kornia_psnr(output, truth, max_val=1.0) for output, truth in pairs]
+    return torch.stack(values).clamp(max=BEST_PSNR) if values else torch.empty(0, dtype=torch.float64)
+
+
+def ssim(outputs: Tensor, truths: Tensor) -> Tensor:
+    """Structural similarity, at most 1: the mean of the SSIM map over positions and channels.
+
+    Images [N, C, H, W] in [-1, 1], no side below 11 -> [N] float64. Wang et al., IEEE TIP 2004, Sec. III-C: Gaussian
+    window of 11 x 11 with standard deviation 1.5, K1 = 0.01, K2 = 0.03, weighted moments without bias correction,
+    and, as there, only positions whose window lies inside the image (no padding).
+
+    Raises:
+        ValueError: the shapes differ, are not four-dimensional, a value is not finite, or a side is too small.
+    """
+    one, other = _levels(outputs, truths)
+    height, width = one.shape[-2:]
+    if min(height, width) < WINDOW:
+        raise ValueError(f"ssim: images of {width}x{height} are smaller than its {WINDOW}x{WINDOW} window (use larger)")
+    maps = kornia_ssim(one, other, WINDOW, max_val=1.0, eps=0.0, padding="valid")
+    return maps.mean(dim=(1, 2, 3))
+
+
+def l1(outputs: Tensor, truths: Tensor) -> Tensor:
+    """Mean absolute difference in units of the full range: 1 is black against white, 1/255 one 8-bit step everywhere.
+
+    Images [N, C, H, W] in [-1, 1] -> [N] float64.
+
+    Raises:
+        ValueError: the shapes differ, are not four-dimensional, or a value is not finite.
+    """
+    one, other = _levels(outputs, truths)
+    return (one - other).abs().mean(dim=(1, 2, 3))
+
+
+def score_pairs(outputs: Tensor, truths: Tensor) -> dict[str, Tensor]:
+    """All three measures by name, [N] float64 each, of images [N, C, H, W] in [-1, 1] (errors as above)."""
+    return {"psnr": psnr(outputs, truths), "ssim": ssim(outputs, truths), "l1": l1(outputs, truths)}
+
+
+def bootstrap(values: Tensor, seed: int = 0, rounds: int = 1000) -> Interval:
+    """The mean of `values` [N] and its 95 % percentile interval over `rounds` resamplings of the images.
+
+    Efron and Tibshirani, An Introduction to the Bootstrap, 1993, Sec. 13.3. The same seed gives the same interval.
+    One value alone is its own interval.
+
+    Raises:
+        ValueError: there are no values, or no rounds.
+    """
+    if values.ndim != 1 or len(values) == 0:
+        raise ValueError(f"bootstrap: needs one value an image, got the shape {list(values.shape)}")
+    if rounds < 1:
+        raise ValueError(f"rounds: must be at least 1, got {rounds}")
+    sample = values.detach().to("cpu", torch.float64)
+    rng = torch.Generator().manual_seed(seed)
+    means = torch.stack(
+        [sample[torch.randint(len(sample), (len(sample),), generator=rng)].mean() for _ in range(rounds)]
+    )
+    low, high = torch.quantile(means, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return Interval(float(sample.mean()), low, high)
+
+
+def _levels(outputs: Tensor, truths: Tensor) -> tuple[Tensor, Tensor]:
+    """Both as they would be stored in 8 bits, float64 in [0, 1] on the CPU."""
+    if outputs.shape != truths.shape or outputs.ndim != 4:
+        raise ValueError(
+            f"pairs: outputs {list(outputs.shape)} and truths {list(truths.shape)} must have one shape [N, C, H, W]"
+        )
+    one, other = (torch.from_numpy(from_tensor(images)).movedim(-1, -3).double() / 255 for images in (outputs, truths))
+    return one, other

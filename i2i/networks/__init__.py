@@ -1,0 +1,1 @@
+"""Generators and discriminators: tensors in, tensors out, no knowledge of data, losses or training."""

@@ -1,0 +1,223 @@
+"""`i2i train` as a function: checks everything, then trains in a run folder, or goes on where it stopped."""
+
+import os
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from i2i import build, config, samples
+from i2i.checkpoint import (
+    CHECKPOINTS,
+    CheckpointError,
+    exclusive,
+    load_state,
+    newest,
+    remove_stale_temporaries,
+    steps,
+    write_atomically,
+)
+from i2i.config import Config, ConfigError, Layer
+from i2i.data.dataset import Dataset
+from i2i.data.folders import DataError
+from i2i.data.loader import batches
+from i2i.methods._base import Method
+from i2i.methods.dcgan import DCGAN
+from i2i.model_card import model_card
+from i2i.precision import pick_device, pick_precision
+from i2i.training.distributed import Rank, process_group
+from i2i.training.loop import Loop, Outcome, StopRequest
+from i2i.training.trainer import Trainer
+
+# What a resumed run may change; anything else would make it another run.
+_RESUMABLE = ("optim.", "log.", "train.", "data.root", "data.workers", "data.on_bad_file")
+_FIXED = ("train.seed", "train.init", "train.init_gain", "train.ema_images", "train.batch")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for."""
+
+    method: str
+    layers: Sequence[Layer]
+    run: str | None  # folder; None: runs/NAME-OF-DATA
+    resume: bool = False
+    device: str = "auto"
+    dry_run: bool = False
+
+
+def train(request: Request) -> Outcome | None:
+    """Train, or print what would be trained (None). Everything is checked before anything is written.
+
+    Raises:
+        ConfigError, DataError, DeviceError, CheckpointError: what is asked for cannot be done; nothing was written.
+        GuardError: training was stopped because it would have destroyed the networks.
+    """
+    device = pick_device(request.device)
+    stop = StopRequest()
+    with process_group(device) as rank, stop.listening():
+        folder = _folder(request)
+        settings = _settings(request, folder)
+        dataset = build.open_data(settings)
+        settings = build.with_length(settings, len(dataset))
+        torch.manual_seed(settings.train.seed)
+        random.seed(settings.train.seed)
+        method = build.make_method(settings, dataset.channels)
+        precision = pick_precision(settings.train.precision, device)
+        if rank.first:
+            _say_plan(settings, dataset, method, device, precision, rank, whole=request.dry_run)
+        if request.dry_run:
+            return None
+        if rank.first:
+            folder.mkdir(parents=True, exist_ok=True)
+        with exclusive(folder) if rank.first else _nothing():
+            return _train(request, settings, dataset, method, folder, device, precision, rank, stop)
+
+
+def _train(
+    request: Request,
+    settings: Config,
+    dataset: Dataset,
+    method: Method,
+    folder: Path,
+    device: torch.device,
+    precision: str,
+    rank: Rank,
+    stop: StopRequest,
+) -> Outcome:
+    """Everything is known to be right: restore, open the stream, run the loop."""
+    if settings.train.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    trainer = Trainer(method, settings.train, settings.optim, device, precision, rank)
+    torch.manual_seed(settings.train.seed + rank.index)  # ranks share their weights, not their dropout
+    if rank.first:
+        for place in (folder, folder / CHECKPOINTS, folder / "samples"):
+            remove_stale_temporaries(place)
+    if request.resume:
+        _restore(trainer, folder, rank)
+        if trainer.images >= trainer.total:
+            raise ConfigError(
+                f"{folder} has already seen its {trainer.total} images. Raise the total: --epochs or --images."
+            )
+    describer = build.Describer(settings, dataset.channels)
+    if rank.first:
+        write_atomically(folder / "config.yaml", settings.to_yaml().encode())
+        write_atomically(folder / "README.md", model_card(settings, dataset.channels).encode())
+    loop = Loop(trainer, settings, folder, dataset, _draw(settings, method, dataset, device), describer.pack)
+    stream = batches(
+        dataset,
+        seed=settings.train.seed,
+        batch=settings.train.batch,
+        start_position=trainer.images,
+        workers=settings.data.workers,
+        rank=rank.index,
+        world=rank.world,
+        pin=device.type == "cuda",
+    )
+    return loop.run(stream, stop)
+
+
+# -- settings -------------------------------------------------------------------------------------------------------
+
+
+def _folder(request: Request) -> Path:
+    if request.run:
+        return Path(request.run)
+    if request.resume:
+        raise ConfigError("--resume: name the run, --resume RUN")
+    root = config.merge(request.layers).get("data", {}).get("root")
+    if not root:
+        raise ConfigError("data.root: is needed. Pass --data FOLDER.")
+    return Path("runs") / (Path(str(root)).resolve().name or "run")
+
+
+def _settings(request: Request, folder: Path) -> Config:
+    exists = (folder / "config.yaml").exists() or bool(steps(folder / CHECKPOINTS))
+    if not request.resume:
+        if exists and not request.dry_run:
+            raise ConfigError(f"{folder} holds a run already. Go on with it: --resume. Or choose another --out.")
+        return build.resolve(request.method, request.layers)
+    if not exists:
+        raise CheckpointError(f"{folder}: no run to resume here (there is no config.yaml)")
+    saved = config.read_yaml(folder / "config.yaml")
+    for key in sorted(_leaves(config.merge(request.layers))):
+        if not key.startswith(_RESUMABLE) or key in _FIXED:
+            raise ConfigError(f"{key}: cannot change in a resumed run; begin another one with another --out")
+    return build.resolve(request.method, [saved, *request.layers])
+
+
+def _leaves(values: dict[str, Any], prefix: str = "") -> set[str]:
+    leaves: set[str] = set()
+    for key, value in values.items():
+        leaves |= _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key}
+    return leaves
+
+
+def _restore(trainer: Trainer, folder: Path, rank: Rank) -> None:
+    path, damaged = newest(folder / CHECKPOINTS)
+    state = load_state(path)
+    if rank.first:
+        for line in damaged:
+            click.echo(f"passed over a damaged checkpoint: {line}", err=True)
+        click.echo(f"resuming from {path}", err=True)
+        if state["threads"] != torch.get_num_threads() and trainer.device.type == "cpu":
+            click.echo(
+                f"note: {state['threads']} threads then, {torch.get_num_threads()} now; sums are rounded differently, "
+                "so the run will be equivalent, not identical",
+                err=True,
+            )
+    trainer.restore(state)
+
+
+# -- what is shown --------------------------------------------------------------------------------------------------
+
+
+def _say_plan(
+    settings: Config,
+    dataset: Dataset,
+    method: Method,
+    device: torch.device,
+    precision: str,
+    rank: Rank,
+    whole: bool,
+) -> None:
+    train = settings.train
+    images, step = train.images or 0, train.batch * train.accumulate * rank.world
+    lines = [settings.to_yaml()] if whole else []
+    lines += [f"data: {dataset.epoch_rule}; channels {dataset.channels}"]
+    lines += [f"note: {note}" for note in (*dataset.notes, *method.notes)]
+    for name, net in method.named_children():
+        field = getattr(getattr(net, "net", net), "receptive_field", None)
+        seen = f", receptive field {field} px" if field else ""
+        lines.append(f"{name}: {build.count_parameters(net):,} parameters{seen}")
+    epochs = images / len(dataset)
+    lines.append(f"length: {images:,} images = {epochs:g} epochs = {-(-images // step):,} steps of {step}")
+    lines.append(f"on {device} in {precision}, {torch.get_num_threads()} threads, {rank.world} process(es)")
+    click.echo("\n".join(lines), err=not whole)
+
+
+def _draw(settings: Config, method: Method, dataset: Dataset, device: torch.device) -> Any:
+    count = settings.log.samples
+    if isinstance(method, DCGAN):
+        return samples.generation_sheet(count, method, settings.train.seed, device)
+    shown = dataset
+    try:
+        held_out = build.open_data(settings, "test")
+        if held_out.channels == dataset.channels:
+            shown = held_out
+    except DataError:
+        pass  # no test images: the sheet shows training images
+    count = min(count, len(shown))
+    return samples.translation_sheet([shown.fixed(i * len(shown) // count) for i in range(count)], device)
+
+
+class _nothing:  # noqa: N801
+    """A context that does nothing, for ranks that do not write."""
+
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...

@@ -1,0 +1,55 @@
+"""The sample sheet of a run: the same inputs every time, translated by the networks of the moment."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from i2i import images
+from i2i.methods.dcgan import DCGAN, draw_latents
+from i2i.networks.inference import inference, per_image_statistics
+
+Picture = NDArray[np.uint8]
+Nets = Mapping[str, nn.Module]
+
+
+def translation_sheet(samples: list[dict[str, Tensor]], device: torch.device) -> Callable[[Nets], Picture]:
+    """Return a function that draws input, output and truth of each of `samples` ({"a", "b"}: [C, H, W]) in rows.
+
+    Two directions are drawn side by side: a, its translation, b, its translation.
+    """
+
+    def draw(nets: Nets) -> Picture:
+        rows = []
+        for sample in samples:
+            row = []
+            for direction, net in sorted(nets.items()):
+                source, target = direction.split("2")
+                with inference(per_image_statistics(net)) as used:
+                    output = used(sample[source].unsqueeze(0).to(device))[0]
+                row += [sample[source], output] + ([sample[target]] if len(nets) == 1 else [])
+            rows += [_shown(image) for image in row]
+        return images.grid(rows, columns=len(rows) // len(samples))
+
+    return draw
+
+
+def generation_sheet(count: int, method: DCGAN, seed: int, device: torch.device) -> Callable[[Nets], Picture]:
+    """Return a function that draws `count` images from latents that are fixed by `seed`."""
+    latents = draw_latents(count, method.latent, method.law, random=torch.Generator().manual_seed(seed))
+
+    def draw(nets: Nets) -> Picture:
+        with inference(nets["generate"]) as used:
+            made = torch.cat([used(part.to(device)).cpu() for part in torch.split(latents, 16)])
+        return images.grid([_shown(image) for image in made], columns=max(1, round(count**0.5)))
+
+    return draw
+
+
+def _shown(image: Tensor) -> Picture:
+    """[C, H, W] in [-1, 1] -> RGB; further channels are left out, missing ones repeat the first."""
+    color = image if image.shape[0] >= 3 else image[:1].expand(3, -1, -1)
+    picture: Picture = images.from_tensor(color[:3].float().cpu(), depth=8)
+    return picture

@@ -1,0 +1,27 @@
+"""A moving average of the generators' weights, with its half-life in images. Karras et al., ICLR 2018, Sec. 4."""
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+class Ema:
+    """Averaged copies of networks."""
+
+    def __init__(self, nets: Mapping[str, nn.Module], half_life: float) -> None:
+        self.half_life = half_life
+        self.sources = dict(nets)
+        self.nets = {name: copy.deepcopy(net).requires_grad_(False) for name, net in nets.items()}
+
+    @torch.no_grad()
+    def update(self, images: int) -> None:
+        """Move the averages towards the networks, after an update made from `images` images."""
+        weight = 1 - 0.5 ** (images / self.half_life)
+        for name, average in self.nets.items():
+            source = self.sources[name]
+            floats: list[Tensor] = list(average.parameters())
+            torch._foreach_lerp_(floats, [p.detach() for p in source.parameters()], weight)
+            for kept, buffer in zip(average.buffers(), source.buffers(), strict=True):
+                kept.copy_(buffer)  # running statistics are averages already

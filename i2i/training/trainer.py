@@ -1,0 +1,238 @@
+"""Runs the phases of any method: one generator pass a step, then for each phase loss, backward, average, update."""
+
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from i2i.config import OptimConfig, TrainConfig
+from i2i.methods._base import Images, Method, Phase, Terms
+from i2i.precision import autocast
+from i2i.training.distributed import Rank
+from i2i.training.ema import Ema
+from i2i.training.fakes import Fakes
+from i2i.training.history import History
+
+
+class NonFiniteError(ArithmeticError):
+    """A loss term or a gradient that is NaN or infinite; nothing of the phase that had it was applied."""
+
+
+class Trainer:
+    """Networks, optimizers and everything else that a step changes. `images` is the position in training."""
+
+    def __init__(
+        self,
+        method: Method,
+        train: TrainConfig,
+        optim: OptimConfig,
+        device: torch.device,
+        precision: str,
+        rank: Rank | None = None,
+    ) -> None:
+        self.method = method.to(device).train()
+        self.train, self.optim, self.device, self.precision = train, optim, device, precision
+        self.rank = rank or Rank()
+        self.phases = method.phases()
+        self.total = train.images or 0
+        self.images = self.updates = 0
+        self.pools: dict[str, History] = {}
+        self.ema = Ema(method.translators(), train.ema_images) if train.ema_images else None
+        self.rank.broadcast(list(method.parameters()) + list(method.buffers()))
+        self.optimizers: dict[str, torch.optim.Adam] = {}
+        self.scalers: dict[str, torch.amp.GradScaler] = {}
+        self._group_phases()
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def _group_phases(self) -> None:
+        """Phases over the same networks share one optimizer, called after the first of them."""
+        owners: dict[tuple[int, ...], str] = {}
+        self._owner = {p.name: owners.setdefault(tuple(map(id, p.nets)), p.name) for p in self.phases}
+        for phase in self.phases:
+            if self._owner[phase.name] == phase.name:
+                rate = self.optim.lr if phase.live else (self.optim.lr_discriminator or self.optim.lr)
+                fused = self.device.type in ("cpu", "cuda")
+                self.optimizers[phase.name] = torch.optim.Adam(
+                    _parameters(phase), lr=rate, betas=self.optim.betas, fused=fused
+                )
+                self.optimizers[phase.name].param_groups[0]["base_lr"] = rate
+                self.scalers[phase.name] = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+
+    # -- one step ---------------------------------------------------------------------------------------------------
+
+    def step(self, batches: Sequence[Images]) -> None:
+        """Update every phase that is due once, from the mean gradient over `batches` (on any device).
+
+        Raises:
+            NonFiniteError: on a CPU at once; elsewhere when the terms are fetched, see `drain`.
+        """
+        reals = [{name: x.to(self.device, non_blocking=True) for name, x in batch.items()} for batch in batches]
+        due = [phase for phase in self.phases if phase.turn.includes(self.updates)]
+        graph = len(reals) == 1 and any(phase.live for phase in due)
+        fakes = Fakes(self._make_fakes, self._show, reals, graph)
+        self._set_rates()
+        for phase in due:
+            self._run(phase, reals, fakes)
+        seen = sum(next(iter(real.values())).shape[0] for real in reals) * self.rank.world
+        self.images += seen
+        self.updates += 1
+        if self.ema:
+            self.ema.update(seen)
+
+    def _run(self, phase: Phase, reals: list[Images], fakes: Fakes) -> None:
+        owner = self._owner[phase.name]
+        optimizer, scaler = self.optimizers[owner], self.scalers[owner]
+        optimizer.zero_grad(set_to_none=True)
+        means: Terms = {}
+        for index, real in enumerate(reals):
+            fake = fakes.live(index) if phase.live else fakes.detached(index)
+            with self._only(phase):
+                with autocast(self.device, self.precision):
+                    terms = phase.loss(real, fake)
+                loss = functools.reduce(torch.add, terms.values())
+                self._check(phase, terms, loss)
+                torch.autograd.backward(scaler.scale(loss / len(reals)))
+            for name, term in terms.items():
+                share = term.detach().float() / len(reals)
+                means[name] = means[name] + share if name in means else share
+        parameters = _parameters(phase)
+        self.rank.average_gradients(parameters)
+        scaler.unscale_(optimizer)
+        norm = nn.utils.clip_grad_norm_(parameters, self.optim.clip or math.inf)
+        self._check(phase, {"grad_norm": norm}, norm)
+        scaler.step(optimizer)
+        scaler.update()
+        if phase.live:
+            fakes.generator_moved()
+        self._record(phase, means | {"grad_norm": norm})
+
+    @contextmanager
+    def _only(self, phase: Phase) -> Iterator[None]:
+        """Freeze all that `phase` does not train: no gradient is computed for it, nor left in it."""
+        kept = set(map(id, _parameters(phase)))
+        frozen = [p for p in self.method.parameters() if id(p) not in kept and p.requires_grad]
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in frozen:
+                parameter.requires_grad_(True)
+
+    def _make_fakes(self, real: Images) -> Images:
+        with autocast(self.device, self.precision):
+            return self.method.fakes(real)
+
+    def _show(self, fakes: Images) -> Images:
+        size = self.method.history
+        return {name: self.pools.setdefault(name, History(size)).query(fake) for name, fake in fakes.items()}
+
+    def _set_rates(self) -> None:
+        factor = decay(self.images, self.total, self.optim.decay_from)
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = group["base_lr"] * factor
+
+    # -- terms ------------------------------------------------------------------------------------------------------
+
+    def _check(self, phase: Phase, terms: Terms, total: Tensor) -> None:
+        if self.device.type == "cpu" and not math.isfinite(total.item()):
+            bad = [name for name, term in terms.items() if not math.isfinite(term.item())]
+            raise NonFiniteError(f"{phase.name}/{', '.join(bad) or 'sum'} is not finite")
+
+    def _record(self, phase: Phase, terms: Terms) -> None:
+        for name, term in terms.items():
+            key, value = f"{phase.name}/{name}", term.detach()
+            self._sums[key] = self._sums[key] + value if key in self._sums else value
+            self._counts[key] = self._counts.get(key, 0) + 1
+
+    def drain(self) -> dict[str, float]:
+        """Return the mean of every term since the last call, over steps and ranks. The only fetch from the device.
+
+        Raises:
+            NonFiniteError: a mean is NaN or infinite.
+        """
+        if not self._sums:
+            return {}
+        names = list(self._sums)
+        values = torch.stack([self._sums[name] / self._counts[name] for name in names])
+        means = dict(zip(names, self.rank.mean(values).tolist(), strict=True))
+        self.check_terms()
+        self._sums, self._counts = {}, {}
+        return means
+
+    def check_terms(self) -> None:
+        """Fetch whether every term since the last `drain` is finite.
+
+        Raises:
+            NonFiniteError: one is not. Gradient norms may be infinite in fp16: the scaler skips those updates.
+        """
+        checked = [name for name in self._sums if not (self.precision == "fp16" and name.endswith("/grad_norm"))]
+        if checked and not torch.isfinite(torch.stack([self._sums[name] for name in checked])).all():
+            bad = [name for name in checked if not math.isfinite(self._sums[name].item())]
+            raise NonFiniteError(f"{', '.join(bad)} is not finite")
+
+    def rates(self) -> dict[str, float]:
+        """Return the learning rate of each optimizer at this position."""
+        self._set_rates()
+        return {name: optimizer.param_groups[0]["lr"] for name, optimizer in self.optimizers.items()}
+
+    # -- state ------------------------------------------------------------------------------------------------------
+
+    def translators(self) -> dict[str, nn.Module]:
+        """Return the networks to keep: averaged ones where the average is on."""
+        return self.ema.nets if self.ema else self.method.translators()
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that the next step depends on, as tensors and plain values."""
+        return {
+            "images": self.images,
+            "updates": self.updates,
+            "method": self.method.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "scalers": {name: scaler.state_dict() for name, scaler in self.scalers.items()},
+            "ema": {name: net.state_dict() for name, net in self.ema.nets.items()} if self.ema else {},
+            "terms": {"sums": dict(self._sums), "counts": dict(self._counts)},
+            "threads": torch.get_num_threads(),
+            "ranks": self.rank.gather(
+                {
+                    "pools": {name: pool.state() for name, pool in self.pools.items()},
+                    "cpu": torch.get_rng_state(),
+                    "cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+                }
+            ),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take back what `state` returned; the next step is then the one that would have followed."""
+        self.images, self.updates = state["images"], state["updates"]
+        self.method.load_state_dict(state["method"])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+            self.scalers[name].load_state_dict(state["scalers"][name])
+        for name, net in (self.ema.nets if self.ema else {}).items():
+            net.load_state_dict(state["ema"][name])
+        self._sums = {name: value.to(self.device) for name, value in state["terms"]["sums"].items()}
+        self._counts = dict(state["terms"]["counts"])
+        own = state["ranks"][self.rank.index % len(state["ranks"])]
+        for name, images in own["pools"].items():
+            self.pools[name] = History(self.method.history)
+            self.pools[name].restore(images, self.device)
+        torch.set_rng_state(own["cpu"])
+        if self.device.type == "cuda" and own["cuda"] is not None:
+            torch.cuda.set_rng_state(own["cuda"], self.device)
+
+
+def decay(images: int, total: int, decay_from: float) -> float:
+    """Return the factor of the learning rate: 1, then from `decay_from` x total on falling linearly, ending above 0."""
+    start = decay_from * total
+    return 1.0 if images <= start else max(total - images, 1) / (total - start)
+
+
+def _parameters(phase: Phase) -> list[nn.Parameter]:
+    return [parameter for net in phase.nets for parameter in net.parameters()]

@@ -1,0 +1,5 @@
+"""A trained generator at work: one image from Python, or whole folders, with nothing of training but its weights."""
+
+
+class TranslationError(ValueError):
+    """Something that cannot be translated, or must not be written; the message says what, where, and what to do."""

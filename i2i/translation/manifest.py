@@ -1,0 +1,87 @@
+"""What a folder job has done so far, one JSON line a step, so that a stopped job goes on where it was.
+
+A line is written before an output appears ("writing"), after it is complete ("written"), and where there is none
+("failed"). Each shard appends to a file of its own; all of them are read.
+"""
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Literal
+
+from i2i.translation.shards import Shard
+
+_GLOB = ".i2i-manifest*.jsonl"
+State = Literal["done", "ours", "foreign"]
+
+
+class Manifest:
+    """The record of one output folder for one job: a model with its options, as a hash.
+
+    Use as a context manager to append; `state` reads what was there when the object was made.
+    """
+
+    def __init__(self, folder: Path, job: str, shard: Shard) -> None:
+        index, count = shard
+        self.path = folder / (".i2i-manifest.jsonl" if count == 1 else f".i2i-manifest-{index}-of-{count}.jsonl")
+        self._job = job
+        self._latest = _read(folder)
+        self._file: BinaryIO | None = None
+        self._lock = threading.Lock()
+
+    def state(self, source: Path, output: str, found: os.stat_result) -> State:
+        """Say what an existing output, `found`, is: this job's result for the unchanged `source`; a file that this
+        job was about to write; or anything else."""
+        entry = self._latest.get(output)
+        if entry is None or entry.get("job") != self._job:
+            return "foreign"
+        status = source.stat()
+        if (entry.get("size"), entry.get("mtime_ns")) != (status.st_size, status.st_mtime_ns):
+            return "foreign"
+        if entry.get("status") == "writing":
+            return "ours"
+        return "done" if entry.get("status") == "written" and entry.get("bytes") == found.st_size else "foreign"
+
+    def __enter__(self) -> "Manifest":
+        self._file = open(self.path, "a+b")
+        if self._file.tell():
+            self._file.seek(-1, os.SEEK_END)
+            if self._file.read() != b"\n":  # a full disk cut the last line
+                self._file.write(b"\n")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file:
+            self._file.close()
+
+    def add(self, relative: str, output: str, source: os.stat_result | None, status: str, **details: int | str) -> None:
+        """Append a line about one input. Safe from several threads; on the disk's cache when it returns."""
+        entry: dict[str, Any] = {"path": relative, "status": status, "output": output, "job": self._job}
+        if source:
+            entry |= {"size": source.st_size, "mtime_ns": source.st_mtime_ns}
+        entry |= {"time_ns": time.time_ns(), **details}
+        assert self._file is not None
+        with self._lock:
+            self._file.write(json.dumps(entry).encode() + b"\n")
+            self._file.flush()
+
+
+def _read(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the latest line about each output, whichever shard wrote it. Lines cut off by a crash are passed over."""
+    latest: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.glob(_GLOB)):
+        with open(path, "rb") as file:
+            for line in file:
+                try:
+                    entry = json.loads(line)
+                    output, moment = entry["output"], entry["time_ns"]
+                    if output not in latest or latest[output]["time_ns"] <= moment:
+                        latest[output] = entry
+                except (ValueError, KeyError, TypeError):
+                    continue
+    return latest

@@ -1,0 +1,297 @@
+"""What a folder job is going to do, and every reason not to begin: decided before anything is written."""
+
+import glob
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal, NamedTuple, get_args
+
+from i2i import images
+from i2i.data.folders import DataError, scan
+from i2i.translation import TranslationError
+from i2i.translation.manifest import Manifest
+from i2i.translation.shards import Shard, check_shard, member
+from i2i.translation.translator import Translator
+
+OutputFormat = Literal["keep", "png", "jpg", "webp", "tif"]
+Half = Literal["left", "right"]
+Size = Literal["keep"] | int | tuple[int, int]
+
+_TEMPORARY = re.compile(r"\.(.+)\.tmp-(\d+)")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a folder is translated.
+
+    Raises:
+        TranslationError: a value out of range.
+    """
+
+    format: OutputFormat = "keep"  # of the outputs; keep: as the input's suffix says
+    size: Size = "keep"  # inputs are resized to it: the shorter side, or (width, height), in pixels
+    half: Half | None = None  # of side-by-side inputs, cut before everything else
+    batch: int | None = None  # images of one size that are translated at once; None: as many as make sense
+    threads: int | None = None  # that decode, and as many that encode; None: one a processor, at most 16
+    overwrite: bool = False  # False: refuse to begin where a file that is not this job's would be replaced
+    shard: Shard = (0, 1)
+    max_pixels: int = images.MAX_PIXELS  # of an input
+
+    def __post_init__(self) -> None:
+        if self.format not in get_args(OutputFormat):
+            raise TranslationError(f"format: {self.format!r} is not one of {', '.join(get_args(OutputFormat))}")
+        if self.half not in (None, *get_args(Half)):
+            raise TranslationError(f"half: {self.half!r} is not left or right")
+        sides = self.size if isinstance(self.size, tuple) else () if self.size == "keep" else (self.size,)
+        for name, value in (("size", min(sides, default=1)), ("batch", self.batch), ("threads", self.threads)):
+            if value is not None and value < 1:
+                raise TranslationError(f"{name}: must be at least 1, got {value}")
+        check_shard(self.shard)
+
+
+def parse_size(text: str) -> Size:
+    """Return the size that "keep", "N" (shorter side) or "WxH" names.
+
+    Raises:
+        TranslationError: another form.
+    """
+    if text == "keep":
+        return "keep"
+    match = re.fullmatch(r"(\d+)(?:[x×](\d+))?", text.strip())
+    if not match:
+        raise TranslationError(f"size: {text!r} is not keep, N (the shorter side in pixels) or WxH")
+    return (int(match[1]), int(match[2])) if match[2] else int(match[1])
+
+
+class Job(NamedTuple):
+    """One image to translate."""
+
+    source: Path
+    relative: str  # path of the input below the folder that is translated, "/" between folders
+    target: Path
+    output: str  # path of the output below the output folder
+
+
+class Plan(NamedTuple):
+    """The jobs of this shard that are left."""
+
+    jobs: list[Job]
+    done: int  # by an earlier run of the same job
+    ignored: int  # files that are not images
+    notes: list[str]
+    manifest: Manifest | None  # None: one file into one file
+
+
+class _Inputs(NamedTuple):
+    kind: Literal["file", "folder", "glob"]
+    root: Path
+    relatives: list[str]
+    ignored: int
+
+
+def make_plan(
+    translator: Translator, source: str | os.PathLike[str], output: str | os.PathLike[str], options: Options
+) -> Plan:
+    """Decide what to do, then create the output folder and remove what killed runs of this job left half-written.
+
+    Raises:
+        TranslationError: no images; outputs that would meet inputs, links, each other or existing files; a folder that
+            cannot be written. Nothing was created then.
+    """
+    inputs = _find(source)
+    into_file = inputs.kind == "file" and Path(output).suffix.lower() in images.EXTENSIONS and not Path(output).is_dir()
+    root = Path(output).parent if into_file else Path(output)
+    all_jobs = _jobs(inputs, translator, root, Path(output).name if into_file else None, options)
+    _refuse_overlap(inputs, root, all_jobs)
+    _refuse_collisions(all_jobs)
+    jobs = [job for job in all_jobs if member(job.relative, options.shard)]
+    _refuse_links(root, jobs, into_file)
+    manifest = None if into_file else Manifest(root, _job_hash(translator, options), options.shard)
+    left = _left(jobs, manifest, options.overwrite)
+    _prepare_folders(root, left, manifest)
+    notes = _suffix_notes(jobs) if options.format == "keep" and not into_file else []
+    return Plan(left, len(jobs) - len(left), inputs.ignored, notes, manifest)
+
+
+# -- inputs -----------------------------------------------------------------------------------------------------------
+
+
+def _find(source: str | os.PathLike[str]) -> _Inputs:
+    path = Path(source)
+    if path.is_dir():
+        try:
+            found = scan(path)
+        except DataError as error:
+            raise TranslationError(str(error).removeprefix("data.root: ")) from None
+        start = len(path.as_posix()) + 1
+        inputs = _Inputs("folder", path, [image[start:] for image in found.images], found.others)
+    elif path.exists():
+        if path.suffix.lower() not in images.EXTENSIONS:
+            raise TranslationError(f"{path}: not an image (known: {', '.join(sorted(images.EXTENSIONS))})")
+        return _Inputs("file", path.parent, [path.name], 0)
+    elif any(mark in str(source) for mark in "*?["):
+        inputs = _match(path)
+    else:
+        raise TranslationError(f"{source}: no such file or folder")
+    if not inputs.relatives:
+        others = f"; {inputs.ignored} other files" if inputs.ignored else ""
+        known = ", ".join(sorted(images.EXTENSIONS))
+        raise TranslationError(f"{source}: no images{others} (known: {known})")
+    return inputs
+
+
+def _match(pattern: Path) -> _Inputs:
+    parts = pattern.parts
+    fixed = next(place for place, part in enumerate(parts) if any(mark in part for mark in "*?["))
+    root = Path(*parts[:fixed])
+    names = glob.glob(str(pattern), recursive=True)  # noqa: PTH207 - unlike Path.glob it passes hidden names over
+    files = [Path(name) for name in sorted(names) if Path(name).is_file()]
+    found = [file for file in files if file.suffix.lower() in images.EXTENSIONS]
+    return _Inputs("glob", root, [os.path.relpath(file, root) for file in found], len(files) - len(found))
+
+
+# -- outputs ----------------------------------------------------------------------------------------------------------
+
+
+def _jobs(inputs: _Inputs, translator: Translator, root: Path, name: str | None, options: Options) -> list[Job]:
+    if name and options.format != "keep" and images.format_of(name) != images.format_of(f"x.{options.format}"):
+        raise TranslationError(f"format: {options.format} contradicts the suffix of {name} (leave one out)")
+    if not images.holds("PNG", translator.out_channels, 8):
+        raise TranslationError(
+            f"the model makes {translator.out_channels} channels, image files hold 1 to 4 (translate arrays in Python)"
+        )
+    fixed = name or (f"x.{options.format}" if options.format != "keep" else "x.png")
+    if not images.holds(images.format_of(fixed), translator.out_channels, 8):
+        raise TranslationError(
+            f"format: the model makes {translator.out_channels} channels, which {images.format_of(fixed)} cannot hold "
+            f"(choose png)"
+        )
+    jobs = []
+    for relative in inputs.relatives:
+        place = PurePosixPath(relative.replace(os.sep, "/"))
+        output = name or place.with_suffix(_suffix(place.suffix, translator.out_channels, options.format)).as_posix()
+        jobs.append(Job(inputs.root / relative, place.as_posix(), root / output, output))
+    return jobs
+
+
+def _suffix(suffix: str, channels: int, asked: OutputFormat) -> str:
+    if asked != "keep":
+        return f".{asked}"
+    return suffix if images.holds(images.format_of(f"x{suffix}"), channels, 8) else ".png"
+
+
+def _suffix_notes(jobs: list[Job]) -> list[str]:
+    moved = [job for job in jobs if PurePosixPath(job.output).suffix != PurePosixPath(job.relative).suffix]
+    if not moved:
+        return []
+    return [f"{len(moved)} outputs are PNG (first: {moved[0].output}): their format cannot hold the model's channels"]
+
+
+def _job_hash(translator: Translator, options: Options) -> str:
+    what = f"{translator.fingerprint} {options.format} {options.size} {options.half}"
+    return hashlib.blake2b(what.encode(), digest_size=8).hexdigest()
+
+
+def _left(jobs: list[Job], manifest: Manifest | None, overwrite: bool) -> list[Job]:
+    """Return the jobs that are not done; refuse if one of them would replace a file of other origin."""
+    left, foreign = [], []
+    for job in jobs:
+        try:
+            found = job.target.lstat()
+        except FileNotFoundError:
+            left.append(job)
+            continue
+        state = manifest.state(job.source, job.output, found) if manifest else "foreign"
+        if state != "done":
+            left.append(job)
+        if state == "foreign":
+            foreign.append(job)
+    if foreign and not overwrite:
+        raise TranslationError(
+            f"{foreign[0].target}: {_more(foreign)}not written by this model with these options from this input, "
+            f"and would be replaced (choose another folder, or allow it with --overwrite)"
+        )
+    return left
+
+
+def _more(jobs: list[Job]) -> str:
+    return f"this file, and {len(jobs) - 1} more, exist, were " if len(jobs) > 1 else "this file exists, was "
+
+
+# -- refusals ---------------------------------------------------------------------------------------------------------
+
+
+def _refuse_overlap(inputs: _Inputs, root: Path, jobs: list[Job]) -> None:
+    target, source = root.resolve(), inputs.root.resolve()
+    if inputs.kind == "folder" and target == source:
+        raise TranslationError(f"{root}: input and output are the same folder (choose another output)")
+    if inputs.kind == "folder" and (target in source.parents or source in target.parents):
+        raise TranslationError(f"{root}: input and output lie inside each other (choose an output elsewhere)")
+    if inputs.kind == "glob":
+        for folder in {job.source.parent for job in jobs}:
+            if target in (folder.resolve(), *folder.resolve().parents):
+                raise TranslationError(f"{root}: inputs in {folder} lie inside the output (choose an output elsewhere)")
+    if inputs.kind == "file" and jobs[0].target.resolve() == jobs[0].source.resolve():
+        raise TranslationError(f"{jobs[0].target}: input and output are the same file (choose another output)")
+
+
+def _refuse_collisions(jobs: list[Job]) -> None:
+    first: dict[str, Job] = {}
+    for job in jobs:
+        other = first.setdefault(job.output, job)
+        if other is not job:
+            raise TranslationError(
+                f"{job.target}: both {other.relative} and {job.relative} would be written there "
+                f"(keep their formats, or rename one)"
+            )
+
+
+def _refuse_links(root: Path, jobs: list[Job], into_file: bool) -> None:
+    """Refuse to write through symbolic links, which could lead anywhere."""
+    below = {Path(*parts) for job in jobs for parts in _prefixes(job.output)}
+    for path in ([] if into_file else [root]) + [root / part for part in sorted(below)]:
+        if path.is_symlink():
+            raise TranslationError(f"{path}: a symbolic link (to {path.resolve()}; name that, or remove the link)")
+
+
+def _prefixes(output: str) -> Iterator[tuple[str, ...]]:
+    parts = PurePosixPath(output).parts
+    return (parts[:end] for end in range(1, len(parts) + 1))
+
+
+# -- before the first image -------------------------------------------------------------------------------------------
+
+
+def _prepare_folders(root: Path, jobs: list[Job], manifest: Manifest | None) -> None:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        if manifest:
+            manifest.path.touch()
+    except OSError as error:
+        raise TranslationError(f"{root}: cannot be written ({error.strerror or error})") from None
+    names: dict[Path, set[str]] = {}
+    for job in jobs:
+        names.setdefault(job.target.parent, set()).add(job.target.name)
+    for folder, own in names.items():
+        if not folder.exists():
+            continue
+        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+            raise TranslationError(f"{folder}: cannot be written (check its permissions)")
+        for path in folder.iterdir():
+            match = _TEMPORARY.fullmatch(path.name)
+            # Of its own outputs only: a process of another machine, which looks dead from here, may write the others.
+            if match and match[1] in own and not _alive(int(match[2])):
+                path.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,239 @@
+"""One generator with its pre- and post-processing: any image in, the same kind and size of image out."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from i2i import images, registry
+from i2i.checkpoint import WEIGHTS, load_weights, read_metadata
+from i2i.config import Direction
+from i2i.images import Alpha, Array
+from i2i.networks.inference import per_image_statistics
+from i2i.precision import autocast, pick_device, pick_precision
+from i2i.translation import TranslationError
+
+Statistics = Literal["image", "running"]
+
+_SMALLEST = 8  # pixels: a side on which the reflections inside a residual generator fit
+
+
+class Translator:
+    """A generator, called with one image or a batch. The result for an image never depends on its batch.
+
+    `statistics` says what BatchNorm normalizes by: each image's own statistics (as pix2pix was published), or the
+    running ones of training. `alpha` says what becomes of the alpha of an image when the network takes none; a
+    network of 2 or 4 channels takes it. `directions` lists what the model file can translate. The network is moved to
+    the device and put into evaluation mode.
+
+    Attributes: `in_channels`, `out_channels`, `direction`, `directions`, `statistics`, `alpha`, `device`, `precision`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        in_channels: int,
+        out_channels: int,
+        *,
+        direction: Direction = "a2b",
+        directions: Sequence[Direction] = (),
+        statistics: Statistics = "image",
+        alpha: Alpha = "drop",
+        device: str = "auto",
+        precision: str = "auto",
+    ) -> None:
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.direction, self.directions = direction, tuple(directions or (direction,))
+        self.statistics = statistics
+        takes_alpha = in_channels in (2, 4)
+        self.alpha: Alpha = "keep" if takes_alpha else "composite" if alpha == "composite" else "drop"
+        self.device = pick_device(device)
+        self.precision = pick_precision(precision, self.device)
+        used = per_image_statistics(network) if statistics == "image" else network
+        self.network = used.eval().to(self.device)
+        self._multiple = int(getattr(network, "multiple", 1))
+
+    @overload
+    def __call__(self, image: Image.Image) -> Image.Image: ...
+    @overload
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]: ...
+    @overload
+    def __call__(self, image: Tensor) -> Tensor: ...
+    def __call__(self, image: Image.Image | NDArray[Any] | Tensor) -> Image.Image | NDArray[Any] | Tensor:
+        """Translate a PIL image, an array or a tensor into the same kind, size and depth; channels are the network's.
+
+        An array is [H, W, C] or gray [H, W]: uint8, uint16, or floats in [0, 1]. Gray, RGB and alpha are converted to
+        what the network takes. A tensor is [C, H, W] or [N, C, H, W], floats in [-1, 1], and must have its channels.
+
+        Raises:
+            TranslationError, ImageError: another shape, dtype, range or number of channels.
+        """
+        if isinstance(image, Tensor):
+            return self._tensor(image)
+        if isinstance(image, np.ndarray):
+            return self._array(image)
+        if isinstance(image, Image.Image):
+            return images.to_pil(self.pixels(self.prepare(images.from_pil(image, self.alpha))[None])[0])
+        raise TranslationError(f"image: {type(image).__name__} is not a PIL image, a NumPy array or a tensor")
+
+    def prepare(self, array: Array) -> Array:
+        """Return [H, W, C] with the channels of the network.
+
+        Raises:
+            ImageError: channels that have no relation to the network's.
+        """
+        if array.shape[2] != self.in_channels:
+            array = images.apply_alpha(array, self.alpha)
+        return images.match_channels(array, self.in_channels)
+
+    def pixels(self, arrays: Array, depth: int | None = None) -> Array:
+        """Translate prepared images of one size, [N, H, W, C], uint8, uint16 or float32 in [0, 1].
+
+        The result has `depth` (8, 16, or 32 for float32), or that of `arrays`.
+
+        Raises:
+            ImageError: the network returned values that are not finite.
+        """
+        result = self.batch(images.to_tensor(arrays, self.device))
+        return images.from_tensor(result, depth or images.depth_of(arrays))
+
+    def batch(self, x: Tensor) -> Tensor:
+        """[N, in_channels, H, W] in [-1, 1] -> [N, out_channels, H, W], float32 on the translator's device.
+
+        Images are padded by reflection, evenly on opposite sides, as little as the network permits, and cropped back.
+        """
+        height, width = x.shape[-2:]
+        rows, columns = self._reflected(height), self._reflected(width)
+        padded = x.to(self.device, torch.float32)
+        if len(rows) > height:
+            padded = padded[..., rows, :]
+        if len(columns) > width:
+            padded = padded[..., columns]
+        with torch.no_grad(), autocast(self.device, self.precision):
+            y: Tensor = self.network(padded.contiguous())
+        top, left = (len(rows) - height) // 2, (len(columns) - width) // 2
+        return y.float()[..., top : top + height, left : left + width]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all that decides the result for an image: weights, statistics, alpha, precision."""
+        digest = hashlib.blake2b(f"{self.statistics} {self.alpha} {self.precision}".encode(), digest_size=8)
+        for name, tensor in sorted(self.network.state_dict().items()):
+            digest.update(f"{name} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def _reflected(self, size: int) -> Tensor:
+        """Return the index of the pixel to show at each place of a padded side; long margins reflect repeatedly."""
+        multiple = self._multiple
+        margin = -(-max(size, _SMALLEST) // multiple) * multiple - size
+        if not margin:
+            return torch.arange(size, device=self.device)
+        period = max(1, 2 * (size - 1))
+        place = torch.arange(-(margin // 2), size + margin - margin // 2, device=self.device) % period
+        return torch.minimum(place, period - place)
+
+    def _array(self, array: NDArray[Any]) -> NDArray[Any]:
+        if array.ndim not in (2, 3) or 0 in array.shape:
+            raise TranslationError(f"image: an array of shape {array.shape} is not [H, W, C] or [H, W]")
+        pixels: Array = array if array.ndim == 3 else array[..., None]
+        if np.issubdtype(array.dtype, np.floating):
+            if not (array.min() >= 0 and array.max() <= 1):
+                raise TranslationError(f"image: floats from {array.min():g} to {array.max():g} (scale them to [0, 1])")
+            pixels = pixels.astype(np.float32)
+        result: Array = self.pixels(self.prepare(pixels)[None])[0].astype(array.dtype)
+        return result[..., 0] if array.ndim == 2 and self.out_channels == 1 else result
+
+    def _tensor(self, x: Tensor) -> Tensor:
+        if x.ndim not in (3, 4) or 0 in x.shape or not x.is_floating_point():
+            what = f"{str(x.dtype).removeprefix('torch.')} of shape {tuple(x.shape)}"
+            raise TranslationError(
+                f"image: a tensor is floats in [-1, 1] of shape [C, H, W] or [N, C, H, W], not {what}"
+            )
+        if x.shape[-3] != self.in_channels:
+            raise TranslationError(
+                f"image: the model takes {self.in_channels} channels, the tensor has {x.shape[-3]} "
+                f"(pass an array or a PIL image to have it converted)"
+            )
+        if not float(x.detach().abs().max()) <= 1.5:  # bicubic resampling leaves [-1, 1] by less
+            raise TranslationError(
+                "image: a tensor is in [-1, 1], this one has larger values (x / 127.5 - 1 for bytes)"
+            )
+        y = self.batch(x.detach() if x.ndim == 4 else x.detach()[None]).to(x.device, x.dtype)
+        return y if x.ndim == 4 else y[0]
+
+
+def load(
+    path: str | os.PathLike[str], direction: str | None = None, device: str = "auto", precision: str = "auto"
+) -> Translator:
+    """Return the translator of a run folder, a weights file, or a checkpoint folder. Nothing else is needed.
+
+    `direction` is "a2b" or "b2a"; None takes the one that the model names. `device` is auto, cpu, cuda, cuda:N or mps,
+    `precision` auto (bf16 on GPUs that have it, else fp32), fp32, bf16 or fp16.
+
+    Raises:
+        TranslationError: not a model, one of noise to images, or one that does not translate in this direction.
+        CheckpointError: a weights file that is damaged or foreign.
+        DeviceError: a device or precision that this machine does not have.
+    """
+    file = _weights_file(Path(path))
+    metadata = read_metadata(file)
+    try:
+        known: list[Direction] = [name for name in get_args(Direction) if name in metadata["generators"]]
+        chosen = _choose(path, known, direction or metadata.get("direction", ""))
+        parts = metadata["generators"][chosen]
+        inputs, outputs = parts["in_channels"], parts["out_channels"]
+        found = registry.find("generators", parts["name"])
+        network = found.factory(inputs, outputs, **{**found.preset, **parts["options"]})
+    except TranslationError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:  # also UnknownComponentError
+        raise TranslationError(f"{file}: its generator cannot be built here ({error}); was i2i changed?") from error
+    tensors = load_weights(file)[0]
+    own = {name.removeprefix(f"{chosen}/"): value for name, value in tensors.items() if name.startswith(f"{chosen}/")}
+    try:
+        network.load_state_dict(own)
+    except RuntimeError as error:
+        raise TranslationError(f"{file}: its weights do not fit {parts['name']} ({error}); was i2i changed?") from error
+    return Translator(
+        network,
+        inputs,
+        outputs,
+        direction=chosen,
+        directions=known,
+        statistics=metadata.get("statistics", "image"),
+        alpha=metadata.get("alpha", "drop"),
+        device=device,
+        precision=precision,
+    )
+
+
+def _weights_file(path: Path) -> Path:
+    if path.is_dir():
+        if (path / WEIGHTS).is_file():
+            return path / WEIGHTS
+        if any(path.glob("*.pth")):
+            raise TranslationError(f"{path}: a folder of another toolkit (convert it with `i2i import`)")
+        raise TranslationError(f"{path}: no {WEIGHTS} in this folder (give a run, a checkpoint, or a weights file)")
+    if not path.exists():
+        raise TranslationError(f"{path}: no such model (give a run folder, a checkpoint folder, or a weights file)")
+    if path.suffix in (".pth", ".pt", ".ckpt", ".pkl"):
+        raise TranslationError(f"{path}: not a weights file of i2i (convert files of other toolkits with `i2i import`)")
+    return path
+
+
+def _choose(path: str | os.PathLike[str], known: list[Direction], wanted: str) -> Direction:
+    if not known:
+        raise TranslationError(f"{path}: this model makes images from noise, it translates none (use `i2i generate`)")
+    for direction in known:
+        if direction == wanted:
+            return direction
+    raise TranslationError(f"{path}: direction: this model translates {' and '.join(known)}, not {wanted}")

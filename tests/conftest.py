@@ -1,0 +1,27 @@
+"""What every test shares: small and repeatable."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(2)  # sums are rounded differently with another number
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of real images, from I2I_DATA."""
+    return _folder("I2I_DATA", "real images")
+
+
+@pytest.fixture
+def golden() -> Path:
+    """The folder of reference vectors, from I2I_GOLDEN."""
+    return _folder("I2I_GOLDEN", "reference vectors")
+
+
+def _folder(variable: str, what: str) -> Path:
+    if variable not in os.environ:
+        pytest.skip(f"{variable} is not set: it names the folder of {what}")
+    return Path(os.environ[variable]).resolve()

@@ -1,0 +1,185 @@
+"""Geometry shared by a pair, color of the input alone, masks that stay masks, and seeds that mean something."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from i2i.config import PairedData
+from i2i.data.augment import Augment
+from i2i.images import Array
+
+TURNING: dict[str, Any] = {"rotate": 30.0, "elastic": 4.0}
+
+
+def config(**settings: Any) -> PairedData:
+    return PairedData(**{"root": "unused", "load_size": 40, "crop_size": 32} | settings)
+
+
+def coordinates(height: int, width: int) -> Array:
+    """Red grows along y, green along x: where a pixel came from can be read off its color."""
+    y, x = np.mgrid[:height, :width].astype(np.uint8)
+    return np.stack([y, x, np.full_like(x, 7)], axis=2)
+
+
+def smooth(height: int, width: int) -> Array:
+    y, x = np.mgrid[:height, :width]
+    return np.stack([y * 3, x * 3, (x + y) * 2], axis=2).astype(np.uint8)
+
+
+@pytest.mark.parametrize("settings", [{}, TURNING, {"resize": "shorter"}, TURNING | {"resize": "none"}])
+def test_both_images_of_a_pair_get_the_same_geometry(settings: dict[str, Any]) -> None:
+    image = smooth(48, 60)
+    augment = Augment(config(**settings), ("a", "b"))
+    for seed in range(20):
+        views = augment({"a": image, "b": image.copy()}, seed)
+        assert views["a"].shape == (32, 32, 3)
+        assert np.array_equal(views["a"], views["b"])
+
+
+def test_crop_is_a_window_of_the_image_and_half_of_them_are_mirrored() -> None:
+    augment = Augment(config(resize="none"), ("image",))
+    mirrored, tops, lefts = [], set(), set()
+    for seed in range(200):
+        view = augment({"image": coordinates(40, 50)}, seed)["image"].astype(int)
+        mirrored.append(view[0, 0, 1] > view[0, -1, 1])
+        top, left = int(view[0, 0, 0]), int(view[0, :, 1].min())
+        window = coordinates(40, 50)[top : top + 32, left : left + 32]
+        assert np.array_equal(view, window[:, ::-1] if mirrored[-1] else window)
+        tops.add(top)
+        lefts.add(left)
+    assert 70 < sum(mirrored) < 130
+    assert tops == set(range(9))
+    assert lefts == set(range(19))
+
+
+def test_crop_mirror_and_angle_are_drawn_independently() -> None:
+    augment = Augment(config(resize="none", rotate=20.0), ("image",))
+    draws = []
+    for seed in range(400):
+        view = augment({"image": coordinates(60, 60)}, seed)["image"].astype(float)[8:24, 8:24]
+        across, down = view[:, -1] - view[:, 0], view[-1] - view[0]
+        mirror = float(np.sign(across[:, 1].mean()))
+        angle = np.arctan2(across[:, 0].mean() * mirror, abs(across[:, 1].mean()))
+        draws.append((mirror, angle, view[..., 0].mean(), view[..., 1].mean()))
+        assert down[:, 0].mean() > 0
+    correlation = np.corrcoef(np.array(draws).T) - np.eye(4)
+    assert np.abs(correlation).max() < 0.2
+
+
+def test_equal_seeds_give_equal_views_and_different_seeds_different_ones() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
+    settings = TURNING | {"color": 0.3}
+    first, second = (Augment(config(**settings), ("a", "b"), color=("a",)) for _ in range(2))
+    views = []
+    for seed in range(100):
+        one, other = first({"a": image, "b": image}, seed), second({"a": image, "b": image}, seed)
+        assert np.array_equal(one["a"], other["a"])
+        assert np.array_equal(one["b"], other["b"])
+        views.append(one["a"].tobytes())
+    assert len(set(views)) == 100
+
+
+@pytest.mark.parametrize("masks", [("b",), ("a",), ("a", "b")])
+@pytest.mark.parametrize("resize", ["stretch", "shorter", "none"])
+def test_masks_keep_their_labels_however_they_are_turned_and_bent(masks: tuple[str, ...], resize: str) -> None:
+    labels = np.random.default_rng(0).choice(np.array([0, 40, 90, 255], np.uint8), (13, 17, 1))
+    labels = np.kron(labels, np.ones((4, 4, 1), np.uint8))
+    augment = Augment(config(**TURNING, resize=resize, color=0.5), ("a", "b"), masks=masks, color=("a", "b"))
+    for seed in range(10):
+        views = augment({"a": labels, "b": labels}, seed)
+        for mask in masks:
+            assert set(np.unique(views[mask])) <= {0, 40, 90, 255}
+            assert views[mask].shape == (32, 32, 1)
+    assert set(np.unique(augment.plain({"a": labels, "b": labels})[masks[0]])) <= {0, 40, 90, 255}
+
+
+def test_mask_and_image_stay_aligned() -> None:
+    image = smooth(80, 80)
+    mask = np.where(image[..., 1:2] > 120, 255, 0).astype(np.uint8)
+    augment = Augment(config(load_size=80, crop_size=64, **TURNING), ("a", "b"), masks=("b",))
+    for seed in range(10):
+        views = augment({"a": image, "b": mask}, seed)
+        agree = (views["a"][..., 1] > 120) == (views["b"][..., 0] > 0)
+        assert agree.mean() > 0.97  # all but pixels on the edge
+
+
+def test_color_changes_the_named_image_only() -> None:
+    image = smooth(48, 48)
+    plain, colored = (Augment(config(color=strength), ("a", "b"), color=("a",)) for strength in (0.0, 0.4))
+    for seed in range(5):
+        before, after = plain({"a": image, "b": image}, seed), colored({"a": image, "b": image}, seed)
+        assert np.array_equal(before["b"], after["b"])
+        assert not np.array_equal(before["a"], after["a"])
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_every_number_of_channels_and_depth_passes_through_every_step(channels: int, dtype: type[np.generic]) -> None:
+    top = {np.uint8: 255, np.uint16: 65535, np.float32: 1}[dtype]
+    image = (np.random.default_rng(0).random((48, 40, channels)) * top).astype(dtype)
+    other = np.random.default_rng(1).integers(0, 256, (48, 40, 3), np.uint8)
+    augment = Augment(config(**TURNING, color=0.4), ("a", "b"), color=("a",))
+    views = augment({"a": image, "b": other}, 3)
+    assert views["a"].shape == (32, 32, channels)
+    assert views["a"].dtype == (np.uint8 if dtype is np.uint8 else np.float32)
+    assert views["b"].shape == (32, 32, 3)
+    if views["a"].dtype == np.float32:
+        assert 0 <= views["a"].min() < views["a"].max() <= 1
+
+
+def test_sixteen_bits_are_not_cut_to_eight() -> None:
+    ramp = np.linspace(20000, 20400, 48 * 48).reshape(48, 48, 1).astype(np.uint16)
+    view = Augment(config(resize="none"), ("image",))({"image": ramp}, 0)["image"]
+    assert len(np.unique(view)) > 150  # of 401; two if cut
+    assert view.min() == pytest.approx(20000 / 65535, abs=0.01)
+
+
+def test_alpha_is_not_colored() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 4), np.uint8)
+    augment = Augment(config(resize="none", flip=False, color=0.5), ("image",), color=("image",))
+    view = augment({"image": image}, 0)["image"]
+    assert np.array_equal(view[..., 3], image[..., 3])
+    assert not np.array_equal(view[..., :3], image[..., :3])
+
+
+def test_borders_of_a_turned_image_are_reflected_not_black() -> None:
+    image = np.full((40, 40, 3), 200, np.uint8)
+    augment = Augment(config(rotate=45.0, elastic=5.0), ("image",))
+    assert all((augment({"image": image}, seed)["image"] == 200).all() for seed in range(5))
+
+
+def test_elastic_moves_pixels_by_about_the_given_distance() -> None:
+    augment = Augment(config(resize="none", flip=False, crop_size=128, elastic=6.0), ("image",))
+    y, x = np.mgrid[:128, :128].astype(np.float32) / 256
+    far = []
+    for seed in range(5):
+        view = augment({"image": np.stack([y, x], axis=2)}, seed)["image"]
+        moved = np.hypot((view[..., 0] - y) * 256, (view[..., 1] - x) * 256)[16:-16, 16:-16]
+        far.append(float(moved.max()))
+    assert 3 < np.mean(far) < 9
+
+
+@pytest.mark.parametrize(
+    ("resize", "size", "kept"),
+    [("stretch", (48, 96), (48, 96)), ("shorter", (48, 96), (48, 48)), ("none", (48, 96), (32, 32)), ("shorter", (96, 40), (40, 40))],
+)  # fmt: skip
+def test_plain_views_show_the_center_and_never_change(
+    resize: str, size: tuple[int, int], kept: tuple[int, int]
+) -> None:
+    """`kept`: height and width of the part of the image that the crop of 32 shows."""
+    image = coordinates(*size)
+    augment = Augment(config(resize=resize, **TURNING, color=0.5), ("image",), color=("image",))
+    view = augment.plain({"image": image})["image"].astype(float)
+    assert view.shape == (32, 32, 3)
+    assert np.array_equal(view, augment.plain({"image": image})["image"])
+    for axis in (0, 1):
+        line = view[..., axis].mean(axis=1 - axis)
+        assert line.mean() == pytest.approx((size[axis] - 1) / 2, abs=0.6)
+        assert (line[-1] - line[0]) / 31 == pytest.approx(kept[axis] / 32, rel=0.05)
+
+
+def test_rectangles_are_height_by_width() -> None:
+    augment = Augment(config(load_size=(40, 72), crop_size=(32, 64)), ("image",))
+    assert augment({"image": smooth(50, 50)}, 0)["image"].shape == (32, 64, 3)
+    assert augment.plain({"image": smooth(50, 50)})["image"].shape == (32, 64, 3)

@@ -1,0 +1,308 @@
+"""Data sets: samples by number, channels and depths from the files, and what is refused before training."""
+
+import pickle
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from i2i.config import PairedData, UnconditionalData, UnpairedData
+from i2i.data.dataset import Dataset, Images, PairedImages, Paths, UnpairedImages
+from i2i.data.folders import DataError
+from i2i.images import ImageError
+
+SMALL: dict[str, Any] = {"load_size": 20, "crop_size": 16}
+
+
+def paired(root: Path, **settings: Any) -> PairedImages:
+    return PairedImages(PairedData(**{"root": str(root)} | SMALL | settings), seed=5)
+
+
+def unpaired(root: Path, **settings: Any) -> UnpairedImages:
+    return UnpairedImages(UnpairedData(**{"root": str(root)} | SMALL | settings), seed=5)
+
+
+def images_of(root: Path, **settings: Any) -> Images:
+    return Images(UnconditionalData(**{"root": str(root)} | SMALL | settings), seed=5)
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture
+def three(write: Any, tmp_path: Path) -> dict[str, Dataset]:
+    """A small data set of each kind."""
+    for name in ("1", "2", "3"):
+        write(f"two/trainA/{name}.png")
+        write(f"two/trainB/{name}.jpg")
+    settings = {"rotate": 10.0, "color": 0.2}
+    return {
+        "paired": paired(tmp_path / "two", **settings),
+        "unpaired": unpaired(tmp_path / "two", **settings),
+        "unconditional": images_of(tmp_path / "two", **settings),
+    }
+
+
+@pytest.mark.parametrize("kind", ["paired", "unpaired", "unconditional"])
+def test_sample_is_a_function_of_epoch_and_index(three: dict[str, Dataset], kind: str) -> None:
+    dataset = three[kind]
+    for epoch, index in ((0, 0), (0, 1), (7, 1)):
+        sample = dataset.sample(epoch, index)
+        assert equal(sample, dataset.sample(epoch, index))
+        assert equal(sample, pickle.loads(pickle.dumps(dataset)).sample(epoch, index))
+        for name, image in sample.items():
+            assert image.shape == (dataset.channels[name], 16, 16)
+            assert image.dtype == torch.float32
+            assert -1 <= image.min() < image.max() <= 1
+    assert equal(dataset.fixed(1), dataset.fixed(1))
+    assert dataset.fixed(1).keys() == dataset.channels.keys()
+
+
+@pytest.mark.parametrize("kind", ["paired", "unpaired", "unconditional"])
+def test_nearly_every_draw_differs_from_the_last_epoch(three: dict[str, Dataset], kind: str) -> None:
+    dataset = three[kind]
+    name = next(iter(dataset.channels))
+    same = sum(torch.equal(dataset.sample(epoch, 0)[name], dataset.sample(epoch + 1, 0)[name]) for epoch in range(200))
+    assert same < 2
+
+
+def test_sample_leaves_the_global_generators_alone(three: dict[str, Dataset]) -> None:
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    for dataset in three.values():
+        dataset.sample(0, 0)
+    assert torch.equal(torch_state, torch.get_rng_state())
+    assert np.array_equal(numpy_state, np.random.get_state()[1])
+
+
+def test_seed_changes_the_augmentation(write: Any, tmp_path: Path) -> None:
+    write("1.png", (40, 40))
+    views = [
+        Images(UnconditionalData(root=str(tmp_path), **SMALL | {"resize": "none"}), seed=seed) for seed in range(9)
+    ]
+    assert len({view.sample(0, 0)["image"].numpy().tobytes() for view in views}) == 9
+
+
+@pytest.mark.parametrize(("layout", "left"), [("ab", "a"), ("ba", "b"), ("auto", "a")])
+def test_halves_of_a_side_by_side_image_go_to_their_domains(write: Any, tmp_path: Path, layout: str, left: str) -> None:
+    pixels = np.zeros((20, 40, 3), np.uint8)
+    pixels[:, 20:] = 255
+    write("1.png", pixels=pixels)
+    dataset = paired(tmp_path, layout=layout)
+    right = "b" if left == "a" else "a"
+    for sample in (dataset.sample(0, 0), dataset.fixed(0)):
+        assert (sample[left] == -1).all()
+        assert (sample[right] == 1).all()
+    assert dataset.files(0, 0) == [f"{tmp_path}/1.png"]
+    assert dataset.notes == (f"pairs lie side by side; the left half is {left}.",)
+
+
+def test_geometry_is_shared_by_a_pair_on_disk(write: Any, tmp_path: Path) -> None:
+    y, x = np.mgrid[:30, :30].astype(np.uint8) * 8
+    pixels = np.stack([y, x, y], axis=2)
+    write("a/1.png", pixels=pixels)
+    write("b/1.bmp", pixels=pixels)
+    dataset = paired(tmp_path, rotate=20.0, elastic=3.0)
+    for epoch in range(10):
+        sample = dataset.sample(epoch, 0)
+        assert torch.equal(sample["a"], sample["b"])
+
+
+@pytest.mark.parametrize(("direction", "colored"), [("a2b", "a"), ("b2a", "b")])
+def test_color_of_a_pair_changes_its_input_only(write: Any, tmp_path: Path, direction: str, colored: str) -> None:
+    write("a/1.png", seed=1)
+    write("b/1.png", seed=2)
+    plain, jittered = (paired(tmp_path, direction=direction, color=strength).sample(0, 0) for strength in (0.0, 0.5))
+    other = "b" if colored == "a" else "a"
+    assert torch.equal(plain[other], jittered[other])
+    assert not torch.equal(plain[colored], jittered[colored])
+
+
+def test_domains_keep_their_own_channels_and_depths(write: Any, tmp_path: Path) -> None:
+    write("a/1.png", channels=1)
+    write("b/1.png", pixels=np.full((20, 20, 3), 32768, np.uint16))
+    dataset = paired(tmp_path, rotate=10.0)
+    assert dataset.channels == {"a": 1, "b": 3}
+    assert dataset.sample(0, 0)["b"].sub(2 * 32768 / 65535 - 1).abs().max() < 1e-5
+    assert dataset.sample(0, 0)["a"].shape == (1, 16, 16)
+
+
+def test_gray_and_color_in_one_domain_become_color_and_are_reported(write: Any, tmp_path: Path) -> None:
+    write("1.png", channels=1)
+    write("2.jpg", channels=3)
+    write("3.png", channels=4)
+    dropped, kept = images_of(tmp_path), images_of(tmp_path, alpha="keep")
+    assert dropped.channels == {"image": 3}
+    assert dropped.notes == ("images of domain image differ in channels (1 with 1, 2 with 3): all are brought to 3.",)
+    assert kept.channels == {"image": 4}
+    assert torch.equal(dropped.fixed(0)["image"][0], dropped.fixed(0)["image"][2])
+    assert (kept.fixed(0)["image"][3] == 1).all()
+
+
+def test_exif_orientation_counts_for_sizes_and_pixels(write: Any, tmp_path: Path) -> None:
+    turned = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "a").mkdir()
+    turned.save(tmp_path / "a" / "1.png", exif=exif)
+    write("b/1.png", pixels=np.asarray(turned.transpose(Image.Transpose.ROTATE_270)).copy())
+    dataset = paired(tmp_path, resize="none")
+    assert torch.equal(dataset.sample(0, 0)["a"], dataset.sample(0, 0)["b"])
+
+
+def test_every_image_of_both_domains_is_used_equally_often(write: Any, tmp_path: Path) -> None:
+    for place in range(5):
+        write(f"a/{place}.png")
+    for place in range(3):
+        write(f"b/{place}.png")
+    dataset = unpaired(tmp_path)
+    assert len(dataset) == 5
+    used = [Counter(dataset.files(epoch, index)[place] for epoch in range(6) for index in range(5)) for place in (0, 1)]
+    assert set(used[0].values()) == {6}
+    assert set(used[1].values()) == {10}
+    partners = {tuple(dataset.files(epoch, index)) for epoch in range(40) for index in range(5)}
+    assert len(partners) == 15
+    assert "5 of a, 3 of b" in dataset.epoch_rule
+
+
+def test_fixed_images_are_in_order_and_start_again_in_the_smaller_domain(write: Any, tmp_path: Path) -> None:
+    for name in ("a/1.png", "a/2.png", "a/3.png", "b/1.png", "b/2.png"):
+        write(name)
+    dataset = unpaired(tmp_path)
+    assert torch.equal(dataset.fixed(2)["b"], dataset.fixed(0)["b"])
+    assert not torch.equal(dataset.fixed(2)["a"], dataset.fixed(0)["a"])
+
+
+def test_max_images_takes_the_first(write: Any, tmp_path: Path) -> None:
+    for place in range(4):
+        write(f"{place}.png")
+    dataset = images_of(tmp_path, max_images=2)
+    assert [Path(dataset.files(0, index)[0]).name for index in range(len(dataset))] == ["0.png", "1.png"]
+
+
+def test_test_split_is_read_when_asked_for(write: Any, tmp_path: Path) -> None:
+    write("train/1.png", (20, 40))
+    write("test/2.png", (20, 40))
+    config = PairedData(root=str(tmp_path), load_size=20, crop_size=16)
+    assert PairedImages(config, split="test").files(0, 0) == [f"{tmp_path}/test/2.png"]
+    assert images_of(tmp_path).files(0, 0) == [f"{tmp_path}/train/1.png"]
+
+
+def test_bad_headers_are_all_named(write: Any, tmp_path: Path) -> None:
+    write("0.png")
+    for place in range(25):
+        (tmp_path / f"bad{place:02}.png").write_bytes(b"nonsense")
+    with pytest.raises(DataError) as caught:
+        images_of(tmp_path)
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith("data.root: 25 files cannot be read. Mend or remove them, or set data.on_bad_file=skip.")
+    assert [f"bad{place:02}.png" in line for place, line in enumerate(lines[1:21])] == [True] * 20
+    assert lines[21] == "  … and 5 more"
+    dataset = images_of(tmp_path, on_bad_file="skip")
+    assert len(dataset) == 1
+    assert len(dataset.notes) == 25
+    assert "bad00.png" in dataset.notes[0]
+
+
+def test_pair_with_a_bad_half_is_left_out_whole(write: Any, tmp_path: Path) -> None:
+    for name in ("a/1.png", "a/2.png", "b/1.png"):
+        write(name)
+    (tmp_path / "b/2.png").write_bytes(b"")
+    dataset = paired(tmp_path, on_bad_file="skip")
+    assert [Path(file).name for file in dataset.files(0, 0)] == ["1.png", "1.png"]
+    assert len(dataset) == 1
+
+
+def damage(path: Path) -> None:
+    """Spoil the pixels of a PNG behind an intact header."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+def test_damaged_pixels_stop_with_the_name_of_the_file(write: Any, tmp_path: Path) -> None:
+    damage(write("1.png"))
+    with pytest.raises(ImageError, match="1.png: damaged"):
+        images_of(tmp_path).sample(0, 0)
+
+
+def test_damaged_pixels_are_skipped_for_the_next_image_and_recorded(write: Any, tmp_path: Path) -> None:
+    damage(write("1.png"))
+    write("2.png")
+    dataset = images_of(tmp_path, on_bad_file="skip", resize="none", flip=False, crop_size=20)
+    assert torch.equal(dataset.sample(0, 0)["image"], dataset.sample(0, 1)["image"])
+    assert len(dataset.warnings) == 1
+    assert dataset.warnings[0].startswith(f"skipped {tmp_path}/1.png: damaged")
+    damage(tmp_path / "2.png")
+    with pytest.raises(DataError, match="no image of .* can be decoded"):
+        dataset.sample(0, 0)
+
+
+def test_crop_that_does_not_fit_is_refused_with_the_file_and_the_mend(write: Any, tmp_path: Path) -> None:
+    write("1.png", (20, 40))
+    write("2.png", (20, 10))
+    small = r"1 images are smaller than the crop of 16x16 \(first: .*2.png, 10x20; width x height\)"
+    with pytest.raises(DataError, match=small + r". Lower data.crop_size, or set data.resize=shorter"):
+        images_of(tmp_path, resize="none")
+    assert len(images_of(tmp_path, resize="shorter")) == 2
+    wide = r"1 images are smaller than the crop of 24x16 .*2.png.* or raise data.load_size"
+    with pytest.raises(DataError, match=wide):
+        images_of(tmp_path, resize="shorter", load_size=16, crop_size=(16, 24))
+
+
+def test_crop_may_be_wider_than_the_shorter_side_where_every_image_is(write: Any, tmp_path: Path) -> None:
+    write("1.png", (20, 40))
+    dataset = images_of(tmp_path, resize="shorter", load_size=16, crop_size=(16, 24))
+    assert dataset.sample(0, 0)["image"].shape == (3, 16, 24)
+    assert dataset.fixed(0)["image"].shape == (3, 16, 24)
+
+
+def test_pairs_of_different_sizes_are_resized_or_refused_by_rule(write: Any, tmp_path: Path) -> None:
+    write("a/1.png", (20, 30))
+    write("b/1.png", (30, 20))
+    assert paired(tmp_path).sample(0, 0)["b"].shape == (3, 16, 16)
+    for resize in ("shorter", "none"):
+        with pytest.raises(DataError, match=r"1 pairs differ in size \(first: .*a/1.png, 30x20; .*b/1.png, 20x30\)"):
+            paired(tmp_path, resize=resize)
+
+
+def test_odd_width_of_a_side_by_side_image_is_refused(write: Any, tmp_path: Path) -> None:
+    write("1.png", (20, 41))
+    with pytest.raises(DataError, match=r"1 images have an odd width .*1.png, 41x20"):
+        paired(tmp_path)
+
+
+def test_domain_of_one_image_is_refused(write: Any, tmp_path: Path) -> None:
+    for name in ("a/1.png", "a/2.png", "b/1.png"):
+        write(name)
+    with pytest.raises(DataError, match=r"domain b has one image \(.*b/1.png\). Unpaired training needs at least two"):
+        unpaired(tmp_path)
+
+
+def test_unmatched_files_that_are_allowed_are_reported(write: Any, tmp_path: Path) -> None:
+    for name in ("a/1.png", "a/2.png", "b/1.png"):
+        write(name)
+    assert paired(tmp_path, allow_unmatched=True).notes == ("1 images without a partner are left out.",)
+
+
+def test_packed_paths_are_the_paths() -> None:
+    names = ["a", "", "ä/ö.png", "x" * 300, "broken\udcff.png"]
+    assert list(Paths(names)) == names
+    assert Paths(names)[-1] == names[-1]
+    assert Paths(names)[1:3] == names[1:3]
+    with pytest.raises(IndexError):
+        Paths(names)[5]
+
+
+def test_facades_are_read_as_photo_and_labels(real_data: Path) -> None:
+    dataset = PairedImages(PairedData(root=str(real_data / "facades")))
+    assert len(dataset) == 400
+    assert dataset.channels == {"a": 3, "b": 3}
+    photo, labels = dataset.fixed(0)["a"], dataset.fixed(0)["b"]
+    assert photo.shape == (3, 256, 256)
+    assert len(torch.unique(photo)) > len(torch.unique(labels.round(decimals=1)))
+    assert len(PairedImages(PairedData(root=str(real_data / "facades")), split="test")) == 46

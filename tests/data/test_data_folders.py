@@ -1,0 +1,159 @@
+"""Layouts on disk, matching by stem, and what is refused."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from i2i.data.folders import DataError, Pair, find_images, find_paired, find_unpaired, match
+
+
+@pytest.fixture
+def touch(tmp_path: Path) -> Callable[..., Path]:
+    """Make empty files: nothing in this room opens them."""
+
+    def toucher(*names: str) -> Path:
+        for name in names:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
+        return tmp_path
+
+    return toucher
+
+
+def relative(root: Path, paths: list[str]) -> list[str]:
+    return [Path(path).relative_to(root).as_posix() for path in paths]
+
+
+def test_images_are_found_recursively_in_the_order_of_their_relative_paths(touch: Callable[..., Path]) -> None:
+    root = touch("b.png", "a/z.JPG", "a-b/c.webp", "a/b/c.tiff", "a.bmp")
+    assert relative(root, find_images(root)) == ["a-b/c.webp", "a.bmp", "a/b/c.tiff", "a/z.JPG", "b.png"]
+
+
+def test_hidden_and_other_files_are_passed_over(touch: Callable[..., Path]) -> None:
+    root = touch("1.png", ".2.png", ".ipynb_checkpoints/3.png", "notes.txt", "Thumbs.db", "png", "4.png.part")
+    assert relative(root, find_images(root)) == ["1.png"]
+
+
+def test_links_are_followed_and_loops_end(touch: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> None:
+    root, elsewhere = touch("x/1.png"), tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "2.png").touch()
+    (root / "x" / "loop").symlink_to(root)
+    (root / "one").symlink_to(elsewhere)
+    (root / "two").symlink_to(elsewhere)
+    assert relative(root, find_images(root)) == ["one/2.png", "two/2.png", "x/1.png"]
+
+
+def test_folder_without_images_names_what_was_passed_over(touch: Callable[..., Path]) -> None:
+    root = touch("scan.dcm", "array.npy")
+    with pytest.raises(DataError, match=r"has no images. 2 other files were passed over \(first: .*array.npy\)"):
+        find_images(root)
+
+
+def test_missing_root_and_file_as_root_are_refused(touch: Callable[..., Path]) -> None:
+    root = touch("1.png")
+    with pytest.raises(DataError, match="data.root: .*nowhere does not exist"):
+        find_images(root / "nowhere")
+    with pytest.raises(DataError, match=r"data.root: .*1.png is a file. Pass the folder"):
+        find_images(root / "1.png")
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("a", "b"), ("A", "B"), ("train/a", "train/b"), ("train/A", "train/B"), ("trainA", "trainB"),
+        ("train_A", "train_B"), ("traina", "trainb"), ("train-a", "train-b"), ("a/train", "b/train"), ("A/train", "B/train"),
+    ],
+)  # fmt: skip
+def test_every_layout_of_two_folders_is_read(touch: Callable[..., Path], a: str, b: str) -> None:
+    root = touch(f"{a}/1.png", f"{a}/2.jpg", f"{b}/1.webp", f"{b}/2.png")
+    expected = [
+        Pair(f"{root}/{a}/1.png", f"{root}/{b}/1.webp", "folders"),
+        Pair(f"{root}/{a}/2.jpg", f"{root}/{b}/2.png", "folders"),
+    ]
+    assert find_paired(root) == expected
+    assert find_unpaired(root) == ([pair.a for pair in expected], [pair.b for pair in expected])
+
+
+@pytest.mark.parametrize("split", ["train", "test", "val"])
+@pytest.mark.parametrize("form", ["{split}/{domain}", "{split}{domain}", "{split}_{domain}", "{domain}/{split}"])
+def test_splits_do_not_mix(touch: Callable[..., Path], form: str, split: str) -> None:
+    names = [f"{form.format(split=s, domain=d)}/{s}.png" for s in ("train", "test", "val") for d in "AB"]
+    root = touch(*names)
+    assert [Path(pair.a).stem for pair in find_paired(root, split=split)] == [split]
+
+
+@pytest.mark.parametrize(("folder", "layout"), [("train", "auto"), (".", "auto"), (".", "ab"), ("train", "ba")])
+def test_side_by_side_images_are_read(touch: Callable[..., Path], folder: str, layout: str) -> None:
+    root = touch(f"{folder}/1.jpg", f"{folder}/2.png", "test/3.jpg")
+    files = [(root / folder / name).as_posix() for name in ("1.jpg", "2.png")]
+    side = "ba" if layout == "ba" else "ab"
+    assert find_paired(root, layout) == [Pair(file, file, side) for file in files]  # type: ignore[arg-type]
+    assert [Path(pair.a).name for pair in find_paired(root, layout, "test")] == ["3.jpg"]  # type: ignore[arg-type]
+
+
+def test_flat_domains_leave_held_out_subfolders_out(touch: Callable[..., Path]) -> None:
+    root = touch("a/1.png", "b/1.png", "a/test/2.png", "b/test/2.png")
+    assert [Path(pair.a).stem for pair in find_paired(root)] == ["1"]
+    assert [Path(pair.a).stem for pair in find_paired(root, split="test")] == ["2"]
+
+
+def test_subfolders_are_part_of_the_stem_and_formats_may_differ(touch: Callable[..., Path]) -> None:
+    root = touch("a/x/1.png", "a/y/1.bmp", "b/x/1.tif", "b/y/1.jpeg")
+    assert [(Path(pair.a).suffix, Path(pair.b).suffix) for pair in find_paired(root)] == [
+        (".png", ".tif"),
+        (".bmp", ".jpeg"),
+    ]
+
+
+def test_unmatched_files_are_counted_and_named(touch: Callable[..., Path]) -> None:
+    root = touch("a/1.png", "a/2.png", "a/3.png", "b/1.png", "b/9.png")
+    with pytest.raises(DataError) as caught:
+        find_paired(root)
+    assert str(caught.value) == (
+        f"data.root: {root}/a has 2 images without a partner in {root}/b (first: 2, 3); "
+        f"{root}/b has 1 images without a partner in {root}/a (first: 9). Add them, or pass --allow-unmatched."
+    )
+    assert [Path(pair.a).stem for pair in find_paired(root, allow_unmatched=True)] == ["1"]
+    assert [Path(path).stem for path in match(root / "a", root / "b").only_a] == ["2", "3"]
+
+
+def test_folders_without_a_common_stem_are_refused_even_where_unmatched_files_are_allowed(
+    touch: Callable[..., Path],
+) -> None:
+    root = touch("a/photo_1.png", "b/label_1.png")
+    with pytest.raises(DataError, match="no stem is in both folders"):
+        find_paired(root, allow_unmatched=True)
+
+
+def test_two_files_of_one_stem_are_both_named(touch: Callable[..., Path]) -> None:
+    root = touch("a/1.png", "a/1.jpg", "b/1.png")
+    with pytest.raises(DataError, match=r"a/1.jpg and .*a/1.png. Remove or rename"):
+        find_paired(root)
+
+
+def test_missing_counterpart_is_named_in_its_own_spelling(touch: Callable[..., Path]) -> None:
+    root = touch("trainA/1.png")
+    with pytest.raises(DataError, match=r"trainA is there, but .*trainB is not. Add that folder"):
+        find_unpaired(root)
+
+
+def test_mixed_layouts_and_spellings_are_refused(touch: Callable[..., Path]) -> None:
+    root = touch("trainA/1.png", "trainB/1.png", "train/a/1.png", "train/b/1.png")
+    with pytest.raises(DataError, match="has two layouts"):
+        find_paired(root)
+    if not os.path.exists(root / "TRAINA"):  # noqa: PTH110
+        (root / "traina").mkdir()
+        with pytest.raises(DataError, match="has both trainA and traina"):
+            find_paired(root)
+
+
+def test_missing_split_and_empty_folder_are_refused(touch: Callable[..., Path]) -> None:
+    root = touch("trainA/1.png", "trainB/notes.txt")
+    with pytest.raises(DataError, match="trainB has no images"):
+        find_unpaired(root)
+    with pytest.raises(DataError, match=r"no folders for a and b of the test split. Accepted: test/a, testa, test_a"):
+        find_unpaired(root, "test")
+    with pytest.raises(DataError, match="has no val split"):
+        find_paired(root, "ab", "val")

@@ -1,0 +1,97 @@
+"""The house stands as `docs/design.md` draws it: who may import whom, how long a file and a function may be."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "i2i"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+ALL = {"*"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "__init__": {"translation"},
+    "__main__": {"cli"},
+    "config": set(),
+    "registry": set(),
+    "recipes": set(),
+    "images": set(),
+    "checkpoint": {"config"},
+    "data": {"config", "images"},
+    "networks": set(),
+    "losses": set(),
+    "methods": {"networks", "losses", "images"},
+    "training": {"config", "images", "checkpoint", "methods._base", "precision"},
+    "metrics": {"images"},
+    "report": {"images"},
+    "translation": {"config", "registry", "images", "checkpoint", "data", "networks", "precision"},
+    "precision": set(),
+    "compat": {"config", "networks", "checkpoint"},
+    "samples": {"images", "methods", "networks"},
+    "model_card": {"config"},
+    "build": ALL,
+    "run": ALL,
+    "evaluate": {"translation", "metrics", "data", "images"},
+    "demo": ALL,
+    "cli": ALL,
+}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Dotted names below `i2i` that the file imports, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (name.name.removeprefix("i2i.") for name in node.names if name.name.startswith("i2i."))
+        elif isinstance(node, ast.ImportFrom) and node.module == "i2i":
+            yield from (name.name for name in node.names if not name.name.startswith("__"))
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("i2i."):
+            yield node.module.removeprefix("i2i.")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_file_imports_only_what_its_room_may(path: Path) -> None:
+    own = room(path)
+    allowed = MAY_IMPORT[own]
+    for name in imports(path):
+        fits = name.split(".")[0] == own or allowed == ALL or any(f"{name}.".startswith(f"{a}.") for a in allowed)
+        assert fits, f"{own} must not import i2i.{name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_file_and_its_functions_are_short_and_begin_with_a_sentence(path: Path) -> None:
+    text = path.read_text("utf-8")
+    tree = ast.parse(text)
+    assert len(text.splitlines()) <= 400
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 60, node.name
+    if text.strip():
+        assert (ast.get_docstring(tree) or "").split("\n")[0].strip(), "no sentence at the top"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["train", "pix2pix", "--help"], ["list"]])
+def test_help_and_list_import_no_heavy_library(arguments: list[str]) -> None:
+    code = (
+        "import sys; from i2i.cli import main\n"
+        f"sys.argv = ['i2i', *{arguments!r}]\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "heavy = {'torch', 'torchvision', 'albumentations', 'kornia', 'cv2', 'pydantic', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_test_names_are_sentences() -> None:
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                assert node.name.count("_") >= 3, f"{path.name}: {node.name} does not say what should happen"

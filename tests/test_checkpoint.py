@@ -1,0 +1,120 @@
+"""What is on disk is whole, or is named as damaged."""
+
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from i2i import checkpoint
+from i2i.checkpoint import CheckpointError, DiskFullError, InUseError
+
+TENSORS = {"a2b/weight": torch.arange(6.0).reshape(2, 3)}
+
+
+def publish(folder: Path, images: int, keep: int = 3) -> Path:
+    weights = checkpoint.weights_bytes(TENSORS, {"direction": "a2b"})
+    return checkpoint.publish(folder, images, {"images": images, "x": torch.ones(1000) * images}, weights, keep)
+
+
+def test_weights_come_back_with_their_description(tmp_path: Path) -> None:
+    checkpoint.save_weights(tmp_path / "w.safetensors", TENSORS, {"direction": "a2b"})
+    tensors, metadata = checkpoint.load_weights(tmp_path / "w.safetensors")
+    assert torch.equal(tensors["a2b/weight"], TENSORS["a2b/weight"])
+    assert metadata["direction"] == "a2b"
+
+
+def test_newest_good_checkpoint_is_found_and_damaged_ones_are_named(tmp_path: Path) -> None:
+    for images in (10, 20, 30):
+        publish(tmp_path, images)
+    state = tmp_path / "step-00000030" / checkpoint.STATE
+    state.write_bytes(state.read_bytes()[:-5])
+    path, damaged = checkpoint.newest(tmp_path)
+    assert path.name == "step-00000020"
+    assert len(damaged) == 1
+    assert "step-00000030" in damaged[0]
+    assert checkpoint.load_state(path)["images"] == 20
+
+
+def test_flipped_bit_and_file_of_another_checkpoint_are_detected(tmp_path: Path) -> None:
+    first, second = publish(tmp_path, 10), publish(tmp_path, 20)
+    state = bytearray((first / checkpoint.STATE).read_bytes())
+    state[len(state) // 2] ^= 1
+    (first / checkpoint.STATE).write_bytes(state)
+    with pytest.raises(CheckpointError, match="sha256"):
+        checkpoint.verify(first)
+    (second / checkpoint.MANIFEST).write_bytes((first / checkpoint.MANIFEST).read_bytes())
+    with pytest.raises(CheckpointError, match="another checkpoint"):
+        checkpoint.verify(second)
+
+
+def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
+    for images in (10, 20, 30, 40):
+        publish(tmp_path, images, keep=2)
+    assert [images for images, _ in checkpoint.steps(tmp_path)] == [30, 40]
+    assert json.loads((tmp_path / "latest.json").read_text()) == {"step": "step-00000040"}
+
+
+def test_full_disk_leaves_the_old_file_and_no_temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    checkpoint.write_atomically(path, b"old")
+
+    def fail(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(DiskFullError, match="nothing was replaced"):
+        checkpoint.write_atomically(path, b"new")
+    with pytest.raises(DiskFullError):
+        publish(tmp_path / "steps", 10)
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.rglob("*") if "tmp" in p.name] == []
+
+
+def test_temporaries_of_dead_processes_are_removed_and_those_of_live_ones_stay(tmp_path: Path) -> None:
+    dead, live = tmp_path / ".x.png.tmp-999999999", tmp_path / f".x.png.tmp-{os.getpid()}"
+    (tmp_path / "step-00000010.tmp-999999998").mkdir()
+    dead.touch()
+    live.touch()
+    assert len(checkpoint.remove_stale_temporaries(tmp_path)) == 2
+    assert [path.name for path in tmp_path.iterdir()] == [live.name]
+
+
+class Malicious:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.marker}",)
+
+
+def test_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path: Path) -> None:
+    marker = tmp_path / "executed"
+    folder = tmp_path / "step-00000010"
+    folder.mkdir()
+    torch.save({"images": Malicious(marker)}, folder / checkpoint.STATE)
+    (tmp_path / checkpoint.WEIGHTS).write_bytes(pickle.dumps(Malicious(marker)))
+    with pytest.raises(CheckpointError, match="cannot be read safely"):
+        checkpoint.load_state(folder)
+    with pytest.raises(CheckpointError, match="not a readable weights file"):
+        checkpoint.load_weights(tmp_path / checkpoint.WEIGHTS)
+    assert not marker.exists()
+
+
+def test_second_writer_of_a_run_is_refused_and_a_dead_ones_lock_is_free(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    code = (
+        f"from i2i.checkpoint import exclusive; from pathlib import Path\nwith exclusive(Path({str(tmp_path)!r})): pass"
+    )
+    with checkpoint.exclusive(tmp_path):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode != 0
+        assert InUseError.__name__ in done.stderr
+        assert str(os.getpid()) in done.stderr
+    assert (tmp_path / ".lock").exists()
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

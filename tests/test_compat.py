@@ -1,0 +1,328 @@
+"""Checkpoints of pytorch-CycleGAN-and-pix2pix: recognized, converted, refused.
+
+The reference's networks are rebuilt here from their published layout (the order of the layers in each Sequential), so
+that names and numbers are checked against something that shares no code with the networks under test.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from i2i.compat import junyanz
+from i2i.networks.init import initialize
+
+
+def norm_of(kind, channels, old=False):
+    match kind:
+        case "instance":
+            return nn.InstanceNorm2d(channels, track_running_stats=old)
+        case "batch":
+            return nn.BatchNorm2d(channels)
+    return nn.Identity()
+
+
+class Block(nn.Module):
+    """One residual block: its layers are called conv_block."""
+
+    def __init__(self, channels, norm, dropout, old):
+        super().__init__()
+        layers = []
+        for half in range(2):
+            layers += [nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3, bias=norm == "instance")]
+            layers += [norm_of(norm, channels, old)]
+            if half == 0:
+                layers += [nn.ReLU(True)] + [nn.Dropout(0.5)] * dropout
+        self.conv_block = nn.Sequential(*layers)
+
+    def forward(self, x):
+        return x + self.conv_block(x)
+
+
+class Net(nn.Module):
+    """A Sequential under the name that the reference gives it."""
+
+    def __init__(self, layers, name="model"):
+        super().__init__()
+        self.name = name
+        setattr(self, name, nn.Sequential(*layers))
+        draw(self)
+
+    def forward(self, x):
+        return getattr(self, self.name)(x)
+
+
+def draw(net):
+    """Random weights, biases and running statistics, all away from their neutral values."""
+    torch.manual_seed(0)
+    initialize(net, "kaiming", 0.2)
+    for key, value in [*net.named_parameters(), *net.named_buffers()]:
+        if key.endswith(("bias", "running_mean")):
+            nn.init.normal_(value, 0, 0.1)
+        if key.endswith("running_var"):
+            nn.init.uniform_(value, 0.5, 2)
+
+
+def resnet(norm="instance", blocks=3, dropout=False, channels=(3, 3), width=4, old=False):
+    bias, layers = norm == "instance", [nn.ReflectionPad2d(3)]
+
+    def add(conv, c):
+        layers.extend([conv, norm_of(norm, c, old), nn.ReLU(True)])
+
+    add(nn.Conv2d(channels[0], width, 7, bias=bias), width)
+    add(nn.Conv2d(width, 2 * width, 3, 2, 1, bias=bias), 2 * width)
+    add(nn.Conv2d(2 * width, 4 * width, 3, 2, 1, bias=bias), 4 * width)
+    layers.extend(Block(4 * width, norm, dropout, old) for _ in range(blocks))
+    add(nn.ConvTranspose2d(4 * width, 2 * width, 3, 2, 1, 1, bias=bias), 2 * width)
+    add(nn.ConvTranspose2d(2 * width, width, 3, 2, 1, 1, bias=bias), width)
+    return Net([*layers, nn.ReflectionPad2d(3), nn.Conv2d(width, channels[1], 7), nn.Tanh()]).eval()
+
+
+class Level(nn.Module):
+    """One level of the U-Net, which holds the next one; all but the outermost concatenate their input."""
+
+    def __init__(self, layers, outermost=False):
+        super().__init__()
+        self.model = nn.Sequential(*layers)
+        self.outermost = outermost
+
+    def forward(self, x):
+        return self.model(x) if self.outermost else torch.cat([x, self.model(x)], 1)
+
+
+def unet(norm="batch", depth=5, channels=(3, 3), width=2):
+    bias, child = norm == "instance", None
+    widths = [width * min(2**level, 8) for level in range(depth)]
+    for level in reversed(range(1, depth)):
+        outer, inner = widths[level - 1], widths[level]
+        layers = [nn.LeakyReLU(0.2, True), nn.Conv2d(outer, inner, 4, 2, 1, bias=bias)]
+        layers += [norm_of(norm, inner), child] if child else []
+        layers += [nn.ReLU(True), nn.ConvTranspose2d(2 * inner if child else inner, outer, 4, 2, 1, bias=bias)]
+        layers += [norm_of(norm, outer)] + [nn.Dropout(0.5)] * (4 <= level < depth - 1)
+        child = Level(layers)
+    first, last = nn.Conv2d(channels[0], width, 4, 2, 1, bias=bias), nn.ConvTranspose2d(2 * width, channels[1], 4, 2, 1)
+    net = nn.Module()
+    net.model = Level([first, child, nn.ReLU(True), last, nn.Tanh()], outermost=True)
+    net.forward = lambda x: net.model(x)
+    draw(net)
+    return net.eval()
+
+
+def patchgan(norm="batch", layers=3, width=4):
+    widths = [width * min(2**i, 8) for i in range(layers + 1)]
+    parts = [nn.Conv2d(6, width, 4, 2, 1), nn.LeakyReLU(0.2, True)]
+    for i in range(layers):
+        conv = nn.Conv2d(widths[i], widths[i + 1], 4, 2 if i < layers - 1 else 1, 1, bias=norm == "instance")
+        parts += [conv, norm_of(norm, widths[i + 1]), nn.LeakyReLU(0.2, True)]
+    return Net([*parts, nn.Conv2d(widths[-1], 1, 4, 1, 1)]).eval()
+
+
+def pixel(norm="batch", width=4):
+    bias = norm == "instance"
+    parts = [nn.Conv2d(6, width, 1), nn.LeakyReLU(0.2, True), nn.Conv2d(width, 2 * width, 1, bias=bias)]
+    parts += [norm_of(norm, 2 * width), nn.LeakyReLU(0.2, True), nn.Conv2d(2 * width, 1, 1, bias=bias)]
+    return Net(parts, "net").eval()
+
+
+def check_same_output(theirs, state, x):
+    """The state dict, converted, gives what the reference gives."""
+    architecture = junyanz.guess(state)
+    ours = junyanz.network(architecture).eval()
+    ours.load_state_dict(junyanz.convert(state, architecture))
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), theirs(x.clone()), atol=2e-5, rtol=0)
+    return architecture
+
+
+NORMS = ["instance", "batch", "none"]
+
+
+@pytest.mark.parametrize("dropout", [False, True])
+@pytest.mark.parametrize("blocks", [1, 6])
+@pytest.mark.parametrize("norm", NORMS)
+def test_resnets_are_recognized_and_give_the_same_images(norm, blocks, dropout):
+    net = resnet(norm, blocks, dropout, channels=(1, 2))
+    found = check_same_output(net, net.state_dict(), torch.randn(2, 1, 24, 16))
+    options = {"width": 4, "blocks": blocks, "norm": norm, "dropout": dropout, "upsample": "deconv"}
+    assert found == junyanz.Architecture("generator", "resnet", 1, 2, options)
+
+
+@pytest.mark.parametrize("depth", [2, 5, 7])
+@pytest.mark.parametrize("norm", NORMS)
+def test_unets_are_recognized_and_give_the_same_images(norm, depth):
+    net = unet(norm, depth, channels=(1, 2))
+    found = check_same_output(net, net.state_dict(), torch.randn(2, 1, 2**depth, 2 ** (depth + 1)))
+    options = {"width": 2, "depth": depth, "norm": norm, "dropout": True, "upsample": "deconv"}
+    assert found == junyanz.Architecture("generator", "unet", 1, 2, options)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("make", [patchgan, lambda norm: patchgan(norm, 1), lambda norm: patchgan(norm, 5), pixel])
+def test_discriminators_are_recognized_and_give_the_same_logits(make, norm):
+    net = make(norm)
+    found = check_same_output(net, net.state_dict(), torch.randn(2, 6, 96, 96))
+    assert (found.kind, found.in_channels, found.options["norm"], found.options["width"]) == (
+        "discriminator",
+        6,
+        norm,
+        4,
+    )
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_running_statistics_of_old_instance_norm_files_are_recognized_and_left_out(counted):
+    old, new = resnet(old=True).state_dict(), resnet()
+    if not counted:  # before PyTorch 0.4.1
+        old = {key: value for key, value in old.items() if not key.endswith("num_batches_tracked")}
+    assert any(key.endswith("running_var") for key in old)
+    new.load_state_dict({key: value for key, value in old.items() if key in new.state_dict()})
+    found = check_same_output(new, old, torch.randn(1, 3, 16, 16))
+    assert found.options["norm"] == "instance"
+
+
+def test_batch_norm_files_without_a_batch_counter_load():
+    net = unet()
+    state = {key: value for key, value in net.state_dict().items() if not key.endswith("num_batches_tracked")}
+    check_same_output(net, state, torch.randn(1, 3, 32, 32))
+
+
+def test_the_order_of_the_keys_does_not_matter():
+    net = resnet()
+    check_same_output(net, dict(sorted(net.state_dict().items(), reverse=True)), torch.randn(1, 3, 16, 16))
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_wrappers_around_a_state_dict_are_taken_off(tmp_path, wrapped, prefix):
+    net = resnet()
+    state = {f"{prefix}{key}": value for key, value in net.state_dict().items()}
+    torch.save({"state_dict": state, "epoch": 3} if wrapped else state, tmp_path / "x.pth")
+    check_same_output(net, junyanz.read(tmp_path / "x.pth"), torch.randn(1, 3, 16, 16))
+
+
+def test_half_precision_files_become_float32():
+    net = resnet("batch").half()
+    converted = junyanz.convert(net.state_dict(), junyanz.guess(net.state_dict()))
+    assert {value.dtype for value in converted.values()} == {torch.float32, torch.int64}
+
+
+def test_a_cyclegan_folder_gives_both_directions_ready_to_load(tmp_path):
+    nets = {"a2b": resnet(channels=(3, 1)), "b2a": resnet(channels=(1, 3))}
+    torch.save(nets["a2b"].state_dict(), tmp_path / "latest_net_G_A.pth")
+    torch.save(nets["b2a"].state_dict(), tmp_path / "latest_net_G_B.pth")
+    torch.save(patchgan("instance").state_dict(), tmp_path / "latest_net_D_A.pth")
+    found = junyanz.import_generators(tmp_path)
+    assert {key: (g.name, g.in_channels, g.out_channels, g.statistics) for key, g in found.items()} == {
+        "a2b": ("resnet", 3, 1, "image"),
+        "b2a": ("resnet", 1, 3, "image"),
+    }
+    for direction, generator in found.items():
+        x = torch.randn(1, generator.in_channels, 16, 16)
+        architecture = junyanz.guess(nets[direction].state_dict())
+        ours = junyanz.network(architecture).eval()
+        ours.load_state_dict(generator.tensors)
+        torch.testing.assert_close(ours(x), nets[direction](x.clone()), atol=2e-5, rtol=0)
+
+
+def test_a_pix2pix_file_translates_a2b_with_running_statistics(tmp_path):
+    torch.save(unet().state_dict(), tmp_path / "latest_net_G.pth")
+    for path in (tmp_path, tmp_path / "latest_net_G.pth"):
+        found = junyanz.import_generators(path)
+        assert [(key, g.name, g.statistics) for key, g in found.items()] == [("a2b", "unet", "running")]
+
+
+def names(found):
+    return {direction: path.name for direction, path in found.items()}
+
+
+def test_the_latest_file_is_taken_and_otherwise_the_highest_epoch(tmp_path):
+    for name in ("5_net_G_A", "100_net_G_A", "latest_net_G_B", "200_net_G_B", "iter_7_net_D_A", "notes_net_G_A"):
+        (tmp_path / f"{name}.pth").touch()
+    assert names(junyanz.find(tmp_path)) == {"a2b": "100_net_G_A.pth", "b2a": "latest_net_G_B.pth"}
+    assert names(junyanz.find(tmp_path / "200_net_G_B.pth")) == {"b2a": "200_net_G_B.pth"}
+
+
+def test_folders_without_generators_or_with_two_models_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no generator here"):
+        junyanz.find(tmp_path)
+    for name in ("latest_net_G", "latest_net_G_A"):
+        (tmp_path / f"{name}.pth").touch()
+    with pytest.raises(junyanz.ForeignFileError, match="two models, G, G_A"):
+        junyanz.find(tmp_path)
+
+
+def refusal(path):
+    with pytest.raises(junyanz.ForeignFileError) as caught:
+        junyanz.import_generators(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (
+            {"model.1.weight": torch.zeros(4, 3, 7, 7), "model.7.filt": torch.zeros(4, 1, 3, 3)},
+            "CUT's anti-aliased ResNet",
+        ),
+        ({"main.0.weight": torch.zeros(100, 512, 4, 4)}, "DCGAN of pytorch/examples"),
+        ({"layer.weight": torch.zeros(2, 3), "b": torch.zeros(1)}, r"these tensors: layer.weight \[2, 3\], b \[1\]"),
+        ({f"model.model.{n}.weight": torch.zeros(4, 4, 4, 4) for n in (0, 3)}, "depth: must be at least 2"),
+        ({"model.0.weight": torch.zeros(4, 3, 4, 4)}, r"these tensors: model.0.weight \[4, 3, 4, 4\]"),
+        ({"netG": {"a": torch.zeros(1)}, "step": 3}, "netG, step hold no tensor"),
+        ([torch.zeros(1)], "not a state dict but list"),
+        ({}, "not a state dict"),
+        (patchgan().state_dict(), "this is a discriminator"),
+    ],
+)
+def test_other_files_are_refused_with_what_they_look_like(tmp_path, content, reason):
+    torch.save(content, tmp_path / "x.pth")
+    assert re.search(reason, refusal(tmp_path / "x.pth"))
+
+
+@pytest.mark.parametrize("make", [resnet, unet])
+def test_missing_surplus_and_misshapen_tensors_are_named(tmp_path, make):
+    state = make().state_dict()
+    key = next(key for key in state if key.endswith(".5.weight"))
+    for change, reason in (
+        (lambda s: s.pop(key), f"{key} is missing"),
+        (lambda s: s.update({key: s[key][:1]}), f"{key} is [1, "),
+        (lambda s: s.update({"model.99.weight": s[key]}), "model.99.weight have no place"),
+    ):
+        changed = dict(state)
+        change(changed)
+        torch.save(changed, tmp_path / "x.pth")
+        assert reason in refusal(tmp_path / "x.pth")
+
+
+class Attack:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_file_that_could_run_code_is_refused_and_runs_none(tmp_path):
+    torch.save({"model.1.weight": Attack(tmp_path / "ran")}, tmp_path / "x.pth")
+    assert "refused: besides tensors it holds Python objects" in refusal(tmp_path / "x.pth")
+    torch.save(resnet(), tmp_path / "x.pth")
+    assert "net.state_dict()" in refusal(tmp_path / "x.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_cut_off_files_are_refused(tmp_path, share):
+    torch.save(resnet().state_dict(), tmp_path / "x.pth")
+    content = (tmp_path / "x.pth").read_bytes()
+    (tmp_path / "x.pth").write_bytes(content[: int(share * len(content))])
+    assert "cut off" in refusal(tmp_path / "x.pth")
+
+
+def test_an_image_or_a_missing_file_is_no_checkpoint(tmp_path):
+    (tmp_path / "x.pth").write_bytes(b"\x89PNG\r\n\x1a\n" * 9)
+    assert "not a file of torch.save" in refusal(tmp_path / "x.pth")
+    with pytest.raises(FileNotFoundError):
+        junyanz.import_generators(tmp_path / "gone.pth")

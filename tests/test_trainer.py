@@ -1,0 +1,262 @@
+"""The step that every method shares, against loops written by hand."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss
+
+from i2i import build, config, registry
+from i2i.config import Config, Layer, OptimConfig, TrainConfig
+from i2i.methods._base import Images, Method, Phase
+from i2i.training.trainer import NonFiniteError, Trainer, decay
+
+SMALL = {
+    "pix2pix": ["generator.name=unet", "generator.depth=4", "generator.width=4"],
+    "cyclegan": ["generator.name=resnet", "generator.blocks=1", "generator.width=4", "method.history=3"],
+    "cut": ["generator.name=resnet", "generator.blocks=1", "generator.width=4", "method.patches=16"],
+    "dcgan": ["generator.width=4", "method.latent=5", "train.ema_images=20"],
+}
+METHODS = registry.names("methods")
+
+
+def settings(method: str, *overrides: str) -> Config:
+    size = ["data.load_size=16", "data.crop_size=16", "discriminator.width=4", "train.images=64", "train.batch=2"]
+    shallow = [] if method == "dcgan" else ["discriminator.layers=1"]
+    layers = [Layer("test", {"data": {"root": "x"}})]
+    return build.resolve(
+        method, layers + [config.parse_override(text) for text in (*size, *shallow, *SMALL[method], *overrides)]
+    )
+
+
+def trainer_for(method: str, *overrides: str, seed: int = 0) -> Trainer:
+    chosen = settings(method, *overrides)
+    torch.manual_seed(seed)
+    made = build.make_method(chosen, {"a": 3, "b": 3, "image": 3})
+    torch.manual_seed(seed + 1)
+    return Trainer(made, chosen.train, chosen.optim, torch.device("cpu"), "fp32")
+
+
+def batch(step: int, method: str = "pix2pix") -> Images:
+    random = torch.Generator().manual_seed(step)
+    names = ("image",) if method == "dcgan" else ("a", "b")
+    return {name: torch.rand(2, 3, 16, 16, generator=random) * 2 - 1 for name in names}
+
+
+def equal(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return bool(a == b)
+
+
+def test_every_method_has_a_small_form_in_these_tests() -> None:
+    assert set(SMALL) == set(METHODS)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_phase_moves_its_own_networks_and_no_other(method: str) -> None:
+    trainer = trainer_for(method)
+    for phase in trainer.phases:
+        trainer.phases = (phase,)
+        before = copy.deepcopy(trainer.method.state_dict())
+        trainer.step([batch(0, method)])
+        own = {name for net in phase.nets for name, part in trainer.method.named_modules() if part is net}
+        moved = {
+            name
+            for name, _ in trainer.method.named_parameters()
+            if not equal(before[name], trainer.method.get_parameter(name))
+        }
+        assert moved
+        assert all(any(name.startswith(f"{prefix}.") for prefix in own) for name in moved)
+        expected = {name for name, _ in trainer.method.named_parameters() if any(name.startswith(f"{p}.") for p in own)}
+        assert moved == expected, "a parameter got no gradient"
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("method", METHODS)
+def test_restored_trainer_continues_bit_for_bit(method: str, accumulate: int) -> None:
+    def run(trainer: Trainer, steps: range) -> None:
+        for step in steps:
+            trainer.step([batch(10 * step + part, method) for part in range(accumulate)])
+
+    overrides = [f"train.accumulate={accumulate}"]
+    whole = trainer_for(method, *overrides)
+    run(whole, range(5))
+    first = trainer_for(method, *overrides)
+    run(first, range(3))
+    saved = copy.deepcopy(first.state())
+    second = trainer_for(method, *overrides, seed=9)
+    second.restore(saved)
+    run(second, range(3, 5))
+    state = whole.state()
+    assert equal(second.state() | {"ranks": 0}, state | {"ranks": 0})
+    assert equal(second.state()["ranks"][0]["pools"], state["ranks"][0]["pools"])
+
+
+def adam(net: nn.Module) -> torch.optim.Adam:
+    return torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999))
+
+
+def test_three_steps_of_pix2pix_equal_a_loop_written_by_hand() -> None:
+    trainer = trainer_for("pix2pix")
+    method: Any = copy.deepcopy(trainer.method)
+    g, d = method.G, method.D.net
+    adam_g, adam_d = adam(g), adam(d)
+    state = torch.get_rng_state()
+    for step in range(3):
+        trainer.step([batch(step)])
+    torch.set_rng_state(state)
+    for step in range(3):
+        a, b = batch(step).values()
+        fake = g(a)
+        adam_d.zero_grad()
+        on_real, on_fake = d(torch.cat([a, b], 1)), d(torch.cat([a, fake.detach()], 1))
+        (softplus_loss(on_real, 1) * 0.5 + softplus_loss(on_fake, 0) * 0.5).backward()
+        adam_d.step()
+        adam_g.zero_grad()
+        (softplus_loss(d(torch.cat([a, fake], 1)), 1) + 100 * l1_loss(fake, b)).backward()
+        adam_g.step()
+    assert equal(trainer.method.state_dict(), method.state_dict() | {"D._extra_state": {"asked": 3, "ada": {}}})
+
+
+def softplus_loss(logits: Tensor, target: float) -> Tensor:
+    return (nn.functional.softplus(logits) - target * logits).mean()
+
+
+def test_vanilla_objective_is_binary_cross_entropy_with_logits() -> None:
+    from i2i.losses.adversarial import vanilla
+
+    logits = torch.linspace(-8, 8, 30)
+    for target in (0.0, 0.9, 1.0):
+        expected = binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
+        assert torch.allclose(vanilla(logits, target), expected, atol=1e-6)
+
+
+def test_accumulated_batches_give_the_gradient_of_one_batch() -> None:
+    overrides = ["generator.norm=instance", "generator.dropout=false", "discriminator.norm=instance"]
+    one, two = trainer_for("pix2pix", *overrides), trainer_for("pix2pix", *overrides, "train.accumulate=2")
+    data = batch(0)
+    one.step([data])
+    two.step([{name: x[:1] for name, x in data.items()}, {name: x[1:] for name, x in data.items()}])
+    for a, b in zip(one.method.parameters(), two.method.parameters(), strict=True):
+        assert a.grad is not None
+        assert b.grad is not None
+        assert torch.allclose(a.grad, b.grad, rtol=1e-3, atol=1e-6)
+
+
+class Toy(Method):
+    """One weight for G, one for D, so that every update can be followed by hand."""
+
+    kind = "paired"
+
+    def __init__(self, phases: Callable[["Toy"], tuple[Phase, ...]]) -> None:
+        super().__init__()
+        self.G, self.D = nn.Conv2d(1, 1, 1, bias=False), nn.Conv2d(1, 1, 1, bias=False)
+        self.make, self.passes = phases, 0
+
+    def fakes(self, real: Images) -> Images:
+        self.passes += 1
+        return {"b": self.G(real["a"])}
+
+    def phases(self) -> tuple[Phase, ...]:
+        return self.make(self)
+
+    def translators(self) -> dict[str, nn.Module]:
+        return {"a2b": self.G}
+
+
+def toy_trainer(method: Method) -> Trainer:
+    return Trainer(method, TrainConfig(images=100), OptimConfig(lr=0.1), torch.device("cpu"), "fp32")
+
+
+def test_second_live_phase_sees_the_generator_after_it_moved() -> None:
+    seen: list[float] = []
+
+    def loss(real: Images, fake: Images) -> dict[str, Tensor]:
+        seen.append(float(fake["b"].detach().mean()))
+        return {"mean": fake["b"].mean()}
+
+    method = Toy(lambda m: (Phase("one", (m.G,), loss, live=True), Phase("two", (m.G,), loss, live=True)))
+    toy_trainer(method).step([{"a": torch.ones(1, 1, 2, 2)}])
+    assert seen[1] == pytest.approx(seen[0] - 0.1, abs=1e-4)
+    assert method.passes == 2
+
+
+def test_one_generator_pass_serves_all_phases_of_a_step() -> None:
+    def loss(real: Images, fake: Images) -> dict[str, Tensor]:
+        return {"d": method.D(fake["b"]).mean()}
+
+    method = Toy(lambda m: (Phase("D", (m.D,), loss), Phase("G", (m.G,), loss, live=True)))
+    toy_trainer(method).step([{"a": torch.ones(1, 1, 2, 2)}])
+    assert method.passes == 1
+
+
+@pytest.mark.parametrize("where", ["G", "D", "batch"])
+def test_nan_stops_the_step_before_the_phase_that_has_it_is_applied(where: str) -> None:
+    trainer = trainer_for("pix2pix")
+    data = batch(0)
+    if where == "batch":
+        data["a"][0, 0, 0, 0] = float("nan")
+    else:
+        next(getattr(trainer.method, where).parameters()).data[0] = float("inf")
+    before = copy.deepcopy(dict(trainer.method.named_parameters()))
+    with pytest.raises(NonFiniteError):
+        trainer.step([data])
+    after = dict(trainer.method.named_parameters())
+    assert equal(
+        {n: p for n, p in before.items() if n.startswith("G")}, {n: after[n] for n in before if n.startswith("G")}
+    )
+
+
+def test_learning_rate_falls_linearly_in_the_second_half_and_ends_above_zero() -> None:
+    factors = [decay(images, 200, 0.5) for images in range(0, 200, 10)]
+    assert factors[:11] == [1.0] * 11
+    assert factors[-1] == pytest.approx(0.1)
+    assert all(x > y for x, y in zip(factors[10:], factors[11:], strict=False))
+    assert {decay(images, 200, 1.0) for images in range(200)} == {1.0}
+
+
+def test_average_moves_halfway_in_its_half_life() -> None:
+    from i2i.training.ema import Ema
+
+    net = nn.Conv2d(1, 1, 1, bias=False)
+    ema = Ema({"a2b": net}, half_life=8)
+    start = net.weight.item()
+    net.weight.data += 1
+    for _ in range(4):
+        ema.update(2)
+    assert ema.nets["a2b"].get_parameter("weight").item() == pytest.approx(start + 0.5)
+
+
+def test_history_returns_new_fakes_until_full_and_then_half_old_ones() -> None:
+    from i2i.training.history import History
+
+    torch.manual_seed(0)
+    pool = History(50)
+    first = torch.arange(50.0).view(50, 1, 1, 1)
+    assert torch.equal(pool.query(first), first)
+    later = torch.arange(50.0, 1050.0).view(1000, 1, 1, 1)
+    same = (pool.query(later) == later).float().mean()
+    assert 0.45 < same < 0.55
+    assert len(pool.images) == 50
+
+
+def test_bfloat16_step_trains_and_keeps_weights_and_terms_in_float32() -> None:
+    chosen = settings("pix2pix")
+    torch.manual_seed(0)
+    made = build.make_method(chosen, {"a": 3, "b": 3})
+    trainer = Trainer(made, chosen.train, chosen.optim, torch.device("cpu"), "bf16")
+    trainer.step([batch(0)])
+    terms = trainer.drain()
+    reference = trainer_for("pix2pix")
+    torch.set_rng_state(torch.get_rng_state())
+    reference.step([batch(0)])
+    assert all(parameter.dtype == torch.float32 for parameter in made.parameters())
+    assert terms["G/l1"] == pytest.approx(reference.drain()["G/l1"], rel=0.05)
