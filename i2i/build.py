@@ -189,6 +189,7 @@ class Describer:
 
     config: Config
     channels: Mapping[str, int]
+    judge: nn.Module | None = None  # a discriminator to keep beside the generator, to score what it makes
 
     def metadata(self, images: int) -> dict[str, Any]:
         """Return the metadata after `images` images of training."""
@@ -210,6 +211,11 @@ class Describer:
         tensors = {f"{name}/{key}": value for name, state in directions.items() for key, value in state.items()}
         metadata = self.metadata(images)
         metadata["generators"] = {name: metadata["generators"][name] for name in nets}
+        if self.judge is not None:
+            tensors |= {f"discriminator/{key}": value for key, value in self.judge.state_dict().items()}
+            options = self.config.to_dict()["discriminator"]
+            shape = {"name": options.pop("name"), "options": options, "in_channels": self.channels["image"]}
+            metadata["discriminator"] = shape
         return weights_bytes(tensors, metadata)
 
     def _generators(self) -> dict[str, Any]:

@@ -78,7 +78,8 @@ class Augment:
 
 def _geometry(config: DataConfig, names: Sequence[str], masks: Collection[str]) -> Any:
     height, width = size_of(config.crop_size)
-    smooth = cv2.INTER_NEAREST if names[0] in masks else cv2.INTER_LINEAR
+    all_masks = names[0] in masks
+    smooth = cv2.INTER_NEAREST if all_masks else cv2.INTER_LINEAR
     steps: list[Any] = []
     if config.rotate:
         limit = (-config.rotate, config.rotate)
@@ -93,10 +94,8 @@ def _geometry(config: DataConfig, names: Sequence[str], masks: Collection[str]) 
     steps.append(A.RandomCrop(height, width, p=1))
     if config.flip:
         steps.append(A.HorizontalFlip(p=0.5))
-    all_masks = names[0] in masks
-    return A.Compose(
-        steps, additional_targets={n: "mask" if n in masks and not all_masks else "image" for n in names[1:]}
-    )
+    kinds = {name: "mask" if name in masks and not all_masks else "image" for name in names[1:]}
+    return A.Compose(steps, additional_targets=kinds)
 
 
 def _centered(array: Array, size: tuple[int, int]) -> Array:

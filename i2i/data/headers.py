@@ -99,8 +99,8 @@ def refuse_small(files: Sequence[str], sizes: NDArray[np.int32], config: DataCon
     """Raise DataError if the crop does not fit into a resized image; `sizes` is [N, 2], height and width."""
     crop, load = size_of(config.crop_size), size_of(config.load_size)
     kinds, kind_of = np.unique(sizes, axis=0, return_inverse=True)
-    brought = np.array([resized((int(height), int(width)), load, config.resize) for height, width in kinds])
-    small = (brought < np.array(crop)).any(axis=1)[kind_of.reshape(-1)]
+    brought = [resized((int(height), int(width)), load, config.resize) for height, width in kinds]
+    small = np.array([height < crop[0] or width < crop[1] for height, width in brought])[kind_of.reshape(-1)]
     if small.any():
         first = int(np.argmax(small))
         larger = "set data.resize=shorter" if config.resize == "none" else "raise data.load_size"

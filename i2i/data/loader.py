@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, get_worker_info
 
+from i2i.data.folders import DataError
 from i2i.data.order import key, shuffled
 from i2i.images import ImageError
 
@@ -69,6 +70,7 @@ def batches(
 
     Raises:
         ImageError: from the iterator, a file cannot be decoded.
+        DataError: from the iterator, none can be.
         LoaderError: from the iterator, a worker died.
     """
     if batch < 1 or workers < 0 or start_position < 0 or not 0 <= rank < world or len(dataset) < 1:
@@ -98,6 +100,7 @@ class _Request(NamedTuple):
 
 
 class _Failure(NamedTuple):
+    kind: type[ValueError]
     message: str
 
 
@@ -129,8 +132,8 @@ class _Reader(torch.utils.data.Dataset[Batch | _Failure]):
                 self.progress[worker.id] = torch.tensor([os.getpid(), epoch, index])
             try:
                 samples.append(self.dataset.sample(epoch, index))
-            except ImageError as error:
-                return _Failure(str(error))  # an exception would come back wrapped into the worker's traceback
+            except (ImageError, DataError) as error:
+                return _Failure(type(error), str(error))  # raised, it would come back with the worker's traceback
             except Exception as error:
                 error.add_note(f"while reading {', '.join(self.dataset.files(epoch, index))}")
                 raise
@@ -155,7 +158,7 @@ def _stream(loader: DataLoader[Batch | _Failure], dataset: Samples, progress: Te
                     ) from error
                 raise
             if isinstance(item, _Failure):
-                raise ImageError(item.message)
+                raise item.kind(item.message)
             fresh = tuple(warning for warning in item.warnings if warning not in reported)
             reported.update(fresh)
             yield replace(item, warnings=fresh)
@@ -172,7 +175,9 @@ def _unfinished(dataset: Samples, progress: Tensor) -> list[str]:
 
 
 def _start_worker(_: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent alone answers it
+    # Ctrl-C and a cluster's SIGTERM reach the whole group; the parent alone answers, and needs the workers until then
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _unchanged(item: Any) -> Any:

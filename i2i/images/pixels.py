@@ -94,7 +94,7 @@ def _luma(rgb: Array) -> Array:
 
 def apply_alpha(pixels: Array, policy: Alpha) -> Array:
     """Return [H, W, C] with the alpha of C = 2 or 4 dropped, laid over white (`composite`), or kept."""
-    if policy == "keep" or pixels.shape[2] in (1, 3):
+    if policy == "keep" or pixels.shape[2] not in (2, 4):
         return pixels
     if policy == "drop":
         return np.ascontiguousarray(pixels[..., :-1])

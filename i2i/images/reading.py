@@ -157,7 +157,7 @@ def _open(
 
 def _check_size(width: int, height: int, max_pixels: int, path: object) -> None:
     if width * height > max_pixels:
-        size = f"{width}x{height} is {width * height / 1e6:.0f} megapixels, the limit is {max_pixels / 1e6:.0f}"
+        size = f"{width}x{height} is {width * height / 1e6:.4g} megapixels, the limit is {max_pixels / 1e6:.4g}"
         raise ImageError(f"{path}: {size} (raise max_pixels if you trust the file)")
 
 
@@ -193,13 +193,14 @@ def _png_chunks(file: BinaryIO, path: object, checksums: bool) -> list[bytes]:
     while len(head := file.read(8)) == 8:
         names.append(head[4:])
         length = int.from_bytes(head[:4], "big")
-        if checksums:
-            if zlib.crc32(head[4:] + file.read(length)).to_bytes(4, "big") != file.read(4):
-                raise ImageError(f"{path}: damaged: a checksum is wrong (replace or remove the file)")
-        else:
+        body = file.read(length) if checksums else b""
+        if not checksums:
             file.seek(length, os.SEEK_CUR)
-            if len(file.read(4)) < 4:
-                break
+        checksum = file.read(4)
+        if len(checksum) < 4:
+            break
+        if checksums and zlib.crc32(head[4:] + body).to_bytes(4, "big") != checksum:
+            raise ImageError(f"{path}: damaged: a checksum is wrong (replace or remove the file)")
         if head[4:] == b"IEND":
             return names
     raise ImageError(f"{path}: cut off, its end is missing (replace or remove the file)")

@@ -16,9 +16,13 @@ class Ema:
         self.nets = {name: copy.deepcopy(net).requires_grad_(False) for name, net in nets.items()}
 
     @torch.no_grad()
-    def update(self, images: int) -> None:
-        """Move the averages towards the networks, after an update made from `images` images."""
-        weight = 1 - 0.5 ** (images / self.half_life)
+    def update(self, images: int, seen: int) -> None:
+        """Move the averages towards the networks, after an update made from `images` images, the `seen`-th the last.
+
+        At the start the half-life is a twentieth of what was seen, or the average would keep the random weights of
+        the beginning for long (Karras et al., CVPR 2020, in their code).
+        """
+        weight = 1 - 0.5 ** (images / min(self.half_life, max(seen / 20, 1e-8)))
         for name, average in self.nets.items():
             source = self.sources[name]
             floats: list[Tensor] = list(average.parameters())

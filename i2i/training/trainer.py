@@ -82,7 +82,7 @@ class Trainer:
         self.images += seen
         self.updates += 1
         if self.ema:
-            self.ema.update(seen)
+            self.ema.update(seen, self.images)
 
     def _run(self, phase: Phase, reals: list[Images], fakes: Fakes) -> None:
         owner = self._owner[phase.name]

@@ -135,7 +135,8 @@ def _run(
 
     with _threads(threads) as readers, _threads(threads) as writers:
         read = _read_ahead(readers, plan.jobs, translator, options, threads)
-        for batch in _batches(good(read), options.batch):
+        alone = translator.device.type == "cpu"  # where a batch is computed image by image
+        for batch in _batches(good(read), options.batch or (1 if alone else None)):
             for item, result in _translate(translator, batch):
                 if isinstance(result, str):
                     advance(item.job, result)
@@ -174,8 +175,7 @@ def _read_ahead(
 
 def _window(threads: int, pixels: Array) -> int:
     """Return how many images like this one may wait: enough for all threads, unless they are huge."""
-    height, width = pixels.shape[:2]
-    return max(2, min(2 * threads, _HELD_PIXELS // (int(height) * int(width))))
+    return max(2, min(2 * threads, _HELD_PIXELS // _area(pixels)))
 
 
 def _read(job: Job, translator: Translator, options: Options) -> _Item | tuple[Job, str]:
@@ -228,18 +228,27 @@ def _batches(items: Iterable[_Item], limit: int | None) -> Iterator[list[_Item]]
     """Gather images of one size and depth, looking ahead as far as memory allows."""
     waiting: dict[object, list[_Item]] = {}
     held_pixels = held_images = 0
+
+    def take(key: object) -> list[_Item]:
+        nonlocal held_pixels, held_images
+        batch = waiting.pop(key)
+        held_pixels -= sum(_area(item.pixels) for item in batch)
+        held_images -= len(batch)
+        return batch
+
     for item in items:
-        height, width = item.pixels.shape[:2]
         key = (item.pixels.shape, item.pixels.dtype, item.depth)
         waiting.setdefault(key, []).append(item)
-        held_pixels, held_images = held_pixels + height * width, held_images + 1
-        full = len(waiting[key]) >= (limit or max(1, min(_BATCH_IMAGES, _BATCH_PIXELS // (height * width))))
-        if full or held_pixels > _HELD_PIXELS or held_images > max(_HELD_IMAGES, 4 * (limit or 0)):
-            batch = waiting.pop(key if full else next(iter(waiting)))  # the oldest, which has waited longest
-            held_pixels -= sum(one.pixels.shape[0] * one.pixels.shape[1] for one in batch)
-            held_images -= len(batch)
-            yield batch
+        held_pixels, held_images = held_pixels + _area(item.pixels), held_images + 1
+        if len(waiting[key]) >= (limit or max(1, min(_BATCH_IMAGES, _BATCH_PIXELS // _area(item.pixels)))):
+            yield take(key)
+        while held_pixels > _HELD_PIXELS or held_images > max(_HELD_IMAGES, 4 * (limit or 0)):
+            yield take(next(iter(waiting)))  # the oldest, whatever it has gathered
     yield from waiting.values()
+
+
+def _area(pixels: Array) -> int:
+    return int(pixels.shape[0]) * int(pixels.shape[1])
 
 
 def _translate(translator: Translator, batch: list[_Item]) -> Iterator[tuple[_Item, Array | str]]:

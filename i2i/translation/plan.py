@@ -201,7 +201,7 @@ def _left(jobs: list[Job], manifest: Manifest | None, overwrite: bool) -> list[J
     for job in jobs:
         try:
             found = job.target.lstat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             left.append(job)
             continue
         state = manifest.state(job.source, job.output, found) if manifest else "foreign"

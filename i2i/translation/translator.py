@@ -27,7 +27,8 @@ _SMALLEST = 8  # pixels: a side on which the reflections inside a residual gener
 
 
 class Translator:
-    """A generator, called with one image or a batch. The result for an image never depends on its batch.
+    """A generator, called with one image or a batch. The result for an image never depends on the others in its batch:
+    bit for bit on a CPU, up to the rounding of its kernels on a GPU.
 
     `statistics` says what BatchNorm normalizes by: each image's own statistics (as pix2pix was published), or the
     running ones of training. `alpha` says what becomes of the alpha of an image when the network takes none; a
@@ -117,8 +118,10 @@ class Translator:
             padded = padded[..., rows, :]
         if len(columns) > width:
             padded = padded[..., columns]
+        # On a CPU the kernels that are chosen, and so the rounding, depend on the batch size: each image goes alone.
+        parts = padded.contiguous().split(1 if self.device.type == "cpu" else max(1, len(x)))
         with torch.no_grad(), autocast(self.device, self.precision):
-            y: Tensor = self.network(padded.contiguous())
+            y = torch.cat([self.network(part) for part in parts])
         top, left = (len(rows) - height) // 2, (len(columns) - width) // 2
         return y.float()[..., top : top + height, left : left + width]
 
@@ -184,7 +187,7 @@ def load(
         CheckpointError: a weights file that is damaged or foreign.
         DeviceError: a device or precision that this machine does not have.
     """
-    file = _weights_file(Path(path))
+    file = weights_file(Path(path))
     metadata = read_metadata(file)
     try:
         known: list[Direction] = [name for name in get_args(Direction) if name in metadata["generators"]]
@@ -216,7 +219,12 @@ def load(
     )
 
 
-def _weights_file(path: Path) -> Path:
+def weights_file(path: Path) -> Path:
+    """Return the weights file that a run folder, a checkpoint folder or a file means.
+
+    Raises:
+        TranslationError: there is none.
+    """
     if path.is_dir():
         if (path / WEIGHTS).is_file():
             return path / WEIGHTS

@@ -13,7 +13,8 @@ TURNING: dict[str, Any] = {"rotate": 30.0, "elastic": 4.0}
 
 
 def config(**settings: Any) -> PairedData:
-    return PairedData(**{"root": "unused", "load_size": 40, "crop_size": 32} | settings)
+    values: dict[str, Any] = {"root": "unused", "load_size": 40, "crop_size": 32}
+    return PairedData(**values | settings)
 
 
 def coordinates(height: int, width: int) -> Array:
@@ -162,8 +163,13 @@ def test_elastic_moves_pixels_by_about_the_given_distance() -> None:
 
 @pytest.mark.parametrize(
     ("resize", "size", "kept"),
-    [("stretch", (48, 96), (48, 96)), ("shorter", (48, 96), (48, 48)), ("none", (48, 96), (32, 32)), ("shorter", (96, 40), (40, 40))],
-)  # fmt: skip
+    [
+        ("stretch", (48, 96), (48, 96)),
+        ("shorter", (48, 96), (48, 48)),
+        ("shorter", (96, 40), (40, 40)),
+        ("none", (48, 96), (32, 32)),
+    ],
+)
 def test_plain_views_show_the_center_and_never_change(
     resize: str, size: tuple[int, int], kept: tuple[int, int]
 ) -> None:

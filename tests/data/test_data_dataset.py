@@ -1,6 +1,7 @@
 """Data sets: samples by number, channels and depths from the files, and what is refused before training."""
 
 import pickle
+import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -72,11 +73,13 @@ def test_nearly_every_draw_differs_from_the_last_epoch(three: dict[str, Dataset]
 
 
 def test_sample_leaves_the_global_generators_alone(three: dict[str, Dataset]) -> None:
-    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    before: Any = torch.get_rng_state(), np.random.get_state(), random.getstate()
     for dataset in three.values():
         dataset.sample(0, 0)
-    assert torch.equal(torch_state, torch.get_rng_state())
-    assert np.array_equal(numpy_state, np.random.get_state()[1])
+    after: Any = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    assert torch.equal(before[0], after[0])
+    assert np.array_equal(before[1][1], after[1][1])
+    assert before[2] == after[2]
 
 
 def test_seed_changes_the_augmentation(write: Any, tmp_path: Path) -> None:
@@ -226,7 +229,7 @@ def damage(path: Path) -> None:
 
 def test_damaged_pixels_stop_with_the_name_of_the_file(write: Any, tmp_path: Path) -> None:
     damage(write("1.png"))
-    with pytest.raises(ImageError, match="1.png: damaged"):
+    with pytest.raises(ImageError, match=r"1.png: damaged"):
         images_of(tmp_path).sample(0, 0)
 
 
@@ -238,7 +241,7 @@ def test_damaged_pixels_are_skipped_for_the_next_image_and_recorded(write: Any, 
     assert len(dataset.warnings) == 1
     assert dataset.warnings[0].startswith(f"skipped {tmp_path}/1.png: damaged")
     damage(tmp_path / "2.png")
-    with pytest.raises(DataError, match="no image of .* can be decoded"):
+    with pytest.raises(DataError, match=r"no image of .* can be decoded"):
         dataset.sample(0, 0)
 
 

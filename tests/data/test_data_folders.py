@@ -53,7 +53,7 @@ def test_folder_without_images_names_what_was_passed_over(touch: Callable[..., P
 
 def test_missing_root_and_file_as_root_are_refused(touch: Callable[..., Path]) -> None:
     root = touch("1.png")
-    with pytest.raises(DataError, match="data.root: .*nowhere does not exist"):
+    with pytest.raises(DataError, match=r"data.root: .*nowhere does not exist"):
         find_images(root / "nowhere")
     with pytest.raises(DataError, match=r"data.root: .*1.png is a file. Pass the folder"):
         find_images(root / "1.png")
@@ -63,7 +63,8 @@ def test_missing_root_and_file_as_root_are_refused(touch: Callable[..., Path]) -
     ("a", "b"),
     [
         ("a", "b"), ("A", "B"), ("train/a", "train/b"), ("train/A", "train/B"), ("trainA", "trainB"),
-        ("train_A", "train_B"), ("traina", "trainb"), ("train-a", "train-b"), ("a/train", "b/train"), ("A/train", "B/train"),
+        ("train_A", "train_B"), ("traina", "trainb"), ("train-a", "train-b"), ("a/train", "b/train"),
+        ("A/train", "B/train"),
     ],
 )  # fmt: skip
 def test_every_layout_of_two_folders_is_read(touch: Callable[..., Path], a: str, b: str) -> None:

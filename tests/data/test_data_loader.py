@@ -20,6 +20,7 @@ from torch import Tensor
 
 from i2i.config import UnconditionalData, UnpairedData
 from i2i.data.dataset import Images, UnpairedImages
+from i2i.data.folders import DataError
 from i2i.data.loader import Batch, LoaderError, batches
 from i2i.images import ImageError
 
@@ -155,13 +156,14 @@ def test_close_ends_the_workers() -> None:
         next(loader)
 
 
+@pytest.mark.parametrize("kind", [ImageError, DataError])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_file_that_cannot_be_decoded_is_named_without_a_traceback(workers: int) -> None:
+def test_file_that_cannot_be_decoded_is_named_without_a_traceback(workers: int, kind: type[Exception]) -> None:
     def fault(index: int) -> None:
         if index == 4:
-            raise ImageError("4.png: cut off (replace it)")
+            raise kind("4.png: cut off (replace it)")
 
-    with pytest.raises(ImageError) as caught:
+    with pytest.raises(kind) as caught:
         first(10, Numbers(fault=fault), workers=workers)
     assert str(caught.value) == "4.png: cut off (replace it)"
 
@@ -211,6 +213,7 @@ def test_nonsense_is_refused_at_once() -> None:
 
 INTERRUPTED = """
 import time, torch
+from i2i.data.folders import DataError
 from i2i.data.loader import batches
 class Slow:
     warnings = []

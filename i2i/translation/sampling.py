@@ -1,0 +1,159 @@
+"""Images from noise: numbered files, sheets and walks, the same for a seed at any batch size and on any day."""
+
+import csv
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from i2i import images, registry
+from i2i.checkpoint import load_weights, write_atomically
+from i2i.precision import autocast, pick_device, pick_precision
+from i2i.translation import TranslationError
+from i2i.translation.translator import weights_file
+
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A generator of images from noise, and the discriminator that it was trained against where the file has it."""
+
+    network: nn.Module
+    latent: int
+    law: str  # normal or uniform
+    device: torch.device
+    precision: str
+    judge: nn.Module | None = None
+
+    def latents(self, first: int, count: int, seed: int, truncate: float | None = None) -> Tensor:
+        """Return [count, latent, 1, 1] for images `first`, `first` + 1, …: each is a function of (seed, number).
+
+        `truncate`: values beyond it are drawn again, which trades variety for quality (Brock et al., ICLR 2019).
+        """
+        return torch.stack([self._latent(seed, first + i, truncate) for i in range(count)])
+
+    def _latent(self, seed: int, number: int, truncate: float | None) -> Tensor:
+        random = torch.Generator().manual_seed((seed << 32) + number)
+        shape = (self.latent, 1, 1)
+        if self.law == "uniform":
+            return torch.rand(shape, generator=random) * 2 - 1
+        z = torch.randn(shape, generator=random)
+        while truncate is not None and bool((far := z.abs() > truncate).any()):
+            z = torch.where(far, torch.randn(shape, generator=random), z)
+        return z
+
+    @torch.no_grad()
+    def pictures(self, latents: Tensor) -> tuple[list[Picture], list[float]]:
+        """Return one [H, W, C] picture for each latent, and the probability of being real where there is a judge.
+
+        Images are made one by one: convolutions round by batch size, and equal seeds must give equal bytes.
+        """
+        made, scores = [], []
+        for latent in latents:
+            with autocast(self.device, self.precision):
+                image = self.network(latent.unsqueeze(0).to(self.device))
+                if self.judge is not None:
+                    scores.append(float(self.judge(image).float().mean().sigmoid()))
+            made.append(images.from_tensor(image[0].float(), depth=8))
+        return made, scores
+
+
+def load_sampler(path: str | os.PathLike[str], device: str = "auto", precision: str = "auto") -> Sampler:
+    """Return the sampler of a run folder, a weights file, or a checkpoint folder.
+
+    Raises:
+        TranslationError: not a model, or one that translates images.
+        CheckpointError: a damaged or foreign file.
+    """
+    tensors, metadata = load_weights(weights_file(Path(path)))
+    parts = metadata["generators"].get("generate")
+    if parts is None:
+        raise TranslationError(f"{path}: this model translates images, it makes none from noise (use `i2i translate`)")
+    place = pick_device(device)
+    generator = _network("generators", parts, tensors, "generate", parts["in_channels"], parts["out_channels"])
+    judge = None
+    if (critic := metadata.get("discriminator")) is not None:
+        judge = _network("discriminators", critic, tensors, "discriminator", critic["in_channels"]).to(place)
+    chosen = pick_precision(precision, place)
+    return Sampler(generator.to(place), parts["in_channels"], parts["law"], place, chosen, judge)
+
+
+def _network(
+    room: registry.Room, parts: dict[str, Any], tensors: dict[str, Tensor], prefix: str, *channels: int
+) -> nn.Module:
+    found = registry.find(room, parts["name"])
+    net: nn.Module = found.factory(*channels, **{**found.preset, **parts["options"]})
+    own = {key.removeprefix(f"{prefix}/"): value for key, value in tensors.items() if key.startswith(f"{prefix}/")}
+    net.load_state_dict(own)
+    return net.eval()
+
+
+def slerp(start: Tensor, end: Tensor, share: float) -> Tensor:
+    """Return the point at `share` of the great circle from `start` to `end`. Shoemake, SIGGRAPH 1985."""
+    cosine = torch.nn.functional.cosine_similarity(start.flatten(), end.flatten(), dim=0).clamp(-1, 1)
+    angle = torch.acos(cosine)
+    if float(torch.sin(angle)) < 1e-6:  # parallel: the circle is not defined, the line is
+        return torch.lerp(start, end, share)
+    return (torch.sin((1 - share) * angle) * start + torch.sin(share * angle) * end) / torch.sin(angle)
+
+
+def walk(sampler: Sampler, a: int, b: int, steps: int, truncate: float | None = None) -> list[Picture]:
+    """Return `steps` pictures from the image of seed `a` to that of seed `b`, both included.
+
+    Raises:
+        TranslationError: fewer than two steps.
+    """
+    if steps < 2:
+        raise TranslationError(f"--interpolate: {steps} steps; a walk has at least 2")
+    start, end = sampler.latents(0, 1, a, truncate)[0], sampler.latents(0, 1, b, truncate)[0]
+    latents = torch.stack([slerp(start, end, step / (steps - 1)) for step in range(steps)])
+    return sampler.pictures(latents)[0]
+
+
+def write_numbered(
+    sampler: Sampler, folder: Path, count: int, seed: int, truncate: float | None, score: bool
+) -> Iterator[Path]:
+    """Write `folder`/000000.png, … and, with `score`, scores.csv; yield every file when it is on disk.
+
+    Raises:
+        TranslationError: the folder holds other files, or `score` without a judge.
+    """
+    refuse_score(sampler, score)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise TranslationError(f"{folder}: exists and is not empty; choose another OUT")
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number in range(count):
+        pictures, scores = sampler.pictures(sampler.latents(number, 1, seed, truncate))
+        path = folder / f"{number:06d}.png"
+        images.encode(pictures[0], path, "PNG")
+        rows += [(path.name, f"{value:.6f}") for value in scores]
+        yield path
+    if score:
+        text = io.StringIO()
+        csv.writer(text).writerows([("image", "probability_real"), *rows])
+        write_atomically(folder / "scores.csv", text.getvalue().encode())
+
+
+def refuse_score(sampler: Sampler, score: bool) -> None:
+    """Raise TranslationError where scores are asked for and the file has no discriminator."""
+    if score and sampler.judge is None:
+        raise TranslationError("--score: this weights file has no discriminator; take the run it comes from")
+
+
+def write_animation(pictures: list[Picture], path: Path, milliseconds: int = 80) -> None:
+    """Write an animated WebP that goes there and back."""
+    from PIL import Image
+
+    frames = [Image.fromarray(images.grid([picture], 1)[2:-2, 2:-2]) for picture in pictures + pictures[-2:0:-1]]
+    content = io.BytesIO()
+    frames[0].save(content, "WEBP", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0, quality=90)
+    write_atomically(path, content.getvalue())

@@ -1,0 +1,424 @@
+"""One image through a generator: kinds of input, sizes, channels, batches, and the files a translator is made of."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import i2i
+from i2i import registry
+from i2i.checkpoint import WEIGHTS, CheckpointError, save_weights
+from i2i.images import ImageError
+from i2i.precision import DeviceError
+from i2i.translation import TranslationError
+from i2i.translation.shards import member, parse_shard, shard_from_environment
+from i2i.translation.translator import Translator, load
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Echo(nn.Module):
+    """Returns its input, with `out` channels; refuses sides that are no multiple, as a U-Net does."""
+
+    def __init__(self, channels=3, out=None, multiple=1):
+        super().__init__()
+        self.out, self.multiple = out or channels, multiple
+        self.scale = nn.Parameter(torch.ones(()))
+        self.sizes = []
+
+    def forward(self, x):
+        self.sizes.append(tuple(x.shape))
+        assert x.shape[2] % self.multiple == 0
+        assert x.shape[3] % self.multiple == 0
+        return (self.scale * x)[:, : self.out] if self.out <= x.shape[1] else x.repeat(1, self.out, 1, 1)
+
+
+def echo(channels=3, out=None, multiple=1, **options):
+    return Translator(Echo(channels, out, multiple), channels, out or channels, device="cpu", **options)
+
+
+def noise(*shape, dtype=np.uint8):
+    rng = np.random.default_rng(sum(shape))
+    return rng.random(shape, dtype) if dtype == np.float32 else rng.integers(0, np.iinfo(dtype).max, shape, dtype, True)
+
+
+def generator(name, seed=0, channels=(3, 3), **options):
+    """Random weights, large enough that every channel and pixel of the input shows in the output."""
+    torch.manual_seed(seed)
+    found = registry.find("generators", name)
+    network = found.factory(*channels, **{**found.preset, **options})
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, 0.0, 0.2 if parameter.ndim > 1 else 1.0)
+    return network
+
+
+SMALL = {
+    "resnet instance": ("resnet", {"width": 4, "blocks": 1}),
+    "resnet batch": ("resnet", {"width": 4, "blocks": 1, "norm": "batch", "dropout": True}),
+    "unet batch": ("unet", {"width": 4, "depth": 5}),
+    "unet instance": ("unet", {"width": 4, "depth": 3, "norm": "instance"}),
+}
+
+
+def small(kind, **options):
+    name, arguments = SMALL[kind]
+    return Translator(generator(name, **arguments), 3, 3, device="cpu", **options)
+
+
+def write_model(folder, directions=("a2b",), **changes):
+    """A model folder with random weights of small U-Nets."""
+    options = {"width": 4, "depth": 2, "norm": "batch", "dropout": True}
+    tensors, generators = {}, {}
+    for seed, direction in enumerate(directions):
+        network = generator("unet", seed, **options)
+        tensors |= {f"{direction}/{name}": value for name, value in network.state_dict().items()}
+        generators[direction] = {"name": "unet", "in_channels": 3, "out_channels": 3, "options": options}
+    metadata = {"method": "cyclegan", "generators": generators, "direction": directions[0], "statistics": "image"}
+    folder.mkdir(exist_ok=True)
+    save_weights(folder / WEIGHTS, tensors, {**metadata, "alpha": "drop", "facts": {}, "config": None, **changes})
+    return folder
+
+
+# -- kinds of input ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("shape", [(5, 7, 3), (5, 7), (1, 1, 3), (1, 9, 1)])
+def test_an_array_comes_back_with_its_shape_dtype_and_values(shape, dtype):
+    array = noise(*shape, dtype=dtype)
+    result = echo(channels=3 if shape[-1] == 3 else 1, multiple=16)(array)
+    assert result.dtype == array.dtype
+    np.testing.assert_allclose(result, array, atol=1e-6 if dtype == np.float32 else 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_other_floats_come_back_as_they_were(dtype):
+    array = np.linspace(0, 1, 105).reshape(5, 7, 3).astype(dtype)
+    result = echo()(array)
+    assert result.dtype == dtype
+    np.testing.assert_allclose(result, array, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("mode", "channels", "expected"),
+    [
+        ("RGB", 3, "RGB"),
+        ("L", 1, "L"),
+        ("L", 3, "RGB"),
+        ("1", 1, "L"),
+        ("P", 3, "RGB"),
+        ("CMYK", 3, "RGB"),
+        ("RGBA", 3, "RGB"),
+        ("RGBA", 4, "RGBA"),
+        ("LA", 2, "LA"),
+        ("RGB", 4, "RGBA"),
+        ("RGB", 1, "L"),
+        ("I;16", 1, "I;16"),
+    ],
+)
+def test_a_pil_image_comes_back_as_a_pil_image_of_its_size(mode, channels, expected):
+    image = (
+        Image.fromarray(noise(6, 9, dtype=np.uint16))
+        if mode == "I;16"
+        else Image.fromarray(noise(6, 9, 3)).convert(mode)
+    )
+    result = echo(channels=channels)(image)
+    assert (result.mode, result.size) == (expected, image.size)
+    np.testing.assert_array_equal(np.asarray(result), np.asarray(image.convert(expected)))
+
+
+def test_a_photo_that_pil_has_not_turned_is_turned(tmp_path):
+    array = noise(6, 9, 3)
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    Image.fromarray(array).save(tmp_path / "x.png", exif=tags)
+    with Image.open(tmp_path / "x.png") as image:
+        np.testing.assert_array_equal(np.asarray(echo()(image)), np.rot90(array, -1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(3, 5, 7), (1, 3, 5, 7), (4, 3, 8, 8)])
+def test_a_tensor_comes_back_with_its_rank_and_dtype(shape, dtype):
+    x = (torch.rand(shape) * 2 - 1).to(dtype).requires_grad_()
+    y = echo(multiple=8)(x)
+    assert (y.shape, y.dtype, y.requires_grad) == (x.shape, dtype, False)
+    assert torch.equal(y, x)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (torch.zeros(1, 4, 4), "the model takes 3 channels, the tensor has 1"),
+        (torch.zeros(4, 4), r"shape \[C, H, W\]"),
+        (torch.zeros(3, 4, 4, dtype=torch.uint8), "not uint8"),
+        (torch.full((3, 4, 4), 255.0), r"a tensor is in \[-1, 1\]"),
+        (np.zeros((2, 4, 4, 3), np.uint8), r"not \[H, W, C\]"),
+        (np.zeros((0, 4, 3), np.uint8), r"not \[H, W, C\]"),
+        (np.full((4, 4, 3), 255.0), r"floats from 255 to 255 \(scale them to \[0, 1\]\)"),
+        (np.zeros((4, 4, 3), np.int64), "pixels are int64"),
+        (np.zeros((4, 4, 7), np.uint8), "has 7 channels"),
+        ("photo.jpg", "str is not a PIL image"),
+    ],
+)
+def test_what_is_no_image_for_this_model_is_an_error_that_says_why(image, message):
+    with pytest.raises((TranslationError, ImageError), match=message):
+        echo()(image)
+
+
+def test_gray_and_color_are_converted_to_what_the_model_takes():
+    gray, color = noise(4, 4, 1), noise(4, 4, 3)
+    np.testing.assert_array_equal(echo(channels=3)(gray), gray.repeat(3, axis=2))
+    expected = np.asarray(Image.fromarray(color).convert("L"))[..., None]
+    np.testing.assert_array_equal(echo(channels=1)(color), expected)
+    assert echo(channels=1, out=3)(gray[..., 0]).shape == (4, 4, 3)
+
+
+def test_alpha_is_dropped_or_laid_over_white_or_kept_as_the_model_was_trained():
+    array = np.dstack([noise(4, 4, 3), np.zeros((4, 4), np.uint8)])
+    np.testing.assert_array_equal(echo(alpha="drop")(array), array[..., :3])
+    assert (echo(alpha="composite")(array) == 255).all()
+    np.testing.assert_array_equal(echo(channels=4, alpha="drop")(array), array)
+    np.testing.assert_array_equal(echo(channels=3, alpha="keep")(array), array[..., :3])
+    np.testing.assert_allclose(echo(alpha="composite")(array.astype(np.float32) / 255), 1)
+
+
+# -- sizes ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", SMALL)
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (1, 1), (2, 70), (5, 3)])
+def test_every_network_takes_every_size(kind, size):
+    image = noise(*size, 3)
+    assert small(kind)(image).shape == image.shape
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 15), (16, 24), (1, 3), (17, 2)])
+def test_padding_is_a_reflection_of_the_least_size_and_is_cut_off_again(size):
+    translator = echo(multiple=8)
+    x = torch.rand(2, 3, *size) * 2 - 1
+    assert torch.equal(translator.batch(x), x)
+    assert translator.network.sizes[0][2:] == tuple(-(-side // 8) * 8 for side in size)
+
+
+def test_padding_reflects_on_both_sides_and_repeatedly_on_tiny_images():
+    translator = echo(channels=1, multiple=8)
+    assert translator._reflected(5).tolist() == [1, 0, 1, 2, 3, 4, 3, 2]
+    assert translator._reflected(2).tolist() == [1, 0, 1, 0, 1, 0, 1, 0]
+    assert translator._reflected(1).tolist() == [0] * 8
+    assert len(translator._reflected(8)) == 8
+
+
+def test_padding_equals_that_of_torch_where_torch_can_reflect():
+    network = Echo(multiple=8)
+    seen = []
+    network.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    x = torch.rand(1, 3, 13, 10) * 2 - 1
+    Translator(network, 3, 3, device="cpu").batch(x)
+    assert torch.equal(seen[0], nn.functional.pad(x, (3, 3, 1, 2), mode="reflect"))
+
+
+# -- batches ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", SMALL)
+@pytest.mark.parametrize("statistics", ["image", "running"])
+@pytest.mark.parametrize("size", [(32, 32), (37, 50)])
+def test_the_result_for_an_image_does_not_depend_on_its_batch(kind, statistics, size):
+    translator = small(kind, statistics=statistics)
+    x = torch.rand(8, 3, *size) * 2 - 1
+    alone = torch.cat([translator.batch(x[i : i + 1]) for i in range(8)])
+    order = torch.randperm(8)
+    assert torch.equal(translator.batch(x), alone)
+    assert torch.equal(translator.batch(x[order]), alone[order])
+    assert alone.std(dim=0).mean() > 0.01, "outputs differ from image to image"
+
+
+@pytest.mark.parametrize("kind", ["resnet batch", "unet batch"])
+def test_statistics_of_the_image_are_those_of_training_mode_on_it_alone(kind):
+    name, arguments = SMALL[kind]
+    network = generator(name, **{**arguments, "dropout": False})
+    translator = Translator(network, 3, 3, statistics="image", device="cpu")
+    x = torch.rand(1, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        assert torch.equal(translator.batch(x), network.train()(x))
+
+
+def test_running_statistics_and_no_dropout_are_evaluation_mode():
+    network = generator("resnet", width=4, blocks=1, norm="batch", dropout=True)
+    x = torch.rand(2, 3, 16, 16) * 2 - 1
+    network(x)  # moves the running statistics
+    translator = Translator(network.train(), 3, 3, statistics="running", device="cpu")
+    with torch.no_grad():
+        torch.testing.assert_close(translator.batch(x), network.eval()(x))
+    assert torch.equal(translator.batch(x), translator.batch(x))
+
+
+def test_a_translator_survives_pickling():
+    translator = small("unet batch")
+    image = noise(20, 30, 3)
+    again = pickle.loads(pickle.dumps(translator))
+    np.testing.assert_array_equal(again(image), translator(image))
+    assert again.fingerprint == translator.fingerprint
+
+
+def test_the_fingerprint_changes_with_anything_that_changes_results():
+    base = {"channels": 3}
+    prints = [echo(**base).fingerprint, echo(**base, alpha="composite").fingerprint]
+    prints += [echo(**base, statistics="running").fingerprint, echo(**base, precision="bf16").fingerprint]
+    changed = Echo()
+    changed.scale.data += 1e-6
+    prints.append(Translator(changed, 3, 3, device="cpu").fingerprint)
+    assert len(set(prints)) == len(prints)
+    assert echo(**base).fingerprint == prints[0]
+
+
+def test_bf16_is_close_to_fp32_and_returns_fp32():
+    x = torch.rand(1, 3, 32, 32) * 2 - 1
+    low = small("resnet instance", precision="bf16").batch(x)
+    assert low.dtype == torch.float32
+    assert (low - small("resnet instance").batch(x)).abs().mean() < 0.05
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_is_loaded_from_its_folder_or_its_file(tmp_path):
+    write_model(tmp_path / "run")
+    image = noise(10, 14, 3)
+    results = [load(path, device="cpu")(image) for path in (tmp_path / "run", tmp_path / "run" / WEIGHTS)]
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(i2i.load(str(tmp_path / "run"), device="cpu")(image), results[0])
+
+
+def test_each_direction_has_its_own_weights(tmp_path):
+    write_model(tmp_path / "run", ["b2a", "a2b"])
+    default, other = load(tmp_path / "run", device="cpu"), load(tmp_path / "run", "a2b", device="cpu")
+    assert (default.direction, other.direction) == ("b2a", "a2b")
+    assert default.directions == other.directions == ("a2b", "b2a")
+    image = noise(8, 8, 3)
+    assert (default(image) != other(image)).any()
+
+
+def test_an_unknown_direction_is_answered_with_the_known_ones(tmp_path):
+    write_model(tmp_path / "run", ["b2a"])
+    with pytest.raises(TranslationError, match="this model translates b2a, not a2b"):
+        load(tmp_path / "run", "a2b", device="cpu")
+
+
+def test_statistics_and_alpha_come_from_the_file(tmp_path):
+    write_model(tmp_path / "run", statistics="running", alpha="composite")
+    translator = load(tmp_path / "run", device="cpu")
+    assert (translator.statistics, translator.alpha) == ("running", "composite")
+
+
+def test_what_is_no_model_is_an_error_that_says_what_to_give(tmp_path):
+    with pytest.raises(TranslationError, match=r"no such model \(give a run folder"):
+        load(tmp_path / "missing")
+    with pytest.raises(TranslationError, match=r"no weights\.safetensors in this folder"):
+        load(tmp_path)
+    (tmp_path / "latest_net_G.pth").write_bytes(b"x")
+    for path in (tmp_path, tmp_path / "latest_net_G.pth"):
+        with pytest.raises(TranslationError, match="i2i import"):
+            load(path)
+    (tmp_path / "x.safetensors").write_bytes(b"x" * 100)
+    with pytest.raises(CheckpointError, match="not a readable weights file"):
+        load(tmp_path / "x.safetensors")
+
+
+def test_a_model_that_makes_images_from_noise_is_refused(tmp_path):
+    write_model(tmp_path / "run", generators={"z2a": {}}, direction="z2a")
+    with pytest.raises(TranslationError, match="makes images from noise"):
+        load(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "transformer"}, "cannot be built here .*no generator called 'transformer'"),
+        ({"options": {"wings": 2}}, "cannot be built here .*wings"),
+        ({"options": {"width": 0}}, "cannot be built here .*width: must be at least 1"),
+        ({"options": {"width": 8, "depth": 2}}, "weights do not fit unet"),
+        ({"in_channels": 1, "options": {"width": 4, "depth": 2}}, "weights do not fit unet"),
+    ],
+)
+def test_a_file_that_does_not_fit_this_version_is_an_error_that_names_it(tmp_path, changes, message):
+    parts = {"name": "unet", "in_channels": 3, "out_channels": 3, "options": {"width": 4, "depth": 2}, **changes}
+    write_model(tmp_path / "run", generators={"a2b": parts})
+    with pytest.raises(TranslationError, match=rf"(?s)weights\.safetensors: .*{message}"):
+        load(tmp_path / "run", device="cpu")
+
+
+def test_a_device_that_is_not_there_is_an_error(tmp_path):
+    write_model(tmp_path / "run")
+    with pytest.raises(DeviceError, match="--device abacus"):
+        load(tmp_path / "run", device="abacus")
+
+
+# -- shards -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 17])
+def test_shards_are_disjoint_complete_and_of_similar_size(count):
+    names = [f"folder/{number:05}.jpg" for number in range(1000)]
+    shares = [[name for name in names if member(name, (index, count))] for index in range(count)]
+    assert sorted(name for share in shares for name in share) == names
+    assert max(map(len, shares)) < 1.5 * len(names) / count
+
+
+def test_membership_does_not_change_between_versions_and_machines():
+    assert [member("a/b.png", (index, 5)) for index in range(5)].index(True) == 0
+    assert [member("bild \u00e4.png", (index, 5)) for index in range(5)].index(True) == 2
+
+
+def test_a_shard_is_read_from_text():
+    assert parse_shard("0/4") == (0, 4)
+    for text in ("4/4", "0/0", "1", "a/b", "-1/4"):
+        with pytest.raises(TranslationError, match="shard: "):
+            parse_shard(text)
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({}, None),
+        ({"RANK": "1", "WORLD_SIZE": "4", "SLURM_PROCID": "3", "SLURM_NTASKS": "8"}, (1, 4)),
+        ({"SLURM_PROCID": "3", "SLURM_NTASKS": "8"}, (3, 8)),
+        ({"SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_TASK_COUNT": "5"}, (2, 5)),
+        ({"SLURM_ARRAY_TASK_ID": "5", "SLURM_ARRAY_TASK_COUNT": "5", "SLURM_ARRAY_TASK_MIN": "1"}, (4, 5)),
+        (
+            {"SLURM_ARRAY_TASK_ID": "14", "SLURM_ARRAY_TASK_COUNT": "3", "SLURM_ARRAY_TASK_MIN": "10"}
+            | {"SLURM_ARRAY_TASK_STEP": "2"},
+            (2, 3),
+        ),
+        (
+            {"SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_TASK_COUNT": "3", "SLURM_PROCID": "1", "SLURM_NTASKS": "4"},
+            (9, 12),
+        ),
+        ({"SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_TASK_COUNT": "3", "SLURM_PROCID": "0", "SLURM_NTASKS": "1"}, (2, 3)),
+        ({"RANK": "0"}, None),
+    ],
+)
+def test_the_shard_of_a_launcher_is_read_from_its_variables(env, expected):
+    assert shard_from_environment(env) == expected
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"RANK": "x", "WORLD_SIZE": "2"},
+        {"RANK": "2", "WORLD_SIZE": "2"},
+        {"SLURM_ARRAY_TASK_ID": "9", "SLURM_ARRAY_TASK_COUNT": "3"},
+    ],
+)
+def test_variables_that_make_no_sense_are_errors(env):
+    with pytest.raises(TranslationError, match="shard: "):
+        shard_from_environment(env)
