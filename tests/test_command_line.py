@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +166,7 @@ def model(scenes: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Iterator[Path]:
+def photos(tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
     (folder / "sub").mkdir(parents=True)
     random = np.random.default_rng(0)
@@ -175,7 +174,7 @@ def photos(tmp_path: Path) -> Iterator[Path]:
     Image.fromarray(random.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(folder / "sub" / "two.png")
     (folder / "broken.png").write_bytes((folder / "sub" / "two.png").read_bytes()[:500])
     (folder / "notes.txt").write_text("not an image")
-    yield folder
+    return folder
 
 
 def test_folder_is_mirrored_and_a_broken_file_is_listed_with_status_1(
@@ -255,9 +254,9 @@ def test_same_seed_generates_the_same_bytes_however_many_are_made(scenes: dict[s
     assert len(scores) == 4
     assert all(0 <= float(line.split(",")[1]) <= 1 for line in scores[1:])
     i2i("generate", run, tmp_path / "sheet.png", "--grid", "2x3", "--truncate", 1.0)
-    i2i("generate", run, tmp_path / "walk.webp", "--interpolate", "1:2:4")
-    with Image.open(tmp_path / "walk.webp") as walk:
-        assert getattr(walk, "n_frames", 1) == 6
+    i2i("generate", run, tmp_path / "strip.png", "--interpolate", "1:2:4")
+    with Image.open(tmp_path / "strip.png") as strip:
+        assert strip.size[0] > 4 * 32
     assert "from noise" in str(i2i("translate", run, tmp_path / "three", tmp_path / "x", code=2).exception)
     assert "exclude" in str(i2i("generate", run, tmp_path / "x", "--count", 2, "--grid", "1x1", code=2).exception)
 

@@ -286,6 +286,7 @@ def test_a_webp_header_is_measured_before_its_reader_allocates(tmp_path, monkeyp
             images.read_header(path, max_pixels=383)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow says more about damaged TIFF
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".bmp"])
 def test_a_cut_off_file_is_an_error_that_names_it(tmp_path, suffix):
     path = tmp_path / f"x{suffix}"
@@ -309,6 +310,7 @@ def test_a_flipped_bit_anywhere_in_a_png_is_found(tmp_path):
             images.decode(written(tmp_path / "x.png", bytes(damaged)))
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow says more about damaged TIFF
 def test_damage_never_escapes_as_another_error(tmp_path):
     rng = np.random.default_rng(0)
     for suffix in (".png", ".jpg", ".webp", ".tif", ".bmp"):
@@ -419,7 +421,7 @@ def test_channels_are_added_but_alpha_is_never_lost():
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_alpha_policies(tmp_path, dtype):
+def test_alpha_is_dropped_laid_over_white_or_kept_at_both_depths(tmp_path, dtype):
     top = np.iinfo(dtype).max
     array = np.zeros((1, 3, 4), dtype)
     array[0, :, 3] = [0, top // 2 + 1, top]

@@ -119,7 +119,7 @@ class Translator:
         if len(columns) > width:
             padded = padded[..., columns]
         # On a CPU the kernels that are chosen, and so the rounding, depend on the batch size: each image goes alone.
-        parts = padded.contiguous().split(1 if self.device.type == "cpu" else max(1, len(x)))
+        parts = padded.contiguous().chunk(len(x) if self.device.type == "cpu" else 1)
         with torch.no_grad(), autocast(self.device, self.precision):
             y = torch.cat([self.network(part) for part in parts])
         top, left = (len(rows) - height) // 2, (len(columns) - width) // 2
