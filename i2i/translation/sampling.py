@@ -41,14 +41,15 @@ class Sampler:
         return torch.stack([self._latent(seed, first + i, truncate) for i in range(count)])
 
     def _latent(self, seed: int, number: int, truncate: float | None) -> Tensor:
-        random = torch.Generator().manual_seed((seed << 32) + number)
-        shape = (self.latent, 1, 1)
+        # torch's CPU generator keeps 32 bits of a seed: two numbers could meet. Philox is keyed by both, 128 bits.
+        random = np.random.Generator(np.random.Philox(key=[seed, number]))
         if self.law == "uniform":
-            return torch.rand(shape, generator=random) * 2 - 1
-        z = torch.randn(shape, generator=random)
-        while truncate is not None and bool((far := z.abs() > truncate).any()):
-            z = torch.where(far, torch.randn(shape, generator=random), z)
-        return z
+            z = random.uniform(-1, 1, self.latent)
+        else:
+            z = random.standard_normal(self.latent)
+            while truncate is not None and (far := np.abs(z) > truncate).any():
+                z[far] = random.standard_normal(int(far.sum()))
+        return torch.from_numpy(z.astype(np.float32)).view(-1, 1, 1)
 
     @torch.no_grad()
     def pictures(self, latents: Tensor) -> tuple[list[Picture], list[float]]:
