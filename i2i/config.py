@@ -54,6 +54,7 @@ class DataConfig(Section):
     alpha: Literal["drop", "composite", "keep"] = "drop"  # composite: over white
     workers: Annotated[int, Field(ge=0)] = 2  # processes that decode
     on_bad_file: Literal["fail", "skip"] = "fail"
+    verify: Annotated[int, Field(ge=0)] = 5_000  # decode all files before training where a domain has no more than this
     max_images: Positive | None = None  # None: all
 
     @model_validator(mode="after")

@@ -142,7 +142,7 @@ def test_a_model_that_adds_alpha_turns_jpeg_into_png_and_says_so(tmp_path):
     source = tree(tmp_path / "in", "a.jpg", "b.webp")
     report = run(source, tmp_path / "out", echo(3, out=4))
     assert sorted(outputs(tmp_path / "out")) == ["a.png", "b.webp"]
-    assert report.notes == ["1 outputs are PNG (first: a.png): their format cannot hold the model's channels"]
+    assert report.notes == ["outputs are PNG where their format cannot hold the model's channels (1, first: a.png)"]
     with pytest.raises(TranslationError, match="4 channels, which JPEG cannot hold"):
         run(source, tmp_path / "other", echo(3, out=4), format="jpg")
     with pytest.raises(TranslationError, match="the model makes 7 channels"):
@@ -207,12 +207,14 @@ def test_one_file_goes_into_a_folder_or_into_a_file(tmp_path):
 
 
 def test_a_pattern_selects_files_and_keeps_their_folders(tmp_path, monkeypatch):
-    tree(tmp_path, "in/a.png", "in/deep/b.png", "in/deep/c.jpg", "in/.hidden/d.png")
+    tree(tmp_path, "in/a.png", "in/deep/b.png", "in/deep/c.jpg", "in/.hidden/d.png", "elsewhere/e.png")
     monkeypatch.chdir(tmp_path)
     assert run("in/**/*.png", "out").written == 2
     assert sorted(outputs(tmp_path / "out")) == ["a.png", "deep/b.png"]
     with pytest.raises(TranslationError, match="no images"):
         run("in/*.tif", "out")
+    with pytest.raises(TranslationError, match="leads out of"):
+        run("in/*/../../elsewhere/*.png", "out")
     images.encode(picture(), tmp_path / "in/odd[1].png")
     assert run("in/odd[1].png", "odd").written == 1, "an existing name is no pattern"
 

@@ -209,12 +209,16 @@ def test_padding_is_a_reflection_of_the_least_size_and_is_cut_off_again(size):
     assert translator.network.sizes[0][2:] == tuple(-(-side // 8) * 8 for side in size)
 
 
-def test_padding_reflects_on_both_sides_and_repeatedly_on_tiny_images():
-    translator = echo(channels=1, multiple=8)
-    assert translator._reflected(5).tolist() == [1, 0, 1, 2, 3, 4, 3, 2]
-    assert translator._reflected(2).tolist() == [1, 0, 1, 0, 1, 0, 1, 0]
-    assert translator._reflected(1).tolist() == [0] * 8
-    assert len(translator._reflected(8)) == 8
+@pytest.mark.parametrize(
+    ("size", "expected"), [(5, [1, 0, 1, 2, 3, 4, 3, 2]), (2, [1, 0] * 4), (1, [0] * 8), (8, list(range(8)))]
+)
+def test_padding_reflects_on_both_sides_and_repeatedly_on_tiny_images(size, expected):
+    seen = []
+    network = Echo(1, multiple=8)
+    network.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    ramp = torch.arange(size) / 8
+    Translator(network, 1, 1, device="cpu").batch(ramp.expand(1, 1, 8, size))
+    assert (seen[0][0, 0, 0] * 8).tolist() == expected
 
 
 def test_padding_equals_that_of_torch_where_torch_can_reflect():

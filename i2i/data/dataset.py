@@ -100,10 +100,14 @@ class Dataset(ABC):
     def _decode(self, path: str, domain: str) -> Array:
         return images.match_channels(images.decode(path, alpha=self.config.alpha), self.channels[domain])
 
-    def _inspect(self, *lists: Sequence[str]) -> tuple[list[list[str]], list[Headers]]:
-        """Read the headers of lists whose rows belong together; rows with a bad file are refused or left out."""
+    def _inspect(self, *lists: Sequence[str], flat: Sequence[bool] = (False,)) -> tuple[list[list[str]], list[Headers]]:
+        """Look at lists whose rows belong together; rows with a bad file are refused or left out.
+
+        `flat` says for each list whether images of one value are good: label maps may be.
+        """
         lists = tuple(files[: self.config.max_images] for files in lists)
-        heads = [headers.inspect(files) for files in lists]
+        decode = len(lists[0]) <= self.config.verify
+        heads = [headers.inspect(files, decode=decode, flat=f) for files, f in zip(lists, flat, strict=True)]
         bad = [reason for head in heads for reason in head.bad.values()]
         if self.config.on_bad_file == "fail":
             headers.refuse_bad(bad)
@@ -135,7 +139,8 @@ class PairedImages(Dataset):
         self.layout = matched.pairs[0].layout
         a = [pair.a for pair in matched.pairs]
         if self.layout == "folders":
-            files, heads = self._inspect(a, [pair.b for pair in matched.pairs])
+            flat = [domain in config.masks for domain in ("a", "b")]
+            files, heads = self._inspect(a, [pair.b for pair in matched.pairs], flat=flat)
             if config.resize != "stretch":
                 headers.refuse_unequal(files[0], files[1], heads[0].sizes, heads[1].sizes)
         else:

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from i2i import images
 from i2i.config import DataConfig, size_of
 from i2i.data.folders import DataError
 from i2i.images import Alpha, ImageError, read_header
@@ -31,14 +33,15 @@ class Headers(NamedTuple):
         return self._replace(sizes=self.sizes // np.array([1, 2], np.int32))
 
 
-def inspect(files: Sequence[str], threads: int = 8) -> Headers:
-    """Read the header of every file, without its pixels."""
+def inspect(files: Sequence[str], threads: int = 8, decode: bool = False, flat: bool = True) -> Headers:
+    """Read the header of every file; with `decode` its pixels too, and without `flat` images of one value are bad."""
+    read = partial(_read, decode=decode, flat=flat)
     sizes = np.zeros((len(files), 2), np.int32)
     channels = np.zeros(len(files), np.uint8)
     bad: dict[int, str] = {}
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(files), _BLOCK):
-            for row, found in enumerate(pool.map(_read, files[start : start + _BLOCK]), start):
+            for row, found in enumerate(pool.map(read, files[start : start + _BLOCK]), start):
                 if isinstance(found, str):
                     bad[row] = found
                 else:
@@ -46,11 +49,17 @@ def inspect(files: Sequence[str], threads: int = 8) -> Headers:
     return Headers(sizes, channels, bad)
 
 
-def _read(path: str) -> tuple[int, int, int] | str:
+def _read(path: str, decode: bool, flat: bool) -> tuple[int, int, int] | str:
     try:
         header = read_header(path)
+        pixels = images.decode(path) if decode else None
     except ImageError as error:
         return str(error)
+    if pixels is not None and not flat and bool((pixels == pixels[:1, :1]).all()):
+        return (
+            f"{path}: all pixels have one value, which instance norm turns into noise (remove it, or declare labels "
+            "in data.masks)"
+        )
     return header.height, header.width, header.channels
 
 

@@ -1,12 +1,14 @@
 """What a folder job is going to do, and every reason not to begin: decided before anything is written."""
 
+import errno
 import glob
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+import stat
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from functools import cache
+from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from i2i import images
@@ -108,7 +110,8 @@ def make_plan(
     _refuse_overlap(inputs, root, all_jobs)
     _refuse_collisions(all_jobs)
     jobs = [job for job in all_jobs if member(job.relative, options.shard)]
-    _refuse_links(root, jobs, into_file)
+    if not into_file:
+        _refuse_linked_folders(root, jobs)
     manifest = None if into_file else Manifest(root, _job_hash(translator, options), options.shard)
     left = _left(jobs, manifest, options.overwrite)
     _prepare_folders(root, left, manifest)
@@ -150,7 +153,10 @@ def _match(pattern: Path) -> _Inputs:
     names = glob.glob(str(pattern), recursive=True)  # noqa: PTH207 - unlike Path.glob it passes hidden names over
     files = [Path(name) for name in sorted(names) if Path(name).is_file()]
     found = [file for file in files if file.suffix.lower() in images.EXTENSIONS]
-    return _Inputs("glob", root, [os.path.relpath(file, root) for file in found], len(files) - len(found))
+    relatives = [os.path.relpath(file, root) for file in found]
+    if any(relative.startswith(os.pardir) for relative in relatives):
+        raise TranslationError(f"{pattern}: leads out of {root}, and outputs would leave their folder (drop the ..)")
+    return _Inputs("glob", root, relatives, len(files) - len(found))
 
 
 # -- outputs ----------------------------------------------------------------------------------------------------------
@@ -171,12 +177,14 @@ def _jobs(inputs: _Inputs, translator: Translator, root: Path, name: str | None,
         )
     jobs = []
     for relative in inputs.relatives:
-        place = PurePosixPath(relative.replace(os.sep, "/"))
-        output = name or place.with_suffix(_suffix(place.suffix, translator.out_channels, options.format)).as_posix()
-        jobs.append(Job(inputs.root / relative, place.as_posix(), root / output, output))
+        posix = relative.replace(os.sep, "/")
+        stem, dot, ending = posix.rpartition(".")
+        output = name or stem + _suffix(dot + ending, translator.out_channels, options.format)
+        jobs.append(Job(inputs.root / relative, posix, root / output, output))
     return jobs
 
 
+@cache
 def _suffix(suffix: str, channels: int, asked: OutputFormat) -> str:
     if asked != "keep":
         return f".{asked}"
@@ -184,10 +192,12 @@ def _suffix(suffix: str, channels: int, asked: OutputFormat) -> str:
 
 
 def _suffix_notes(jobs: list[Job]) -> list[str]:
-    moved = [job for job in jobs if PurePosixPath(job.output).suffix != PurePosixPath(job.relative).suffix]
+    moved = [job for job in jobs if job.output != job.relative]
     if not moved:
         return []
-    return [f"{len(moved)} outputs are PNG (first: {moved[0].output}): their format cannot hold the model's channels"]
+    return [
+        f"outputs are PNG where their format cannot hold the model's channels ({len(moved)}, first: {moved[0].output})"
+    ]
 
 
 def _job_hash(translator: Translator, options: Options) -> str:
@@ -201,9 +211,11 @@ def _left(jobs: list[Job], manifest: Manifest | None, overwrite: bool) -> list[J
     for job in jobs:
         try:
             found = job.target.lstat()
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError:  # not there; or out of reach, which is refused later
             left.append(job)
             continue
+        if stat.S_ISLNK(found.st_mode):
+            raise _link_error(job.target)
         state = manifest.state(job.source, job.output, found) if manifest else "foreign"
         if state != "done":
             left.append(job)
@@ -249,45 +261,53 @@ def _refuse_collisions(jobs: list[Job]) -> None:
             )
 
 
-def _refuse_links(root: Path, jobs: list[Job], into_file: bool) -> None:
-    """Refuse to write through symbolic links, which could lead anywhere."""
-    below = {Path(*parts) for job in jobs for parts in _prefixes(job.output)}
-    for path in ([] if into_file else [root]) + [root / part for part in sorted(below)]:
-        if path.is_symlink():
-            raise TranslationError(f"{path}: a symbolic link (to {path.resolve()}; name that, or remove the link)")
+def _refuse_linked_folders(root: Path, jobs: list[Job]) -> None:
+    folders = {job.output.rpartition("/")[0] for job in jobs}
+    while more := {folder.rpartition("/")[0] for folder in folders} - folders:
+        folders |= more
+    for folder in sorted(folders):
+        if (root / folder).is_symlink():
+            raise _link_error(root / folder)
 
 
-def _prefixes(output: str) -> Iterator[tuple[str, ...]]:
-    parts = PurePosixPath(output).parts
-    return (parts[:end] for end in range(1, len(parts) + 1))
+def _link_error(path: Path) -> TranslationError:
+    """Writing through a symbolic link could lead anywhere."""
+    return TranslationError(f"{path}: a symbolic link (to {path.resolve()}; name that, or remove the link)")
 
 
 # -- before the first image -------------------------------------------------------------------------------------------
 
 
 def _prepare_folders(root: Path, jobs: list[Job], manifest: Manifest | None) -> None:
+    names: dict[Path, set[str]] = {root: set()}
+    for job in jobs:
+        names.setdefault(job.target.parent, set()).add(job.target.name)
+    folder = root
     try:
         root.mkdir(parents=True, exist_ok=True)
+        for folder, own in names.items():
+            if folder.exists():
+                if not os.access(folder, os.W_OK | os.X_OK):
+                    raise PermissionError(errno.EACCES, "permission denied")
+                _remove_stale(folder, own)
         if manifest:
             manifest.path.touch()
     except OSError as error:
-        raise TranslationError(f"{root}: cannot be written ({error.strerror or error})") from None
-    names: dict[Path, set[str]] = {}
-    for job in jobs:
-        names.setdefault(job.target.parent, set()).add(job.target.name)
-    for folder, own in names.items():
-        if not folder.exists():
-            continue
-        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-            raise TranslationError(f"{folder}: cannot be written (check its permissions)")
-        for path in folder.iterdir():
-            match = _TEMPORARY.fullmatch(path.name)
-            # Of its own outputs only: a process of another machine, which looks dead from here, may write the others.
-            if match and match[1] in own and not _alive(int(match[2])):
-                path.unlink(missing_ok=True)
+        raise TranslationError(f"{folder}: cannot be written ({error.strerror}); choose another output") from None
+
+
+def _remove_stale(folder: Path, own: set[str]) -> None:
+    """Remove the temporaries of dead processes. Of own outputs only: a process of another machine, which looks dead
+    from here, may be writing the others."""
+    for path in folder.iterdir():
+        match = _TEMPORARY.fullmatch(path.name)
+        if match and match[1] in own and not _alive(int(match[2])):
+            path.unlink(missing_ok=True)
 
 
 def _alive(pid: int) -> bool:
+    if os.name != "posix":  # there, signal 0 is no question but Ctrl-C
+        return True
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

@@ -112,18 +112,13 @@ class Translator:
         Images are padded by reflection, evenly on opposite sides, as little as the network permits, and cropped back.
         """
         height, width = x.shape[-2:]
-        rows, columns = self._reflected(height), self._reflected(width)
-        padded = x.to(self.device, torch.float32)
-        if len(rows) > height:
-            padded = padded[..., rows, :]
-        if len(columns) > width:
-            padded = padded[..., columns]
+        rows, columns = self._margin(height), self._margin(width)
+        padded = _reflect(_reflect(x.to(self.device, torch.float32), -2, rows), -1, columns)
         # On a CPU the kernels that are chosen, and so the rounding, depend on the batch size: each image goes alone.
         parts = padded.contiguous().chunk(len(x) if self.device.type == "cpu" else 1)
         with torch.no_grad(), autocast(self.device, self.precision):
             y = torch.cat([self.network(part) for part in parts])
-        top, left = (len(rows) - height) // 2, (len(columns) - width) // 2
-        return y.float()[..., top : top + height, left : left + width]
+        return y.float()[..., rows // 2 : rows // 2 + height, columns // 2 : columns // 2 + width]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -134,15 +129,8 @@ class Translator:
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def _reflected(self, size: int) -> Tensor:
-        """Return the index of the pixel to show at each place of a padded side; long margins reflect repeatedly."""
-        multiple = self._multiple
-        margin = -(-max(size, _SMALLEST) // multiple) * multiple - size
-        if not margin:
-            return torch.arange(size, device=self.device)
-        period = max(1, 2 * (size - 1))
-        place = torch.arange(-(margin // 2), size + margin - margin // 2, device=self.device) % period
-        return torch.minimum(place, period - place)
+    def _margin(self, size: int) -> int:
+        return -(-max(size, _SMALLEST) // self._multiple) * self._multiple - size
 
     def _array(self, array: NDArray[Any]) -> NDArray[Any]:
         if array.ndim not in (2, 3) or 0 in array.shape:
@@ -217,6 +205,16 @@ def load(
         device=device,
         precision=precision,
     )
+
+
+def _reflect(x: Tensor, axis: int, margin: int) -> Tensor:
+    """Add `margin` pixels, half of them before. Margins beyond the image, which F.pad refuses, reflect repeatedly."""
+    if not margin:
+        return x
+    size = x.shape[axis]
+    period = max(1, 2 * (size - 1))
+    place = torch.arange(-(margin // 2), size + margin - margin // 2, device=x.device) % period
+    return x.index_select(axis, torch.minimum(place, period - place))
 
 
 def weights_file(path: Path) -> Path:

@@ -128,7 +128,7 @@ def test_color_of_a_pair_changes_its_input_only(write: Any, tmp_path: Path, dire
 def test_domains_keep_their_own_channels_and_depths(write: Any, tmp_path: Path) -> None:
     write("a/1.png", channels=1)
     write("b/1.png", pixels=np.full((20, 20, 3), 32768, np.uint16))
-    dataset = paired(tmp_path, rotate=10.0)
+    dataset = paired(tmp_path, rotate=10.0, verify=0)
     assert dataset.channels == {"a": 1, "b": 3}
     assert dataset.sample(0, 0)["b"].sub(2 * 32768 / 65535 - 1).abs().max() < 1e-5
     assert dataset.sample(0, 0)["a"].shape == (1, 16, 16)
@@ -229,14 +229,26 @@ def damage(path: Path) -> None:
 
 def test_damaged_pixels_stop_with_the_name_of_the_file(write: Any, tmp_path: Path) -> None:
     damage(write("1.png"))
+    with pytest.raises(DataError, match=r"1.png: damaged"):
+        images_of(tmp_path)
     with pytest.raises(ImageError, match=r"1.png: damaged"):
-        images_of(tmp_path).sample(0, 0)
+        images_of(tmp_path, verify=0).sample(0, 0)
+
+
+def test_image_of_one_value_is_refused_unless_its_domain_holds_labels(write: Any, tmp_path: Path) -> None:
+    write("a/1.png", pixels=np.full((20, 20, 3), 7, np.uint8))
+    write("b/1.png")
+    with pytest.raises(DataError, match=r"a/1.png: all pixels have one value.*data.masks"):
+        paired(tmp_path)
+    assert len(paired(tmp_path, masks=("a",))) == 1
+    with pytest.raises(DataError, match=r"no image of .* can be read"):
+        paired(tmp_path, on_bad_file="skip")
 
 
 def test_damaged_pixels_are_skipped_for_the_next_image_and_recorded(write: Any, tmp_path: Path) -> None:
     damage(write("1.png"))
     write("2.png")
-    dataset = images_of(tmp_path, on_bad_file="skip", resize="none", flip=False, crop_size=20)
+    dataset = images_of(tmp_path, on_bad_file="skip", resize="none", flip=False, crop_size=20, verify=0)
     assert torch.equal(dataset.sample(0, 0)["image"], dataset.sample(0, 1)["image"])
     assert len(dataset.warnings) == 1
     assert dataset.warnings[0].startswith(f"skipped {tmp_path}/1.png: damaged")

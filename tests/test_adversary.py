@@ -1,0 +1,278 @@
+"""The GAN toolbox: objectives, penalties, augmentation, turns, and what is refused."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from i2i.losses import penalties
+from i2i.losses.adversarial import OBJECTIVES, discriminator_loss, generator_loss
+from i2i.losses.patch_nce import patch_nce
+from i2i.methods._adversary import Adversary
+from i2i.methods._augment import AdaptiveProbability, augment
+from i2i.networks.discriminators.multiscale import MultiScale
+from i2i.networks.discriminators.patchgan import PatchGAN
+
+SCALAR = [-2.0, -0.3, 0.0, 0.7, 3.0]
+
+
+def softplus(x: float) -> float:
+    return math.log1p(math.exp(x))
+
+
+# By hand, for one logit of a real and one of a fake: D's terms together, and G's.
+BY_HAND: dict[str, Any] = {
+    "vanilla": (lambda r, f: 0.5 * (softplus(-r) + softplus(f)), lambda r, f: softplus(-f)),
+    "nonsaturating": (lambda r, f: 0.5 * (softplus(-r) + softplus(f)), lambda r, f: softplus(-f)),
+    "lsgan": (lambda r, f: 0.5 * ((r - 1) ** 2 + f**2), lambda r, f: (f - 1) ** 2),
+    "hinge": (lambda r, f: 0.5 * (max(0, 1 - r) + max(0, 1 + f)), lambda r, f: -f),
+    "wgan-gp": (lambda r, f: 0.5 * (f - r), lambda r, f: -f),
+    "rpgan": (lambda r, f: 0.5 * softplus(f - r), lambda r, f: softplus(r - f)),
+}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_objective_gives_the_value_computed_by_hand(name: Any) -> None:
+    for_d, for_g = BY_HAND[name]
+    for r in SCALAR:
+        for f in SCALAR:
+            real, fake = torch.tensor([[[[r]]]]), torch.tensor([[[[f]]]])
+            assert float(sum(discriminator_loss(name, real, fake).values())) == pytest.approx(for_d(r, f), abs=1e-5)
+            assert float(generator_loss(name, fake, real)) == pytest.approx(for_g(r, f), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_better_fakes_lower_the_loss_of_the_generator(name: Any) -> None:
+    fake = torch.zeros(4, 1, 3, 3, requires_grad=True)
+    generator_loss(name, fake, torch.ones(4, 1, 3, 3)).backward()
+    assert fake.grad is not None
+    assert (fake.grad < 0).all()
+
+
+def test_objective_over_pairs_without_reals_is_refused() -> None:
+    with pytest.raises(ValueError, match="both"):
+        generator_loss("rpgan", torch.zeros(1))
+
+
+def critic(norm: Any = "none") -> PatchGAN:
+    torch.manual_seed(0)
+    return PatchGAN(3, width=4, layers=1, norm=norm)
+
+
+def images(seed: int, n: int = 3) -> Tensor:
+    return torch.rand(n, 3, 16, 16, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+@pytest.mark.parametrize("option", [{"objective": "wgan-gp"}, {"r1": 1.0}, {"r2": 1.0}, {"gradient_penalty": 1.0}])
+def test_penalty_is_really_applied_and_its_gradient_reaches_the_discriminator(option: dict[str, Any]) -> None:
+    adversary = Adversary(critic(), **option)
+    terms = adversary.discriminator_terms([images(1)], [images(2)])
+    (name,) = set(terms) - {"real", "fake"}
+    assert float(terms[name].detach()) > 0
+    gradients = torch.autograd.grad(terms[name], list(adversary.parameters()), allow_unused=True)
+    assert sum(float(g.abs().sum()) for g in gradients if g is not None) > 0
+
+
+def test_gradient_norm_equals_finite_differences() -> None:
+    net = critic().double()
+    x = images(0, n=2).double()
+
+    def score(batch: Tensor) -> Tensor:
+        return net(batch).mean([1, 2, 3])
+
+    total, step = 0.0, 1e-5
+    for n in range(2):
+        for place in torch.cartesian_prod(torch.arange(3), torch.arange(16), torch.arange(16)):
+            shift = torch.zeros_like(x)
+            shift[n, place[0], place[1], place[2]] = step
+            total += float((score(x + shift)[n] - score(x - shift)[n]) / (2 * step)) ** 2
+    assert float(penalties.gradient_norm(net, x)) == pytest.approx(total / 2, rel=1e-4)
+
+
+def test_unit_slope_penalty_is_zero_for_a_critic_of_slope_one() -> None:
+    weight = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    weight /= weight.norm()
+
+    def net(x: Tensor) -> Tensor:
+        return (x * weight).sum([1, 2, 3], keepdim=True)
+
+    assert float(penalties.unit_slope(net, images(1), images(2))) < 1e-9
+    assert float(penalties.unit_slope(lambda x: 3 * net(x), images(1), images(2))) == pytest.approx(4, rel=1e-4)
+
+
+def test_lazy_penalty_comes_every_interval_and_makes_up_for_the_steps_left_out() -> None:
+    every, lazy = Adversary(critic(), r1=1.0, penalty_interval=1), Adversary(critic(), r1=1.0, penalty_interval=4)
+    once = float(every.discriminator_terms([images(1)], [images(2)])["r1"])
+    found = [lazy.discriminator_terms([images(1)], [images(2)]).get("r1") for _ in range(8)]
+    assert [term is not None for term in found] == [True, False, False, False] * 2
+    assert found[0] is not None
+    assert float(found[0]) == pytest.approx(4 * once)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"objective": "wgan-gp", "net": critic("batch")}, "batch norm"),
+        ({"r1": 1.0, "net": critic("batch")}, "batch norm"),
+        ({"objective": "wgan-gp", "gradient_penalty": 0.0}, "without its penalty"),
+        ({"objective": "wgan-gp", "r1": 1.0}, "r1"),
+        ({"label_smoothing": 0.1, "objective": "hinge"}, "no labels"),
+        ({"label_smoothing": 0.7}, "label_smoothing"),
+        ({"penalty_interval": 4}, "no penalty"),
+        ({"d_steps": 2, "g_steps": 2}, "blocks"),
+        ({"d_steps": 0}, "d_steps"),
+        ({"instance_noise": -1.0}, "instance_noise"),
+        ({"augment": "ada", "augment_target": 2.0}, "augment_target"),
+    ],
+)
+def test_combination_that_makes_no_sense_is_refused_with_the_reason(option: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Adversary(option.pop("net", critic()), **option)
+
+
+def test_smoothed_label_is_the_minimum_of_the_loss_on_reals() -> None:
+    best = min((x / 100 for x in range(-500, 500)), key=lambda x: float(OBJECTIVES["lsgan"].real(torch.tensor(x), 0.9)))
+    assert best == pytest.approx(0.9)
+
+
+def test_turns_alternate_by_steps_and_by_blocks() -> None:
+    def turns(**options: Any) -> list[str]:
+        a = Adversary(critic(), **options)
+        return ["D" * a.d_turn.includes(step) + "G" * a.g_turn.includes(step) for step in range(6)]
+
+    assert turns() == ["DG"] * 6
+    assert turns(d_steps=3) == ["DG", "D", "D", "DG", "D", "D"]
+    assert turns(g_steps=2) == ["DG", "G", "DG", "G", "DG", "G"]
+    assert turns(d_steps=2, g_steps=1, alternate="blocks") == ["D", "D", "G", "D", "D", "G"]
+
+
+def test_flipped_labels_exchange_real_and_fake_for_some_samples() -> None:
+    torch.manual_seed(0)
+    adversary = Adversary(critic(), label_flip=0.3)
+    real, fake = torch.ones(1000, 1, 1, 1), torch.zeros(1000, 1, 1, 1)
+    shown_real, shown_fake = adversary._exchanged([real], [fake])
+    assert 0.25 < float(shown_fake[0].mean()) < 0.35
+    assert torch.equal(shown_real[0] + shown_fake[0], torch.ones_like(real))
+
+
+def test_multi_scale_discriminator_and_feature_matching_work_together() -> None:
+    torch.manual_seed(0)
+    adversary = Adversary(MultiScale(3, scales=2, width=4, layers=1), objective="rpgan", feature_matching=10.0)
+    fake = images(2).requires_grad_(True)
+    assert set(adversary.discriminator_terms([images(1)], [fake.detach()])) == {"pair"}
+    terms = adversary.generator_terms([fake], [images(1)])
+    assert set(terms) == {"gan", "features"}
+    (gradient,) = torch.autograd.grad(terms["features"], fake)
+    assert float(gradient.abs().sum()) > 0
+    same = adversary.generator_terms([images(1)], [images(1)])["features"]
+    assert float(same) == 0
+
+
+# -- augmentation ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", ["diffaugment", "ada"])
+def test_views_of_a_sample_are_augmented_equally_and_gradients_flow(policy: Any) -> None:
+    torch.manual_seed(0)
+    view = images(3, n=4).requires_grad_(True)
+    first, second = augment([view, view.detach().clone()], policy, 1.0)
+    assert torch.equal(first, second)
+    assert not torch.allclose(first, view)
+    (gradient,) = torch.autograd.grad(first.sum(), view)
+    assert float(gradient.abs().sum()) > 0
+
+
+def test_augmentation_with_probability_zero_changes_nothing() -> None:
+    view = images(3)
+    assert torch.allclose(augment([view], "ada", 0.0)[0], view, atol=1e-5)
+
+
+def test_mirror_and_quarter_turn_move_pixels_without_blurring_them() -> None:
+    torch.manual_seed(1)
+    view = images(3, n=64)
+    turned = augment([view], "ada", 1.0)[0]
+    assert turned.shape == view.shape
+    assert torch.isfinite(turned).all()
+
+
+def test_probability_rises_while_d_is_sure_of_reals_and_falls_again() -> None:
+    ada = AdaptiveProbability(target=0.6, images=64)
+    for _ in range(8):
+        ada.observe(torch.ones(4, 1, 2, 2), middle=0.0)
+    assert ada.probability == pytest.approx(0.5)
+    state = ada.state()
+    for _ in range(8):
+        ada.observe(-torch.ones(4, 1, 2, 2), middle=0.0)
+    assert ada.probability == 0
+    ada.restore(state)
+    assert ada.probability == pytest.approx(0.5)
+
+
+# -- contrastive term -----------------------------------------------------------------------------------------------
+
+
+def test_patch_nce_equals_a_plain_double_loop() -> None:
+    torch.manual_seed(0)
+    query = nn.functional.normalize(torch.randn(2, 5, 7), dim=2)
+    key = nn.functional.normalize(torch.randn(2, 5, 7), dim=2)
+    total = 0.0
+    for n in range(2):
+        for s in range(5):
+            scores = [math.exp(float((query[n, s] * key[n, other]).sum()) / 0.07) for other in range(5)]
+            total -= math.log(scores[s] / sum(scores))
+    assert float(patch_nce(query, key)) == pytest.approx(total / 10, rel=1e-4)
+
+
+def test_patch_nce_sends_its_gradient_to_the_query_alone() -> None:
+    query, key = torch.randn(1, 4, 8, requires_grad=True), torch.randn(1, 4, 8, requires_grad=True)
+    patch_nce(query, key).backward()
+    assert query.grad is not None
+    assert key.grad is None
+
+
+def test_contrastive_gradient_reaches_encoder_and_heads() -> None:
+    from i2i.methods.cut import CUT
+    from i2i.networks.generators.resnet import ResNet
+
+    torch.manual_seed(0)
+    method = CUT(
+        lambda i, o: ResNet(i, o, width=4, blocks=5),
+        lambda c: Adversary(PatchGAN(c, width=4, layers=1, norm="instance"), objective="lsgan"),
+        {"a": 3, "b": 3},
+        "a2b",
+        patches=16,
+    )
+    real = {"a": images(1), "b": images(2)}
+    loss = method.generator_loss(real, method.fakes(real))["nce"]
+    loss.backward()
+    assert all(p.grad is not None and float(p.grad.abs().sum()) > 0 for p in method.heads.parameters())
+    encoder = method.G.get_submodule("stem")
+    assert all(p.grad is not None and float(p.grad.abs().sum()) > 0 for p in encoder.parameters())
+
+
+def test_fast_form_compares_mirrored_fakes_with_their_own_places() -> None:
+    """With a generator that copies, a mirrored pass must find every patch at its place: the loss is that of a copy."""
+    from i2i.methods.cut import CUT
+
+    class Copy(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x
+
+        def features(self, x: Tensor) -> list[Tensor]:
+            return [x]
+
+    torch.manual_seed(0)
+    method = CUT(lambda *_: Copy(), lambda c: Adversary(critic()), {"a": 3, "b": 3}, "a2b", fast=True, patches=256)
+    real = {"a": images(1), "b": images(2)}
+    mirrored = []
+    for _ in range(20):
+        fake = method.fakes(real)
+        mirrored.append(bool(torch.equal(fake["b"], real["a"].flip(3))))
+        expected = method._nce(real["a"], real["a"], flipped=False)
+        terms = method.generator_loss(real, fake)
+        assert set(terms) == {"gan", "nce"}
+        assert float(method._nce(fake["b"], real["a"], not mirrored[-1])) > 2 * float(expected)
+        assert float(terms["nce"].detach()) == pytest.approx(10 * float(expected), rel=1e-3)
+    assert 3 < sum(mirrored) < 17
