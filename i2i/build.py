@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
 from i2i import __version__, registry
@@ -25,10 +26,12 @@ from i2i.config import (
     size_of,
 )
 from i2i.data.dataset import Dataset, Images, PairedImages, UnpairedImages
+from i2i.losses.adversarial import discriminator_loss
 from i2i.methods._adversary import Adversary
 from i2i.methods._base import Method
 from i2i.networks.init import initialize
 from i2i.registry import Found
+from i2i.training.health import Health
 
 Made = TypeVar("Made")
 
@@ -230,6 +233,16 @@ class Describer:
             f"{source}2{target}": shape | {"in_channels": self.channels[source], "out_channels": self.channels[target]}
             for source, target in (("a", "b"), ("b", "a"))
         }
+
+
+def health(method: Method) -> Health:
+    """Return the watch over a run of `method`: it knows what D's loss is while D can only guess."""
+    games = [module for module in method.children() if isinstance(module, Adversary)]
+    if not games or games[0].objective == "wgan-gp":  # a critic's scores have no scale
+        return Health(None)
+    undecided = torch.full((1,), 0.5 if games[0].objective == "lsgan" else 0.0)
+    terms = discriminator_loss(games[0].objective, undecided, undecided, games[0].real_target)
+    return Health(float(sum(terms.values())), len(games))
 
 
 def count_parameters(net: nn.Module) -> int:

@@ -109,7 +109,8 @@ def _train(
     if rank.first:
         write_atomically(folder / "config.yaml", settings.to_yaml().encode())
         write_atomically(folder / "README.md", model_card(settings, dataset.channels).encode())
-    loop = Loop(trainer, settings, folder, dataset, _draw(settings, method, dataset, device), describer.pack)
+    draw = _draw(settings, method, dataset, device)
+    loop = Loop(trainer, settings, folder, dataset, draw, describer.pack, build.health(method))
     stream = batches(
         dataset,
         seed=settings.train.seed,

@@ -18,6 +18,7 @@ from i2i import images
 from i2i.checkpoint import CHECKPOINTS, WEIGHTS, DiskFullError, publish, write_atomically
 from i2i.config import Config
 from i2i.methods._base import Images
+from i2i.training.health import Health
 from i2i.training.report import Reporter
 from i2i.training.trainer import NonFiniteError, Trainer
 
@@ -97,9 +98,18 @@ class StopRequest:
 class Loop:
     """One run folder being trained."""
 
-    def __init__(self, trainer: Trainer, config: Config, folder: Path, source: Source, draw: Draw, pack: Pack) -> None:
+    def __init__(
+        self,
+        trainer: Trainer,
+        config: Config,
+        folder: Path,
+        source: Source,
+        draw: Draw,
+        pack: Pack,
+        health: Health,
+    ) -> None:
         self.trainer, self.config, self.folder = trainer, config, folder
-        self.source, self.draw, self.pack = source, draw, pack
+        self.source, self.draw, self.pack, self.health = source, draw, pack, health
         self._reporter: Reporter | None = None
         self._saved = trainer.images if trainer.images else -1
 
@@ -162,6 +172,8 @@ class Loop:
         if self._reporter:
             epoch = self.trainer.images / len(self.source)
             self._reporter.row(self.trainer.images, epoch, terms, self.trainer.rates())
+            for line in self.health.look(self.trainer.images, terms):
+                self._reporter.say(line)
 
     def _sample(self) -> None:
         if not self._reporter:
