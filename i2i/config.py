@@ -299,6 +299,8 @@ def _lines(error: ValidationError, known: list[str], layers: Sequence[Layer]) ->
 
 
 def _suggestion(key: str, known: list[str]) -> str:
+    if "." not in key:
+        known = list(dict.fromkeys(name.split(".")[0] for name in known))
     close = get_close_matches(key, known, 1, 0.6)
     if not close:
         leaves = {name.rsplit(".", 1)[-1]: name for name in known}

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from i2i import report
+from i2i import images, report
 from i2i.config import Layer
+from i2i.data.folders import find_images
 from i2i.data.scenes import write_dataset
 from i2i.evaluate import Evaluation, aligned, evaluate, table
 from i2i.run import Request, train
 from i2i.training.report import read_rows
 from i2i.translation.folder import translate_folder
+from i2i.translation.sampling import load_sampler
 from i2i.translation.translator import load
 
 Say = Callable[[str], None]
@@ -32,6 +34,7 @@ class Demo:
     count: int  # scenes, every fifth for testing
     images: int  # training length
     settings: dict[str, Any]
+    size: int = 64  # pixels of a side
 
 
 _SMALL: dict[str, Any] = {"load_size": 68, "crop_size": 64, "workers": 1}
@@ -49,16 +52,44 @@ DEMOS = {
             "train": {"batch": 4, "sample_images": 1_600, "checkpoint_images": 3_200, "ema_images": 400},
         },
     ),
+    "cyclegan": Demo(
+        "cyclegan",
+        "facades",
+        True,
+        count=400,
+        images=2_400,
+        settings={
+            "data": _SMALL,
+            "generator": {"name": "resnet", "blocks": 3, "width": 16},
+            "discriminator": {"width": 16, "layers": 2},
+            "train": {"sample_images": 800, "checkpoint_images": 1_200, "ema_images": 200},
+        },
+    ),
+    "dcgan": Demo(
+        "dcgan",
+        "portraits",
+        False,
+        count=2_000,
+        images=40_000,
+        size=32,
+        settings={
+            "data": {"load_size": 32, "crop_size": 32, "workers": 1},
+            "generator": {"width": 32},
+            "discriminator": {"width": 32, "layers": 2},
+            "method": {"latent": 32, "label_smoothing": 0.1},
+            "train": {"batch": 32, "sample_images": 8_000, "checkpoint_images": 20_000, "ema_images": 2_000},
+        },
+    ),
 }
 
 
-def run_demo(mode: str, out: Path, images: int | None, device: str, say: Say) -> None:
+def run_demo(mode: str, out: Path, length: int | None, device: str, say: Say) -> None:
     """Draw scenes, train on them, translate the held-out ones, score them, and write a sheet and a report to `out`.
 
     Args:
         mode: a key of `DEMOS`.
         out: folder that does not exist yet.
-        images: training length; None: the mode's own, made for three minutes.
+        length: of training, in images; None: the mode's own, made for three minutes.
         device: as in `i2i train`.
         say: prints a line.
 
@@ -69,21 +100,41 @@ def run_demo(mode: str, out: Path, images: int | None, device: str, say: Say) ->
         raise DemoError(f"{out} exists and is not empty: choose another --out")
     demo, began = DEMOS[mode], time.monotonic()
     say(f"drawing {demo.count} scenes ({demo.kind}) into {out / 'data'}")
-    write_dataset(demo.kind, out / "data", demo.count, 64, seed=0, unpaired=demo.unpaired)
+    write_dataset(demo.kind, out / "data", demo.count, demo.size, seed=0, unpaired=demo.unpaired)
     say(f"training a small {demo.method} in {out / 'run'}; at most 3 minutes on 2 CPU cores")
-    length = images or demo.images
+    length = length or demo.images
     settings = demo.settings | {"train": demo.settings["train"] | {"images": length, "minutes": 2.4}}
     settings["data"] = demo.settings["data"] | {"root": str(out / "data")}
-    settings["log"] = {"images": max(1, min(200, length // 4)), "tensorboard": False}
+    settings["log"] = {"images": max(1, length // 32), "tensorboard": False}
     outcome = train(Request(demo.method, [Layer("demo", settings)], str(out / "run"), device=device))
     if outcome is None or outcome.signal:
         raise KeyboardInterrupt
     facts = {"method": demo.method, "scenes": demo.kind, "training images seen": outcome.images}
-    _translated(out, device, facts, began, say)
+    if demo.method == "dcgan":
+        found, sheet = None, _generated(out, device, say)
+    else:
+        found, sheet = _translated(out, device, facts, say)
+    facts["seconds, everything"] = round(time.monotonic() - began)
+    _write_report(out, facts, found, sheet)
+    say(f"look at {sheet} and {out / 'report.html'}")
 
 
-def _translated(out: Path, device: str, facts: dict[str, object], began: float, say: Say) -> None:
-    """Translate and score the test split, and write what there is to see."""
+def _generated(out: Path, device: str, say: Say) -> Path:
+    """Make new images, and a sheet of real ones above them."""
+    sampler = load_sampler(out / "run", device)
+    made, _ = sampler.pictures(sampler.latents(0, 32, seed=0))
+    (out / "generated").mkdir()
+    for number, picture in enumerate(made):
+        images.encode(picture, out / "generated" / f"{number:02d}.png", "PNG")
+    say(f"generated {len(made)} images into {out / 'generated'}")
+    drawn = [images.decode(path) for path in find_images(out / "data")[:8]]
+    rows = [drawn, *(made[start : start + 8] for start in range(0, len(made), 8))]
+    report.sheet(rows, ["drawn, then generated", *[""] * 7], out / "sheet.png")
+    return out / "sheet.png"
+
+
+def _translated(out: Path, device: str, facts: dict[str, object], say: Say) -> tuple[Evaluation, Path]:
+    """Translate and score the test split, and make a sheet of it."""
     translator = load(out / "run", device=device)
     source, _ = translator.direction.split("2")
     done = translate_folder(translator, out / "data" / "test" / source, out / "translated")
@@ -93,9 +144,7 @@ def _translated(out: Path, device: str, facts: dict[str, object], began: float, 
     sheet = out / "sheet.png"
     report.sheet(found.examples, ["input", "output", "truth"], sheet)
     facts |= {"held-out scenes": found.count, "device": str(translator.device)}
-    facts |= {"seconds, everything": round(time.monotonic() - began)}
-    _write_report(out, facts, found, sheet)
-    say(f"look at {sheet} and {out / 'report.html'}")
+    return found, sheet
 
 
 def _write_report(out: Path, facts: dict[str, object], found: Evaluation | None, sheet: Path) -> None:

@@ -48,7 +48,10 @@ def command(
     from i2i.translation.shards import parse_shard, shard_from_environment
     from i2i.translation.translator import load
 
-    part = parse_shard(shard) if shard else shard_from_environment(os.environ) or (0, 1)
+    given = shard_from_environment(os.environ)
+    part = parse_shard(shard) if shard else given or (0, 1)
+    if given and not shard:
+        click.echo(f"note: shard {part[0]}/{part[1]}, from the environment; --shard 0/1 takes everything", err=True)
     options = Options(
         format=kind,  # type: ignore[arg-type]
         size=parse_size(size),
