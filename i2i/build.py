@@ -218,7 +218,7 @@ class Describer:
             tensors |= {f"discriminator/{key}": value for key, value in self.judge.state_dict().items()}
             options = self.config.to_dict()["discriminator"]
             shape = {"name": options.pop("name"), "options": options, "in_channels": self.channels["image"]}
-            metadata["discriminator"] = shape
+            metadata["discriminator"] = shape | {"objective": self.config.method.options()["objective"]}
         return weights_bytes(tensors, metadata)
 
     def _generators(self) -> dict[str, Any]:

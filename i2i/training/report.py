@@ -95,7 +95,9 @@ class Reporter:
 
     def _say(self, text: str, live: bool) -> None:
         if self._live and live:
-            self._live.update(text, refresh=True)
+            from rich.text import Text
+
+            self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
         elif self._live:
             self._live.console.print(text, markup=False, highlight=False)
         else:

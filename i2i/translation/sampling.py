@@ -32,6 +32,7 @@ class Sampler:
     device: torch.device
     precision: str
     judge: nn.Module | None = None
+    objective: str = "vanilla"  # that the judge was trained with
 
     def latents(self, first: int, count: int, seed: int, truncate: float | None = None) -> Tensor:
         """Return [count, latent, 1, 1] for images `first`, `first` + 1, …: each is a function of (seed, number).
@@ -80,11 +81,12 @@ def load_sampler(path: str | os.PathLike[str], device: str = "auto", precision: 
         raise TranslationError(f"{path}: this model translates images, it makes none from noise (use `i2i translate`)")
     place = pick_device(device)
     generator = _network("generators", parts, tensors, "generate", parts["in_channels"], parts["out_channels"])
-    judge = None
-    if (critic := metadata.get("discriminator")) is not None:
+    judge, critic = None, metadata.get("discriminator")
+    if critic is not None:
         judge = _network("discriminators", critic, tensors, "discriminator", critic["in_channels"]).to(place)
     chosen = pick_precision(precision, place)
-    return Sampler(generator.to(place), parts["in_channels"], parts["law"], place, chosen, judge)
+    objective = critic["objective"] if critic else "vanilla"
+    return Sampler(generator.to(place), parts["in_channels"], parts["law"], place, chosen, judge, objective)
 
 
 def _network(
@@ -145,7 +147,9 @@ def write_numbered(
 
 
 def refuse_score(sampler: Sampler, score: bool) -> None:
-    """Raise TranslationError where scores are asked for and the file has no discriminator."""
+    """Raise TranslationError where scores are asked for and no discriminator gives a probability."""
+    if score and sampler.objective not in ("vanilla", "nonsaturating"):
+        raise TranslationError(f"--score: the logits of {sampler.objective} are no probabilities; there is no score")
     if score and sampler.judge is None:
         raise TranslationError("--score: this weights file has no discriminator; take the run it comes from")
 
