@@ -29,6 +29,7 @@ from i2i.data.dataset import Dataset, Images, PairedImages, UnpairedImages
 from i2i.losses.adversarial import discriminator_loss
 from i2i.methods._adversary import Adversary
 from i2i.methods._base import Method
+from i2i.methods.dcgan import DCGAN, settled
 from i2i.networks.init import initialize
 from i2i.registry import Found
 from i2i.training.health import Health
@@ -192,7 +193,7 @@ class Describer:
 
     config: Config
     channels: Mapping[str, int]
-    judge: nn.Module | None = None  # a discriminator to keep beside the generator, to score what it makes
+    generation: DCGAN | None = None  # its discriminator is kept too, to score what the generator makes
 
     def metadata(self, images: int) -> dict[str, Any]:
         """Return the metadata after `images` images of training."""
@@ -210,12 +211,14 @@ class Describer:
 
     def pack(self, nets: Mapping[str, nn.Module], images: int) -> bytes:
         """Return a weights file of `nets` by direction."""
+        if (method := self.generation) is not None:
+            nets = {name: settled(net, method.latent, method.law) for name, net in nets.items()}
         directions = {name: net.state_dict() for name, net in nets.items()}
         tensors = {f"{name}/{key}": value for name, state in directions.items() for key, value in state.items()}
         metadata = self.metadata(images)
         metadata["generators"] = {name: metadata["generators"][name] for name in nets}
-        if self.judge is not None:
-            tensors |= {f"discriminator/{key}": value for key, value in self.judge.state_dict().items()}
+        if method is not None:
+            tensors |= {f"discriminator/{key}": value for key, value in method.D.net.state_dict().items()}
             options = self.config.to_dict()["discriminator"]
             shape = {"name": options.pop("name"), "options": options, "in_channels": self.channels["image"]}
             metadata["discriminator"] = shape | {"objective": self.config.method.options()["objective"]}

@@ -104,8 +104,8 @@ def _train(
             raise ConfigError(
                 f"{folder} has already seen its {trainer.total} images. Raise the total: --epochs or --images."
             )
-    judge = method.D.net if isinstance(method, DCGAN) else None
-    describer = build.Describer(settings, dataset.channels, judge)
+    generation = method if isinstance(method, DCGAN) else None
+    describer = build.Describer(settings, dataset.channels, generation)
     if rank.first:
         write_atomically(folder / "config.yaml", settings.to_yaml().encode())
         write_atomically(folder / "README.md", model_card(settings, dataset.channels).encode())

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from i2i import images
-from i2i.methods.dcgan import DCGAN, draw_latents
+from i2i.methods.dcgan import DCGAN, draw_latents, settled
 from i2i.networks.inference import inference, per_image_statistics
 
 Picture = NDArray[np.uint8]
@@ -41,7 +41,7 @@ def generation_sheet(count: int, method: DCGAN, seed: int, device: torch.device)
     latents = draw_latents(count, method.latent, method.law, random=torch.Generator().manual_seed(seed))
 
     def draw(nets: Nets) -> Picture:
-        with inference(nets["generate"]) as used:
+        with inference(settled(nets["generate"], method.latent, method.law)) as used:
             made = torch.cat([used(part.to(device)).cpu() for part in torch.split(latents, 16)])
         return images.grid([_shown(image) for image in made], columns=max(1, round(count**0.5)))
 

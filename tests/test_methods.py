@@ -124,9 +124,7 @@ def test_three_steps_of_cyclegan_equal_a_loop_written_by_hand(identity: float) -
     assert_same(trainer.method, nets)
 
 
-def contrast(
-    encode: Any, heads: nn.ModuleList, output: Tensor, source: Tensor, mirrored: bool, patches: int
-) -> Tensor:
+def contrast(encode: Any, heads: nn.ModuleList, output: Tensor, source: Tensor, mirrored: bool, patches: int) -> Tensor:
     """PatchNCE over all depths: at each, the patch of the output should find its own patch of the source."""
     with torch.no_grad():
         keys = encode(source)

@@ -1,5 +1,6 @@
 """DCGAN: images from noise with deep convolutional networks. Radford et al., ICLR 2016."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -68,6 +69,25 @@ class DCGAN(Method):
     def generator_loss(self, real: Images, fake: Images) -> Terms:
         """The same from G's side."""
         return self.D.generator_terms([fake["image"]], [real["image"]])
+
+
+@torch.no_grad()
+def settled(net: nn.Module, latent: int, law: Law) -> nn.Module:
+    """Return a copy of a generator whose BatchNorm statistics are those of its own activations, over 256 latents.
+
+    Averaged weights give other activations than the weights they are the average of; with the running statistics of
+    the latter their images are washed out. torch.optim.swa_utils.update_bn does the same for classifiers.
+    """
+    twin = copy.deepcopy(net).train()
+    norms = [layer for layer in twin.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over batches
+    device = next(twin.parameters()).device
+    random = torch.Generator().manual_seed(0)  # of its own: the run's random state stays as it is
+    for _ in range(8 if norms else 0):
+        twin(draw_latents(32, latent, law, random=random).to(device))
+    return twin.eval()
 
 
 def draw_latents(
