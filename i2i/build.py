@@ -92,6 +92,8 @@ def _one_length(layer: Layer) -> Layer:
     train = layer.values.get("train")
     if not isinstance(train, dict):
         return layer
+    if train.get("images") is not None and train.get("epochs") is not None:
+        raise ConfigError(f"train.images, train.epochs: one of them sets the length; {layer.source} gives both")
     extra = {"images": None} if "epochs" in train else {"epochs": None} if "images" in train else {}
     return Layer(layer.source, layer.values | {"train": extra | train})
 
@@ -130,25 +132,30 @@ def make_method(config: Config, channels: Mapping[str, int]) -> Method:
     method = registry.find("methods", config.method.name)
     options = config.method.options()
 
-    def prepared(net: nn.Module) -> nn.Module:
-        initialize(net, config.train.init, config.train.init_gain)
-        if config.train.compile:
-            net.compile(dynamic=False)
-        return net
-
     def make_generator(in_channels: int, out_channels: int) -> nn.Module:
-        return prepared(_made("generator", generator, in_channels, out_channels, config.generator.options()))
+        net = _made("generator", generator, in_channels, out_channels, config.generator.options())
+        return _prepared(net, config, config.train.compile)
 
     def make_discriminator(in_channels: int) -> Adversary:
-        net = prepared(_made("discriminator", discriminator, in_channels, config.discriminator.options()))
-        return _build("method", lambda: Adversary(net, **_accepted(Adversary, options)))
+        net = _made("discriminator", discriminator, in_channels, config.discriminator.options())
+        adversary = _build("method", lambda: Adversary(net, **_accepted(Adversary, options)))
+        # compiled code has no second derivatives, which penalties need
+        _prepared(net, config, config.train.compile and not adversary.penalized)
+        return adversary
 
     parts: dict[str, Any] = {"channels": channels, "direction": getattr(config.data, "direction", None)}
     takes = inspect.signature(method.factory).parameters
     own = _accepted(method.factory, options) | {key: value for key, value in parts.items() if key in takes}
     made: Method = _build("method", lambda: method.factory(make_generator, make_discriminator, **own))
-    _check_multiple(config, made)
+    _check_sizes(config, made)
     return made
+
+
+def _prepared(net: nn.Module, config: Config, compiled: bool) -> nn.Module:
+    initialize(net, config.train.init, config.train.init_gain)
+    if compiled:
+        net.compile(dynamic=False)
+    return net
 
 
 def _made(section: str, found: Found, *arguments: Any) -> nn.Module:
@@ -173,8 +180,20 @@ def _accepted(factory: Callable[..., Any], options: Mapping[str, Any]) -> dict[s
     return {key: value for key, value in options.items() if key in names}
 
 
-def _check_multiple(config: Config, method: Method) -> None:
+def _check_sizes(config: Config, method: Method) -> None:
     height, width = size_of(config.data.crop_size)
+    for net in method.modules():
+        smallest, fixed = getattr(net, "minimum", 0), getattr(net, "size", None)
+        if fixed is None and min(height, width) < smallest:
+            raise ConfigError(
+                f"data.crop_size: {config.discriminator.name} needs sides of at least {smallest} pixels, not "
+                f"{height}x{width}. Choose a larger crop, or fewer discriminator.layers."
+            )
+        if fixed is not None and tuple(fixed) != (height, width):
+            raise ConfigError(
+                f"generator.size, discriminator.size: {tuple(fixed)} is not data.crop_size, {height}x{width}. "
+                "Leave size out: it follows the crop."
+            )
     for net in method.translators().values():
         multiple = int(getattr(net, "multiple", 1))
         if height % multiple or width % multiple:

@@ -145,6 +145,7 @@ def publish(folder: Path, images: int, state: Mapping[str, Any], weights: bytes,
     temporary = folder / f"{final.name}.tmp-{os.getpid()}"
     try:
         _need_room(folder, state, weights)
+        shutil.rmtree(temporary, ignore_errors=True)  # of an earlier process with our number, in a container
         temporary.mkdir()
         with open(temporary / STATE, "wb") as file:
             torch.save(dict(state), file)

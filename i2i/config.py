@@ -105,7 +105,7 @@ class TrainConfig(Section):
     """Length, batches, precision, and what is kept. Lengths and intervals count images."""
 
     images: Positive | None = None  # total; None: epochs decide
-    epochs: Annotated[float, Field(gt=0)] | None = 200  # translated to images when the data is known
+    epochs: Annotated[float, Field(gt=0, le=1e9)] | None = 200  # translated to images when the data is known
     minutes: Annotated[float, Field(gt=0)] | None = None  # stop and save after this time; None: no limit
     batch: Positive = 1  # of one process
     accumulate: Positive = 1  # batches that make one update
@@ -117,7 +117,7 @@ class TrainConfig(Section):
     ema_images: Annotated[float, Field(gt=0)] | None = None  # half-life of the generators' moving average; None: off
     init: Literal["normal", "xavier", "kaiming", "orthogonal"] = "normal"
     init_gain: Annotated[float, Field(gt=0)] = 0.02
-    compile: bool = False  # torch.compile for every network
+    compile: bool = False  # torch.compile for the forward pass of every network but a penalized D
     deterministic: bool = False  # True: refuse kernels whose result may differ from run to run
 
 
@@ -192,7 +192,11 @@ def merge(layers: Sequence[Layer]) -> dict[str, Any]:
 
 def _merge_into(target: dict[str, Any], values: Mapping[str, Any]) -> None:
     for key, value in values.items():
-        if isinstance(value, Mapping) and isinstance(target.get(key), dict):
+        if isinstance(target.get(key), dict):
+            if value is None:  # `train:` with nothing below it says nothing
+                continue
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{key}: must hold settings, such as {key}: {{...}}, not {value!r}")
             _merge_into(target[key], value)
         else:
             target[key] = _plain_copy(value)
@@ -221,17 +225,6 @@ def load(layers: Sequence[Layer], schema: Schema) -> Config:
     except ValidationError as error:
         known = list(_keys(model))
         raise ConfigError("\n".join(_lines(error, known, layers))) from None
-
-
-def from_dict(values: Mapping[str, Any]) -> Config:
-    """Read a saved, resolved config without importing its components: options are taken as they are."""
-    try:
-        kind = values["data"]
-        models = [model for model in DATA.values() if set(kind) <= set(model.model_fields)]
-        model = create_model("Config", __base__=Config, data=(models[-1] if models else DataConfig, ...))
-        return model.model_validate(values)
-    except (KeyError, TypeError, ValidationError) as error:
-        raise ConfigError(f"the saved config cannot be read: {error}") from None
 
 
 def read_yaml(path: Path) -> Layer:

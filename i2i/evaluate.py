@@ -49,7 +49,7 @@ def evaluate(
         data: folder with two folders matched by stem, or side-by-side images; also the test split of an unpaired
             world whose pairing is known.
         layout: of the pairs, as in the config.
-        split: which images; a folder without splits is its own.
+        split: which images; a folder without splits is its own `train`.
         size: images are resized to it before anything else.
         examples: rows of pictures to return.
 

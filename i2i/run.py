@@ -1,8 +1,8 @@
 """`i2i train` as a function: checks everything, then trains in a run folder, or goes on where it stopped."""
 
 import os
-import random
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,14 +58,12 @@ def train(request: Request) -> Outcome | None:
         GuardError: training was stopped because it would have destroyed the networks.
     """
     device = pick_device(request.device)
-    stop = StopRequest()
-    with process_group(device) as rank, stop.listening():
+    with process_group(device) as rank:
         folder = _folder(request)
         settings = _settings(request, folder)
         dataset = build.open_data(settings)
         settings = build.with_length(settings, len(dataset))
         torch.manual_seed(settings.train.seed)
-        random.seed(settings.train.seed)
         method = build.make_method(settings, dataset.channels)
         precision = pick_precision(settings.train.precision, device)
         if rank.first:
@@ -74,8 +72,8 @@ def train(request: Request) -> Outcome | None:
             return None
         if rank.first:
             folder.mkdir(parents=True, exist_ok=True)
-        with exclusive(folder) if rank.first else _nothing():
-            return _train(request, settings, dataset, method, folder, device, precision, rank, stop)
+        with exclusive(folder) if rank.first else nullcontext():
+            return _train(request, settings, dataset, method, folder, device, precision, rank)
 
 
 def _train(
@@ -87,7 +85,6 @@ def _train(
     device: torch.device,
     precision: str,
     rank: Rank,
-    stop: StopRequest,
 ) -> Outcome:
     """Everything is known to be right: restore, open the stream, run the loop."""
     if settings.train.deterministic:
@@ -109,7 +106,7 @@ def _train(
     if rank.first:
         write_atomically(folder / "config.yaml", settings.to_yaml().encode())
         write_atomically(folder / "README.md", model_card(settings, dataset.channels).encode())
-    draw = _draw(settings, method, dataset, device)
+    draw = _draw(settings, method, dataset, device, rank.first)
     loop = Loop(trainer, settings, folder, dataset, draw, describer.pack, build.health(method))
     stream = batches(
         dataset,
@@ -121,7 +118,8 @@ def _train(
         world=rank.world,
         pin=device.type == "cuda",
     )
-    return loop.run(stream, stop)
+    with StopRequest().listening() as stop:
+        return loop.run(stream, stop)
 
 
 # -- settings -------------------------------------------------------------------------------------------------------
@@ -203,8 +201,10 @@ def _say_plan(
     click.echo("\n".join(lines), err=not whole)
 
 
-def _draw(settings: Config, method: Method, dataset: Dataset, device: torch.device) -> Any:
+def _draw(settings: Config, method: Method, dataset: Dataset, device: torch.device, first: bool) -> Any:
     count = settings.log.samples
+    if not first:
+        return lambda _: None
     if isinstance(method, DCGAN):
         return samples.generation_sheet(count, method, settings.train.seed, device)
     shown = dataset
@@ -216,10 +216,3 @@ def _draw(settings: Config, method: Method, dataset: Dataset, device: torch.devi
         pass  # no test images: the sheet shows training images
     count = min(count, len(shown))
     return samples.translation_sheet([shown.fixed(i * len(shown) // count) for i in range(count)], device)
-
-
-class _nothing:  # noqa: N801
-    """A context that does nothing, for ranks that do not write."""
-
-    def __enter__(self) -> None: ...
-    def __exit__(self, *_: object) -> None: ...

@@ -125,6 +125,7 @@ def test_lazy_penalty_comes_every_interval_and_makes_up_for_the_steps_left_out()
         ({"d_steps": 0}, "d_steps"),
         ({"instance_noise": -1.0}, "instance_noise"),
         ({"augment": "ada", "augment_target": 2.0}, "augment_target"),
+        ({"augment": "ada", "objective": "rpgan"}, "means nothing"),
     ],
 )
 def test_combination_that_makes_no_sense_is_refused_with_the_reason(option: dict[str, Any], message: str) -> None:
@@ -276,3 +277,12 @@ def test_fast_form_compares_mirrored_fakes_with_their_own_places() -> None:
         assert float(method._nce(fake["b"], real["a"], not mirrored[-1])) > 2 * float(expected)
         assert float(terms["nce"].detach()) == pytest.approx(10 * float(expected), rel=1e-3)
     assert 3 < sum(mirrored) < 17
+
+
+def test_contrastive_term_keeps_full_precision_under_autocast() -> None:
+    torch.manual_seed(0)
+    query, key = (nn.functional.normalize(torch.randn(1, 64, 32), dim=2) for _ in range(2))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(patch_nce(query, key), patch_nce(query.clone(), key))
+        inside = patch_nce(query, key)
+    assert torch.equal(inside, patch_nce(query, key))

@@ -102,7 +102,7 @@ def test_restored_trainer_continues_bit_for_bit(method: str, accumulate: int) ->
 
 
 def adam(net: nn.Module) -> torch.optim.Adam:
-    return torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    return torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999), fused=True)
 
 
 def test_three_steps_of_pix2pix_equal_a_loop_written_by_hand() -> None:
@@ -138,6 +138,15 @@ def test_vanilla_objective_is_binary_cross_entropy_with_logits() -> None:
     for target in (0.0, 0.9, 1.0):
         expected = binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
         assert torch.allclose(vanilla(logits, target), expected, atol=1e-6)
+
+
+def test_resumed_run_takes_its_learning_rate_from_the_settings_and_not_from_the_checkpoint() -> None:
+    first = trainer_for("pix2pix")
+    first.step([batch(0)])
+    second = trainer_for("pix2pix", "optim.lr=1e-5", "optim.betas=[0.9, 0.99]")
+    second.restore(first.state())
+    assert second.rates()["G"] == pytest.approx(1e-5)
+    assert second.optimizers["G"].param_groups[0]["betas"] == (0.9, 0.99)
 
 
 def test_accumulated_batches_give_the_gradient_of_one_batch() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+_SMALLER = "Try a smaller train.batch with train.accumulate, data.crop_size, or --precision bf16."
 _FILES = {"import": "import_", "list": "list_"}  # names that Python keeps for itself
 
 
@@ -52,6 +53,12 @@ def main() -> None:
         click.echo("i2i: interrupted", err=True)
         sys.exit(130)
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            click.echo(f"i2i: {error.filename}: {error.strerror}", err=True)
+            sys.exit(2)
+        if type(error).__name__ == "OutOfMemoryError":  # torch's: torch is not imported for --help
+            click.echo(f"i2i: out of memory on the device: {error}\n{_SMALLER}", err=True)
+            sys.exit(2)
         if not type(error).__module__.startswith("i2i."):
             raise
         click.echo(f"i2i: {error}", err=True)

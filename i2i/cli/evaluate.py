@@ -9,7 +9,7 @@ from i2i.cli import _options
 @click.argument("model")
 @click.argument("data")
 @click.option("--direction", type=click.Choice(["a2b", "b2a"]), help="Of a model with two.  [default: its own]")
-@click.option("--layout", type=click.Choice(["auto", "ab", "ba", "folders"]), default="auto", show_default=True)
+@click.option("--layout", type=click.Choice(["auto", "ab", "ba", "folders"]), help="[default: that of training]")
 @click.option("--split", default="test", show_default=True, help="Images to score.")
 @click.option("--size", default="keep", show_default=True, metavar="keep|N|WxH", help="Resize images first.")
 @click.option("--sheet", metavar="FILE.png", help="Write input | output | truth of the first 8.")
@@ -20,7 +20,7 @@ def command(
     model: str,
     data: str,
     direction: str | None,
-    layout: str,
+    layout: str | None,
     split: str,
     size: str,
     sheet: str | None,
@@ -44,7 +44,7 @@ def command(
     found = evaluate(
         translator,
         data,
-        layout=layout,  # type: ignore[arg-type]
+        layout=layout or translator.layout,  # type: ignore[arg-type]
         split=split,
         size=parse_size(size),
         examples=8 if sheet else 0,

@@ -52,6 +52,8 @@ def command(
         match = re.fullmatch(r"(\d+):(\d+):(\d+)", interpolate)
         if not match:
             raise click.UsageError(f"--interpolate {interpolate}: write two seeds and a length, such as 1:2:16")
+        if max(int(match[1]), int(match[2])) >= 2**31 or int(match[3]) > 10_000:
+            raise click.UsageError(f"--interpolate {interpolate}: seeds are below 2^31, steps at most 10,000")
         pictures = walk(sampler, int(match[1]), int(match[2]), int(match[3]), truncate)
         if target.suffix.lower() == ".webp":
             write_animation(pictures, target)

@@ -32,7 +32,7 @@ def _subcommand(method: str, summary: str) -> click.Command:
     @click.option("--out", metavar="RUN", help="Folder of the run.  [default: runs/NAME-OF-DATA]")
     @click.option("--set", "overrides", multiple=True, metavar="a.b=v", help="One setting; may be repeated.")
     @click.option(
-        "--epochs", type=click.FloatRange(min=0, min_open=True), help="Total length, in passes over the data."
+        "--epochs", type=click.FloatRange(min=0, max=1e9, min_open=True), help="Total length, in passes over the data."
     )
     @click.option("--images", type=click.IntRange(min=1), help="Total length, in images.")
     @click.option("--resume", is_flag=False, flag_value="", metavar="[RUN]", help="Go on with RUN, or with --out.")
@@ -62,6 +62,8 @@ def _train(
     precision: str | None,
     dry_run: bool,
 ) -> int:
+    if resume and out and resume != out:
+        raise click.UsageError(f"--resume {resume} and --out {out} name two runs: give one")
     if epochs is not None and images is not None:
         raise click.UsageError("--epochs and --images both set the length: give one")
     from i2i import config, recipes
@@ -78,7 +80,7 @@ def _train(
         flags["train"] |= {"epochs": epochs, "images": images}
     flags["train"] |= {key: value for key, value in (("seed", seed), ("precision", precision)) if value is not None}
     layers += [config.parse_override(text) for text in overrides]
-    layers.append(config.Layer("the command line", flags))
+    layers.append(config.Layer("the command line", {section: values for section, values in flags.items() if values}))
     from i2i.run import Request, train
 
     outcome = train(Request(method, layers, resume or out, resume is not None, device, dry_run))

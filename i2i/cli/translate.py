@@ -1,8 +1,25 @@
 """`i2i translate`: a file, a folder or a glob through a trained model."""
 
+import sys
+import time
+
 import click
 
 from i2i.cli import _options
+
+
+class _Progress:
+    """Counts on a terminal as it goes, elsewhere every 30 s."""
+
+    def __init__(self) -> None:
+        self.spoken = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            click.echo(f"\r{done}/{total} images", err=True, nl=False)
+        elif time.monotonic() - self.spoken > 30:
+            self.spoken = time.monotonic()
+            click.echo(f"{done}/{total} images", err=True)
 
 
 @click.command()
@@ -40,8 +57,6 @@ def command(
     A file that cannot be read is listed, the others are translated, and the exit status is 1.
     """
     import os
-    import sys
-    import time
 
     from i2i.translation.folder import translate_folder
     from i2i.translation.plan import Options, parse_size
@@ -61,16 +76,7 @@ def command(
         shard=part,
     )
     translator = load(model, direction, device, precision)
-    spoken = time.monotonic()
-
-    def progress(done: int, total: int) -> None:
-        nonlocal spoken
-        live = sys.stderr.isatty()
-        if live or time.monotonic() - spoken > 30:
-            spoken = time.monotonic()
-            click.echo(f"\r{done}/{total}" if live else f"{done}/{total} images", err=True, nl=not live)
-
-    report = translate_folder(translator, source, output, options, progress)
+    report = translate_folder(translator, source, output, options, _Progress())
     if sys.stderr.isatty():
         click.echo(err=True)
     for note in report.notes:

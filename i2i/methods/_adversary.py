@@ -35,8 +35,8 @@ class Adversary(nn.Module):
         penalty_interval: int | None = None,  # steps from one penalty to the next; None: 1 with wgan-gp, else 16
         feature_matching: float = 0.0,  # weight of the distance in D's features
         augment: AugmentName = "none",
-        augment_target: float = 0.6,  # ada: mean sign of D on reals that is aimed at
-        augment_images: int = 500_000,  # ada: images in which the probability can go from 0 to 1
+        augment_target: float | None = None,  # ada: mean sign of D on reals that is aimed at; None: 0.6
+        augment_images: int | None = None,  # ada: images in which the probability can go from 0 to 1; None: 500,000
         d_steps: int = 1,
         g_steps: int = 1,
         alternate: Literal["steps", "blocks"] = "steps",  # blocks: d_steps of D alone, then g_steps of G alone
@@ -52,6 +52,9 @@ class Adversary(nn.Module):
         self.penalty_interval = (1 if wasserstein else 16) if penalty_interval is None else penalty_interval
         self.augment_policy = augment
         self.ada = AdaptiveProbability(augment_target, augment_images) if augment == "ada" else None
+        if not self.ada and (augment_target is not None or augment_images is not None):
+            raise ValueError("augment_target, augment_images: they belong to augment=ada")
+        self.penalized = bool(self.r1 or self.r2 or self.gradient_penalty)
         self.d_steps, self.g_steps, self.alternate = d_steps, g_steps, alternate
         self._asked = 0  # times that D has learned, for lazy penalties
         self._refuse_nonsense(label_smoothing, penalty_interval)
@@ -65,8 +68,9 @@ class Adversary(nn.Module):
             _in_range(name, getattr(self, name), 1, float("inf"))
         if label_smoothing and not OBJECTIVES[self.objective].targets:
             raise ValueError(f"label_smoothing: {self.objective} has no labels to smooth; use vanilla or lsgan")
-        penalized = self.r1 or self.r2 or self.gradient_penalty
-        if penalty_interval is not None and not penalized:
+        if self.ada and self.objective in ("wgan-gp", "rpgan"):
+            raise ValueError(f"augment: ada reads the sign of D on reals, which means nothing with {self.objective}")
+        if penalty_interval is not None and not self.penalized:
             raise ValueError("penalty_interval: there is no penalty; set r1, r2 or gradient_penalty, or leave it out")
         if self.objective == "wgan-gp" and not self.gradient_penalty:
             raise ValueError(
@@ -74,7 +78,7 @@ class Adversary(nn.Module):
             )
         if self.objective == "wgan-gp" and (self.r1 or self.r2):
             raise ValueError("r1: wgan-gp has its own gradient penalty; use r1 and r2 with another objective")
-        if penalized and any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in self.net.modules()):
+        if self.penalized and any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in self.net.modules()):
             raise ValueError(
                 "gradient_penalty, r1, r2: a penalty on each image's gradient is wrong where batch norm couples the "
                 "images; set discriminator.norm to instance, group or none"
@@ -122,20 +126,32 @@ class Adversary(nn.Module):
     def generator_terms(self, fake: Views, real: Views) -> Terms:
         """Return the terms that make `fake` pass for real. `real` serves objectives over pairs and feature matching."""
         shown = self._show(fake)
-        logits = self(shown)
-        if not OBJECTIVES[self.objective].pairs and not self.feature_matching:
-            return {"gan": generator_loss(self.objective, logits)}
-        with torch.no_grad():
-            shown_real = self._show(real)
-            real_logits = self(shown_real)
-        terms = {"gan": generator_loss(self.objective, logits, real_logits)}
         if self.feature_matching:
-            terms["features"] = self.feature_matching * self._feature_distance(shown, shown_real)
-        return terms
+            return self._matched_terms(shown, self._show(real))
+        if not OBJECTIVES[self.objective].pairs:
+            return {"gan": generator_loss(self.objective, self(shown))}
+        with torch.no_grad():
+            real_logits = self(self._show(real))
+        return {"gan": generator_loss(self.objective, self(shown), real_logits)}
+
+    def _matched_terms(self, fake: Tensor, real: Tensor) -> Terms:
+        """With feature matching: L1 between D's hidden layers on fake and real. Wang et al., CVPR 2018, Eqn. (4)."""
+        features: Callable[[Tensor], list[Tensor]] = self.net.features  # type: ignore[assignment]
+        scales = int(getattr(self.net, "scales", 1))  # the last maps are the logits
+        with torch.no_grad():
+            wanted = features(real)
+        found = features(fake)
+        pairs = zip(found[:-scales], wanted[:-scales], strict=True)
+        distance = torch.stack([l1_loss(a.float(), b.float()) for a, b in pairs]).mean()
+        gan = generator_loss(self.objective, found[-scales:], wanted[-scales:])
+        return {"gan": gan, "features": self.feature_matching * distance}
 
     def _penalties(self, real: Tensor, fake: Tensor) -> Terms:
-        """Lazy regularization: the weight makes up for the steps left out. Karras et al., CVPR 2020, Sec. 3.1."""
-        scale, terms = float(self.penalty_interval), {}
+        """Lazy regularization: the weight makes up for the steps left out. Karras et al., CVPR 2020, Sec. 3.1.
+
+        Halved, as all of D's loss is, so that weights mean what they mean in the papers.
+        """
+        scale, terms = 0.5 * self.penalty_interval, {}
         with torch.autocast(real.device.type, enabled=False):  # second derivatives overflow in 16 bits
             if self.r1:
                 terms["r1"] = scale * self.r1 / 2 * penalties.gradient_norm(self.net, real.float())
@@ -145,13 +161,6 @@ class Adversary(nn.Module):
                 slope = penalties.unit_slope(self.net, real.float(), fake.float())
                 terms["penalty"] = scale * self.gradient_penalty * slope
         return terms
-
-    def _feature_distance(self, fake: Tensor, real: Tensor) -> Tensor:
-        features: Callable[[Tensor], list[Tensor]] = self.net.features  # type: ignore[assignment]
-        with torch.no_grad():
-            wanted = features(real)
-        distances = [l1_loss(a.float(), b.float()) for a, b in zip(features(fake), wanted, strict=True)]
-        return torch.stack(distances).mean()
 
     # -- what D is shown --------------------------------------------------------------------------------------------
 

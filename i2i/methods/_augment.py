@@ -26,7 +26,7 @@ def augment(views: Sequence[Tensor], policy: AugmentName, probability: float) ->
     n, device = views[0].shape[0], views[0].device
     uniform: Draw = lambda: torch.rand(n, 1, 1, 1, device=device)  # noqa: E731
     chosen: Draw = lambda: (uniform() < probability).float()  # noqa: E731
-    brightness = (uniform() - 0.5) * 2 * chosen()  # half of the range of [-1, 1]
+    brightness = (uniform() - 0.5) * chosen()
     saturation = 1 + (2 * uniform() - 1) * chosen()
     contrast = 1 + (uniform() - 0.5) * chosen()
     matrix = _matrix(views[0], policy, uniform, chosen)
@@ -37,7 +37,8 @@ def augment(views: Sequence[Tensor], policy: AugmentName, probability: float) ->
         x = view.float() + brightness
         x = torch.lerp(x.mean(1, keepdim=True), x, saturation)
         x = torch.lerp(x.mean((1, 2, 3), keepdim=True), x, contrast)
-        x = affine(x, matrix, padding_mode="reflection" if policy == "ada" else "zeros")
+        with torch.autocast(x.device.type, enabled=False):  # 8 bits of a coordinate would blur the image
+            x = affine(x, matrix, padding_mode="reflection" if policy == "ada" else "zeros")
         seen.append(x * hole)
     return seen
 
@@ -55,9 +56,10 @@ def _matrix(like: Tensor, policy: AugmentName, uniform: Draw, chosen: Draw) -> T
         mirror = 1 - 2 * (uniform().flatten() < 0.5).float() * chosen().flatten()
         cos, sin = scale * angle.cos(), scale * angle.sin()
         linear = torch.stack([cos * mirror, -sin, sin * mirror, cos], 1).view(n, 2, 2)
-    center = torch.tensor([(width - 1) / 2, (height - 1) / 2], device=like.device)
-    offset = center - linear @ center + torch.stack([shift_x, shift_y], 1)
-    return torch.cat([linear, offset.unsqueeze(2)], 2)
+    x, y = (width - 1) / 2, (height - 1) / 2  # the centre stays where it is, but for the shift
+    offset_x = x - linear[:, 0, 0] * x - linear[:, 0, 1] * y + shift_x
+    offset_y = y - linear[:, 1, 0] * x - linear[:, 1, 1] * y + shift_y
+    return torch.cat([linear, torch.stack([offset_x, offset_y], 1).unsqueeze(2)], 2)
 
 
 def _hole(like: Tensor, uniform: Draw, chosen: Draw) -> Tensor:
@@ -75,30 +77,32 @@ class AdaptiveProbability:
 
     interval = 4  # observations between adjustments
 
-    def __init__(self, target: float, images: int) -> None:
+    def __init__(self, target: float | None, images: int | None) -> None:
+        target, images = 0.6 if target is None else target, 500_000 if images is None else images
         if not 0 <= target <= 1:
             raise ValueError(f"augment_target: must be in [0, 1], got {target}")
         if images < 1:
             raise ValueError(f"augment_images: must be at least 1, got {images}")
         self.target, self.images = target, images
         self.probability = 0.0
-        self._signs, self._observed, self._seen = 0.0, 0, 0
+        self._signs: Tensor | float = 0.0  # stays on the device until the window is full
+        self._observed = self._seen = 0
 
     def observe(self, logits: Logits, middle: float) -> None:
         """Take D's opinion of a batch of reals; `middle` is the logit that means undecided."""
         scales = [logits] if isinstance(logits, Tensor) else list(logits)
         with torch.no_grad():
-            self._signs += float(torch.stack([(scale.float() - middle).sign().mean() for scale in scales]).mean())
+            self._signs = self._signs + torch.stack([(s.float() - middle).sign().mean() for s in scales]).mean()
         self._observed += 1
         self._seen += scales[0].shape[0]
         if self._observed == self.interval:
-            direction = math.copysign(1.0, self._signs / self._observed - self.target)
+            direction = math.copysign(1.0, float(self._signs) / self._observed - self.target)
             self.probability = min(max(self.probability + direction * self._seen / self.images, 0.0), 1.0)
             self._signs, self._observed, self._seen = 0.0, 0, 0
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
-        return {"probability": self.probability, "window": [self._signs, self._observed, self._seen]}
+        return {"probability": self.probability, "window": [float(self._signs), self._observed, self._seen]}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take back what `state` returned."""

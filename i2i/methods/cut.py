@@ -47,7 +47,7 @@ class CUT(Method):
         self.lambda_nce = (10.0 if fast else 1.0) if lambda_nce is None else lambda_nce
         self.nce_identity = not fast if nce_identity is None else nce_identity
         for name, value in (("lambda_nce", self.lambda_nce), ("patches", patches), ("temperature", temperature)):
-            if value <= 0:
+            if not value > 0:
                 raise ValueError(f"{name}: must be above 0, got {value}")
         self.patches, self.temperature = patches, temperature
         if channels["a"] != channels["b"]:
@@ -111,7 +111,7 @@ class CUT(Method):
         terms = []
         for head, query, key in zip(self.heads, queries, keys, strict=True):
             query = query.flip(3) if flipped else query
-            places = torch.randperm(query[0, 0].numel())[: self.patches].to(query.device)  # drawn on the CPU: no sync
+            places = torch.randperm(query[0, 0].numel(), device=query.device)[: self.patches]
             with torch.no_grad():
                 wanted = head(key, places)
             terms.append(patch_nce(head(query, places), wanted, self.temperature))

@@ -36,7 +36,7 @@ class CycleGAN(Method):
     ) -> None:
         super().__init__()
         for name, value in (("lambda_a", lambda_a), ("lambda_b", lambda_b), ("identity", identity)):
-            if value < 0:
+            if not value >= 0:
                 raise ValueError(f"{name}: must be at least 0, got {value}")
         if history < 0:
             raise ValueError(f"history: must be at least 0, got {history}")

@@ -33,7 +33,7 @@ class Pix2Pix(Method):
         lambda_l1: float = 100.0,
     ) -> None:
         super().__init__()
-        if lambda_l1 < 0:
+        if not lambda_l1 >= 0:
             raise ValueError(f"lambda_l1: must be at least 0, got {lambda_l1}")
         self.source, self.target = direction.split("2")
         self.G = make_generator(channels[self.source], channels[self.target])

@@ -46,7 +46,7 @@ class Rank:
         """Return the largest `flag` of all ranks: all act on what one has seen, at the same step."""
         if self.world == 1:
             return flag
-        seen = torch.tensor(flag, device="cuda" if dist.get_backend() == "nccl" else "cpu")
+        seen = torch.tensor(flag)  # on the CPU, over gloo: the device is not waited for
         dist.all_reduce(seen, dist.ReduceOp.MAX)
         return int(seen)
 
@@ -74,7 +74,7 @@ def process_group(device: torch.device, timeout: timedelta = timedelta(minutes=1
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        dist.init_process_group("nccl", timeout=timeout, device_id=device)
+        dist.init_process_group("cpu:gloo,cuda:nccl", timeout=timeout, device_id=device)
     else:
         dist.init_process_group("gloo", timeout=timeout)
     try:

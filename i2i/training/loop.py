@@ -2,6 +2,7 @@
 
 import math
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -83,6 +84,7 @@ class StopRequest:
         if self.signal and number == signal.SIGINT:
             raise KeyboardInterrupt  # asked twice: do not wait for the checkpoint
         self.signal = number
+        print("stopping after this step, with a checkpoint; once more stops without", file=sys.stderr, flush=True)
 
     @contextmanager
     def listening(self) -> Iterator["StopRequest"]:
@@ -135,7 +137,7 @@ class Loop:
             if finished:
                 self._row()
                 self._sample()
-            self._save()
+            self._save(last=True)
             return Outcome(trainer.images, finished, 0 if asked == _TIME_UP else asked)
         finally:
             stream.close()
@@ -187,7 +189,7 @@ class Loop:
         except (OSError, images.ImageError) as error:
             self._reporter.say(f"{path}: the sample sheet was not written ({error}). Training goes on.")
 
-    def _save(self) -> None:
+    def _save(self, last: bool = False) -> None:
         trainer = self.trainer
         if trainer.images == self._saved:
             return
@@ -196,14 +198,17 @@ class Loop:
         except NonFiniteError as error:
             raise self._guard(error, []) from None
         state = trainer.state()
-        self._saved = trainer.images
         if not self._reporter:
+            self._saved = trainer.images
             return
         weights = self.pack(trainer.translators(), trainer.images)
         try:
             publish(self.folder / CHECKPOINTS, trainer.images, state, weights, self.config.train.keep)
             write_atomically(self.folder / WEIGHTS, weights)
+            self._saved = trainer.images
         except DiskFullError as error:
+            if last:
+                raise
             self._reporter.say(f"{error} Training goes on; the last good checkpoint is intact.")
 
     def _guard(self, error: NonFiniteError, files: list[str]) -> GuardError:

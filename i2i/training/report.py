@@ -30,7 +30,7 @@ class Reporter:
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter  # slow to import
 
-            self._board = SummaryWriter(str(folder), purge_step=position or None)
+            self._board = SummaryWriter(str(folder), purge_step=position + 1 if position else None)
         self._live: Any = None
         if sys.stderr.isatty():
             from rich.console import Console
@@ -77,8 +77,11 @@ class Reporter:
         row = {"images": images, "epoch": round(epoch, 4)} | dict(terms)
         row |= {f"lr/{name}": rate for name, rate in rates.items()}
         timing = {"images_per_second": round(self.speed(images), 3), "data_wait": round(self.wait_share(), 4)}
-        self._file.write(json.dumps(row | timing) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(row | timing) + "\n")
+            self._file.flush()
+        except OSError as error:
+            self.say(f"{self.path}: a row was not written ({error.strerror}). Training goes on.")
         if self._board:
             for name, value in (row | timing).items():
                 if name != "images":

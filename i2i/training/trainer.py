@@ -4,6 +4,7 @@ import functools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import blake2b
 from typing import Any
 
 import torch
@@ -34,9 +35,11 @@ class Trainer:
         precision: str,
         rank: Rank | None = None,
     ) -> None:
+        self.rank = rank or Rank()
+        if self.rank.world > 1 and device.type == "cuda":
+            nn.SyncBatchNorm.convert_sync_batchnorm(method)  # type: ignore[no-untyped-call]  # in place
         self.method = method.to(device).train()
         self.train, self.optim, self.device, self.precision = train, optim, device, precision
-        self.rank = rank or Rank()
         self.phases = method.phases()
         self.total = train.images or 0
         self.images = self.updates = 0
@@ -213,7 +216,10 @@ class Trainer:
         self.images, self.updates = state["images"], state["updates"]
         self.method.load_state_dict(state["method"])
         for name, optimizer in self.optimizers.items():
+            chosen = [(group["base_lr"], group["betas"]) for group in optimizer.param_groups]
             optimizer.load_state_dict(state["optimizers"][name])
+            for group, (rate, betas) in zip(optimizer.param_groups, chosen, strict=True):
+                group |= {"base_lr": rate, "betas": betas}  # of the config: a resumed run may change them
             self.scalers[name].load_state_dict(state["scalers"][name])
         for name, net in (self.ema.nets if self.ema else {}).items():
             net.load_state_dict(state["ema"][name])
@@ -223,6 +229,9 @@ class Trainer:
         for name, images in own["pools"].items():
             self.pools[name] = History(self.method.history)
             self.pools[name].restore(images, self.device)
+        if len(state["ranks"]) != self.rank.world:  # one random state must not serve two ranks
+            torch.manual_seed(key(self.train.seed, self.images, self.rank.index))
+            return
         torch.set_rng_state(own["cpu"])
         if self.device.type == "cuda" and own["cuda"] is not None:
             torch.cuda.set_rng_state(own["cuda"], self.device)
@@ -232,6 +241,11 @@ def decay(images: int, total: int, decay_from: float) -> float:
     """Return the factor of the learning rate: 1, then from `decay_from` x total on falling linearly, ending above 0."""
     start = decay_from * total
     return 1.0 if images <= start else max(total - images, 1) / (total - start)
+
+
+def key(*parts: int) -> int:
+    """Return a seed that depends on every part."""
+    return int.from_bytes(blake2b("/".join(map(str, parts)).encode(), digest_size=7).digest(), "little")
 
 
 def _parameters(phase: Phase) -> list[nn.Parameter]:

@@ -53,8 +53,8 @@ class Sampler:
         return torch.from_numpy(z.astype(np.float32)).view(-1, 1, 1)
 
     @torch.no_grad()
-    def pictures(self, latents: Tensor) -> tuple[list[Picture], list[float]]:
-        """Return one [H, W, C] picture for each latent, and the probability of being real where there is a judge.
+    def pictures(self, latents: Tensor, score: bool = False) -> tuple[list[Picture], list[float]]:
+        """Return one [H, W, C] picture for each latent, and with `score` its probability of being real.
 
         Images are made one by one: convolutions round by batch size, and equal seeds must give equal bytes.
         """
@@ -62,8 +62,10 @@ class Sampler:
         for latent in latents:
             with autocast(self.device, self.precision):
                 image = self.network(latent.unsqueeze(0).to(self.device))
-                if self.judge is not None:
-                    scores.append(float(self.judge(image).float().mean().sigmoid()))
+                if self.judge is not None and score:
+                    logits = self.judge(image)
+                    scales = [logits] if isinstance(logits, Tensor) else logits
+                    scores.append(float(torch.stack([scale.float().mean() for scale in scales]).mean().sigmoid()))
             made.append(images.from_tensor(image[0].float(), depth=8))
         return made, scores
 
@@ -85,7 +87,7 @@ def load_sampler(path: str | os.PathLike[str], device: str = "auto", precision: 
     if critic is not None:
         judge = _network("discriminators", critic, tensors, "discriminator", critic["in_channels"]).to(place)
     chosen = pick_precision(precision, place)
-    objective = critic["objective"] if critic else "vanilla"
+    objective = critic.get("objective", "vanilla") if critic else "vanilla"
     return Sampler(generator.to(place), parts["in_channels"], parts["law"], place, chosen, judge, objective)
 
 
@@ -135,7 +137,7 @@ def write_numbered(
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for number in range(count):
-        pictures, scores = sampler.pictures(sampler.latents(number, 1, seed, truncate))
+        pictures, scores = sampler.pictures(sampler.latents(number, 1, seed, truncate), score)
         path = folder / f"{number:06d}.png"
         images.encode(pictures[0], path, "PNG")
         rows += [(path.name, f"{value:.6f}") for value in scores]

@@ -32,10 +32,11 @@ class Translator:
 
     `statistics` says what BatchNorm normalizes by: each image's own statistics (as pix2pix was published), or the
     running ones of training. `alpha` says what becomes of the alpha of an image when the network takes none; a
-    network of 2 or 4 channels takes it. `directions` lists what the model file can translate. The network is moved to
-    the device and put into evaluation mode.
+    network of 2 or 4 channels takes it. `layout` is how the pairs lay that it was trained on. `directions` lists what
+    the model file can translate. The network is moved to the device and put into evaluation mode.
 
-    Attributes: `in_channels`, `out_channels`, `direction`, `directions`, `statistics`, `alpha`, `device`, `precision`.
+    Attributes: `in_channels`, `out_channels`, `direction`, `directions`, `statistics`, `alpha`, `device`, `precision`,
+    `layout`.
     """
 
     def __init__(
@@ -50,7 +51,9 @@ class Translator:
         alpha: Alpha = "drop",
         device: str = "auto",
         precision: str = "auto",
+        layout: str = "auto",
     ) -> None:
+        self.layout = layout
         self.in_channels, self.out_channels = in_channels, out_channels
         self.direction, self.directions = direction, tuple(directions or (direction,))
         self.statistics = statistics
@@ -204,6 +207,7 @@ def load(
         alpha=metadata.get("alpha", "drop"),
         device=device,
         precision=precision,
+        layout=((metadata.get("config") or {}).get("data") or {}).get("layout", "auto"),
     )
 
 

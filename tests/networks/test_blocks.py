@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from i2i.networks.blocks import Conv, Down, Residual, Up, check_sides, norm_layer
+from i2i.networks.blocks import Conv, Down, Residual, Up, check_sides, norm_layer, reflect
 
 UPSAMPLES = ["deconv", "nearest", "bilinear", "pixelshuffle"]
 
@@ -81,3 +81,13 @@ def test_a_wrong_image_size_says_what_to_pad_to():
         check_sides(torch.zeros(1, 3, 30, 45), 4, 8)
     with pytest.raises(ValueError, match="at least 8"):
         check_sides(torch.zeros(1, 3, 4, 64), 4, 8)
+
+
+def test_deterministic_reflection_equals_the_usual_one():
+    x = torch.arange(2 * 5 * 7.0).view(1, 2, 5, 7)
+    usual = reflect(x, 3)
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert torch.equal(reflect(x, 3), usual)
+    finally:
+        torch.use_deterministic_algorithms(False)

@@ -30,6 +30,7 @@ class MultiScale(nn.Module):
     ) -> None:
         super().__init__()
         check_at_least(1, scales=scales)
+        self.scales = scales
         self.patchgans = nn.ModuleList()
         for _ in range(scales):
             patchgan = PatchGAN(in_channels, width=width, layers=layers, norm=norm, spectral=spectral)

@@ -1,0 +1,72 @@
+"""Two processes on one machine, over gloo: they agree, and together they are one process with a larger batch."""
+
+import os
+import socket
+from pathlib import Path
+
+import torch
+import torch.multiprocessing as mp
+
+from i2i import build, config
+from i2i.config import Layer
+from i2i.methods._base import Images
+from i2i.training.distributed import Rank, process_group
+from i2i.training.trainer import Trainer
+
+OVERRIDES = [
+    "generator.name=unet",
+    "generator.depth=3",
+    "generator.width=4",
+    "generator.norm=instance",
+    "generator.dropout=false",
+    "discriminator.norm=instance",
+    "discriminator.width=4",
+    "discriminator.layers=1",
+    "data.load_size=16",
+    "data.crop_size=16",
+    "train.images=64",
+]
+
+
+def trainer_for(rank: Rank, seed: int) -> Trainer:
+    layers = [Layer("test", {"data": {"root": "x"}}), *map(config.parse_override, OVERRIDES)]
+    settings = build.resolve("pix2pix", layers)
+    torch.manual_seed(seed)
+    method = build.make_method(settings, {"a": 3, "b": 3})
+    return Trainer(method, settings.train, settings.optim, torch.device("cpu"), "fp32", rank)
+
+
+def batch(step: int) -> Images:
+    random = torch.Generator().manual_seed(step)
+    return {name: torch.rand(2, 3, 16, 16, generator=random) * 2 - 1 for name in "ab"}
+
+
+def work(index: int, port: int, folder: Path) -> None:
+    os.environ |= {"RANK": str(index), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    with process_group(torch.device("cpu")) as rank:
+        trainer = trainer_for(rank, seed=index)  # other weights on each rank until they are broadcast
+        gradients = None
+        for step in range(3):
+            trainer.step([{name: x[index : index + 1] for name, x in batch(step).items()}])
+            gradients = gradients or [p.grad.clone() for p in trainer.method.parameters() if p.grad is not None]
+        assert rank.any(7 * index) == 7
+        state = trainer.state()
+        torch.save({"weights": state["method"], "first": gradients, "images": state["images"]}, folder / f"{index}.pt")
+
+
+def test_two_ranks_stay_equal_and_their_gradient_is_that_of_one_larger_batch(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(work, (port, tmp_path), nprocs=2)
+    one, two = (torch.load(tmp_path / f"{index}.pt", weights_only=True) for index in range(2))
+    assert one["images"] == two["images"] == 6
+    for name, value in one["weights"].items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(value, two["weights"][name]), name
+    alone = trainer_for(Rank(), seed=0)
+    alone.step([batch(0)])
+    expected = [p.grad for p in alone.method.parameters() if p.grad is not None]
+    for mine, theirs in zip(expected, one["first"], strict=True):
+        assert torch.allclose(mine, theirs, rtol=1e-3, atol=1e-6)
