@@ -184,7 +184,7 @@ def _check_sizes(config: Config, method: Method) -> None:
     height, width = size_of(config.data.crop_size)
     for net in method.modules():
         smallest, fixed = getattr(net, "minimum", 0), getattr(net, "size", None)
-        if fixed is None and min(height, width) < smallest:
+        if min(height, width) < smallest:
             raise ConfigError(
                 f"data.crop_size: {config.discriminator.name} needs sides of at least {smallest} pixels, not "
                 f"{height}x{width}. Choose a larger crop, or fewer discriminator.layers."

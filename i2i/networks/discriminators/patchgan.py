@@ -39,7 +39,7 @@ class PatchGAN(nn.Module):
         super().__init__()
         check_at_least(1, in_channels=in_channels, width=width, layers=layers)
         self.size = None if size is None else (size[0], size[1])
-        self.minimum: int = 3 << layers
+        self.minimum: int = 3 << layers if size is None else min(size)
         strided, kernel = layers, (4, 4)
         if head == "image":
             strided, kernel = _shrink(size, layers)
