@@ -70,7 +70,7 @@ def remove_stale_temporaries(folder: Path) -> list[Path]:
     stale = []
     for path in folder.iterdir() if folder.is_dir() else ():
         match = _TEMPORARY.match(path.name)
-        if match and not _alive(int(match[1])):
+        if match and not process_alive(int(match[1])):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
             stale.append(path)
     return stale
@@ -317,7 +317,10 @@ def _flush_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _alive(pid: int) -> bool:
+def process_alive(pid: int) -> bool:
+    """Say whether a process of this machine is running."""
+    if os.name != "posix":  # there, signal 0 is no question but Ctrl-C
+        return True
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

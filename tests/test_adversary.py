@@ -77,14 +77,16 @@ def test_penalty_is_really_applied_and_its_gradient_reaches_the_discriminator(op
 
 def test_gradient_norm_equals_finite_differences() -> None:
     net = critic().double()
-    x = images(0, n=2).double()
+    x = images(0, n=2)[..., :8, :8].double()
 
+    @torch.no_grad()
     def score(batch: Tensor) -> Tensor:
-        return net(batch).mean([1, 2, 3])
+        scores: Tensor = net(batch).mean([1, 2, 3])
+        return scores
 
     total, step = 0.0, 1e-5
     for n in range(2):
-        for place in torch.cartesian_prod(torch.arange(3), torch.arange(16), torch.arange(16)):
+        for place in torch.cartesian_prod(torch.arange(3), torch.arange(8), torch.arange(8)):
             shift = torch.zeros_like(x)
             shift[n, place[0], place[1], place[2]] = step
             total += float((score(x + shift)[n] - score(x - shift)[n]) / (2 * step)) ** 2

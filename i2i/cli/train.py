@@ -87,4 +87,6 @@ def _train(
     if outcome is not None and outcome.signal:
         click.echo(f"stopped by signal {outcome.signal} after {outcome.images} images; go on with --resume", err=True)
         return 128 + outcome.signal
+    if outcome is not None and not outcome.finished:
+        click.echo(f"stopped by train.minutes after {outcome.images} images; go on with --resume", err=True)
     return 0

@@ -165,6 +165,9 @@ def _stream(loader: DataLoader[Batch | _Failure], dataset: Samples, progress: Te
     finally:
         if loader.num_workers:  # `del` would not do: the traceback of an exception on its way holds the iterator too
             iterator._shutdown_workers()  # type: ignore[attr-defined]
+            for worker in iterator._workers:  # type: ignore[attr-defined]
+                worker.kill()  # one that is still there ignores SIGTERM, and the interpreter's end would wait for it
+                worker.join()
 
 
 def _unfinished(dataset: Samples, progress: Tensor) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from i2i import images
+from i2i.checkpoint import process_alive
 from i2i.data.folders import DataError, scan
 from i2i.translation import TranslationError
 from i2i.translation.manifest import Manifest
@@ -301,17 +302,5 @@ def _remove_stale(folder: Path, own: set[str]) -> None:
     from here, may be writing the others."""
     for path in folder.iterdir():
         match = _TEMPORARY.fullmatch(path.name)
-        if match and match[1] in own and not _alive(int(match[2])):
+        if match and match[1] in own and not process_alive(int(match[2])):
             path.unlink(missing_ok=True)
-
-
-def _alive(pid: int) -> bool:
-    if os.name != "posix":  # there, signal 0 is no question but Ctrl-C
-        return True
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
