@@ -136,6 +136,10 @@ def probe_shape(net: torch.nn.Module) -> tuple[int, int, int]:
     return first.shape[1], side, side
 
 
+def inputs(folder: Path) -> list[Path]:
+    return sorted((folder / "input").iterdir())
+
+
 @pytest.mark.parametrize("name", cases("translate"))
 def test_imported_checkpoint_translates_as_the_reference_does(name: str, tmp_path: Path) -> None:
     from click.testing import CliRunner
@@ -144,15 +148,19 @@ def test_imported_checkpoint_translates_as_the_reference_does(name: str, tmp_pat
 
     case, folder, run = INDEX[name], GOLDEN / name, CliRunner()
     model, out = tmp_path / "model", tmp_path / "out"
-    done = run.invoke(group, ["import", str(folder / "checkpoint" / case["checkpoint"]), "--out", str(model)])
-    assert done.exit_code == 0, done.output
-    arguments = ["translate", str(model), str(folder / "input"), str(out), "--format", "png"]
-    if case.get("paired_input"):
-        arguments += ["--half", case["input_half"]]
-    if isinstance(case["size"], list):
-        arguments += ["--size", "{}x{}".format(*case["size"])]
+    arguments = ["import", str(folder / "checkpoint" / case["checkpoint"]), "--out", str(model)]
+    if case["norm"] == "batch":
+        arguments += ["--statistics", "running" if "--eval" in case["reference"] else "image"]
     done = run.invoke(group, arguments)
     assert done.exit_code == 0, done.output
+    sizes = case["size"] if isinstance(case["size"], dict) else {path.name: case["size"] for path in inputs(folder)}
+    for path in inputs(folder):
+        size = sizes[path.name]
+        arguments = ["translate", str(model), str(path), str(out / f"{path.stem}.png"), "--format", "png"]
+        arguments += ["--half", case["input_half"]] if case.get("paired_input") else []
+        arguments += ["--size", size if isinstance(size, str) else "{}x{}".format(*size)]
+        done = run.invoke(group, arguments)
+        assert done.exit_code == 0, done.output
     expected = sorted((folder / "expected").glob("*.png"))
     assert expected, shlex.join(arguments)
     for path in expected:
