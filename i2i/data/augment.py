@@ -12,7 +12,7 @@ from i2i.data.headers import resized
 from i2i.data.order import key
 from i2i.images import Array
 
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # its import asks PyPI for news otherwise
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # its import would ask the network for news
 import albumentations as A
 import cv2
 
