@@ -2,10 +2,11 @@
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import torch
-import torch.multiprocessing as mp
 
 from i2i import build, config
 from i2i.config import Layer
@@ -59,7 +60,9 @@ def test_two_ranks_stay_equal_and_their_gradient_is_that_of_one_larger_batch(tmp
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(work, (port, tmp_path), nprocs=2)
+    command = [sys.executable, __file__]  # a process of its own: a test module cannot be imported by spawned ones
+    ranks = [subprocess.Popen([*command, str(index), str(port), str(tmp_path)]) for index in range(2)]
+    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
     one, two = (torch.load(tmp_path / f"{index}.pt", weights_only=True) for index in range(2))
     assert one["images"] == two["images"] == 6
     for name, value in one["weights"].items():
@@ -70,3 +73,7 @@ def test_two_ranks_stay_equal_and_their_gradient_is_that_of_one_larger_batch(tmp
     expected = [p.grad for p in alone.method.parameters() if p.grad is not None]
     for mine, theirs in zip(expected, one["first"], strict=True):
         assert torch.allclose(mine, theirs, rtol=1e-3, atol=1e-6)
+
+
+if __name__ == "__main__":
+    work(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
