@@ -17,7 +17,6 @@ from i2i.config import (
     Layer,
     PairedData,
     Schema,
-    Section,
     UnconditionalData,
     UnpairedData,
     component_schema,
@@ -282,9 +281,4 @@ def with_length(config: Config, epoch_images: int) -> Config:
     if train.images is None and train.epochs is None:
         raise ConfigError("train.images, train.epochs: one of them sets the length")
     images = train.images or max(1, round((train.epochs or 0) * epoch_images))
-    return _updated(config, "train", {"images": images, "epochs": None})
-
-
-def _updated(config: Config, section: str, values: Mapping[str, Any]) -> Config:
-    old: Section = getattr(config, section)
-    return config.model_copy(update={section: old.model_copy(update=dict(values))})
+    return config.model_copy(update={"train": train.model_copy(update={"images": images, "epochs": None})})

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from i2i import images
+from i2i.data.dataset import halves
 from i2i.data.folders import Layout, Pair, find_matched
 from i2i.images import Array
 from i2i.metrics.paired import Interval, bootstrap, score_pairs
@@ -79,7 +80,7 @@ def evaluate(
             flat = images.resize(mean, truth.shape[:2])
             values.setdefault("output = mean training picture", []).append(_scored(flat, truth))
         if len(rows) < examples:
-            rows.append([images.grid([picture], 1)[2:-2, 2:-2] for picture in (given, output, truth)])
+            rows.append([images.shown(picture) for picture in (given, output, truth)])
     scores = {
         name: {key: bootstrap(torch.stack([v[i] for v in found])) for i, key in enumerate(METRICS)}
         for name, found in values.items()
@@ -112,11 +113,7 @@ def _scored(output: Array, truth: Array) -> torch.Tensor:
 
 def _read(pair: Pair, size: Size) -> dict[str, Array]:
     a = images.decode(pair.a)
-    if pair.layout == "folders":
-        both = {"a": a, "b": images.decode(pair.b)}
-    else:
-        half = a.shape[1] // 2
-        both = {pair.layout[0]: a[:, :half], pair.layout[1]: a[:, half:]}
+    both = {"a": a, "b": images.decode(pair.b)} if pair.layout == "folders" else halves(a, pair.layout)
     return {domain: _resized(array, size) for domain, array in both.items()}
 
 

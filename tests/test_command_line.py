@@ -6,13 +6,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
 from PIL import Image
+from states import equal
 
 from i2i import load, registry
 from i2i.checkpoint import load_state, newest, steps
@@ -53,16 +53,6 @@ def train(method: str, scenes: dict[str, Path], out: Path, *more: object, code: 
     shallow = [] if method == "dcgan" else ["discriminator.layers=1"]
     sets = [word for text in (*COMMON, *shallow, *overrides) for word in ("--set", text)]
     return i2i("train", method, "--data", scenes[kind], "--out", out, "--device", "cpu", *sets, *more, code=code)
-
-
-def equal(a: Any, b: Any) -> bool:
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(equal, a, b))
-    return bool(a == b)
 
 
 def rows(run: Path) -> list[dict[str, float]]:

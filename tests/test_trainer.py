@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from states import equal
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss
 
@@ -45,16 +46,6 @@ def batch(step: int, method: str = "pix2pix") -> Images:
     random = torch.Generator().manual_seed(step)
     names = ("image",) if method == "dcgan" else ("a", "b")
     return {name: torch.rand(2, 3, 16, 16, generator=random) * 2 - 1 for name in names}
-
-
-def equal(a: Any, b: Any) -> bool:
-    if isinstance(a, Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(equal, a, b))
-    return bool(a == b)
 
 
 def test_every_method_has_a_small_form_in_these_tests() -> None:

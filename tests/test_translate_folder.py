@@ -20,14 +20,6 @@ from i2i.translation.plan import Options, parse_size
 from i2i.translation.translator import Translator
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 class Echo(nn.Module):
     """Returns its input with `out` channels, times a weight."""
 

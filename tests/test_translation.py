@@ -18,14 +18,6 @@ from i2i.translation.shards import member, parse_shard, shard_from_environment
 from i2i.translation.translator import Translator, load
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 class Echo(nn.Module):
     """Returns its input, with `out` channels; refuses sides that are no multiple, as a U-Net does."""
 

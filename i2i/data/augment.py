@@ -9,8 +9,8 @@ import numpy as np
 from i2i import images
 from i2i.config import DataConfig, size_of
 from i2i.data.headers import resized
-from i2i.data.order import key
 from i2i.images import Array
+from i2i.seeds import key
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # its import would ask the network for news
 import albumentations as A

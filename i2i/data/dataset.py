@@ -3,7 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import overload
+from typing import Literal, overload
 
 import numpy as np
 from torch import Tensor
@@ -14,8 +14,9 @@ from i2i.data import headers
 from i2i.data.augment import Arrays, Augment
 from i2i.data.folders import DataError, find_matched, find_unpaired, split_images
 from i2i.data.headers import Headers
-from i2i.data.order import key, shuffled
+from i2i.data.order import shuffled
 from i2i.images import Array, ImageError
+from i2i.seeds import key
 
 
 class Paths(Sequence[str]):
@@ -175,8 +176,13 @@ class PairedImages(Dataset):
         a = self._decode(self._a[index], "a")
         if self.layout == "folders":
             return {"a": a, "b": self._decode(self._b[index], "b")}
-        half = a.shape[1] // 2
-        return {self.layout[0]: a[:, :half], self.layout[1]: a[:, half:]}
+        return halves(a, self.layout)
+
+
+def halves(image: Array, layout: Literal["ab", "ba"]) -> Arrays:
+    """Return the domains of a side-by-side image, [H, W, C]: `layout` names them from left to right."""
+    half = image.shape[1] // 2
+    return {layout[0]: image[:, :half], layout[1]: image[:, half:]}
 
 
 class UnpairedImages(Dataset):

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, get_worker_info
 
 from i2i.data.folders import DataError
-from i2i.data.order import key, shuffled
+from i2i.data.order import shuffled
 from i2i.images import ImageError
+from i2i.seeds import key
 
 
 class Samples(Protocol):

@@ -1,15 +1,7 @@
 """Counter-based randomness: order and augmentation are functions of integers, so nothing has to be stored to resume."""
 
-from hashlib import blake2b
-
 _MASK = (1 << 64) - 1
 _ROUNDS = 6  # of the Feistel network; four suffice for a pseudo-random permutation (Luby and Rackoff, 1988)
-
-
-def key(*parts: int | str) -> int:
-    """Return 64 bits that depend on every part and on their order; equal parts give equal bits on every machine."""
-    text = "/".join(map(str, parts))
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def shuffled(index: int, count: int, seed: int) -> int:

@@ -1,7 +1,17 @@
 """Images on disk and in memory: the one place that knows bit depths, pixel ranges, color modes and file formats."""
 
 from i2i.images.formats import EXTENSIONS, Alpha, Array, Format, ImageError, format_of, holds
-from i2i.images.pixels import apply_alpha, depth_of, from_tensor, grid, match_channels, resize, to_tensor, to_unit
+from i2i.images.pixels import (
+    apply_alpha,
+    depth_of,
+    from_tensor,
+    grid,
+    match_channels,
+    resize,
+    shown,
+    to_tensor,
+    to_unit,
+)
 from i2i.images.reading import MAX_PIXELS, Header, decode, from_pil, read_header
 from i2i.images.writing import encode, to_pil
 
@@ -25,6 +35,7 @@ __all__ = [
     "match_channels",
     "read_header",
     "resize",
+    "shown",
     "to_pil",
     "to_tensor",
     "to_unit",

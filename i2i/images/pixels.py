@@ -131,11 +131,16 @@ def resize(image: Pixels, size: tuple[int, int], nearest: bool = False) -> Pixel
     return np.ascontiguousarray(done.clip(0, _top(image)).astype(image.dtype))
 
 
+def shown(image: Array) -> NDArray[np.uint8]:
+    """Return any picture [H, W, C] as a screen shows it: uint8 RGB, on white where it is transparent."""
+    rgb = apply_alpha(match_channels(image, 3 + (image.shape[2] in (2, 4))), "composite")
+    return np.round(to_unit(rgb) * 255).astype(np.uint8)
+
+
 def grid(images: Sequence[Array], columns: int) -> NDArray[np.uint8]:
     """Lay pictures [H, W, C] of any size and depth out row by row, as uint8 RGB with white between them."""
     gap = 2
-    tiles = [apply_alpha(match_channels(image, 3 + (image.shape[2] in (2, 4))), "composite") for image in images]
-    tiles = [np.round(to_unit(tile) * 255).astype(np.uint8) for tile in tiles]
+    tiles = [shown(image) for image in images]
     height, width = (max((tile.shape[axis] for tile in tiles), default=0) for axis in (0, 1))
     rows = math.ceil(len(tiles) / columns)
     sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), 255, np.uint8)

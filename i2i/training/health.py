@@ -32,7 +32,7 @@ class Health:
                 "fake, and G gets no useful gradient. Try method.r1=1 with discriminator.norm=instance or none, "
                 "method.label_smoothing=0.1, method.augment=diffaugment, or a lower optim.lr_discriminator."
             )
-        if all(loss > 0.98 * self.chance for loss in losses) and all(_adversarial(row) > 0 for row in self._rows):
+        if all(loss > 0.98 * self.chance for loss in losses):
             found["D guesses"] = (
                 f"D's loss is {losses[-1]:.2g}, what guessing gives: G is told nothing. Try a higher "
                 "optim.lr_discriminator, method.d_steps=2, weaker penalties, or no augmentation."

@@ -4,7 +4,6 @@ import functools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from hashlib import blake2b
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from i2i.config import OptimConfig, TrainConfig
 from i2i.methods._base import Images, Method, Phase, Terms
 from i2i.precision import autocast
+from i2i.seeds import key
 from i2i.training.distributed import Rank
 from i2i.training.ema import Ema
 from i2i.training.fakes import Fakes
@@ -241,11 +241,6 @@ def decay(images: int, total: int, decay_from: float) -> float:
     """Return the factor of the learning rate: 1, then from `decay_from` x total on falling linearly, ending above 0."""
     start = decay_from * total
     return 1.0 if images <= start else max(total - images, 1) / (total - start)
-
-
-def key(*parts: int) -> int:
-    """Return a seed that depends on every part."""
-    return int.from_bytes(blake2b("/".join(map(str, parts)).encode(), digest_size=7).digest(), "little")
 
 
 def _parameters(phase: Phase) -> list[nn.Parameter]:

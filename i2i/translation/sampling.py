@@ -6,18 +6,17 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from i2i import images, registry
+from i2i import images
 from i2i.checkpoint import load_weights, write_atomically
 from i2i.precision import autocast, pick_device, pick_precision
 from i2i.translation import TranslationError
-from i2i.translation.translator import weights_file
+from i2i.translation.translator import rebuild, weights_file
 
 Picture = NDArray[np.uint8]
 
@@ -77,28 +76,21 @@ def load_sampler(path: str | os.PathLike[str], device: str = "auto", precision: 
         TranslationError: not a model, or one that translates images.
         CheckpointError: a damaged or foreign file.
     """
-    tensors, metadata = load_weights(weights_file(Path(path)))
+    file = weights_file(Path(path))
+    tensors, metadata = load_weights(file)
     parts = metadata["generators"].get("generate")
     if parts is None:
         raise TranslationError(f"{path}: this model translates images, it makes none from noise (use `i2i translate`)")
     place = pick_device(device)
-    generator = _network("generators", parts, tensors, "generate", parts["in_channels"], parts["out_channels"])
+    channels = (parts["in_channels"], parts["out_channels"])
+    generator = rebuild(file, "generators", parts, channels, tensors, "generate").eval()
     judge, critic = None, metadata.get("discriminator")
     if critic is not None:
-        judge = _network("discriminators", critic, tensors, "discriminator", critic["in_channels"]).to(place)
+        seen = (critic["in_channels"],)
+        judge = rebuild(file, "discriminators", critic, seen, tensors, "discriminator").eval().to(place)
     chosen = pick_precision(precision, place)
     objective = critic.get("objective", "vanilla") if critic else "vanilla"
     return Sampler(generator.to(place), parts["in_channels"], parts["law"], place, chosen, judge, objective)
-
-
-def _network(
-    room: registry.Room, parts: dict[str, Any], tensors: dict[str, Tensor], prefix: str, *channels: int
-) -> nn.Module:
-    found = registry.find(room, parts["name"])
-    net: nn.Module = found.factory(*channels, **{**found.preset, **parts["options"]})
-    own = {key.removeprefix(f"{prefix}/"): value for key, value in tensors.items() if key.startswith(f"{prefix}/")}
-    net.load_state_dict(own)
-    return net.eval()
 
 
 def slerp(start: Tensor, end: Tensor, share: float) -> Tensor:
@@ -160,7 +152,7 @@ def write_animation(pictures: list[Picture], path: Path, milliseconds: int = 80)
     """Write an animated WebP that goes there and back."""
     from PIL import Image
 
-    frames = [Image.fromarray(images.grid([picture], 1)[2:-2, 2:-2]) for picture in pictures + pictures[-2:0:-1]]
+    frames = [Image.fromarray(images.shown(picture)) for picture in pictures + pictures[-2:0:-1]]
     content = io.BytesIO()
     frames[0].save(content, "WEBP", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0, quality=90)
     write_atomically(path, content.getvalue())

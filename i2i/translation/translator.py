@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args, overload
@@ -185,18 +185,9 @@ def load(
         chosen = _choose(path, known, direction or metadata.get("direction", ""))
         parts = metadata["generators"][chosen]
         inputs, outputs = parts["in_channels"], parts["out_channels"]
-        found = registry.find("generators", parts["name"])
-        network = found.factory(inputs, outputs, **{**found.preset, **parts["options"]})
-    except TranslationError:
-        raise
-    except (KeyError, TypeError, ValueError) as error:  # also UnknownComponentError
+    except (KeyError, TypeError) as error:
         raise TranslationError(f"{file}: its generator cannot be built here ({error}); was i2i changed?") from error
-    tensors = load_weights(file)[0]
-    own = {name.removeprefix(f"{chosen}/"): value for name, value in tensors.items() if name.startswith(f"{chosen}/")}
-    try:
-        network.load_state_dict(own)
-    except RuntimeError as error:
-        raise TranslationError(f"{file}: its weights do not fit {parts['name']} ({error}); was i2i changed?") from error
+    network = rebuild(file, "generators", parts, (inputs, outputs), load_weights(file)[0], chosen)
     return Translator(
         network,
         inputs,
@@ -219,6 +210,33 @@ def _reflect(x: Tensor, axis: int, margin: int) -> Tensor:
     period = max(1, 2 * (size - 1))
     place = torch.arange(-(margin // 2), size + margin - margin // 2, device=x.device) % period
     return x.index_select(axis, torch.minimum(place, period - place))
+
+
+def rebuild(
+    file: Path,
+    room: registry.Room,
+    parts: Mapping[str, Any],
+    channels: tuple[int, ...],
+    tensors: Mapping[str, Tensor],
+    prefix: str,
+) -> nn.Module:
+    """Return the network that `parts` of the metadata of `file` describes, with its tensors, named PREFIX/PARAMETER.
+
+    Raises:
+        TranslationError: it cannot be built, or the tensors do not fit.
+    """
+    try:
+        found = registry.find(room, parts["name"])
+        network: nn.Module = found.factory(*channels, **{**found.preset, **parts["options"]})
+    except (KeyError, TypeError, ValueError) as error:  # also UnknownComponentError
+        what = room.removesuffix("s")
+        raise TranslationError(f"{file}: its {what} cannot be built here ({error}); was i2i changed?") from error
+    own = {name.removeprefix(f"{prefix}/"): value for name, value in tensors.items() if name.startswith(f"{prefix}/")}
+    try:
+        network.load_state_dict(own)
+    except RuntimeError as error:
+        raise TranslationError(f"{file}: its weights do not fit {parts['name']} ({error}); was i2i changed?") from error
+    return network
 
 
 def weights_file(path: Path) -> Path:

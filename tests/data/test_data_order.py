@@ -4,7 +4,8 @@ from collections import Counter
 
 import pytest
 
-from i2i.data.order import key, shuffled
+from i2i.data.order import shuffled
+from i2i.seeds import key
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 16, 17, 400, 1025])
