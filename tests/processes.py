@@ -1,0 +1,37 @@
+"""Processes that tests start in order to kill them: forked, so that the libraries are loaded once."""
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+_FORK = multiprocessing.get_context("fork")
+
+
+def start(function: Callable[..., Any], *arguments: Any) -> BaseProcess:
+    """Run `function` in a forked process, and return it at once."""
+    process = _FORK.Process(target=function, args=arguments)
+    process.start()
+    return process
+
+
+def kill_after(process: BaseProcess, seconds: float) -> bool:
+    """Kill `process` with SIGKILL after `seconds`; False if it had ended by itself before."""
+    process.join(seconds)
+    running = process.exitcode is None
+    process.kill()
+    process.join()
+    return running
+
+
+def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Wait until `condition` holds.
+
+    Raises:
+        AssertionError: it does not within `seconds`.
+    """
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"after {seconds} s still waiting for {what}"
+        time.sleep(0.02)
