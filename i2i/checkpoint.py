@@ -7,10 +7,8 @@ import os
 import pickle
 import re
 import shutil
-import socket
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,9 +21,9 @@ WEIGHTS = "weights.safetensors"
 CHECKPOINTS = "checkpoints"  # folder of a run
 STATE = "state.pt"
 MANIFEST = "manifest.json"
-FORMAT = 1  # raise it when files change, and keep the reader of every earlier format
+FORMAT = 2  # raise it when files change, and keep the reader of every earlier format; 1 had no seals
 
-_TEMPORARY = re.compile(r"^\.?.+\.tmp-(\d+)$")
+_TEMPORARY = re.compile(r"^\.?.+\.tmp-\d+$")
 _STEP = re.compile(r"^step-(\d{8,})$")
 
 
@@ -35,10 +33,6 @@ class CheckpointError(ValueError):
 
 class DiskFullError(CheckpointError):
     """A file could not be written whole because its disk, quota or size limit is exhausted. Nothing was replaced."""
-
-
-class InUseError(CheckpointError):
-    """Another live process writes to this run."""
 
 
 # -- one file -------------------------------------------------------------------------------------------------------
@@ -65,25 +59,31 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
-def remove_stale_temporaries(folder: Path) -> list[Path]:
-    """Remove what killed processes left half-written in `folder`; files of live processes stay."""
-    stale = []
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed processes left half-written in `folder`. Only for the one process that may write there."""
     for path in folder.iterdir() if folder.is_dir() else ():
-        match = _TEMPORARY.match(path.name)
-        if match and not process_alive(int(match[1])):
+        if _TEMPORARY.match(path.name):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
-            stale.append(path)
-    return stale
 
 
 # -- weights --------------------------------------------------------------------------------------------------------
 
 
 def weights_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bytes:
-    """Return a safetensors file: `tensors` named DIRECTION/PARAMETER on the CPU, and `metadata` as JSON."""
+    """Return a safetensors file: `tensors` named DIRECTION/PARAMETER on the CPU, and `metadata` as JSON, sealed."""
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    text = json.dumps({"format": FORMAT, **metadata}, sort_keys=True)
+    described = json.loads(json.dumps({"format": FORMAT, **metadata}))
+    text = json.dumps(described | {"seal": _seal(plain, described)}, sort_keys=True)
     return safetensors_bytes(plain, {"i2i": text})
+
+
+def _seal(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
+    """Return a hash of everything in a weights file: safetensors itself does not notice a flipped bit."""
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
@@ -126,6 +126,9 @@ def _open_weights(path: Path, tensors: bool) -> tuple[dict[str, Tensor], dict[st
     except (ValueError, KeyError, TypeError, RecursionError):
         raise CheckpointError(f"{path}: its description is damaged; take another copy") from None
     _check_format(path, version)
+    seal = metadata.pop("seal", None)
+    if tensors and version > 1 and seal != _seal(found, metadata):
+        raise CheckpointError(f"{path}: damaged (its seal is broken); take another copy")
     return found, metadata
 
 
@@ -155,7 +158,7 @@ def publish(folder: Path, images: int, state: Mapping[str, Any], weights: bytes,
             _flush(file)
         hashes = {name: sha256(temporary / name) for name in (STATE, WEIGHTS)}
         manifest = {"format": FORMAT, "images": images, "torch": torch.__version__, "sha256": hashes}
-        write_atomically(temporary / MANIFEST, json.dumps(manifest, indent=1).encode())
+        write_atomically(temporary / MANIFEST, _sealed(manifest))
         _flush_folder(temporary)
         if final.exists():  # a run that was taken back to an earlier point writes this step again
             shutil.rmtree(final)
@@ -168,9 +171,17 @@ def publish(folder: Path, images: int, state: Mapping[str, Any], weights: bytes,
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     write_atomically(folder / "latest.json", json.dumps({"step": final.name}).encode())
-    for _, old in sorted(steps(folder), reverse=True)[keep:]:
+    # later ones are damaged, or of a course that was given up: they must not push out what this run can go back to
+    earlier = [path for seen, path in steps(folder) if seen <= images]
+    for old in earlier[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return final
+
+
+def _sealed(manifest: Mapping[str, Any]) -> bytes:
+    """Return the text of a manifest, which ends with its own hash."""
+    seal = hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
+    return json.dumps({**manifest, "seal": seal}, indent=1).encode()
 
 
 def steps(folder: Path) -> list[tuple[int, Path]]:
@@ -203,14 +214,18 @@ def verify(path: Path) -> None:
         CheckpointError: the first file that is missing or differs.
     """
     try:
-        manifest = json.loads((path / MANIFEST).read_bytes())
+        text = (path / MANIFEST).read_bytes()
+        manifest = json.loads(text)
         hashes, images, version = manifest["sha256"], manifest["images"], manifest["format"]
-        whole = isinstance(hashes, dict) and set(hashes) == {STATE, WEIGHTS}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        sealed = manifest.pop("seal", None) is not None and text == _sealed(manifest)
+        whole = isinstance(hashes, dict) and set(hashes) == {STATE, WEIGHTS} and (sealed or version == 1)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise CheckpointError(f"{path / MANIFEST}: missing or damaged") from None
     _check_format(path, version)
     match = _STEP.match(path.name)
-    if not whole or not match or int(match[1]) != images:
+    if not whole:
+        raise CheckpointError(f"{path / MANIFEST}: damaged")
+    if not match or int(match[1]) != images:
         raise CheckpointError(f"{path / MANIFEST}: belongs to another checkpoint")
     for name, expected in hashes.items():
         try:
@@ -243,43 +258,14 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-# -- one writer per run ---------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Hold the run `folder` for this process. The lock of a dead process is free by itself.
-
-    Raises:
-        InUseError: another process holds it.
-    """
-    try:
-        import fcntl
-    except ImportError:  # no POSIX locks on this platform
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a+b") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a record lock: not inherited by loader processes
-        except OSError:
-            file.seek(0)
-            owner = file.read(200).decode("utf-8", "replace").strip() or "unknown"
-            raise InUseError(
-                f"{folder}: another process is using this run ({owner}). Wait for it, or choose another --out."
-            ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-        file.flush()
-        yield
-
-
 # -- details --------------------------------------------------------------------------------------------------------
 
 
 def _check_format(path: Path, version: object) -> None:
-    if version != FORMAT:
-        raise CheckpointError(f"{path}: written in format {version}; this version of i2i reads {FORMAT}. Update i2i.")
+    if version not in range(1, FORMAT + 1):
+        raise CheckpointError(
+            f"{path}: written in format {version}; this version of i2i reads 1 to {FORMAT}. Update i2i."
+        )
 
 
 def _need_room(folder: Path, state: Mapping[str, Any], weights: bytes) -> None:

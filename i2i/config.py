@@ -114,6 +114,9 @@ class TrainConfig(Section):
     checkpoint_images: Positive = 5_000
     sample_images: Positive = 1_000
     keep: Positive = 3  # newest checkpoints kept on disk
+    # when a loss or gradient is not finite: stop with exit status 3, or go back to the newest checkpoint and pass over
+    # the batch that broke the step
+    guard: Literal["stop", "rollback"] = "stop"
     ema_images: Annotated[float, Field(gt=0)] | None = None  # half-life of the generators' moving average; None: off
     init: Literal["normal", "xavier", "kaiming", "orthogonal"] = "normal"
     init_gain: Annotated[float, Field(gt=0)] = 0.02

@@ -1,5 +1,6 @@
 """`i2i train` as a function: checks everything, then trains in a run folder, or goes on where it stopped."""
 
+import functools
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -13,11 +14,11 @@ import torch
 from i2i import build, config, samples
 from i2i.checkpoint import (
     CHECKPOINTS,
+    WEIGHTS,
     CheckpointError,
-    exclusive,
     load_state,
     newest,
-    remove_stale_temporaries,
+    remove_temporaries,
     steps,
     write_atomically,
 )
@@ -25,6 +26,7 @@ from i2i.config import Config, ConfigError, Layer
 from i2i.data.dataset import Dataset
 from i2i.data.folders import DataError
 from i2i.data.loader import batches
+from i2i.lock import exclusive
 from i2i.methods._base import Method
 from i2i.methods.dcgan import DCGAN
 from i2i.model_card import model_card
@@ -44,7 +46,7 @@ class Request:
 
     method: str
     layers: Sequence[Layer]
-    run: str | None  # folder; None: runs/NAME-OF-DATA
+    run: str  # folder
     resume: bool = False
     device: str = "auto"
     dry_run: bool = False
@@ -53,13 +55,18 @@ class Request:
 def train(request: Request) -> Outcome | None:
     """Train, or print what would be trained (None). Everything is checked before anything is written.
 
+    A resumed run that has seen all its images ends at once, finished.
+
     Raises:
-        ConfigError, DataError, DeviceError, CheckpointError: what is asked for cannot be done; nothing was written.
+        ConfigError, DataError, DeviceError, CheckpointError, InUseError: what is asked for cannot be done; nothing was
+            written.
         GuardError: training was stopped because it would have destroyed the networks.
+        ImageError, LoaderError: an image could not be read; what was learned before is saved.
+        RankLostError: another process of the run ended.
     """
     device = pick_device(request.device)
     with process_group(device) as rank:
-        folder = _folder(request)
+        folder = Path(request.run)
         settings = _settings(request, folder)
         dataset = build.open_data(settings)
         settings = build.with_length(settings, len(dataset))
@@ -70,6 +77,7 @@ def train(request: Request) -> Outcome | None:
             _say_plan(settings, dataset, method, device, precision, rank, whole=request.dry_run)
         if request.dry_run:
             return None
+        rank.any(0)  # from here on the folder changes: every process has looked at it
         if rank.first:
             folder.mkdir(parents=True, exist_ok=True)
         with exclusive(folder) if rank.first else nullcontext():
@@ -94,12 +102,12 @@ def _train(
     torch.manual_seed(settings.train.seed + rank.index)  # ranks share their weights, not their dropout
     if rank.first:
         for place in (folder, folder / CHECKPOINTS, folder / "samples"):
-            remove_stale_temporaries(place)
+            remove_temporaries(place)
     if request.resume:
-        _restore(trainer, folder, rank)
-        if trainer.images >= trainer.total:
-            raise ConfigError(
-                f"{folder} has already seen its {trainer.total} images. Raise the total: --epochs or --images."
+        _restore(trainer, folder, rank, len(dataset))
+        if rank.first and trainer.images >= trainer.total:
+            click.echo(
+                f"{folder} has seen all its {trainer.total} images. To go on, raise --epochs or --images.", err=True
             )
     generation = method if isinstance(method, DCGAN) else None
     describer = build.Describer(settings, dataset.channels, generation)
@@ -107,33 +115,22 @@ def _train(
         write_atomically(folder / "config.yaml", settings.to_yaml().encode())
         write_atomically(folder / "README.md", model_card(settings, dataset.channels).encode())
     draw = _draw(settings, method, dataset, device, rank.first)
-    loop = Loop(trainer, settings, folder, dataset, draw, describer.pack, build.health(method))
-    stream = batches(
+    open_stream = functools.partial(
+        batches,
         dataset,
-        seed=settings.train.seed,
-        batch=settings.train.batch,
-        start_position=trainer.images,
+        settings.train.seed,
+        settings.train.batch,
         workers=settings.data.workers,
         rank=rank.index,
         world=rank.world,
         pin=device.type == "cuda",
     )
-    with StopRequest().listening() as stop:
-        return loop.run(stream, stop)
+    loop = Loop(trainer, settings, folder, dataset, open_stream, draw, describer.pack, build.health(method))
+    with StopRequest(alone=rank.world == 1).listening() as stop:
+        return loop.run(stop)
 
 
 # -- settings -------------------------------------------------------------------------------------------------------
-
-
-def _folder(request: Request) -> Path:
-    if request.run:
-        return Path(request.run)
-    if request.resume:
-        raise ConfigError("--resume: name the run, --resume RUN")
-    root = config.merge(request.layers).get("data", {}).get("root")
-    if not root:
-        raise ConfigError("data.root: is needed. Pass --data FOLDER.")
-    return Path("runs") / (Path(str(root)).resolve().name or "run")
 
 
 def _settings(request: Request, folder: Path) -> Config:
@@ -158,7 +155,11 @@ def _leaves(values: dict[str, Any], prefix: str = "") -> set[str]:
     return leaves
 
 
-def _restore(trainer: Trainer, folder: Path, rank: Rank) -> None:
+def _restore(trainer: Trainer, folder: Path, rank: Rank, epoch_images: int) -> None:
+    if not steps(folder / CHECKPOINTS):  # killed before its first
+        if rank.first:
+            click.echo(f"{folder} has no checkpoint yet: beginning at its first image", err=True)
+        return
     path, damaged = newest(folder / CHECKPOINTS)
     state = load_state(path)
     if rank.first:
@@ -171,6 +172,15 @@ def _restore(trainer: Trainer, folder: Path, rank: Rank) -> None:
                 "so the run will be equivalent, not identical",
                 err=True,
             )
+        if state.get("epoch_images", epoch_images) != epoch_images:  # format 1 does not say
+            click.echo(
+                f"note: an epoch was {state['epoch_images']} images then, it is {epoch_images} now; the order of "
+                "images is another from here on",
+                err=True,
+            )
+        weights = (path / WEIGHTS).read_bytes()  # killed between the checkpoint and the run's own weights
+        if not (folder / WEIGHTS).exists() or (folder / WEIGHTS).read_bytes() != weights:
+            write_atomically(folder / WEIGHTS, weights)
     trainer.restore(state)
 
 

@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recipes": set(),
     "images": set(),
     "seeds": set(),
+    "lock": set(),
     "checkpoint": {"config"},
     "data": {"config", "images", "seeds"},
     "networks": set(),

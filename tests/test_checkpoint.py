@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from i2i import checkpoint
-from i2i.checkpoint import CheckpointError, DiskFullError, InUseError
+from i2i.checkpoint import CheckpointError, DiskFullError
+from i2i.lock import InUseError, exclusive, refuse_held
 
 TENSORS = {"a2b/weight": torch.arange(6.0).reshape(2, 3)}
 
@@ -74,13 +75,33 @@ def test_full_disk_leaves_the_old_file_and_no_temporary(tmp_path: Path, monkeypa
     assert [p.name for p in tmp_path.rglob("*") if "tmp" in p.name] == []
 
 
-def test_temporaries_of_dead_processes_are_removed_and_those_of_live_ones_stay(tmp_path: Path) -> None:
-    dead, live = tmp_path / ".x.png.tmp-999999999", tmp_path / f".x.png.tmp-{os.getpid()}"
+def test_temporaries_are_removed_whoever_wrote_them_and_other_files_stay(tmp_path: Path) -> None:
     (tmp_path / "step-00000010.tmp-999999998").mkdir()
-    dead.touch()
-    live.touch()
-    assert len(checkpoint.remove_stale_temporaries(tmp_path)) == 2
-    assert [path.name for path in tmp_path.iterdir()] == [live.name]
+    (tmp_path / f".x.png.tmp-{os.getpid()}").touch()  # in a container, numbers of processes come again
+    for name in ("x.png", "step-00000010", "notes.tmp", ".hidden"):
+        (tmp_path / name).touch()
+    checkpoint.remove_temporaries(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"x.png", "step-00000010", "notes.tmp", ".hidden"}
+
+
+def test_damaged_later_checkpoint_does_not_push_out_the_good_ones(tmp_path: Path) -> None:
+    for images in (10, 20, 30):
+        publish(tmp_path, images, keep=2)
+    (tmp_path / "step-00000030" / checkpoint.STATE).write_bytes(b"")
+    publish(tmp_path, 25, keep=1)
+    path, damaged = checkpoint.newest(tmp_path)
+    assert path.name == "step-00000025"
+    assert len(damaged) == 1
+
+
+def test_flipped_bit_in_a_weights_file_is_found(tmp_path: Path) -> None:
+    content = checkpoint.weights_bytes(TENSORS, {"direction": "a2b"})
+    for place in (len(content) - 1, len(content) // 2, content.index(b"direction")):
+        broken = bytearray(content)
+        broken[place] ^= 1
+        (tmp_path / "w.safetensors").write_bytes(broken)
+        with pytest.raises(CheckpointError, match="safetensors"):
+            checkpoint.load_weights(tmp_path / "w.safetensors")
 
 
 class Malicious:
@@ -109,9 +130,11 @@ def test_second_writer_of_a_run_is_refused_and_a_dead_ones_lock_is_free(tmp_path
     import sys
 
     code = (
-        f"from i2i.checkpoint import exclusive; from pathlib import Path\nwith exclusive(Path({str(tmp_path)!r})): pass"
+        f"from i2i.lock import refuse_held; from pathlib import Path\nrefuse_held(Path({str(tmp_path)!r}))\n"
+        "import sys; assert 'torch' not in sys.modules"
     )
-    with checkpoint.exclusive(tmp_path):
+    refuse_held(tmp_path / "nothing here yet")
+    with exclusive(tmp_path):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.returncode != 0
         assert InUseError.__name__ in done.stderr

@@ -1,10 +1,7 @@
 """The command line from end to end, as a user types it, on small drawn scenes."""
 
 import json
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -12,30 +9,18 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from PIL import Image
-from states import equal
+from runs import draw_scenes, rows, train_words
 
-from i2i import load, registry
-from i2i.checkpoint import load_state, newest, steps
+from i2i import load
+from i2i.checkpoint import steps
 from i2i.cli import group, main
-from i2i.data.scenes import write_dataset
 
-FACADES, ORCHARD, PORTRAITS = "facades", "orchard", "portraits"
-SMALL: dict[str, tuple[str, list[str]]] = {
-    "pix2pix": (FACADES, ["generator.name=unet", "generator.depth=5", "generator.width=4"]),
-    "cyclegan": (ORCHARD, ["generator.name=resnet", "generator.blocks=1", "generator.width=4", "method.history=3"]),
-    "cut": (ORCHARD, ["generator.name=resnet", "generator.blocks=1", "generator.width=4", "method.patches=16"]),
-    "dcgan": (PORTRAITS, ["generator.width=4", "method.latent=5", "method.augment=ada", "method.augment_images=100"]),
-}
-COMMON = ["data.load_size=36", "data.crop_size=32", "discriminator.width=4", "train.batch=2", "data.workers=0"]
-COMMON += ["log.samples=2", "log.images=4", "log.tensorboard=false", "train.checkpoint_images=1000"]
+FACADES = "facades"
 
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("scenes")
-    for kind in (FACADES, ORCHARD, PORTRAITS):
-        write_dataset(kind, root / kind, 15, 32, seed=1)
-    return {kind: root / kind for kind in (FACADES, ORCHARD, PORTRAITS)}
+    return draw_scenes(tmp_path_factory.mktemp("scenes"))
 
 
 def i2i(*arguments: object, code: int = 0) -> Result:
@@ -49,36 +34,7 @@ def i2i(*arguments: object, code: int = 0) -> Result:
 
 
 def train(method: str, scenes: dict[str, Path], out: Path, *more: object, code: int = 0) -> Result:
-    kind, overrides = SMALL[method]
-    shallow = [] if method == "dcgan" else ["discriminator.layers=1"]
-    sets = [word for text in (*COMMON, *shallow, *overrides) for word in ("--set", text)]
-    return i2i("train", method, "--data", scenes[kind], "--out", out, "--device", "cpu", *sets, *more, code=code)
-
-
-def rows(run: Path) -> list[dict[str, float]]:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k not in ("images_per_second", "data_wait")} for row in lines]
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("method", registry.names("methods"))
-def test_resumed_run_equals_uninterrupted_run_bit_for_bit_from_mid_epoch(
-    method: str, workers: int, scenes: dict[str, Path], tmp_path: Path
-) -> None:
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    sets = ["--set", f"data.workers={workers}", "--set", "train.checkpoint_images=6"]
-    train(method, scenes, whole, "--images", 18, *sets)
-    train(method, scenes, broken, "--images", 18, *sets)
-    for images, path in steps(broken / "checkpoints"):  # as if killed after 6 images: later ones are gone
-        if images > 6:
-            for file in path.iterdir():
-                file.unlink()
-    i2i("train", method, "--resume", broken, "--device", "cpu")
-    one, two = (load_state(newest(run / "checkpoints")[0]) for run in (whole, broken))
-    assert one["images"] == 18
-    assert equal(one, two)
-    assert rows(whole) == rows(broken)
-    assert (whole / "weights.safetensors").read_bytes() == (broken / "weights.safetensors").read_bytes()
+    return i2i(*train_words(method, scenes, out, *more), code=code)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -103,14 +59,14 @@ def test_run_writes_all_that_the_design_promises(accumulate: int, scenes: dict[s
     assert rows(run)[-1]["images"] == 24
 
 
-def test_existing_run_is_refused_without_resume_and_finished_one_with_it(
+def test_existing_run_is_refused_without_resume_and_a_finished_one_has_nothing_left_to_do(
     scenes: dict[str, Path], tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     train("pix2pix", scenes, run, "--images", 4)
     before = (run / "metrics.jsonl").read_bytes()
     assert "--resume" in str(train("pix2pix", scenes, run, "--images", 4, code=2).exception)
-    assert "Raise the total" in str(i2i("train", "pix2pix", "--out", run, "--resume", code=2).exception)
+    assert "has seen all its 4 images" in i2i("train", "pix2pix", "--out", run, "--resume").output
     assert (run / "metrics.jsonl").read_bytes() == before
     i2i("train", "pix2pix", "--out", run, "--resume", "--images", 8)
     assert rows(run)[-1]["images"] == 8
@@ -264,25 +220,6 @@ def test_side_by_side_pairs_and_two_folders_give_the_same_training(scenes: dict[
     train("pix2pix", scenes, runs[0], "--images", 4)
     train("pix2pix", {FACADES: tmp_path / "joined"}, runs[1], "--images", 4, "--set", "data.layout=ab")
     assert rows(runs[0]) == rows(runs[1])
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_saves_and_the_resumed_run_goes_on_from_there(
-    number: signal.Signals, scenes: dict[str, Path], tmp_path: Path
-) -> None:
-    run = tmp_path / "run"
-    sets = [word for text in (*COMMON, *SMALL["pix2pix"][1], "discriminator.layers=1") for word in ("--set", text)]
-    command = [sys.executable, "-m", "i2i", "train", "pix2pix", "--data", str(scenes[FACADES]), "--out", str(run)]
-    process = subprocess.Popen([*command, *sets, "--images", "1000000"], stderr=subprocess.PIPE, text=True)
-    while not (run / "metrics.jsonl").exists() or len(rows(run)) < 2:
-        assert process.poll() is None, process.stderr and process.stderr.read()
-        time.sleep(0.1)
-    process.send_signal(number)
-    assert process.wait(timeout=30) == 128 + number
-    images = steps(run / "checkpoints")[-1][0]
-    assert images > 0
-    i2i("train", "pix2pix", "--resume", run, "--images", images + 4)
-    assert steps(run / "checkpoints")[-1][0] == images + 4
 
 
 def test_main_turns_errors_into_messages_and_exit_status_2(

@@ -1,5 +1,7 @@
 """`i2i train METHOD`: train, or go on training."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import click
@@ -66,7 +68,7 @@ def _train(
         raise click.UsageError(f"--resume {resume} and --out {out} name two runs: give one")
     if epochs is not None and images is not None:
         raise click.UsageError("--epochs and --images both set the length: give one")
-    from i2i import config, recipes
+    from i2i import config, lock, recipes
 
     layers = []
     if config_file is not None:
@@ -81,12 +83,27 @@ def _train(
     flags["train"] |= {key: value for key, value in (("seed", seed), ("precision", precision)) if value is not None}
     layers += [config.parse_override(text) for text in overrides]
     layers.append(config.Layer("the command line", {section: values for section, values in flags.items() if values}))
+    run = resume or out or (None if resume is not None else _default_run(config.merge(layers)))
+    if run is None:
+        raise click.UsageError("--resume: name the run, --resume RUN")
+    if not dry_run and os.environ.get("RANK", "0") == "0":
+        lock.refuse_held(
+            Path(run)
+        )  # at once: the libraries below take seconds to load, and looking at the data minutes
     from i2i.run import Request, train
 
-    outcome = train(Request(method, layers, resume or out, resume is not None, device, dry_run))
+    outcome = train(Request(method, layers, run, resume is not None, device, dry_run))
     if outcome is not None and outcome.signal:
         click.echo(f"stopped by signal {outcome.signal} after {outcome.images} images; go on with --resume", err=True)
         return 128 + outcome.signal
     if outcome is not None and not outcome.finished:
         click.echo(f"stopped by train.minutes after {outcome.images} images; go on with --resume", err=True)
     return 0
+
+
+def _default_run(settings: dict[str, Any]) -> str:
+    data = settings.get("data")
+    root = data.get("root") if isinstance(data, dict) else None
+    if not root:
+        raise click.UsageError("data.root: is needed. Pass --data FOLDER.")
+    return str(Path("runs") / (Path(str(root)).resolve().name or "run"))

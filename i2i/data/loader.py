@@ -47,10 +47,10 @@ class Batch:
 
 def batches(
     dataset: Samples,
-    *,
     seed: int,
     batch: int,
     start_position: int = 0,
+    *,
     workers: int = 0,
     rank: int = 0,
     world: int = 1,

@@ -24,16 +24,19 @@ class Rank:
         """True for the one process that writes to disk."""
         return self.index == 0
 
-    def average_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Replace every gradient by its mean over ranks, in one flat all-reduce."""
+    def average_gradients(self, parameters: Iterable[Tensor], broken: bool = False) -> bool:
+        """Replace every gradient by its mean over ranks, in one flat all-reduce; say whether any rank is `broken`."""
         if self.world == 1:
-            return
+            return broken
         gradients = [p.grad for p in parameters if p.grad is not None]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        flat = torch.cat([*(gradient.flatten() for gradient in gradients), gradients[0].new_tensor([float(broken)])])
         dist.all_reduce(flat)
+        anywhere = not flat.is_cuda and bool(flat[-1] != 0)  # a GPU is not waited for: no step of it says `broken`
         flat /= self.world
-        for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
+        sizes = [gradient.numel() for gradient in gradients]
+        for gradient, part in zip(gradients, torch.split(flat[:-1], sizes), strict=True):
             gradient.copy_(part.view_as(gradient))
+        return anywhere
 
     def mean(self, values: Tensor) -> Tensor:
         """Return the mean of `values` over ranks."""
@@ -65,9 +68,19 @@ class Rank:
                 dist.broadcast(tensor.detach(), 0)
 
 
+class RankLostError(RuntimeError):
+    """Another process of this run ended before its time."""
+
+    exit_code = 4
+
+
 @contextmanager
 def process_group(device: torch.device, timeout: timedelta = timedelta(minutes=10)) -> Iterator[Rank]:
-    """Join the group that torchrun describes in the environment; alone without it."""
+    """Join the group that torchrun describes in the environment; alone without it.
+
+    Raises:
+        RankLostError: another process of the group ended, or did not answer within `timeout`.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield Rank()
@@ -79,5 +92,15 @@ def process_group(device: torch.device, timeout: timedelta = timedelta(minutes=1
         dist.init_process_group("gloo", timeout=timeout)
     try:
         yield Rank(dist.get_rank(), world)
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(
+            error
+        ):  # gloo's errors have no class of their own
+            raise
+        reason = str(error).split("\n", 1)[0]
+        raise RankLostError(
+            f"another of the {world} processes of this run ended or does not answer ({reason}). "
+            "Its own last lines say why. Nothing that was saved is lost: go on with --resume."
+        ) from error
     finally:
         dist.destroy_process_group()

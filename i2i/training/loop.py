@@ -1,8 +1,8 @@
 """From the first image to the last: steps, rows, sample sheets, checkpoints, and stopping without losing work."""
 
 import math
+import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,9 +16,18 @@ from numpy.typing import NDArray
 from torch import nn
 
 from i2i import images
-from i2i.checkpoint import CHECKPOINTS, WEIGHTS, DiskFullError, publish, write_atomically
+from i2i.checkpoint import (
+    CHECKPOINTS,
+    WEIGHTS,
+    CheckpointError,
+    load_state,
+    newest,
+    publish,
+    write_atomically,
+)
 from i2i.config import Config
 from i2i.methods._base import Images
+from i2i.training.distributed import RankLostError
 from i2i.training.health import Health
 from i2i.training.report import Reporter
 from i2i.training.trainer import NonFiniteError, Trainer
@@ -54,9 +63,10 @@ class Stream(Protocol):
 
 Draw = Callable[[Mapping[str, nn.Module]], NDArray[np.uint8]]  # networks by direction -> sample sheet [H, W, 3]
 Pack = Callable[[Mapping[str, nn.Module], int], bytes]  # networks by direction, images seen -> a weights file
+Open = Callable[[int], Stream]  # images seen -> the batches that follow
 
-
-_TIME_UP = 1000  # larger than any signal's number, so that all ranks agree on one reason
+_MOST_ROLLBACKS = 10  # to one checkpoint: after so many batches it is not the batches
+_TIME_UP, _NO_DATA = 1000, 2000  # larger than any signal's number, so that all ranks agree on one reason
 
 
 class GuardError(RuntimeError):
@@ -75,16 +85,24 @@ class Outcome:
 
 
 class StopRequest:
-    """Turns SIGINT and SIGTERM into a flag that the loop asks at every step boundary."""
+    """Turns SIGINT and SIGTERM into a flag that the loop asks at every step boundary.
 
-    def __init__(self) -> None:
+    `alone`: a second Ctrl-C stops at once. Among several processes it must not: torchrun passes the terminal's Ctrl-C
+    on to processes that have had it already.
+    """
+
+    def __init__(self, alone: bool = True) -> None:
         self.signal = 0
+        self.alone = alone
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        if self.signal and number == signal.SIGINT:
-            raise KeyboardInterrupt  # asked twice: do not wait for the checkpoint
+        if self.signal and number == signal.SIGINT and self.alone:
+            raise KeyboardInterrupt
+        if not self.signal:
+            twice = "; once more stops without" if self.alone else ""
+            # a print could meet itself half-way: this handler may interrupt one
+            os.write(2, f"stopping after this step, with a checkpoint{twice}\n".encode())
         self.signal = number
-        print("stopping after this step, with a checkpoint; once more stops without", file=sys.stderr, flush=True)
 
     @contextmanager
     def listening(self) -> Iterator["StopRequest"]:
@@ -106,58 +124,91 @@ class Loop:
         config: Config,
         folder: Path,
         source: Source,
+        open_stream: Open,
         draw: Draw,
         pack: Pack,
         health: Health,
     ) -> None:
         self.trainer, self.config, self.folder = trainer, config, folder
-        self.source, self.draw, self.pack, self.health = source, draw, pack, health
+        self.source, self.open_stream, self.draw, self.pack, self.health = source, open_stream, draw, pack, health
         self._reporter: Reporter | None = None
         self._saved = trainer.images if trainer.images else -1
+        self._failing = False  # the last checkpoint could not be written
+        self._rollbacks = (-1, 0)  # position that was gone back to, and how often in a row
+        # update -> its position, and (epoch, index) of its samples; since the terms were last looked at
+        self._recent: dict[int, tuple[int, list[tuple[int, int]]]] = {}
 
-    def run(self, stream: Stream, stop: StopRequest) -> Outcome:
+    def run(self, stop: StopRequest) -> Outcome:
         """Train from the trainer's position to the end, to a signal, or to the time limit.
 
         Raises:
             GuardError: a term or a gradient is not finite.
+            CheckpointError: the last state could not be written.
         """
-        trainer, log = self.trainer, self.config.log
-        if trainer.rank.first:
-            self._reporter = Reporter(self.folder, trainer.total, trainer.images, log.tensorboard)
         deadline = time.monotonic() + 60 * (self.config.train.minutes or math.inf)
-        asked = 0
-        try:
-            if trainer.images == 0:
-                self._sample()
-                self._save()
-            while trainer.images < trainer.total and not asked:
-                self._step(stream)
-                asked = trainer.rank.any(stop.signal or (_TIME_UP if time.monotonic() > deadline else 0))
-            finished = trainer.images >= trainer.total
-            if finished:
-                self._row()
-                self._sample()
-            self._save(last=True)
-            return Outcome(trainer.images, finished, 0 if asked == _TIME_UP else asked)
-        finally:
-            stream.close()
-            if self._reporter:
-                self._reporter.close()
+        while True:
+            self._open_reporter()
+            stream = self.open_stream(self.trainer.images)
+            try:
+                return self._advance(stream, stop, deadline)
+            except NonFiniteError as error:
+                self._go_back(error)
+            finally:
+                stream.close()
+                if self._reporter:
+                    self._reporter.close()
 
-    def _step(self, stream: Stream) -> None:
-        trainer, train = self.trainer, self.config.train
-        before, began = trainer.images, time.monotonic()
-        batches = [next(stream) for _ in range(train.accumulate)]
-        waited = time.monotonic() - began
+    def _open_reporter(self) -> None:
+        if self.trainer.rank.first:
+            log = self.config.log
+            self._reporter = Reporter(self.folder, self.trainer.total, self.trainer.images, log.tensorboard)
+
+    def _advance(self, stream: Stream, stop: StopRequest, deadline: float) -> Outcome:
+        trainer, rank = self.trainer, self.trainer.rank
+        if trainer.images == 0:
+            self._sample()
+            self._save()
+        asked, failure = 0, None
+        while trainer.images < trainer.total:
+            batches, failure = self._fetch(stream)
+            own = _NO_DATA if failure else stop.signal or (_TIME_UP if time.monotonic() > deadline else 0)
+            if asked := rank.any(own):
+                break
+            self._step(batches)
+        finished = trainer.images >= trainer.total
+        if finished:
+            self._row()
+            self._sample()
+        self._save(last=True)
+        if failure:
+            raise failure
+        if asked == _NO_DATA:
+            raise RankLostError("another process of this run could not read its images; its own last lines say why.")
+        return Outcome(trainer.images, finished, 0 if asked == _TIME_UP else asked)
+
+    def _fetch(self, stream: Stream) -> tuple[list[Batch], Exception | None]:
+        """Take the batches of one step; an error is returned, since what was learned is saved before it is raised."""
+        began = time.monotonic()
         try:
-            trainer.step([batch.images for batch in batches])
-        except NonFiniteError as error:
-            files = [file for batch in batches for key in batch.keys for file in self.source.files(*key)]
-            raise self._guard(error, files) from None
+            batches = [next(stream) for _ in range(self.config.train.accumulate)]
+        except Exception as error:
+            return [], error
         if self._reporter:
-            self._reporter.waited(waited)
+            self._reporter.waited(time.monotonic() - began)
             for warning in (warning for batch in batches for warning in batch.warnings):
                 self._reporter.say(warning)
+        return batches, None
+
+    def _step(self, batches: list[Batch]) -> None:
+        trainer, train = self.trainer, self.config.train
+        before = trainer.images
+        given = [batch.images for batch in batches]
+        if before in trainer.skipped:
+            trainer.pass_over(given)
+        else:
+            self._recent[trainer.updates] = (before, [key for batch in batches for key in batch.keys])
+            trainer.step(given)
+        if self._reporter:
             self._reporter.progress(trainer.images)
         if _crossed(before, trainer.images, self.config.log.images):
             self._row()
@@ -167,10 +218,8 @@ class Loop:
             self._save()
 
     def _row(self) -> None:
-        try:
-            terms = self.trainer.drain()
-        except NonFiniteError as error:
-            raise self._guard(error, []) from None
+        terms = self.trainer.drain()
+        self._recent.clear()
         if self._reporter:
             epoch = self.trainer.images / len(self.source)
             self._reporter.row(self.trainer.images, epoch, terms, self.trainer.rates())
@@ -193,11 +242,8 @@ class Loop:
         trainer = self.trainer
         if trainer.images == self._saved:
             return
-        try:
-            trainer.check_terms()
-        except NonFiniteError as error:
-            raise self._guard(error, []) from None
-        state = trainer.state()
+        trainer.check_terms()
+        state = trainer.state() | {"epoch_images": len(self.source)}
         if not self._reporter:
             self._saved = trainer.images
             return
@@ -205,18 +251,52 @@ class Loop:
         try:
             publish(self.folder / CHECKPOINTS, trainer.images, state, weights, self.config.train.keep)
             write_atomically(self.folder / WEIGHTS, weights)
-            self._saved = trainer.images
-        except DiskFullError as error:
+        except CheckpointError as error:
             if last:
                 raise
-            self._reporter.say(f"{error} Training goes on; the last good checkpoint is intact.")
+            if not self._failing:
+                self._reporter.say(f"{error} Training goes on; the last good checkpoint is intact.")
+            self._failing = True
+            return
+        if self._failing:
+            self._reporter.say(f"Checkpoints are written again, from {trainer.images} images on.")
+        self._saved, self._failing = trainer.images, False
 
-    def _guard(self, error: NonFiniteError, files: list[str]) -> GuardError:
-        where = f" Its files: {', '.join(files)}." if files else ""
+    # -- the guard ----------------------------------------------------------------------------------------------------
+
+    def _go_back(self, error: NonFiniteError) -> None:
+        """Return to the newest checkpoint and pass over the step that broke, or stop.
+
+        Raises:
+            GuardError: to stop is what the settings say, or going back has not helped.
+        """
+        position, keys = self._recent.get(error.update, (self.trainer.images, []))
+        files = [file for key in dict.fromkeys(keys) for file in self.source.files(*key)]
+        files = [file for part in self.trainer.rank.gather(files) for file in part]
+        said = f"after {position} images: {error}. Files of that step: {', '.join(files) or 'unknown'}."
+        if self.config.train.guard == "stop":
+            raise self._guard(
+                said, "Resume with --set train.guard=rollback to go back and pass over them, or with a lower optim.lr."
+            )
+        skipped = {*self.trainer.skipped, position}
+        path, _ = newest(self.folder / CHECKPOINTS)
+        self.trainer.restore(load_state(path))
+        self._saved = self.trainer.images
+        self.trainer.skipped = sorted(place for place in skipped if place >= self.trainer.images)
+        times = self._rollbacks[1] + 1 if self._rollbacks[0] == self.trainer.images else 1
+        self._rollbacks = (self.trainer.images, times)
+        if times > _MOST_ROLLBACKS:
+            raise self._guard(
+                said, f"Passing over {_MOST_ROLLBACKS} batches has not helped. Resume with a lower optim.lr."
+            )
+        self._recent.clear()
+        if self._reporter:
+            self._reporter.say(f"guard: {said} Back to {path}; this step will be passed over.")
+
+    def _guard(self, said: str, mend: str) -> GuardError:
         return GuardError(
-            f"stopped after {self.trainer.images} images: {error}.{where} The last good state is in "
-            f"{self.folder / CHECKPOINTS}. Look for constant or broken images, then resume with a lower optim.lr, "
-            "with optim.clip=1, or with --precision fp32."
+            f"stopped {said} The last good state is in {self.folder / CHECKPOINTS}. Look for constant or broken "
+            f"images. {mend} optim.clip=1 and --precision fp32 help too."
         )
 
 

@@ -20,7 +20,15 @@ from i2i.training.history import History
 
 
 class NonFiniteError(ArithmeticError):
-    """A loss term or a gradient that is NaN or infinite; nothing of the phase that had it was applied."""
+    """A loss term or a gradient that is NaN or infinite.
+
+    `update` is the step that had it first, as `Trainer.updates` was when it began. Found within that step, nothing of
+    the phase that had it was applied, on any rank.
+    """
+
+    def __init__(self, names: Sequence[str], update: int) -> None:
+        super().__init__(f"{', '.join(names) or 'a term of another process'} is not finite")
+        self.update = update
 
 
 class Trainer:
@@ -43,6 +51,8 @@ class Trainer:
         self.phases = method.phases()
         self.total = train.images or 0
         self.images = self.updates = 0
+        self.skipped: list[int] = []  # positions of batches that are passed over, because they broke a step
+        self.prompt = device.type == "cpu"  # look at every step's terms: elsewhere that would wait for the device
         self.pools: dict[str, History] = {}
         self.ema = Ema(method.translators(), train.ema_images) if train.ema_images else None
         self.rank.broadcast(list(method.parameters()) + list(method.buffers()))
@@ -51,6 +61,7 @@ class Trainer:
         self._group_phases()
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
+        self._broken_at = torch.full((), -1, device=device)  # first update with a term that is not finite; -1: none
 
     def _group_phases(self) -> None:
         """Phases over the same networks share one optimizer, called after the first of them."""
@@ -72,7 +83,7 @@ class Trainer:
         """Update every phase that is due once, from the mean gradient over `batches` (on any device).
 
         Raises:
-            NonFiniteError: on a CPU at once; elsewhere when the terms are fetched, see `drain`.
+            NonFiniteError: on a CPU at once; elsewhere when the terms are fetched, see `check_terms`.
         """
         reals = [{name: x.to(self.device, non_blocking=True) for name, x in batch.items()} for batch in batches]
         due = [phase for phase in self.phases if phase.turn.includes(self.updates)]
@@ -81,11 +92,19 @@ class Trainer:
         self._set_rates()
         for phase in due:
             self._run(phase, reals, fakes)
-        seen = sum(next(iter(real.values())).shape[0] for real in reals) * self.rank.world
+        seen = self.count(batches)
         self.images += seen
         self.updates += 1
         if self.ema:
             self.ema.update(seen, self.images)
+
+    def count(self, batches: Sequence[Images]) -> int:
+        """Return how many images a step on `batches` is, over all ranks."""
+        return sum(next(iter(batch.values())).shape[0] for batch in batches) * self.rank.world
+
+    def pass_over(self, batches: Sequence[Images]) -> None:
+        """Move the position past `batches` without learning from them."""
+        self.images += self.count(batches)
 
     def _run(self, phase: Phase, reals: list[Images], fakes: Fakes) -> None:
         owner = self._owner[phase.name]
@@ -98,21 +117,27 @@ class Trainer:
                 with autocast(self.device, self.precision):
                     terms = phase.loss(real, fake)
                 loss = functools.reduce(torch.add, terms.values())
-                self._check(phase, terms, loss)
                 torch.autograd.backward(scaler.scale(loss / len(reals)))
             for name, term in terms.items():
                 share = term.detach().float() / len(reals)
                 means[name] = means[name] + share if name in means else share
         parameters = _parameters(phase)
-        self.rank.average_gradients(parameters)
+        broken = self._broken(means) if self.prompt else []
+        anywhere = self.rank.average_gradients(parameters, bool(broken))
         scaler.unscale_(optimizer)
         norm = nn.utils.clip_grad_norm_(parameters, self.optim.clip or math.inf)
-        self._check(phase, {"grad_norm": norm}, norm)
+        if self.prompt and (anywhere or not math.isfinite(norm.item())):
+            names = broken or self._broken({"grad_norm": norm})
+            raise NonFiniteError([f"{phase.name}/{name}" for name in names], self.updates)
         scaler.step(optimizer)
         scaler.update()
         if phase.live:
             fakes.generator_moved()
         self._record(phase, means | {"grad_norm": norm})
+        if not self.prompt:
+            total = functools.reduce(torch.add, means.values())
+            finite = torch.isfinite(total if self.precision == "fp16" else total + norm)  # fp16's scaler skips those
+            self._broken_at = torch.where((self._broken_at < 0) & ~finite, self.updates, self._broken_at)
 
     @contextmanager
     def _only(self, phase: Phase) -> Iterator[None]:
@@ -143,10 +168,10 @@ class Trainer:
 
     # -- terms ------------------------------------------------------------------------------------------------------
 
-    def _check(self, phase: Phase, terms: Terms, total: Tensor) -> None:
-        if self.device.type == "cpu" and not math.isfinite(total.item()):
-            bad = [name for name, term in terms.items() if not math.isfinite(term.item())]
-            raise NonFiniteError(f"{phase.name}/{', '.join(bad) or 'sum'} is not finite")
+    def _broken(self, terms: Terms) -> list[str]:
+        if math.isfinite(sum(term.item() for term in terms.values())):
+            return []
+        return [name for name, term in terms.items() if not math.isfinite(term.item())] or ["sum"]
 
     def _record(self, phase: Phase, terms: Terms) -> None:
         for name, term in terms.items():
@@ -158,27 +183,28 @@ class Trainer:
         """Return the mean of every term since the last call, over steps and ranks. The only fetch from the device.
 
         Raises:
-            NonFiniteError: a mean is NaN or infinite.
+            NonFiniteError: see `check_terms`.
         """
         if not self._sums:
             return {}
+        self.check_terms()
         names = list(self._sums)
         values = torch.stack([self._sums[name] / self._counts[name] for name in names])
         means = dict(zip(names, self.rank.mean(values).tolist(), strict=True))
-        self.check_terms()
         self._sums, self._counts = {}, {}
         return means
 
     def check_terms(self) -> None:
-        """Fetch whether every term since the last `drain` is finite.
+        """Fetch whether every term of every rank since the last `drain` is finite.
 
         Raises:
             NonFiniteError: one is not. Gradient norms may be infinite in fp16: the scaler skips those updates.
         """
-        checked = [name for name in self._sums if not (self.precision == "fp16" and name.endswith("/grad_norm"))]
-        if checked and not torch.isfinite(torch.stack([self._sums[name] for name in checked])).all():
-            bad = [name for name in checked if not math.isfinite(self._sums[name].item())]
-            raise NonFiniteError(f"{', '.join(bad)} is not finite")
+        first = self.updates - int(self._broken_at) if not self.prompt and int(self._broken_at) >= 0 else 0
+        first = self.rank.any(first)  # the largest distance back is the first step, whichever rank it was
+        if first:
+            bad = [name for name, total in self._sums.items() if not math.isfinite(total.item())]
+            raise NonFiniteError(bad, self.updates - first)
 
     def rates(self) -> dict[str, float]:
         """Return the learning rate of each optimizer at this position."""
@@ -196,6 +222,7 @@ class Trainer:
         return {
             "images": self.images,
             "updates": self.updates,
+            "skipped": list(self.skipped),
             "method": self.method.state_dict(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "scalers": {name: scaler.state_dict() for name, scaler in self.scalers.items()},
@@ -214,6 +241,7 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Take back what `state` returned; the next step is then the one that would have followed."""
         self.images, self.updates = state["images"], state["updates"]
+        self.skipped = list(state.get("skipped", []))  # format 1 has none
         self.method.load_state_dict(state["method"])
         for name, optimizer in self.optimizers.items():
             chosen = [(group["base_lr"], group["betas"]) for group in optimizer.param_groups]
@@ -225,6 +253,8 @@ class Trainer:
             net.load_state_dict(state["ema"][name])
         self._sums = {name: value.to(self.device) for name, value in state["terms"]["sums"].items()}
         self._counts = dict(state["terms"]["counts"])
+        self._broken_at.fill_(-1)
+        self.pools = {}
         own = state["ranks"][self.rank.index % len(state["ranks"])]
         for name, images in own["pools"].items():
             self.pools[name] = History(self.method.history)

@@ -1,0 +1,69 @@
+"""Small runs, as arguments of the command line; trained in this process or in one that may be killed."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from i2i.checkpoint import load_state, newest
+from i2i.cli import main
+from i2i.data.scenes import write_dataset
+
+SMALL: dict[str, tuple[str, list[str]]] = {  # method -> kind of scenes, settings
+    "pix2pix": ("facades", ["generator.name=unet", "generator.depth=5", "generator.width=4"]),
+    "cyclegan": ("orchard", ["generator.name=resnet", "generator.blocks=1", "generator.width=4", "method.history=3"]),
+    "cut": ("orchard", ["generator.name=resnet", "generator.blocks=1", "generator.width=4", "method.patches=16"]),
+    "dcgan": ("portraits", ["generator.width=4", "method.latent=5", "method.augment=ada", "method.augment_images=100"]),
+}
+COMMON = ["data.load_size=36", "data.crop_size=32", "discriminator.width=4", "train.batch=2", "data.workers=0"]
+COMMON += ["log.samples=2", "log.images=4", "log.tensorboard=false", "train.checkpoint_images=1000"]
+
+
+def draw_scenes(root: Path, count: int = 15) -> dict[str, Path]:
+    """Draw every kind of scene; of 15, 12 are for training."""
+    for kind in ("facades", "orchard", "portraits"):
+        write_dataset(kind, root / kind, count, 32, seed=1)
+    return {kind: root / kind for kind in ("facades", "orchard", "portraits")}
+
+
+def train_words(method: str, scenes: dict[str, Path], out: Path, *more: object) -> list[str]:
+    """Return the arguments of `i2i` that train a small `method` into `out`."""
+    kind, overrides = SMALL[method]
+    shallow = [] if method == "dcgan" else ["discriminator.layers=1"]
+    sets = [word for text in (*COMMON, *shallow, *overrides) for word in ("--set", text)]
+    words = ["train", method, "--data", scenes[kind], "--out", out, "--device", "cpu", *sets, *more]
+    return [str(word) for word in words]
+
+
+def command(words: list[str], log: Path, prepare: Callable[[], None] | None = None) -> None:
+    """Run `i2i` as the program of this (forked) process: what it prints goes to `log`, its status becomes the exit."""
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+    torch.set_num_threads(1)
+    if prepare:
+        prepare()
+    sys.argv = ["i2i", *words]
+    main()
+
+
+def ranked(index: int, world: int, port: int) -> None:
+    """Make this process one of a group, as torchrun would."""
+    os.environ |= {"RANK": str(index), "LOCAL_RANK": str(index), "WORLD_SIZE": str(world)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+
+def rows(run: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
+    """Return the logged rows of a run, without what depends on the clock."""
+    lines = [json.loads(line) for line in (run / name).read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k not in ("images_per_second", "data_wait")} for row in lines]
+
+
+def final_state(run: Path) -> dict[str, Any]:
+    """Return the state in the newest checkpoint of a run."""
+    return load_state(newest(run / "checkpoints")[0])
