@@ -1,13 +1,18 @@
 """Small runs, as arguments of the command line; trained in this process or in one that may be killed."""
 
+import functools
 import json
 import os
+import socket
 import sys
+import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import torch
+from processes import start
 
 from i2i.checkpoint import load_state, newest
 from i2i.cli import main
@@ -67,3 +72,36 @@ def rows(run: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
 def final_state(run: Path) -> dict[str, Any]:
     """Return the state in the newest checkpoint of a run."""
     return load_state(newest(run / "checkpoints")[0])
+
+
+def free_port() -> int:
+    """Return a TCP port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def start_ranks(
+    world: int, words: list[str], log: Path, prepare: Callable[[int], None] | None = None
+) -> list[BaseProcess]:
+    """Start `i2i` as `world` processes that train together; each runs `prepare` with its number first."""
+    port = free_port()
+
+    def begin(index: int) -> None:
+        if world > 1:
+            ranked(index, world, port)
+        if prepare:
+            prepare(index)
+
+    return [start(command, words, log, functools.partial(begin, index)) for index in range(world)]
+
+
+def finish(processes: list[BaseProcess], seconds: float = 120) -> list[int | None]:
+    """Wait for processes and return their exit codes; what has not ended by then is killed, and its code is None."""
+    codes = []
+    end = time.monotonic() + seconds
+    for process in processes:
+        process.join(max(0, end - time.monotonic()))
+        codes.append(process.exitcode)
+        process.kill()
+    return codes

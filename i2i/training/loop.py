@@ -65,7 +65,7 @@ Draw = Callable[[Mapping[str, nn.Module]], NDArray[np.uint8]]  # networks by dir
 Pack = Callable[[Mapping[str, nn.Module], int], bytes]  # networks by direction, images seen -> a weights file
 Open = Callable[[int], Stream]  # images seen -> the batches that follow
 
-_MOST_ROLLBACKS = 10  # to one checkpoint: after so many batches it is not the batches
+_MOST_ROLLBACKS, _APART = 10, 100  # so many, each less than so many steps after the last: it is not the batches
 _TIME_UP, _NO_DATA = 1000, 2000  # larger than any signal's number, so that all ranks agree on one reason
 
 
@@ -134,7 +134,7 @@ class Loop:
         self._reporter: Reporter | None = None
         self._saved = trainer.images if trainer.images else -1
         self._failing = False  # the last checkpoint could not be written
-        self._rollbacks = (-1, 0)  # position that was gone back to, and how often in a row
+        self._rollbacks = (0, 0)  # the step that broke last, and how many did in a row
         # update -> its position, and (epoch, index) of its samples; since the terms were last looked at
         self._recent: dict[int, tuple[int, list[tuple[int, int]]]] = {}
 
@@ -278,17 +278,17 @@ class Loop:
             raise self._guard(
                 said, "Resume with --set train.guard=rollback to go back and pass over them, or with a lower optim.lr."
             )
+        last, row = self._rollbacks
+        self._rollbacks = (error.update, row + 1 if error.update < last + _APART else 1)
+        if self._rollbacks[1] > _MOST_ROLLBACKS:
+            raise self._guard(
+                said, f"Passing over {_MOST_ROLLBACKS} batches has not helped. Resume with a lower optim.lr."
+            )
         skipped = {*self.trainer.skipped, position}
         path, _ = newest(self.folder / CHECKPOINTS)
         self.trainer.restore(load_state(path))
         self._saved = self.trainer.images
         self.trainer.skipped = sorted(place for place in skipped if place >= self.trainer.images)
-        times = self._rollbacks[1] + 1 if self._rollbacks[0] == self.trainer.images else 1
-        self._rollbacks = (self.trainer.images, times)
-        if times > _MOST_ROLLBACKS:
-            raise self._guard(
-                said, f"Passing over {_MOST_ROLLBACKS} batches has not helped. Resume with a lower optim.lr."
-            )
         self._recent.clear()
         if self._reporter:
             self._reporter.say(f"guard: {said} Back to {path}; this step will be passed over.")

@@ -1,0 +1,147 @@
+"""What is not finite in G, D or a batch: stopped at that step with the files named, or gone back and passed over."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from runs import draw_scenes, final_state, finish, rows, start_ranks, train_words
+from states import equal
+
+from i2i.checkpoint import CHECKPOINTS, WEIGHTS, load_state, load_weights, newest, steps
+from i2i.training.trainer import Trainer
+
+WORDS = ["--images", "24", "--set", "train.checkpoint_images=4"]
+UPDATE, POSITION = 5, 10  # the step that breaks, and the images seen before it
+Step = Callable[[Trainer, list[dict[str, torch.Tensor]]], None]
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return draw_scenes(tmp_path_factory.mktemp("scenes"))
+
+
+def poison(where: str, value: float, prompt: bool = True, always: bool = False) -> Callable[[int], None]:
+    """Return what puts `value` into G, D or the batch before the step at POSITION, once or whenever it comes up.
+
+    Without `prompt`, terms are only looked at when they are logged, as on a GPU.
+    """
+
+    def prepare(_: int) -> None:
+        step: Step = Trainer.step
+        done: list[int] = []
+
+        def stepping(trainer: Trainer, batches: list[dict[str, torch.Tensor]]) -> None:
+            trainer.prompt = prompt
+            if trainer.images == POSITION and (always or not done):
+                done.append(1)
+                if where == "batch":
+                    batches[0]["b"][0, 0, 0, 0] = value
+                else:
+                    next(getattr(trainer.method, where).parameters()).data.view(-1)[0] = value
+            step(trainer, batches)
+
+        Trainer.step = stepping  # type: ignore[method-assign, assignment]
+
+    return prepare
+
+
+def skipping(_: int) -> None:
+    """Pass over the step at POSITION from the start, without any guard."""
+    step: Step = Trainer.step
+
+    def stepping(trainer: Trainer, batches: list[dict[str, torch.Tensor]]) -> None:
+        trainer.skipped = [POSITION] if trainer.images < POSITION else trainer.skipped
+        step(trainer, batches)
+
+    Trainer.step = stepping  # type: ignore[method-assign, assignment]
+
+
+def train(scenes: dict[str, Path], run: Path, prepare: Callable[[int], None] | None, *more: str) -> tuple[int, str]:
+    """Return exit status and output."""
+    words = train_words("pix2pix", scenes, run, *WORDS, *more)
+    (code,) = finish(start_ranks(1, words, run.parent / "log", prepare))
+    assert code is not None
+    return code, (run.parent / "log").read_text()
+
+
+def finite(value: Any) -> bool:
+    if isinstance(value, torch.Tensor):
+        return bool(torch.isfinite(value).all())
+    return all(map(finite, value.values() if isinstance(value, dict) else value)) if not is_plain(value) else True
+
+
+def is_plain(value: Any) -> bool:
+    return not isinstance(value, dict | list | tuple)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("where", ["G", "D", "batch"])
+def test_run_stops_at_that_step_with_a_good_state_on_disk_and_the_files_named(
+    where: str, value: float, scenes: dict[str, Path], tmp_path: Path
+) -> None:
+    code, output = train(scenes, tmp_path / "run", poison(where, value))
+    assert code == 3
+    said = output.splitlines()[-1]
+    assert said.startswith(f"i2i: stopped after {POSITION} images: ")
+    assert said.count("facades/train/a/") == said.count("facades/train/b/") == 2
+    assert "train.guard=rollback" in said
+    path, damaged = newest(tmp_path / "run" / CHECKPOINTS)
+    assert (path.name, damaged) == ("step-00000008", [])
+    assert finite(load_state(path))
+    assert finite(load_weights(tmp_path / "run" / WEIGHTS)[0])
+    assert rows(tmp_path / "run")[-1]["images"] == 8
+
+
+@pytest.mark.parametrize("prompt", [True, False])
+@pytest.mark.parametrize("where", ["G", "D", "batch"])
+def test_guard_goes_back_and_ends_like_a_run_without_that_batch(
+    where: str, prompt: bool, scenes: dict[str, Path], tmp_path: Path
+) -> None:
+    code, output = train(scenes, tmp_path / "reference", skipping)
+    assert code == 0, output
+    prepare = poison(where, math.nan, prompt, always=where == "batch")
+    code, output = train(scenes, tmp_path / "run", prepare, "--set", "train.guard=rollback")
+    assert code == 0, output
+    told = [line for line in output.splitlines() if line.startswith("guard: ")]
+    assert len(told) == 1
+    assert f"after {POSITION} images" in told[0]
+    assert told[0].count("facades/train/a/") == 2
+    assert "step-00000008; this step will be passed over" in told[0]
+    assert equal(final_state(tmp_path / "run"), final_state(tmp_path / "reference"))
+    assert rows(tmp_path / "run") == rows(tmp_path / "reference")
+
+
+def test_run_that_passed_over_a_batch_passes_over_it_again_when_it_is_resumed(
+    scenes: dict[str, Path], tmp_path: Path
+) -> None:
+    prepare = poison("batch", math.nan, always=True)
+    assert train(scenes, tmp_path / "run", prepare, "--set", "train.guard=rollback")[0] == 0
+    assert final_state(tmp_path / "run")["skipped"] == [POSITION]
+    for images, path in steps(tmp_path / "run" / CHECKPOINTS):
+        if images > 16:
+            (path / "state.pt").unlink()
+    words = ["train", "pix2pix", "--resume", str(tmp_path / "run"), "--device", "cpu", "--images", "40"]
+    assert finish(start_ranks(1, words, tmp_path / "log", prepare)) == [0]
+    assert final_state(tmp_path / "run")["images"] == 40
+    assert (tmp_path / "log").read_text().count("guard: ") == 1
+
+
+def test_guard_gives_up_where_passing_over_batches_does_not_help(scenes: dict[str, Path], tmp_path: Path) -> None:
+    def every_step_after_the_first_checkpoint(_: int) -> None:
+        step: Step = Trainer.step
+
+        def stepping(trainer: Trainer, batches: list[dict[str, torch.Tensor]]) -> None:
+            if trainer.images >= 4:
+                batches[0]["a"].fill_(math.nan)
+            step(trainer, batches)
+
+        Trainer.step = stepping  # type: ignore[method-assign, assignment]
+
+    more = ["--set", "train.guard=rollback", "--images", "80"]
+    code, output = train(scenes, tmp_path / "run", every_step_after_the_first_checkpoint, *more)
+    assert code == 3
+    assert output.count("guard: ") == 10
+    assert "Passing over 10 batches has not helped" in output.splitlines()[-1]

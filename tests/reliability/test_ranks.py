@@ -1,0 +1,143 @@
+"""Two processes that train together: what happens to one is known to the other, and nobody is left behind."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from processes import wait_for
+from runs import draw_scenes, finish, start_ranks, train_words
+
+from i2i.checkpoint import CHECKPOINTS, newest, steps
+from i2i.data.dataset import PairedImages
+from i2i.images import ImageError
+from i2i.training.trainer import Trainer
+
+WORDS = ["--images", "80", "--set", "train.checkpoint_images=8"]  # 20 steps of 2 x 2
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return draw_scenes(tmp_path_factory.mktemp("scenes"))
+
+
+def children(pid: int) -> list[int]:
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            after_name = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(after_name[1]) == pid:
+            found.append(int(status.parent.name))
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_when_one_rank_is_killed_the_other_ends_with_a_message_and_no_process_is_left(
+    victim: int, scenes: dict[str, Path], tmp_path: Path
+) -> None:
+    run, log, note = tmp_path / "run", tmp_path / "log", tmp_path / "workers"
+
+    def dies_at_step_10(index: int) -> None:
+        step = Trainer.step
+
+        def stepping(trainer: Trainer, batches: list[dict[str, torch.Tensor]]) -> None:
+            if trainer.updates == 10 and index == victim:
+                note.write_text(" ".join(map(str, children(os.getpid()))))
+                os.kill(os.getpid(), 9)
+            step(trainer, batches)
+
+        Trainer.step = stepping  # type: ignore[method-assign, assignment]
+
+    words = train_words("pix2pix", scenes, run, *WORDS, "--set", "data.workers=1")
+    codes = finish(start_ranks(2, words, log, dies_at_step_10), 60)
+    assert codes[victim] == -9
+    assert codes[1 - victim] == 4, log.read_text()
+    assert "another of the 2 processes of this run ended" in log.read_text()
+    assert "Traceback" not in log.read_text()
+    workers = [int(pid) for pid in note.read_text().split()]
+    assert workers
+    wait_for(lambda: not any(map(alive, workers)), 20, "the loader's processes to end")
+    newest(run / CHECKPOINTS)
+    resumed = ["train", "pix2pix", "--resume", str(run), "--device", "cpu"]
+    assert finish(start_ranks(2, resumed, log)) == [0, 0], log.read_text()
+    assert steps(run / CHECKPOINTS)[-1][0] == 80
+
+
+def poisoned(index: int, rank: int, what: float | Exception) -> None:
+    """Let one rank meet, in step 5, an image of the value `what`, or one that cannot be read."""
+    step, sample, drawn = Trainer.step, PairedImages.sample, []
+
+    def sampling(dataset: PairedImages, *key: int) -> dict[str, torch.Tensor]:
+        drawn.append(key)
+        if isinstance(what, Exception) and len(drawn) == 11:  # two a step
+            raise what
+        return sample(dataset, *key)
+
+    def stepping(trainer: Trainer, batches: list[dict[str, torch.Tensor]]) -> None:
+        if trainer.updates == 5 and isinstance(what, float):
+            batches[0]["a"].fill_(what)
+        step(trainer, batches)
+
+    if index == rank:
+        PairedImages.sample = sampling  # type: ignore[method-assign, assignment]
+        Trainer.step = stepping  # type: ignore[method-assign, assignment]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_what_is_not_finite_on_one_rank_stops_both_at_that_step_with_the_files_of_both(
+    rank: int, scenes: dict[str, Path], tmp_path: Path
+) -> None:
+    run, log = tmp_path / "run", tmp_path / "log"
+    words = train_words("pix2pix", scenes, run, *WORDS)
+    codes = finish(start_ranks(2, words, log, lambda index: poisoned(index, rank, float("nan"))), 60)
+    assert codes == [3, 3], log.read_text()
+    said = next(line for line in log.read_text().splitlines() if "not finite" in line)
+    assert said.startswith("i2i: stopped after 20 images")
+    assert said.count("train/a/") == 4
+    assert steps(run / CHECKPOINTS)[-1][0] == 16
+
+
+def test_both_ranks_go_back_together_when_the_guard_may(scenes: dict[str, Path], tmp_path: Path) -> None:
+    run, log = tmp_path / "run", tmp_path / "log"
+    words = train_words("pix2pix", scenes, run, *WORDS, "--set", "train.guard=rollback")
+    once: dict[str, Any] = {}
+
+    def prepare(index: int) -> None:
+        step = Trainer.step
+
+        def stepping(trainer: Trainer, batches: list[dict[str, torch.Tensor]]) -> None:
+            if trainer.updates == 5 and index == 1 and not once:
+                once["done"] = True
+                batches[0]["a"].fill_(float("inf"))
+            step(trainer, batches)
+
+        Trainer.step = stepping  # type: ignore[method-assign, assignment]
+
+    assert finish(start_ranks(2, words, log, prepare), 60) == [0, 0], log.read_text()
+    assert log.read_text().count("guard: after 20 images") == 1
+    assert steps(run / CHECKPOINTS)[-1][0] == 80
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_image_that_one_rank_cannot_read_stops_both_and_saves_what_was_learned(
+    rank: int, scenes: dict[str, Path], tmp_path: Path
+) -> None:
+    run, log = tmp_path / "run", tmp_path / "log"
+    error = ImageError("photo.png: damaged")
+    words = train_words("pix2pix", scenes, run, *WORDS)
+    codes = finish(start_ranks(2, words, log, lambda index: poisoned(index, rank, error)), 60)
+    assert codes[rank] == 2, log.read_text()
+    assert codes[1 - rank] == 4, log.read_text()
+    assert "i2i: photo.png: damaged" in log.read_text()
+    assert "Traceback" not in log.read_text()
+    assert steps(run / CHECKPOINTS)[-1][0] == 20

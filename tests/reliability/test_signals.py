@@ -1,0 +1,156 @@
+"""SIGTERM and Ctrl-C, whatever a run is doing: saved at one step, the documented exit status, and resumed exactly."""
+
+import functools
+import os
+import signal
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+
+import pytest
+from processes import wait_for
+from runs import draw_scenes, final_state, finish, rows, start_ranks, train_words
+from states import equal
+
+from i2i.checkpoint import CHECKPOINTS, steps
+from i2i.training import loop
+from i2i.training.trainer import Trainer
+
+WORDS = ["--images", "24", "--set", "train.checkpoint_images=12", "--set", "train.sample_images=8"]
+SECONDS = 10  # in which a run saves and stops
+CASES = list(product(("training", "sampling", "saving"), (signal.SIGTERM, signal.SIGINT), (1, 2)))
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return draw_scenes(tmp_path_factory.mktemp("scenes"))
+
+
+@pytest.fixture(scope="module")
+def whole(scenes: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Unbroken runs of one and of two processes."""
+    root = tmp_path_factory.mktemp("whole")
+    for world in (1, 2):
+        words = train_words("pix2pix", scenes, root / str(world), *WORDS)
+        assert finish(start_ranks(world, words, root / "log")) == [0] * world, (root / "log").read_text()
+    return {world: root / str(world) for world in (1, 2)}
+
+
+def interrupt(moment: str, number: int, pids: Path, index: int) -> None:
+    """Make the first process signal all of them, once, in the midst of what `moment` says."""
+
+    def send() -> None:
+        wait_for(pids.exists, 10, "the numbers of the processes")
+        for pid in map(int, pids.read_text().split()):
+            os.kill(pid, number)
+
+    if index:
+        return
+    sent = []
+
+    def once(due: bool) -> None:
+        if due and not sent:
+            sent.append(True)
+            send()
+
+    if moment == "training":
+        step = Trainer.step
+
+        def stepping(trainer: Trainer, batches: list[dict[str, object]]) -> None:
+            once(trainer.updates == 3)
+            step(trainer, batches)  # type: ignore[arg-type]
+
+        Trainer.step = stepping  # type: ignore[method-assign, assignment]
+    elif moment == "sampling":
+        encode = loop.images.encode
+
+        def encoding(*arguments: object, **options: object) -> None:
+            once("00000008" in str(arguments[1]))
+            encode(*arguments, **options)  # type: ignore[arg-type]
+
+        loop.images.encode = encoding  # type: ignore[attr-defined]
+    else:
+        fsync, calls = os.fsync, []
+
+        def flushing(handle: int) -> None:
+            calls.append(handle)
+            fsync(handle)
+            once("step-00000012.tmp" in str(Path(f"/proc/self/fd/{handle}").readlink()))
+
+        os.fsync = flushing
+
+
+@pytest.mark.parametrize(
+    ("moment", "number", "world"),
+    [
+        pytest.param(*case, marks=[] if n in (0, 3, 5, 10) else [pytest.mark.slow], id="-".join(map(str, case)))
+        for n, case in enumerate(CASES)
+    ],
+)
+def test_signal_saves_at_one_step_and_the_resumed_run_ends_like_an_unbroken_one(
+    moment: str, number: int, world: int, scenes: dict[str, Path], whole: dict[int, Path], tmp_path: Path
+) -> None:
+    run, log, pids = tmp_path / "run", tmp_path / "log", tmp_path / "pids"
+    words = train_words("pix2pix", scenes, run, *WORDS)
+    processes = start_ranks(world, words, log, functools.partial(interrupt, moment, number, pids))
+    (tmp_path / "new").write_text(" ".join(str(process.pid) for process in processes))
+    (tmp_path / "new").rename(pids)
+    wait_for(lambda: log.exists() and "stopping after this step" in log.read_text(), 60, "the signal")
+    assert finish(processes, SECONDS) == [128 + number] * world, log.read_text()
+    saved = steps(run / CHECKPOINTS)[-1][0]
+    assert {"training": 6, "sampling": 8, "saving": 12}[moment] <= saved <= 16
+    assert len(final_state(run)["ranks"]) == world
+    assert f"after {saved} images; go on with --resume" in log.read_text()
+    resumed = ["train", "pix2pix", "--resume", str(run), "--device", "cpu"]
+    assert finish(start_ranks(world, resumed, log)) == [0] * world, log.read_text()
+    assert equal(final_state(run), final_state(whole[world]))
+    assert rows(run) == rows(whole[world])
+
+
+def test_second_interrupt_of_a_lone_process_stops_at_once_and_loses_no_checkpoint(
+    scenes: dict[str, Path], tmp_path: Path
+) -> None:
+    run, log = tmp_path / "run", tmp_path / "log"
+
+    def impatient(_: int) -> None:
+        step = Trainer.step
+
+        def stepping(trainer: Trainer, batches: list[dict[str, object]]) -> None:
+            if trainer.updates == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), signal.SIGINT)
+            step(trainer, batches)  # type: ignore[arg-type]
+
+        Trainer.step = stepping  # type: ignore[method-assign, assignment]
+
+    words = train_words("pix2pix", scenes, run, *WORDS, "--set", "train.checkpoint_images=4")
+    assert finish(start_ranks(1, words, log, impatient)) == [130]
+    assert [images for images, _ in steps(run / CHECKPOINTS)] == [0, 4]
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_torchrun_passes_a_signal_on_and_both_processes_save(
+    number: int, scenes: dict[str, Path], tmp_path: Path
+) -> None:
+    run, log = tmp_path / "run", tmp_path / "log"
+    words = train_words("pix2pix", scenes, run, *WORDS, "--images", "1000000")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "i2i"]
+    with log.open("w") as output:
+        agent = subprocess.Popen([*launcher, *words], stdout=output, stderr=output, start_new_session=True)
+    try:
+        wait_for(lambda: (run / "metrics.jsonl").exists() and len(rows(run)) > 1, 120, "the first rows")
+        if number == signal.SIGINT:
+            os.killpg(agent.pid, number)  # as a terminal does: the processes get it, and once more from torchrun
+        else:
+            agent.send_signal(number)
+        agent.wait(30)
+    finally:
+        agent.kill()
+    saved = steps(run / CHECKPOINTS)[-1][0]
+    assert saved > 0
+    assert f"after {saved} images; go on with --resume" in log.read_text()
+    resumed = ["train", "pix2pix", "--resume", str(run), "--device", "cpu", "--images", str(saved + 8)]
+    assert finish(start_ranks(2, resumed, log)) == [0, 0], log.read_text()
