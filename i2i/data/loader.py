@@ -179,9 +179,11 @@ def _unfinished(dataset: Samples, progress: Tensor) -> list[str]:
 
 
 def _start_worker(_: int) -> None:
-    # Ctrl-C and a cluster's SIGTERM reach the whole group; the parent alone answers, and needs the workers until then
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Ctrl-C, a cluster's SIGTERM and the hang-up of a terminal reach the whole group; the parent alone answers, and
+    # needs the workers until then
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _unchanged(item: Any) -> Any:

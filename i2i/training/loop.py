@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -84,8 +85,11 @@ class Outcome:
     signal: int = 0
 
 
+_STOPS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+
+
 class StopRequest:
-    """Turns SIGINT and SIGTERM into a flag that the loop asks at every step boundary.
+    """Turns SIGINT, SIGTERM and the hang-up of a terminal into a flag that the loop asks at every step boundary.
 
     `alone`: a second Ctrl-C stops at once. Among several processes it must not: torchrun passes the terminal's Ctrl-C
     on to processes that have had it already.
@@ -100,6 +104,8 @@ class StopRequest:
             raise KeyboardInterrupt
         if not self.signal:
             twice = "; once more stops without" if self.alone else ""
+            if number not in (signal.SIGINT, signal.SIGTERM):
+                _leave_terminal()
             # a print could meet itself half-way: this handler may interrupt one
             os.write(2, f"stopping after this step, with a checkpoint{twice}\n".encode())
         self.signal = number
@@ -107,12 +113,23 @@ class StopRequest:
     @contextmanager
     def listening(self) -> Iterator["StopRequest"]:
         """Handle the signals inside the block."""
-        before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        # what is ignored stays so: nohup ignores the hang-up
+        heard = [number for number in _STOPS if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, self._note) for number in heard}
         try:
             yield self
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _leave_terminal() -> None:
+    """Send what would be printed to a terminal that has hung up nowhere: there, every line would be an error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for handle in (1, 2):
+        if stat.S_ISCHR(os.fstat(handle).st_mode):
+            os.dup2(nowhere, handle)
+    os.close(nowhere)
 
 
 class Loop:

@@ -2,9 +2,11 @@
 
 import functools
 import os
+import pty
 import signal
 import subprocess
 import sys
+import threading
 from itertools import product
 from pathlib import Path
 
@@ -128,6 +130,29 @@ def test_second_interrupt_of_a_lone_process_stops_at_once_and_loses_no_checkpoin
     assert finish(start_ranks(1, words, log, impatient)) == [130]
     assert [images for images, _ in steps(run / CHECKPOINTS)] == [0, 4]
     assert "Traceback" not in log.read_text()
+
+
+def test_run_whose_terminal_is_gone_saves_and_stops(scenes: dict[str, Path], tmp_path: Path) -> None:
+    run, log = tmp_path / "run", tmp_path / "log"
+    words = train_words("pix2pix", scenes, run, *WORDS, "--set", "data.workers=1", "--images", "1000000")
+    main, terminal = pty.openpty()
+    command = [sys.executable, "-m", "i2i", *words]
+    process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True)
+    os.close(terminal)
+    reader = threading.Thread(target=lambda: log.write_bytes(b"".join(iter(lambda: read(main), b""))), daemon=True)
+    reader.start()
+    wait_for(lambda: (run / "metrics.jsonl").exists() and len(rows(run)) > 1, 120, "the first rows")
+    os.killpg(process.pid, signal.SIGHUP)
+    os.close(main)
+    assert process.wait(30) == 128 + signal.SIGHUP
+    assert steps(run / CHECKPOINTS)[-1][0] > 0
+
+
+def read(handle: int) -> bytes:
+    try:
+        return os.read(handle, 4096)
+    except OSError:
+        return b""
 
 
 @pytest.mark.slow
