@@ -17,6 +17,7 @@ from i2i.training.distributed import Rank
 from i2i.training.ema import Ema
 from i2i.training.fakes import Fakes
 from i2i.training.history import History
+from i2i.training.observe import Observer
 
 
 class NonFiniteError(ArithmeticError):
@@ -51,6 +52,7 @@ class Trainer:
         self._group_phases()
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
+        self._observer = Observer(unpaired=method.kind == "unpaired")
 
     def _group_phases(self) -> None:
         """Phases over the same networks share one optimizer, called after the first of them."""
@@ -81,6 +83,8 @@ class Trainer:
         self._set_rates()
         for phase in due:
             self._run(phase, reals, fakes)
+        for index, real in enumerate(reals):
+            self._observer.look(real, fakes.first(index))
         seen = sum(next(iter(real.values())).shape[0] for real in reals) * self.rank.world
         self.images += seen
         self.updates += 1
@@ -97,6 +101,7 @@ class Trainer:
             with self._only(phase):
                 with autocast(self.device, self.precision):
                     terms = phase.loss(real, fake)
+                self._record(self.method.observations())
                 loss = functools.reduce(torch.add, terms.values())
                 self._check(phase, terms, loss)
                 torch.autograd.backward(scaler.scale(loss / len(reals)))
@@ -112,7 +117,7 @@ class Trainer:
         scaler.update()
         if phase.live:
             fakes.generator_moved()
-        self._record(phase, means | {"grad_norm": norm})
+        self._record({f"{phase.name}/{name}": term for name, term in (means | {"grad_norm": norm}).items()})
 
     @contextmanager
     def _only(self, phase: Phase) -> Iterator[None]:
@@ -148,25 +153,26 @@ class Trainer:
             bad = [name for name, term in terms.items() if not math.isfinite(term.item())]
             raise NonFiniteError(f"{phase.name}/{', '.join(bad) or 'sum'} is not finite")
 
-    def _record(self, phase: Phase, terms: Terms) -> None:
+    def _record(self, terms: Terms) -> None:
         for name, term in terms.items():
-            key, value = f"{phase.name}/{name}", term.detach()
-            self._sums[key] = self._sums[key] + value if key in self._sums else value
-            self._counts[key] = self._counts.get(key, 0) + 1
+            value = term.detach()
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._counts[name] = self._counts.get(name, 0) + 1
 
     def drain(self) -> dict[str, float]:
-        """Return the mean of every term since the last call, over steps and ranks. The only fetch from the device.
+        """Return the means of terms and observations since the last call, over steps and ranks, and the measures of
+        images (see `Observer`). The only fetch from the device.
 
         Raises:
             NonFiniteError: a mean is NaN or infinite.
         """
         if not self._sums:
             return {}
-        names = list(self._sums)
-        values = torch.stack([self._sums[name] / self._counts[name] for name in names])
-        means = dict(zip(names, self.rank.mean(values).tolist(), strict=True))
+        terms = {name: total / self._counts[name] for name, total in self._sums.items()} | self._observer.measures()
+        means = dict(zip(terms, self.rank.mean(torch.stack(list(terms.values()))).tolist(), strict=True))
         self.check_terms()
         self._sums, self._counts = {}, {}
+        self._observer.clear()
         return means
 
     def check_terms(self) -> None:
@@ -205,6 +211,7 @@ class Trainer:
             "ranks": self.rank.gather(
                 {
                     "pools": {name: pool.state() for name, pool in self.pools.items()},
+                    "observer": self._observer.state(),
                     "cpu": torch.get_rng_state(),
                     "cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
                 }
@@ -229,6 +236,8 @@ class Trainer:
         for name, images in own["pools"].items():
             self.pools[name] = History(self.method.history)
             self.pools[name].restore(images, self.device)
+        if "observer" in own:  # checkpoints of earlier versions have none
+            self._observer.restore(own["observer"], self.device)
         if len(state["ranks"]) != self.rank.world:  # one random state must not serve two ranks
             torch.manual_seed(key(self.train.seed, self.images, self.rank.index))
             return
