@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
@@ -98,6 +99,19 @@ def generator_loss(name: ObjectiveName, fake: Logits, real: Logits | None = None
     if real is None:
         raise ValueError(f"{name} compares fakes with reals: it needs the logits of both")
     return _mean([objective.generator(f - r) for f, r in zip(_scales(fake), _scales(real), strict=True)])
+
+
+def loss_range(name: ObjectiveName, real_target: float = 1.0) -> tuple[float, float] | None:
+    """Return D's loss if it knew every image, and while it can only guess; None for a critic, whose scores have no
+    scale. See `discriminator_loss`."""
+    middle = OBJECTIVES[name].middle
+    if middle is None:
+        return None
+    undecided = torch.tensor([middle])
+    guessing = sum(discriminator_loss(name, undecided, undecided, real_target).values())
+    labels = torch.tensor(real_target if name == "vanilla" else 1.0)  # a smoothed label is never met in cross-entropy
+    certain = 0.5 * (torch.special.entr(labels) + torch.special.entr(1 - labels))
+    return float(certain), float(guessing)
 
 
 def accuracies(name: ObjectiveName, real: Logits, fake: Logits) -> dict[str, Tensor]:

@@ -20,7 +20,8 @@ from i2i.checkpoint import CHECKPOINTS, WEIGHTS, DiskFullError, publish, write_a
 from i2i.config import Config
 from i2i.methods._base import Images
 from i2i.training.health import Health
-from i2i.training.report import Reporter
+from i2i.training.lines import read_rows
+from i2i.training.report import METRICS, Reporter
 from i2i.training.trainer import NonFiniteError, Trainer
 
 
@@ -38,6 +39,8 @@ class Batch(Protocol):
 class Source(Protocol):
     """The data set behind a stream."""
 
+    @property
+    def notes(self) -> Sequence[str]: ...
     def __len__(self) -> int: ...
     def files(self, epoch: int, index: int) -> list[str]: ...
 
@@ -72,6 +75,13 @@ class Outcome:
     images: int
     finished: bool
     signal: int = 0
+
+    @property
+    def ended(self) -> str:
+        """How it ended, in words."""
+        if self.signal:
+            return f"stopped by signal {self.signal}; go on with --resume"
+        return "finished" if self.finished else "stopped by train.minutes; go on with --resume"
 
 
 class StopRequest:
@@ -124,6 +134,9 @@ class Loop:
         trainer, log = self.trainer, self.config.log
         if trainer.rank.first:
             self._reporter = Reporter(self.folder, trainer.total, trainer.images, log.tensorboard)
+            self.health.replay(read_rows(self.folder / METRICS))
+            for note in (*self.source.notes, *trainer.method.notes):
+                self._reporter.note(trainer.images, "data", note)
         deadline = time.monotonic() + 60 * (self.config.train.minutes or math.inf)
         asked = 0
         try:
@@ -157,7 +170,7 @@ class Loop:
         if self._reporter:
             self._reporter.waited(waited)
             for warning in (warning for batch in batches for warning in batch.warnings):
-                self._reporter.say(warning)
+                self._reporter.event(trainer.images, "data", warning)
             self._reporter.progress(trainer.images)
         if _crossed(before, trainer.images, self.config.log.images):
             self._row()
@@ -171,11 +184,11 @@ class Loop:
             terms = self.trainer.drain()
         except NonFiniteError as error:
             raise self._guard(error, []) from None
-        if self._reporter:
+        if self._reporter and terms:
             epoch = self.trainer.images / len(self.source)
             self._reporter.row(self.trainer.images, epoch, terms, self.trainer.rates())
-            for line in self.health.look(self.trainer.images, terms):
-                self._reporter.say(line)
+            for line in self.health.look({"images": self.trainer.images} | terms):
+                self._reporter.event(self.trainer.images, "health", line)
 
     def _sample(self) -> None:
         if not self._reporter:
@@ -187,7 +200,8 @@ class Loop:
             images.encode(picture, path, "PNG")
             self._reporter.sheet(self.trainer.images, picture)
         except (OSError, images.ImageError) as error:
-            self._reporter.say(f"{path}: the sample sheet was not written ({error}). Training goes on.")
+            text = f"{path}: the sample sheet was not written ({error}). Training goes on."
+            self._reporter.event(self.trainer.images, "disk", text)
 
     def _save(self, last: bool = False) -> None:
         trainer = self.trainer
@@ -209,7 +223,8 @@ class Loop:
         except DiskFullError as error:
             if last:
                 raise
-            self._reporter.say(f"{error} Training goes on; the last good checkpoint is intact.")
+            text = f"{error} Training goes on; the last good checkpoint is intact."
+            self._reporter.event(trainer.images, "disk", text)
 
     def _guard(self, error: NonFiniteError, files: list[str]) -> GuardError:
         where = f" Its files: {', '.join(files)}." if files else ""

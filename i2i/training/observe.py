@@ -92,7 +92,11 @@ class Observer:
     def state(self) -> dict[str, Any]:
         """Return what the next measures depend on."""
         last = {name: list(pair) for name, pair in self._last.items()}
-        return {"sums": {name: dict(sums) for name, sums in self._sums.items()}, "counts": dict(self._counts), "last": last}
+        return {
+            "sums": {name: dict(sums) for name, sums in self._sums.items()},
+            "counts": dict(self._counts),
+            "last": last,
+        }
 
     def restore(self, state: dict[str, Any], device: torch.device) -> None:
         """Take back what `state` returned."""
