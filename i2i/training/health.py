@@ -208,7 +208,7 @@ def _advice(facts: Facts, anew: Sequence[str], resume: str = "") -> str:
     for option in anew:
         first, *others = option.split()
         if _is_new(facts, first):
-            tries.append(" with ".join([first, *(text for text in others if _is_new(facts, text))]))
+            tries.append(" and ".join([first, *(text for text in others if _is_new(facts, text))]))
     parts = [f"go on (--resume) with {resume}"] if resume else []
     parts += [f"begin again with {', or '.join(tries)}"] if tries else []
     return f"To try: {'; or '.join(parts)}."
