@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import torch
 from torch import nn
 
 from i2i import __version__, registry
@@ -25,13 +24,13 @@ from i2i.config import (
     size_of,
 )
 from i2i.data.dataset import Dataset, Images, PairedImages, UnpairedImages
-from i2i.losses.adversarial import discriminator_loss
+from i2i.losses.adversarial import loss_range
 from i2i.methods._adversary import Adversary
 from i2i.methods._base import Method
 from i2i.methods.dcgan import DCGAN, settled
 from i2i.networks.init import initialize
 from i2i.registry import Found
-from i2i.training.health import Health
+from i2i.training.health import Facts, Health
 
 Made = TypeVar("Made")
 
@@ -256,14 +255,14 @@ class Describer:
         }
 
 
-def health(method: Method) -> Health:
-    """Return the watch over a run of `method`: it knows what D's loss is while D can only guess."""
-    games = [module for module in method.children() if isinstance(module, Adversary)]
-    if not games or games[0].objective == "wgan-gp":  # a critic's scores have no scale
-        return Health(None)
-    undecided = torch.full((1,), 0.5 if games[0].objective == "lsgan" else 0.0)
-    terms = discriminator_loss(games[0].objective, undecided, undecided, games[0].real_target)
-    return Health(float(sum(terms.values())), len(games))
+def health(method: Method, config: Config, processes: int) -> Health:
+    """Return the watch over a run of `method`: it knows the settings, and what D's loss is while D can only guess."""
+    update = config.train.batch * config.train.accumulate * processes
+    limits = [loss_range(net.objective, net.real_target) for net in method.children() if isinstance(net, Adversary)]
+    if not limits or limits[0] is None:
+        return Health(Facts(config.to_dict(), update, guessing=None))
+    certain, guessing = limits[0]  # every discriminator of a method has the same options
+    return Health(Facts(config.to_dict(), update, guessing, certain))
 
 
 def count_parameters(net: nn.Module) -> int:

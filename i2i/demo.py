@@ -12,7 +12,7 @@ from i2i.data.folders import find_images
 from i2i.data.scenes import write_dataset
 from i2i.evaluate import Evaluation, aligned, evaluate, table
 from i2i.run import Request, train
-from i2i.training.report import read_rows
+from i2i.run_report import REPORT, run_report
 from i2i.translation.folder import translate_folder
 from i2i.translation.sampling import load_sampler
 from i2i.translation.translator import load
@@ -116,7 +116,7 @@ def run_demo(mode: str, out: Path, length: int | None, device: str, say: Say) ->
         found, sheet = _translated(out, device, facts, say)
     facts["seconds, everything"] = round(time.monotonic() - began)
     _write_report(out, facts, found, sheet)
-    say(f"look at {sheet} and {out / 'report.html'}")
+    say(f"look at {sheet} and {out / REPORT}")
 
 
 def _generated(out: Path, device: str, say: Say) -> Path:
@@ -148,8 +148,6 @@ def _translated(out: Path, device: str, facts: dict[str, object], say: Say) -> t
 
 
 def _write_report(out: Path, facts: dict[str, object], found: Evaluation | None, sheet: Path) -> None:
-    rows = read_rows(out / "run" / "metrics.jsonl")
-    names = [name for name in (rows[-1] if rows else {}) if name.startswith(("G/", "D/")) and "grad_norm" not in name]
-    curves = {name: [(row["images"], row[name]) for row in rows if name in row] for name in names}
+    scores = table(found.scores) if found else []
     pictures = {"Held-out scenes" if found else "Samples": sheet.read_bytes()}
-    report.html_report(out / "report.html", "i2i demo", facts, table(found.scores) if found else [], pictures, curves)
+    run_report(out / REPORT, out / "run", "i2i demo", facts, scores, pictures)

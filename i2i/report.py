@@ -15,6 +15,7 @@ from i2i.images import encode, match_channels, to_unit
 
 Picture = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]  # [H, W, C], C = 1 to 4
 Curve = Sequence[tuple[float, float]]
+Event = tuple[float, str, str]  # images seen, kind, what happened
 
 CELL = 192  # pixels: small pictures are enlarged, by a whole number, to about this
 GAP = 6  # pixels between pictures
@@ -85,6 +86,7 @@ def html_report(
     title: str,
     facts: Mapping[str, object],
     table: Sequence[Sequence[str]],
+    events: Sequence[Event],
     pictures: Mapping[str, bytes],
     curves: Mapping[str, Curve],
 ) -> None:
@@ -93,6 +95,7 @@ def html_report(
     Args:
         facts: what was done, shown as name and value.
         table: the numbers, the first row being their names; may be empty.
+        events: what happened on the way, in order; may be empty.
         pictures: PNG files by caption, such as the one `sheet` writes.
         curves: (images seen, value) points by name, each drawn on its own scale; values that are not finite are
             left out.
@@ -105,6 +108,9 @@ def html_report(
         body.append(f"<dl>{''.join(items)}</dl>")
     if table:
         body.append(f"<h2>Numbers</h2>{_table(table)}")
+    if events:
+        lines = "".join(map(_event, events))
+        body.append(f"<h2>What happened</h2><ol>{lines}</ol>")
     for caption, content in pictures.items():
         data = base64.b64encode(content).decode("ascii")
         text = html.escape(caption)
@@ -121,6 +127,11 @@ def html_report(
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _event(event: Event) -> str:
+    images, kind, text = event
+    return f"<li><p><b>{html.escape(kind)}</b> after {images:,.0f} images</p>{html.escape(text)}</li>"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
@@ -204,6 +215,10 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .4rem 1.5rem .4rem 0; text-align: right; border-bottom: 1px solid var(--rule); white-space: nowrap; }
 th { color: var(--soft); font-weight: 500; }
 th:first-child, td:first-child { text-align: left; }
+ol { list-style: none; margin: 0; padding: 0; }
+li { padding: .6rem 0; border-bottom: 1px solid var(--rule); overflow-wrap: anywhere; }
+li p { margin: 0; color: var(--soft); font-size: .85rem; }
+li b { color: var(--ink); font-weight: 600; }
 figure { margin: 2rem 0 0; }
 figcaption { color: var(--soft); margin-bottom: .5rem; }
 figcaption b { color: var(--ink); font-weight: 600; float: right; font-variant-numeric: tabular-nums; }

@@ -11,7 +11,7 @@ from typing import Any
 import click
 import torch
 
-from i2i import build, config, samples
+from i2i import __version__, build, config, samples
 from i2i.checkpoint import (
     CHECKPOINTS,
     WEIGHTS,
@@ -22,7 +22,7 @@ from i2i.checkpoint import (
     steps,
     write_atomically,
 )
-from i2i.config import Config, ConfigError, Layer
+from i2i.config import Config, ConfigError, Layer, size_of
 from i2i.data.dataset import Dataset
 from i2i.data.folders import DataError
 from i2i.data.loader import batches
@@ -31,8 +31,9 @@ from i2i.methods._base import Method
 from i2i.methods.dcgan import DCGAN
 from i2i.model_card import model_card
 from i2i.precision import pick_device, pick_precision
+from i2i.run_report import REPORT, newest_sheet, run_report
 from i2i.training.distributed import Rank, process_group
-from i2i.training.loop import Loop, Outcome, StopRequest
+from i2i.training.loop import GuardError, Loop, Outcome, StopRequest
 from i2i.training.trainer import Trainer
 
 # What a resumed run may change; anything else would make it another run.
@@ -125,9 +126,18 @@ def _train(
         world=rank.world,
         pin=device.type == "cuda",
     )
-    loop = Loop(trainer, settings, folder, dataset, open_stream, draw, describer.pack, build.health(method))
-    with StopRequest(alone=rank.world == 1).listening() as stop:
-        return loop.run(stop)
+    health = build.health(method, settings, rank.world)
+    loop = Loop(trainer, settings, folder, dataset, open_stream, draw, describer.pack, health)
+    try:
+        with StopRequest(alone=rank.world == 1).listening() as stop:
+            outcome = loop.run(stop)
+    except GuardError as error:
+        if rank.first:
+            _report(settings, folder, trainer, str(error))
+        raise
+    if rank.first:
+        _report(settings, folder, trainer, outcome.ended)
+    return outcome
 
 
 # -- settings -------------------------------------------------------------------------------------------------------
@@ -209,6 +219,28 @@ def _say_plan(
     lines.append(f"length: {images:,} images = {epochs:g} epochs = {-(-images // step):,} steps of {step}")
     lines.append(f"on {device} in {precision}, {torch.get_num_threads()} threads, {rank.world} process(es)")
     click.echo("\n".join(lines), err=not whole)
+
+
+def _report(settings: Config, folder: Path, trainer: Trainer, ended: str) -> None:
+    """The page of the run; whatever keeps it from being written, all that matters is on the disk already."""
+    height, width = size_of(settings.data.crop_size)
+    facts = {
+        "method": settings.method.name,
+        "data": settings.data.root,
+        "generator": settings.generator.name,
+        "discriminator": settings.discriminator.name,
+        "training size": f"{height} x {width} pixels",
+        "images seen": f"{trainer.images:,} of {trainer.total:,}",
+        "ended": ended,
+        "device": f"{trainer.device} in {trainer.precision}, {trainer.rank.world} process(es)",
+        "i2i": __version__,
+    }
+    try:
+        run_report(folder / REPORT, folder, folder.resolve().name, facts, [], newest_sheet(folder))
+    except OSError as error:
+        click.echo(f"{folder / REPORT}: not written ({error.strerror}); everything else is whole", err=True)
+    else:
+        click.echo(f"look at {folder / REPORT}", err=True)
 
 
 def _draw(settings: Config, method: Method, dataset: Dataset, device: torch.device, first: bool) -> Any:

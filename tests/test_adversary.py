@@ -151,13 +151,30 @@ def test_turns_alternate_by_steps_and_by_blocks() -> None:
     assert turns(d_steps=2, g_steps=1, alternate="blocks") == ["D", "D", "G", "D", "D", "G"]
 
 
-def test_flipped_labels_exchange_real_and_fake_for_some_samples() -> None:
+class Memory(nn.Module):
+    """A discriminator whose logits are what it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.shown.append(x)
+        return x
+
+
+def test_flipped_labels_exchange_real_and_fake_for_some_samples_and_accuracy_keeps_to_the_truth() -> None:
     torch.manual_seed(0)
-    adversary = Adversary(critic(), label_flip=0.3)
-    real, fake = torch.ones(1000, 1, 1, 1), torch.zeros(1000, 1, 1, 1)
-    shown_real, shown_fake = adversary._exchanged([real], [fake])
-    assert 0.25 < float(shown_fake[0].mean()) < 0.35
-    assert torch.equal(shown_real[0] + shown_fake[0], torch.ones_like(real))
+    net = Memory()
+    adversary = Adversary(net, label_flip=0.3)
+    adversary.discriminator_terms([torch.ones(1000, 1, 1, 1)], [-torch.ones(1000, 1, 1, 1)])
+    shown_real, shown_fake = net.shown
+    assert 0.25 < float((shown_fake == 1).float().mean()) < 0.35
+    assert torch.equal(shown_real, -shown_fake)
+    assert {name: float(share) for name, share in adversary.observed.items()} == {
+        "accuracy_real": 1.0,
+        "accuracy_fake": 1.0,
+    }
 
 
 def test_multi_scale_discriminator_and_feature_matching_work_together() -> None:

@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "compat": {"config", "networks", "checkpoint"},
     "samples": {"images", "methods", "networks"},
     "model_card": {"config"},
+    "run_report": {"report", "training"},
     "build": ALL,
     "run": ALL,
     "evaluate": {"translation", "metrics", "data", "images"},

@@ -1,26 +1,133 @@
-"""Each rule fires on a run that has its disease, once, and none on a healthy one."""
+"""Rules on rows: when they speak, when not, and that what they advise is accepted by the method they advise it for."""
 
-from i2i.training.health import Health
+import itertools
+import re
+from collections.abc import Mapping
+
+import pytest
+import torch
+
+from i2i import build, config, registry
+from i2i.config import Layer
+from i2i.losses.adversarial import OBJECTIVES
+from i2i.training.health import GRACE, RULES, SPAN, Facts, Health
+
+WON = {"D/real": 0.001, "D/fake": 0.001, "D/accuracy_real": 1.0, "D/accuracy_fake": 1.0}
+EVEN = {"D/real": 0.2, "D/fake": 0.25, "D/accuracy_real": 0.8, "D/accuracy_fake": 0.75}
+LOST = {"D/real": 0.347, "D/fake": 0.347, "D/accuracy_real": 0.6, "D/accuracy_fake": 0.4}
+SAME = {"b/diversity": 0.05}
+INVERTED = {"b/correlation": -0.9}
+SATURATED = {"b/saturation": 0.95, "b/saturation_real": 0.1}
+WITHOUT_GRADIENT = {"G/grad_norm": 1e-9}
+NEEDED = {"pix2pix": "paired", "cyclegan": "unpaired", "cut": "unpaired", "dcgan": "unconditional"}
 
 
-def watched(losses: list[float], chance: float | None = 0.693) -> list[str]:
-    health = Health(chance)
-    return [line for i, loss in enumerate(losses) for line in health.look(i, {"D/real": loss / 2, "D/fake": loss / 2})]
+def facts(method: str = "pix2pix", *overrides: str, batch: int = 1, guessing: float | None = 0.693) -> Facts:
+    layers = [Layer("test", {"data": {"root": "x"}}), *map(config.parse_override, overrides)]
+    return Facts(build.resolve(method, layers).to_dict(), batch, guessing)
 
 
-def test_discriminator_that_knows_every_fake_is_told_once_with_what_to_try() -> None:
-    lines = watched([0.5, 0.1, *[0.001] * 20])
-    assert len(lines) == 1
-    assert lines[0].startswith("D wins (after 6 images)")
-    assert "method.r1" in lines[0]
+def watch(rows: list[Mapping[str, float]], given: Facts | None = None, images: int = 100) -> list[str]:
+    """What is said about rows that are `images` apart."""
+    health = Health(given or facts())
+    return [line for n, row in enumerate(rows, 1) for line in health.look({"images": n * images} | dict(row))]
 
 
-def test_discriminator_that_only_guesses_is_told_once() -> None:
-    lines = watched([0.693] * 20)
-    assert len(lines) == 1
-    assert lines[0].startswith("D guesses")
+@pytest.mark.parametrize(
+    ("row", "name", "advice"),
+    [
+        (WON, "D wins", "method.r1=1"),
+        (LOST, "D guesses", "method.d_steps=2"),
+        (SAME, "mode collapse", "method.augment=diffaugment"),
+        (SATURATED, "G stuck", "optim.clip=1"),
+        (WITHOUT_GRADIENT, "G stuck", "optim.clip=1"),
+    ],
+)
+def test_lasting_disease_is_told_once_with_what_to_try(row: dict[str, float], name: str, advice: str) -> None:
+    (line,) = watch([EVEN] * 3 + [row] * 30 + [EVEN] * 3 + [row] * 30)
+    assert line.startswith(f"{name}: ")
+    assert advice in line
 
 
-def test_healthy_run_and_short_dips_are_passed_over_in_silence() -> None:
-    assert watched([0.69, 0.5, 0.3, 0.001, 0.001, 0.3, 0.4, 0.01, 0.2] * 5) == []
-    assert watched([0.0001] * 20, chance=None) == []
+def test_inversion_is_told_with_the_setting_of_its_own_method() -> None:
+    (line,) = watch([INVERTED] * 30, facts("cyclegan"))
+    assert "method.identity=1" in line
+    assert "nce_identity" not in line
+    (line,) = watch([INVERTED] * 30, facts("cut", "method.fast=true", "method.nce_identity=false"))
+    assert "method.nce_identity=true" in line
+
+
+@pytest.mark.parametrize("row", [WON, LOST, SAME, SATURATED, WITHOUT_GRADIENT, INVERTED])
+def test_first_moments_and_short_dips_are_passed_over(row: dict[str, float]) -> None:
+    assert watch([row] * ((GRACE + SPAN) // 10 - 1), images=10) == []
+    assert watch(([EVEN] * 5 + [row] * (SPAN // 10 - 1)) * 5, images=10) == []
+
+
+def test_rows_of_few_updates_make_a_span_of_many_of_them() -> None:
+    """Batches of 100: a row is one update, so it takes hundreds."""
+    assert watch([WON] * (GRACE + SPAN - 1), facts(batch=100)) == []
+    assert len(watch([WON] * (GRACE + SPAN), facts(batch=100))) == 1
+
+
+def test_long_rows_still_take_three() -> None:
+    assert watch([WON] * 2, images=100_000) == []
+    assert len(watch([WON] * 3, images=100_000)) == 1
+
+
+def test_reals_that_are_black_and_white_themselves_do_not_make_a_generator_stuck() -> None:
+    assert watch([{"b/saturation": 0.95, "b/saturation_real": 0.9}] * 30) == []
+
+
+def test_one_of_two_discriminators_is_enough_and_is_named() -> None:
+    ill = {name.replace("D/acc", "D_b/acc") if "acc" in name else f"{name}_b": value for name, value in WON.items()}
+    well = {name.replace("D/acc", "D_a/acc") if "acc" in name else f"{name}_a": value for name, value in EVEN.items()}
+    (line,) = watch([ill | well] * 30)
+    assert line.startswith("D wins: D_b is right about 100.0%")
+
+
+def test_critic_has_no_rules_about_its_loss() -> None:
+    assert watch([WON] * 30, facts(guessing=None)) == []
+
+
+def test_smoothed_labels_do_not_hide_that_the_discriminator_wins() -> None:
+    settings = build.resolve("dcgan", [Layer("test", {"data": {"root": "x"}, "method": {"label_smoothing": 0.1}})])
+    torch.manual_seed(0)
+    health = build.health(build.make_method(settings, {"image": 3}), settings, processes=1)
+    sure = {"D/real": 0.1626, "D/fake": 0.0, "D/accuracy_real": 1.0, "D/accuracy_fake": 1.0}  # half an entropy of 0.1
+    lines = [line for n in range(1, 50) for line in health.look({"images": n * 128 * 20} | sure)]
+    assert [line.split(":")[0] for line in lines] == ["D wins"]
+
+
+def test_replayed_rows_leave_the_watch_as_if_it_had_seen_them() -> None:
+    rows = [{"images": n * 100} | WON for n in range(1, 20)]
+    for cut in (2, 5, 15):
+        whole, resumed = Health(facts()), Health(facts())
+        for row in rows[:cut]:
+            whole.look(row)
+        resumed.replay(rows[:cut])
+        assert [resumed.look(row) for row in rows[cut:]] == [whole.look(row) for row in rows[cut:]]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("method", registry.names("methods"))
+def test_every_advice_is_a_setting_that_the_run_accepts(method: str, objective: str) -> None:
+    size = 32 if method == "dcgan" else 64
+    small = [f"data.load_size={size}", f"data.crop_size={size}", "generator.width=4", "discriminator.width=4"]
+    small += ["generator.depth=5", "generator.name=unet"] if method == "pix2pix" else []
+    small += [f"method.objective={objective}"]
+    small += ["discriminator.norm=instance"] if objective == "wgan-gp" else []
+    given = facts(method, *small, guessing=None if objective == "wgan-gp" else 0.693)
+    ill = WON | SAME | SATURATED | INVERTED, LOST
+    lines = list(itertools.chain.from_iterable(watch([row] * 30, given) for row in ill))
+    assert {line.split(":")[0] for line in lines} == set(RULES) - ({"D wins", "D guesses"} & _silent(objective))
+    for line in lines:
+        for choice in re.split(r", or |; or | with |: ", line.split("To try: ")[1].rstrip(".")):
+            settings = re.findall(r"\w+\.\w+=[\w.\-]+\w", choice)
+            layers = [Layer("test", {"data": {"root": "x"}}), *map(config.parse_override, [*small, *settings])]
+            if objective == "wgan-gp" and "objective=rpgan" not in choice and "r1" in choice:
+                continue
+            build.make_method(build.resolve(method, layers), {"a": 3, "b": 3, "image": 3})
+
+
+def _silent(objective: str) -> set[str]:
+    return {"D wins", "D guesses"} if objective == "wgan-gp" else set()

@@ -34,7 +34,14 @@ def read(path: Path) -> np.ndarray:
 
 
 def page(path: Path, **given: object) -> tuple[str, Page]:
-    parts: dict[str, object] = {"title": "t", "facts": {}, "table": [], "pictures": {}, "curves": {}} | given
+    parts: dict[str, object] = {
+        "title": "t",
+        "facts": {},
+        "table": [],
+        "events": [],
+        "pictures": {},
+        "curves": {},
+    } | given
     html_report(path, **parts)  # type: ignore[arg-type]
     text = path.read_text(encoding="utf-8")
     return text, Page(text)
@@ -83,6 +90,7 @@ def test_a_page_stands_alone(tmp_path: Path) -> None:
         tmp_path / "r.html",
         facts={"method": "pix2pix", "images": 400},
         table=[["", "PSNR"], ["model", "21.5"]],
+        events=[(1234, "health", "D wins: D is right")],
         pictures={"Held-out scenes": content},
         curves={"G_gan": [(0, 1.0), (10, 2.0)]},
     )
@@ -93,6 +101,8 @@ def test_a_page_stands_alone(tmp_path: Path) -> None:
     assert source is not None
     assert base64.b64decode(source.removeprefix("data:image/png;base64,")) == content
     assert all(word in parsed.words for word in ("pix2pix", "400", "PSNR", "21.5", "Held-out scenes", "G_gan"))
+    assert "health after 1,234 images" in parsed.words
+    assert "D wins: D is right" in parsed.words
     assert "default-src 'none'" in text
     assert [p.name for p in tmp_path.iterdir()] == ["r.html"]
 
@@ -104,11 +114,12 @@ def test_a_page_escapes_every_text_it_is_given(tmp_path: Path) -> None:
         title=evil,
         facts={evil: evil},
         table=[[evil], [evil]],
+        events=[(3, evil, evil)],
         pictures={evil: b""},
         curves={evil: [(0, 1)], evil + "2": []},
     )
     assert "<script" not in text
-    assert parsed.words.count(evil) == 9  # title twice, name, value, two cells, caption, two curves
+    assert parsed.words.count(evil) == 11  # title twice, name, value, two cells, an event's two, caption, two curves
     assert all(attributes.get("alt", evil) == evil for tag, attributes in parsed.tags if tag == "img")
 
 

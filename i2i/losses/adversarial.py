@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
@@ -53,15 +54,16 @@ class Objective:
     generator: Callable[[Tensor], Tensor]
     targets: bool = False  # labels are numbers, so that smoothing them means something
     pairs: bool = False  # Jolicoeur-Martineau's pairing: D(real) - D(fake), mirrored for G
+    middle: float | None = 0.0  # the logit that means undecided; None: scores without a scale
 
 
 OBJECTIVES: dict[ObjectiveName, Objective] = {
     "vanilla": Objective(vanilla, vanilla, lambda fake: vanilla(fake, 1.0), targets=True),
-    "lsgan": Objective(lsgan, lsgan, lambda fake: lsgan(fake, 1.0), targets=True),
+    "lsgan": Objective(lsgan, lsgan, lambda fake: lsgan(fake, 1.0), targets=True, middle=0.5),
     "hinge": Objective(lambda real, _: hinge_real(real), lambda fake, _: hinge_fake(fake), critic),
     # Equal to vanilla with hard labels; the name and form of StyleGAN (Karras et al., CVPR 2019).
     "nonsaturating": Objective(lambda real, _: logistic(real), lambda fake, _: logistic(-fake), logistic),
-    "wgan-gp": Objective(lambda real, _: critic(real), lambda fake, _: critic(-fake), critic),
+    "wgan-gp": Objective(lambda real, _: critic(real), lambda fake, _: critic(-fake), critic, middle=None),
     # Jolicoeur-Martineau, 2018; with R1 + R2 the baseline of Huang et al., NeurIPS 2024, Eqn. (2).
     "rpgan": Objective(lambda real, _: logistic(real), lambda fake, _: logistic(-fake), logistic, pairs=True),
 }
@@ -97,6 +99,36 @@ def generator_loss(name: ObjectiveName, fake: Logits, real: Logits | None = None
     if real is None:
         raise ValueError(f"{name} compares fakes with reals: it needs the logits of both")
     return _mean([objective.generator(f - r) for f, r in zip(_scales(fake), _scales(real), strict=True)])
+
+
+def loss_range(name: ObjectiveName, real_target: float = 1.0) -> tuple[float, float] | None:
+    """Return D's loss if it knew every image, and while it can only guess; None for a critic, whose scores have no
+    scale. See `discriminator_loss`."""
+    middle = OBJECTIVES[name].middle
+    if middle is None:
+        return None
+    undecided = torch.tensor([middle])
+    guessing = sum(discriminator_loss(name, undecided, undecided, real_target).values())
+    labels = torch.tensor(real_target if name == "vanilla" else 1.0)  # a smoothed label is never met in cross-entropy
+    certain = 0.5 * (torch.special.entr(labels) + torch.special.entr(1 - labels))
+    return float(certain), float(guessing)
+
+
+def accuracies(name: ObjectiveName, real: Logits, fake: Logits) -> dict[str, Tensor]:
+    """Return the shares of logits, means over scales, in which D is right: {"accuracy_real", "accuracy_fake"}.
+
+    Objectives over pairs have {"accuracy_pair"}, the share of pairs with the real one above; a critic has none.
+    """
+    objective, middle = OBJECTIVES[name], OBJECTIVES[name].middle
+    if middle is None:
+        return {}
+    if objective.pairs:
+        pairs = zip(_scales(real), _scales(fake), strict=True)
+        return {"accuracy_pair": _mean([(r > f).float().mean() for r, f in pairs])}
+    return {
+        "accuracy_real": _mean([(logits > middle).float().mean() for logits in _scales(real)]),
+        "accuracy_fake": _mean([(logits < middle).float().mean() for logits in _scales(fake)]),
+    }
 
 
 def _scales(logits: Logits) -> list[Tensor]:

@@ -8,14 +8,21 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from i2i.losses import penalties
-from i2i.losses.adversarial import OBJECTIVES, Logits, ObjectiveName, discriminator_loss, generator_loss
+from i2i.losses.adversarial import (
+    OBJECTIVES,
+    Logits,
+    ObjectiveName,
+    accuracies,
+    discriminator_loss,
+    generator_loss,
+)
 from i2i.methods._augment import AdaptiveProbability, AugmentName, augment
-from i2i.methods._base import Terms, Turn
+from i2i.methods._base import Observing, Terms, Turn
 
 Views = Sequence[Tensor]  # images of one sample that D sees stacked on channels, each [N, C, H, W] in [-1, 1]
 
 
-class Adversary(nn.Module):
+class Adversary(Observing):
     """A discriminator network, its objective and its regularization.
 
     Keyword-only parameters are options of every method (`method.NAME` in a config).
@@ -110,18 +117,31 @@ class Adversary(nn.Module):
     # -- terms ------------------------------------------------------------------------------------------------------
 
     def discriminator_terms(self, real: Views, fake: Views) -> Terms:
-        """Return the terms that make D tell `real` from `fake`, and its penalties where they are due."""
+        """Return the terms that make D tell `real` from `fake`, and its penalties where they are due.
+
+        Notes D's accuracies, see `losses.adversarial.accuracies`: on what is real, whatever its flipped label says.
+        """
+        swap = None
         if self.label_flip:
-            real, fake = self._exchanged(real, fake)
+            swap = torch.rand(real[0].shape[0], 1, 1, 1, device=real[0].device) < self.label_flip
+            real, fake = _exchanged(real, fake, swap)
         shown_real, shown_fake = self._show(real), self._show(fake)
         real_logits, fake_logits = self(shown_real), self(shown_fake)
+        self._note(real_logits, fake_logits, swap)
         if self.ada:
-            self.ada.observe(real_logits, 0.5 if self.objective == "lsgan" else 0.0)
+            self.ada.observe(real_logits, OBJECTIVES[self.objective].middle or 0.0)
         terms = discriminator_loss(self.objective, real_logits, fake_logits, self.real_target)
         if self._asked % self.penalty_interval == 0:
             terms |= self._penalties(shown_real.detach(), shown_fake.detach())
         self._asked += 1
         return terms
+
+    @torch.no_grad()
+    def _note(self, real: Logits, fake: Logits, swap: Tensor | None) -> None:
+        if swap is not None:
+            scales = [[logits] if isinstance(logits, Tensor) else list(logits) for logits in (real, fake)]
+            real, fake = _exchanged(scales[0], scales[1], swap)
+        self.observed = accuracies(self.objective, real, fake)
 
     def generator_terms(self, fake: Views, real: Views) -> Terms:
         """Return the terms that make `fake` pass for real. `real` serves objectives over pairs and feature matching."""
@@ -170,11 +190,6 @@ class Adversary(nn.Module):
         stacked = torch.cat([view.to(views[0].dtype) for view in views], 1)
         return stacked + self.instance_noise * torch.randn_like(stacked) if self.instance_noise else stacked
 
-    def _exchanged(self, real: Views, fake: Views) -> tuple[Views, Views]:
-        swap = torch.rand(real[0].shape[0], 1, 1, 1, device=real[0].device) < self.label_flip
-        pairs = [(torch.where(swap, f, r), torch.where(swap, r, f)) for r, f in zip(real, fake, strict=True)]
-        return [r for r, _ in pairs], [f for _, f in pairs]
-
     # -- state ------------------------------------------------------------------------------------------------------
 
     def get_extra_state(self) -> dict[str, Any]:
@@ -189,6 +204,11 @@ class Adversary(nn.Module):
 
 
 MakeDiscriminator = Callable[[int], Adversary]  # (in_channels)
+
+
+def _exchanged(real: Views, fake: Views, swap: Tensor) -> tuple[Views, Views]:
+    pairs = [(torch.where(swap, f, r), torch.where(swap, r, f)) for r, f in zip(real, fake, strict=True)]
+    return [r for r, _ in pairs], [f for _, f in pairs]
 
 
 def _in_range(name: str, value: float, low: float, high: float) -> None:

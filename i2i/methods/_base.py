@@ -36,6 +36,14 @@ class Phase:
     turn: Turn = Turn()  # every step
 
 
+class Observing(nn.Module):
+    """A network that notes, while it computes its terms, what is worth logging beside them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.observed: Terms = {}  # of the last call, 0-d; nothing of the training depends on it
+
+
 class Method(nn.Module):
     """Base of every method. A subclass is constructed with factories of networks and never sees a config.
 
@@ -58,3 +66,17 @@ class Method(nn.Module):
     def translators(self) -> dict[str, nn.Module]:
         """Return the networks that are kept for use, by direction."""
         raise TypeError(f"{type(self).__name__} does not define translators")
+
+    def observations(self) -> Terms:
+        """Return what networks noted since the last call, under NETWORK/NOTE, to be averaged and logged like terms.
+
+        The terms of a phase sum to its loss, so D's accuracy cannot be one of them. A second return value would pass
+        through every method, though none has anything to add to what its discriminators know. So they keep it, and the
+        trainer asks here after each phase.
+        """
+        seen: Terms = {}
+        for name, net in self.named_children():
+            if isinstance(net, Observing):
+                seen |= {f"{name}/{note}": value for note, value in net.observed.items()}
+                net.observed = {}
+        return seen

@@ -43,6 +43,10 @@ class Fakes:
             shown = self._shown[index] = self._show(fakes)
         return shown
 
+    def first(self, index: int) -> Images:
+        """Return the fakes of this step's first pass, detached; none where no phase has asked for any."""
+        return self._detached[index] or {}
+
     def generator_moved(self) -> None:
         """Drop graphs from before an update of the generators: their backward would mix old and new weights."""
         self._with_graph = [None] * len(self._reals)

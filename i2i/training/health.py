@@ -1,47 +1,220 @@
-"""Named diseases of GAN training, read off the logged terms; each is told once, with what to try."""
+"""Named diseases of GAN training, read off the logged rows; each is told once, with what was seen and what to try."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any
 
-_WINDOW = 5  # rows that must all show a disease
+from i2i.config import parse_override
+
+Row = Mapping[str, float]
+Rows = Sequence[Row]  # of the last while, oldest first; every one of them must show a disease
+
+GRACE = 100  # updates at the start of training in which everything may look ill
+SPAN = 300  # updates that must all show a disease: a dip is not one
+_ROWS = 3  # and as many rows at least, however long they are
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the rules know of a run beside its rows.
+
+    Args:
+        settings: of the run, by section.
+        update: images that make one update, of all processes together.
+        guessing: a discriminator's loss while it cannot tell real from fake; None: a critic has no such value, and the
+            rules about D are silent.
+        certain: its loss if it knew every image for certain; above 0 with smoothed labels.
+    """
+
+    settings: Mapping[str, Mapping[str, Any]]
+    update: int
+    guessing: float | None
+    certain: float = 0.0
+
+    def doubt(self, loss: float) -> float:
+        """Return where a discriminator's `loss` is between certainty, 0, and guessing, 1."""
+        assert self.guessing is not None
+        return (loss - self.certain) / (self.guessing - self.certain)
+
+
+Rule = Callable[[Rows, Facts], str | None]  # what was seen and what to try; None: healthy
 
 
 class Health:
-    """Watches rows of terms.
+    """Watches the rows of a run. What it knows is a function of the rows, so a resumed run replays them."""
 
-    Args:
-        chance: D's loss while it cannot tell real from fake, as the sum of its adversarial terms; None: not watched.
-        discriminators: how many discriminators add up in that sum.
-    """
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self.told: set[str] = set()
+        self._rows: deque[Row] = deque()
 
-    def __init__(self, chance: float | None, discriminators: int = 1) -> None:
-        self.chance = None if chance is None else chance * discriminators
-        self._rows: deque[dict[str, float]] = deque(maxlen=_WINDOW)
-        self.told: dict[str, str] = {}  # disease -> message
-
-    def look(self, images: int, terms: Mapping[str, float]) -> list[str]:
-        """Take a row of terms and return what has to be said now, one line for each disease."""
-        self._rows.append(dict(terms))
-        if len(self._rows) < _WINDOW or self.chance is None:
+    def look(self, row: Row) -> list[str]:
+        """Take a row, its position under "images", and return what has to be said now: NAME: TEXT, once for a name."""
+        self._rows.append(row)
+        images, update = row["images"], self.facts.update
+        while len(self._rows) > _ROWS and self._rows[0]["images"] <= images - SPAN * update:
+            self._rows.popleft()
+        if len(self._rows) < _ROWS or images < (GRACE + SPAN) * update:
             return []
-        losses = [_adversarial(row) for row in self._rows]
-        found = {}
-        if all(loss < 0.03 * self.chance for loss in losses):
-            found["D wins"] = (
-                f"D's loss is {losses[-1]:.2g}, below 3 % of {self.chance:.2g}, which guessing gives: it knows every "
-                "fake, and G gets no useful gradient. Try method.r1=1 with discriminator.norm=instance or none, "
-                "method.label_smoothing=0.1, method.augment=diffaugment, or a lower optim.lr_discriminator."
-            )
-        if all(loss > 0.98 * self.chance for loss in losses):
-            found["D guesses"] = (
-                f"D's loss is {losses[-1]:.2g}, what guessing gives: G is told nothing. Try a higher "
-                "optim.lr_discriminator, method.d_steps=2, weaker penalties, or no augmentation."
-            )
-        fresh = {name: text for name, text in found.items() if name not in self.told}
-        self.told |= fresh
-        return [f"{name} (after {images} images): {text}" for name, text in fresh.items()]
+        rows = list(self._rows)
+        found = {name: rule(rows, self.facts) for name, rule in RULES.items() if name not in self.told}
+        ill = {name: text for name, text in found.items() if text}
+        self.told |= set(ill)
+        return [f"{name}: {text}" for name, text in ill.items()]
+
+    def replay(self, rows: Iterable[Row]) -> None:
+        """Take rows of before, whose diseases have been told."""
+        for row in rows:
+            self.look(row)
 
 
-def _adversarial(row: Mapping[str, float]) -> float:
-    names = ("D/real", "D/fake", "D/pair")
-    return sum(value for name, value in row.items() if name.startswith(names))
+# -- rules ----------------------------------------------------------------------------------------------------------
+
+
+def d_wins(rows: Rows, facts: Facts) -> str | None:
+    """A discriminator knows nearly every image, and is sure: G's gradient says little of what is wrong."""
+    for name in _discriminators(rows, facts):
+        rights = [min(_accuracies(row, name)) for row in rows]
+        losses = [_loss(row, name) for row in rows]
+        if min(rights) > 0.99 and max(map(facts.doubt, losses)) < 0.05:
+            seen = (
+                f"{name} is right about {rights[-1]:.1%} of what it sees and its loss is {losses[-1]:.2g}, where "
+                f"guessing gives {facts.guessing:.2g}: it knows every fake, and G gets no useful gradient."
+            )
+            anew = ["method.r1=1 discriminator.norm=instance", "method.augment=diffaugment"]
+            anew += ["method.instance_noise=0.1", "method.g_steps=2"]
+            return f"{seen} {_advice(facts, anew, resume=_d_rate(facts, 0.25))}"
+    return None
+
+
+def d_guesses(rows: Rows, facts: Facts) -> str | None:
+    """A discriminator is right about half of what it sees, and unsure: G is told nothing."""
+    for name in _discriminators(rows, facts):
+        rights = [mean(_accuracies(row, name)) for row in rows]
+        losses = [_loss(row, name) for row in rows]
+        if max(rights) < 0.52 and min(map(facts.doubt, losses)) > 0.98:
+            seen = (
+                f"{name} is right about {rights[-1]:.1%} of what it sees and its loss is {losses[-1]:.2g}; guessing "
+                f"gives {facts.guessing:.2g}: G is told nothing."
+            )
+            anew = ["method.d_steps=2", "method.augment=none", "method.instance_noise=0", "method.label_flip=0"]
+            anew += ["method.r1=0", "method.r2=0"]
+            return f"{seen} {_advice(facts, anew, resume=_d_rate(facts, 4))}"
+    return None
+
+
+def mode_collapse(rows: Rows, facts: Facts) -> str | None:
+    """Fakes hardly differ from each other, though reals do."""
+    for domain, values in _measures(rows, "diversity"):
+        if max(values) < 0.15:
+            seen = (
+                f"the images made in {domain} differ from each other by {values[-1]:.1%} of what real ones do: G makes "
+                "nearly the same image whatever it is given."
+            )
+            anew = ["method.objective=rpgan method.r1=1 method.r2=1 discriminator.norm=instance"]
+            anew += ["method.augment=diffaugment", f"train.batch={4 * facts.settings['train']['batch']}"]
+            return f"{seen} {_advice(facts, [*anew, _slower(facts)])}"
+    return None
+
+
+def g_stuck(rows: Rows, facts: Facts) -> str | None:
+    """G cannot learn: its output is at the ends of the range, where tanh has no slope, or its gradient is nothing."""
+    anew = [f"{_slower(facts)} optim.clip=1", "generator.norm=instance", "train.init=normal train.init_gain=0.02"]
+    for domain, values in _measures(rows, "saturation"):
+        reals = [row[f"{domain}/saturation_real"] for row in rows]
+        if min(fake - real for fake, real in zip(values, reals, strict=True)) > 0.5:
+            seen = (
+                f"{values[-1]:.1%} of the values made in {domain} are black or white, {reals[-1]:.1%} of real ones: "
+                "the output of G is saturated, and no gradient passes where it is."
+            )
+            return f"{seen} {_advice(facts, anew)}"
+    norms = [row.get("G/grad_norm", 1.0) for row in rows]
+    if max(norms) < 1e-5:
+        return f"G's gradient has norm {norms[-1]:.2g}: nothing of the loss reaches it. {_advice(facts, anew)}"
+    return None
+
+
+def colour_inversion(rows: Rows, facts: Facts) -> str | None:
+    """What is dark in the source is bright in the fake, which unpaired losses allow."""
+    for domain, values in _measures(rows, "correlation"):
+        if max(values) < -0.5:
+            seen = (
+                f"the brightness of images made in {domain} has correlation {values[-1]:.2f} with that of their "
+                "sources: dark becomes bright. If a and b are not meant to be opposite, it rarely turns back."
+            )
+            anew = (
+                "method.identity=1",
+                "method.nce_identity=true",
+                f"train.seed={facts.settings['train']['seed'] + 1}",
+            )
+            return f"{seen} {_advice(facts, anew)}"
+    return None
+
+
+RULES: dict[str, Rule] = {
+    "D wins": d_wins,
+    "D guesses": d_guesses,
+    "mode collapse": mode_collapse,
+    "G stuck": g_stuck,
+    "colour inversion": colour_inversion,
+}
+
+
+# -- what rules read ------------------------------------------------------------------------------------------------
+
+
+def _discriminators(rows: Rows, facts: Facts) -> list[str]:
+    """Those whose accuracy is in every row; none where their loss has no scale."""
+    names = dict.fromkeys(key.split("/")[0] for key in rows[-1] if "/accuracy_" in key)
+    return [name for name in names if facts.guessing is not None and all(_accuracies(row, name) for row in rows)]
+
+
+def _accuracies(row: Row, name: str) -> list[float]:
+    return [value for key, value in row.items() if key.startswith(f"{name}/accuracy_")]
+
+
+def _loss(row: Row, name: str) -> float:
+    """The adversarial terms of one discriminator: D_a has the terms of the phase D that end in _a. No penalties."""
+    return sum(row.get(f"D/{term}{name.removeprefix('D')}", 0.0) for term in ("real", "fake", "pair"))
+
+
+def _measures(rows: Rows, measure: str) -> list[tuple[str, list[float]]]:
+    """Each domain with `measure` in every row, and its values."""
+    keys = [key for key in rows[-1] if key.endswith(f"/{measure}") and all(key in row for row in rows)]
+    return [(key.split("/")[0], [row[key] for row in rows]) for key in keys]
+
+
+# -- what rules advise ----------------------------------------------------------------------------------------------
+
+
+def _d_rate(facts: Facts, factor: float) -> str:
+    optim = facts.settings["optim"]
+    return f"optim.lr_discriminator={factor * (optim['lr_discriminator'] or optim['lr']):g}"
+
+
+def _slower(facts: Facts) -> str:
+    return f"optim.lr={facts.settings['optim']['lr'] / 4:g}"
+
+
+def _advice(facts: Facts, anew: Sequence[str], resume: str = "") -> str:
+    """Name what the run could do: `resume` a setting to go on with, `anew` those of another run.
+
+    Each is `a.b=v`, or several that belong together. Left out are those that the run has already, or that its method
+    and networks do not know.
+    """
+    tries = []
+    for option in anew:
+        first, *others = option.split()
+        if _is_new(facts, first):
+            tries.append(" and ".join([first, *(text for text in others if _is_new(facts, text))]))
+    parts = [f"go on (--resume) with {resume}"] if resume else []
+    parts += [f"begin again with {', or '.join(tries)}"] if tries else []
+    return f"To try: {'; or '.join(parts)}."
+
+
+def _is_new(facts: Facts, text: str) -> bool:
+    ((section, values),) = parse_override(text).values.items()
+    present = facts.settings[section]
+    return all(key in present and present[key] != value for key, value in values.items())

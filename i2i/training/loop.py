@@ -30,7 +30,8 @@ from i2i.config import Config
 from i2i.methods._base import Images
 from i2i.training.distributed import RankLostError
 from i2i.training.health import Health
-from i2i.training.report import Reporter
+from i2i.training.lines import read_rows
+from i2i.training.report import METRICS, Reporter
 from i2i.training.trainer import NonFiniteError, Trainer
 
 
@@ -48,6 +49,8 @@ class Batch(Protocol):
 class Source(Protocol):
     """The data set behind a stream."""
 
+    @property
+    def notes(self) -> Sequence[str]: ...
     def __len__(self) -> int: ...
     def files(self, epoch: int, index: int) -> list[str]: ...
 
@@ -83,6 +86,13 @@ class Outcome:
     images: int
     finished: bool
     signal: int = 0
+
+    @property
+    def ended(self) -> str:
+        """How it ended, in words."""
+        if self.signal:
+            return f"stopped by signal {self.signal}; go on with --resume"
+        return "finished" if self.finished else "stopped by train.minutes; go on with --resume"
 
 
 _STOPS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
@@ -179,6 +189,9 @@ class Loop:
         if self.trainer.rank.first:
             log = self.config.log
             self._reporter = Reporter(self.folder, self.trainer.total, self.trainer.images, log.tensorboard)
+            self.health.replay(read_rows(self.folder / METRICS))
+            for note in (*self.source.notes, *self.trainer.method.notes):
+                self._reporter.note(self.trainer.images, "data", note)
 
     def _advance(self, stream: Stream, stop: StopRequest, deadline: float) -> Outcome:
         trainer, rank = self.trainer, self.trainer.rank
@@ -213,7 +226,7 @@ class Loop:
         if self._reporter:
             self._reporter.waited(time.monotonic() - began)
             for warning in (warning for batch in batches for warning in batch.warnings):
-                self._reporter.say(warning)
+                self._reporter.event(self.trainer.images, "data", warning)
         return batches, None
 
     def _step(self, batches: list[Batch]) -> None:
@@ -237,11 +250,11 @@ class Loop:
     def _row(self) -> None:
         terms = self.trainer.drain()
         self._recent.clear()
-        if self._reporter:
+        if self._reporter and terms:
             epoch = self.trainer.images / len(self.source)
             self._reporter.row(self.trainer.images, epoch, terms, self.trainer.rates())
-            for line in self.health.look(self.trainer.images, terms):
-                self._reporter.say(line)
+            for line in self.health.look({"images": self.trainer.images} | terms):
+                self._reporter.event(self.trainer.images, "health", line)
 
     def _sample(self) -> None:
         if not self._reporter:
@@ -253,7 +266,9 @@ class Loop:
             images.encode(picture, path, "PNG")
             self._reporter.sheet(self.trainer.images, picture)
         except (OSError, images.ImageError) as error:
-            self._reporter.say(f"{path}: the sample sheet was not written ({error}). Training goes on.")
+            reason = getattr(error, "strerror", None) or error
+            text = f"{path.parent}: a sample sheet was not written ({reason}). Training goes on."
+            self._reporter.event(self.trainer.images, "disk", text)
 
     def _save(self, last: bool = False) -> None:
         trainer = self.trainer
@@ -272,11 +287,12 @@ class Loop:
             if last:
                 raise
             if not self._failing:
-                self._reporter.say(f"{error} Training goes on; the last good checkpoint is intact.")
+                text = f"{error} Training goes on; the last good checkpoint is intact."
+                self._reporter.event(trainer.images, "disk", text)
             self._failing = True
             return
         if self._failing:
-            self._reporter.say(f"Checkpoints are written again, from {trainer.images} images on.")
+            self._reporter.event(trainer.images, "disk", "checkpoints are written again")
         self._saved, self._failing = trainer.images, False
 
     # -- the guard ----------------------------------------------------------------------------------------------------
@@ -308,7 +324,8 @@ class Loop:
         self.trainer.skipped = sorted(place for place in skipped if place >= self.trainer.images)
         self._recent.clear()
         if self._reporter:
-            self._reporter.say(f"guard: {said} Back to {path}; this step will be passed over.")
+            text = f"{said} Back to {path}; this step will be passed over."
+            self._reporter.event(self.trainer.images, "guard", text)
 
     def _guard(self, said: str, mend: str) -> GuardError:
         return GuardError(

@@ -1,36 +1,35 @@
 """What a run tells while it goes: a live line or plain lines on the screen, JSON lines and TensorBoard files."""
 
-import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from i2i.checkpoint import write_atomically
+from i2i.training.lines import Lines, read_rows
+
+METRICS = "metrics.jsonl"  # rows of terms, in the folder of a run
+EVENTS = "events.jsonl"  # what was worth a line
 
 _PLAIN_SECONDS = 30.0  # between lines where there is no terminal, such as a cluster's log
+_QUIET = ("grad_norm", "drift", "diversity", "saturation", "saturation_real", "correlation")  # not in the progress line
 
 
 class Reporter:
-    """Writes rows of terms to `folder` and progress to the screen."""
+    """Writes rows of terms and events to `folder`, and progress to the screen. A full disk stops none of it."""
 
     def __init__(self, folder: Path, total: int, position: int, tensorboard: bool) -> None:
         self.total, self._start, self._begun = total, position, time.monotonic()
         self._waited = 0.0
         self._spoken = self._begun
         self._terms = ""
-        self.path = folder / "metrics.jsonl"
-        truncate_rows(self.path, position)
-        self._file = self.path.open("a", encoding="utf-8")
-        self._board: Any = None
-        if tensorboard:
-            from torch.utils.tensorboard import SummaryWriter  # slow to import
-
-            self._board = SummaryWriter(str(folder), purge_step=position + 1 if position else None)
+        self._rows, self._events = Lines(folder / METRICS, position), Lines(folder / EVENTS, position)
+        self._known = {(event["kind"], event["text"]) for event in read_rows(self._events.path)}
+        self._full: set[Path] = set()  # files that have been said to be incomplete
         self._live: Any = None
         if sys.stderr.isatty():
             from rich.console import Console
@@ -38,6 +37,14 @@ class Reporter:
 
             self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
             self._live.start()
+        self._board: Any = None
+        if tensorboard:
+            from i2i.training.board import Board  # slow to import
+
+            try:
+                self._board = Board(folder, position)
+            except OSError as error:
+                self._drop_board(error, position)
 
     def waited(self, seconds: float) -> None:
         """Count time that was spent waiting for data."""
@@ -71,30 +78,53 @@ class Reporter:
 
     def row(self, images: int, epoch: float, terms: Mapping[str, float], rates: Mapping[str, float]) -> None:
         """Write the means of the terms since the last row."""
-        if not terms:
-            return
-        self._terms = "  ".join(f"{name} {value:.3g}" for name, value in terms.items() if "grad_norm" not in name)
+        self._terms = "  ".join(f"{name} {value:.3g}" for name, value in terms.items() if _told(name))
         row = {"images": images, "epoch": round(epoch, 4)} | dict(terms)
         row |= {f"lr/{name}": rate for name, rate in rates.items()}
         timing = {"images_per_second": round(self.speed(images), 3), "data_wait": round(self.wait_share(), 4)}
-        try:
-            self._file.write(json.dumps(row | timing) + "\n")
-            self._file.flush()
-        except OSError as error:
-            self.say(f"{self.path}: a row was not written ({error.strerror}). Training goes on.")
-        if self._board:
-            for name, value in (row | timing).items():
-                if name != "images":
-                    self._board.add_scalar(name, value, images)
+        self._try(self._rows, lambda: self._rows.add(row | timing), images)
+        self._on_board(
+            lambda board: board.scalars({k: v for k, v in (row | timing).items() if k != "images"}, images), images
+        )
 
     def sheet(self, images: int, picture: NDArray[np.uint8]) -> None:
         """Add a sample sheet, [H, W, 3], to TensorBoard."""
-        if self._board:
-            self._board.add_image("samples", picture, images, dataformats="HWC")
+        self._on_board(lambda board: board.picture("samples", picture, images), images)
 
-    def say(self, text: str) -> None:
-        """Print a line that stays."""
-        self._say(text, live=False)
+    def event(self, images: int, kind: str, text: str) -> None:
+        """Print a line that stays, and note it for the report; once for the same words, also across resumed runs."""
+        if (kind, text) not in self._known:
+            self._say(f"{kind}, after {images} images: {text}", live=False)
+            self.note(images, kind, text)
+
+    def note(self, images: int, kind: str, text: str) -> None:
+        """Note for the report what has been printed elsewhere; see `event`."""
+        if (kind, text) not in self._known:
+            self._known.add((kind, text))
+            event = {"images": images, "kind": kind, "text": text}
+            self._try(self._events, lambda: self._events.add(event), images)
+
+    def _try(self, lines: Lines, write: Callable[[], None], images: int) -> None:
+        try:
+            write()
+        except OSError as error:
+            if lines.path not in self._full:
+                self._full.add(lines.path)
+                waits = "What is missing is written when there is room. Training goes on."
+                self.event(images, "disk", f"{lines.path}: not written ({error.strerror}). {waits}")
+
+    def _on_board(self, write: Callable[[Any], None], images: int) -> None:
+        if self._board:
+            try:
+                write(self._board)
+            except OSError as error:
+                self._drop_board(error, images)
+
+    def _drop_board(self, error: OSError, images: int) -> None:
+        if self._board:
+            self._board.close()
+            self._board = None
+        self.event(images, "disk", f"TensorBoard: not written ({error.strerror}), and given up. Training goes on.")
 
     def _say(self, text: str, live: bool) -> None:
         if self._live and live:
@@ -104,32 +134,22 @@ class Reporter:
         elif self._live:
             self._live.console.print(text, markup=False, highlight=False)
         else:
-            print(text, file=sys.stderr, flush=True)
+            with suppress(OSError):  # of a log file on a full disk
+                print(text, file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """End the live line and close the files."""
         if self._live:
             self._live.stop()
             self._live = None
-        self._file.close()
+        for lines in (self._rows, self._events):
+            try:
+                lines.close()
+            except OSError as error:
+                self._say(f"{lines.path}: its last lines are lost ({error.strerror}).", live=False)
         if self._board:
             self._board.close()
 
 
-def truncate_rows(path: Path, position: int) -> None:
-    """Drop rows after `position`, and a half-written last one: a resumed run writes them again."""
-    if not path.exists():
-        return
-    rows = []
-    for line in path.read_text("utf-8", "replace").splitlines():
-        try:
-            if json.loads(line)["images"] <= position:
-                rows.append(line + "\n")
-        except (ValueError, KeyError, TypeError):
-            continue
-    write_atomically(path, "".join(rows).encode())
-
-
-def read_rows(path: Path) -> list[dict[str, float]]:
-    """Return the rows of a `metrics.jsonl`."""
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+def _told(name: str) -> bool:
+    return name.split("/")[-1] not in _QUIET

@@ -17,6 +17,9 @@ from i2i.training.distributed import Rank
 from i2i.training.ema import Ema
 from i2i.training.fakes import Fakes
 from i2i.training.history import History
+from i2i.training.observe import Observer
+
+_COUNTERS = "_extra_state"  # how torch calls what a module keeps besides tensors
 
 
 class NonFiniteError(ArithmeticError):
@@ -62,6 +65,7 @@ class Trainer:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
         self._broken_at = torch.full((), -1, device=device)  # first update with a term that is not finite; -1: none
+        self._observer = Observer(unpaired=method.kind == "unpaired")
 
     def _group_phases(self) -> None:
         """Phases over the same networks share one optimizer, called after the first of them."""
@@ -92,6 +96,8 @@ class Trainer:
         self._set_rates()
         for phase in due:
             self._run(phase, reals, fakes)
+        for index, real in enumerate(reals):
+            self._observer.look(real, fakes.first(index))
         seen = self.count(batches)
         self.images += seen
         self.updates += 1
@@ -116,6 +122,7 @@ class Trainer:
             with self._only(phase):
                 with autocast(self.device, self.precision):
                     terms = phase.loss(real, fake)
+                self._record(self.method.observations())
                 loss = functools.reduce(torch.add, terms.values())
                 torch.autograd.backward(scaler.scale(loss / len(reals)))
             for name, term in terms.items():
@@ -133,7 +140,7 @@ class Trainer:
         scaler.update()
         if phase.live:
             fakes.generator_moved()
-        self._record(phase, means | {"grad_norm": norm})
+        self._record({f"{phase.name}/{name}": term for name, term in (means | {"grad_norm": norm}).items()})
         if not self.prompt:
             total = functools.reduce(torch.add, means.values())
             finite = torch.isfinite(total if self.precision == "fp16" else total + norm)  # fp16's scaler skips those
@@ -173,14 +180,15 @@ class Trainer:
             return []
         return [name for name, term in terms.items() if not math.isfinite(term.item())] or ["sum"]
 
-    def _record(self, phase: Phase, terms: Terms) -> None:
+    def _record(self, terms: Terms) -> None:
         for name, term in terms.items():
-            key, value = f"{phase.name}/{name}", term.detach()
-            self._sums[key] = self._sums[key] + value if key in self._sums else value
-            self._counts[key] = self._counts.get(key, 0) + 1
+            value = term.detach()
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._counts[name] = self._counts.get(name, 0) + 1
 
     def drain(self) -> dict[str, float]:
-        """Return the mean of every term since the last call, over steps and ranks. The only fetch from the device.
+        """Return the means of terms and observations since the last call, over steps and ranks, and the measures of
+        images (see `Observer`). The only fetch from the device.
 
         Raises:
             NonFiniteError: see `check_terms`.
@@ -188,10 +196,10 @@ class Trainer:
         if not self._sums:
             return {}
         self.check_terms()
-        names = list(self._sums)
-        values = torch.stack([self._sums[name] / self._counts[name] for name in names])
-        means = dict(zip(names, self.rank.mean(values).tolist(), strict=True))
+        terms = {name: total / self._counts[name] for name, total in self._sums.items()} | self._observer.measures()
+        means = dict(zip(terms, self.rank.mean(torch.stack(list(terms.values()))).tolist(), strict=True))
         self._sums, self._counts = {}, {}
+        self._observer.clear()
         return means
 
     def check_terms(self) -> None:
@@ -227,15 +235,19 @@ class Trainer:
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "scalers": {name: scaler.state_dict() for name, scaler in self.scalers.items()},
             "ema": {name: net.state_dict() for name, net in self.ema.nets.items()} if self.ema else {},
-            "terms": {"sums": dict(self._sums), "counts": dict(self._counts)},
             "threads": torch.get_num_threads(),
-            "ranks": self.rank.gather(
-                {
-                    "pools": {name: pool.state() for name, pool in self.pools.items()},
-                    "cpu": torch.get_rng_state(),
-                    "cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
-                }
-            ),
+            "ranks": self.rank.gather(self._own_state()),
+        }
+
+    def _own_state(self) -> dict[str, Any]:
+        """Return what each rank has for itself."""
+        return {
+            "pools": {name: pool.state() for name, pool in self.pools.items()},
+            "counters": {name: value for name, value in self.method.state_dict().items() if name.endswith(_COUNTERS)},
+            "terms": {"sums": dict(self._sums), "counts": dict(self._counts)},
+            "observer": self._observer.state(),
+            "cpu": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -251,14 +263,18 @@ class Trainer:
             self.scalers[name].load_state_dict(state["scalers"][name])
         for name, net in (self.ema.nets if self.ema else {}).items():
             net.load_state_dict(state["ema"][name])
-        self._sums = {name: value.to(self.device) for name, value in state["terms"]["sums"].items()}
-        self._counts = dict(state["terms"]["counts"])
+        own = state["ranks"][self.rank.index % len(state["ranks"])]
+        terms = own["terms"] if "terms" in own else state["terms"]  # format 1 kept those of the first rank
+        self._sums = {name: value.to(self.device) for name, value in terms["sums"].items()}
+        self._counts = dict(terms["counts"])
         self._broken_at.fill_(-1)
         self.pools = {}
-        own = state["ranks"][self.rank.index % len(state["ranks"])]
         for name, images in own["pools"].items():
             self.pools[name] = History(self.method.history)
             self.pools[name].restore(images, self.device)
+        self.method.load_state_dict(own.get("counters", {}), strict=False)
+        if "observer" in own:  # format 1 has none
+            self._observer.restore(own["observer"], self.device)
         if len(state["ranks"]) != self.rank.world:  # one random state must not serve two ranks
             torch.manual_seed(key(self.train.seed, self.images, self.rank.index))
             return

@@ -117,6 +117,6 @@ def test_checkpoints_are_written_again_as_soon_as_there_is_room(
         at_update(7, lambda: (small_disk / "filler").unlink())(index)  # type: ignore[operator]
 
     assert finish(start_ranks(1, train_words("pix2pix", scenes, run, *WORDS), log, prepare)) == [0], log.read_text()
-    assert "Checkpoints are written again, from 16 images on." in log.read_text()
+    assert "disk, after 16 images: checkpoints are written again" in log.read_text()
     assert equal(final_state(run), final_state(whole))
     assert [images for images, _ in steps(run / CHECKPOINTS)] == [16, 20, 24]

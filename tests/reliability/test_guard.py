@@ -105,7 +105,7 @@ def test_guard_goes_back_and_ends_like_a_run_without_that_batch(
     prepare = poison(where, math.nan, prompt, always=where == "batch")
     code, output = train(scenes, tmp_path / "run", prepare, "--set", "train.guard=rollback")
     assert code == 0, output
-    told = [line for line in output.splitlines() if line.startswith("guard: ")]
+    told = [line for line in output.splitlines() if line.startswith("guard, after ")]
     assert len(told) == 1
     assert f"after {POSITION} images" in told[0]
     assert told[0].count("facades/train/a/") == 2
@@ -126,7 +126,7 @@ def test_run_that_passed_over_a_batch_passes_over_it_again_when_it_is_resumed(
     words = ["train", "pix2pix", "--resume", str(tmp_path / "run"), "--device", "cpu", "--images", "40"]
     assert finish(start_ranks(1, words, tmp_path / "log", prepare)) == [0]
     assert final_state(tmp_path / "run")["images"] == 40
-    assert (tmp_path / "log").read_text().count("guard: ") == 1
+    assert (tmp_path / "log").read_text().count("guard, after ") == 1
 
 
 def test_guard_gives_up_where_passing_over_batches_does_not_help(scenes: dict[str, Path], tmp_path: Path) -> None:
@@ -143,5 +143,5 @@ def test_guard_gives_up_where_passing_over_batches_does_not_help(scenes: dict[st
     more = ["--set", "train.guard=rollback", "--images", "80"]
     code, output = train(scenes, tmp_path / "run", every_step_after_the_first_checkpoint, *more)
     assert code == 3
-    assert output.count("guard: ") == 10
+    assert output.count("guard, after ") == 10
     assert "Passing over 10 batches has not helped" in output.splitlines()[-1]

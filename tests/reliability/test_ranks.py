@@ -124,7 +124,7 @@ def test_both_ranks_go_back_together_when_the_guard_may(scenes: dict[str, Path],
         Trainer.step = stepping  # type: ignore[method-assign, assignment]
 
     assert finish(start_ranks(2, words, log, prepare), 60) == [0, 0], log.read_text()
-    assert log.read_text().count("guard: after 20 images") == 1
+    assert log.read_text().count("guard, after 16 images: after 20 images") == 1
     assert steps(run / CHECKPOINTS)[-1][0] == 80
 
 

@@ -1,0 +1,196 @@
+"""Each named disease is told by a training that has it, and none by a healthy one; resumed runs repeat nothing."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from i2i import build, config, registry
+from i2i.checkpoint import steps
+from i2i.config import Layer
+from i2i.data.scenes import write_dataset
+from i2i.run import Request, train
+from i2i.training.health import GRACE, SPAN
+from i2i.training.lines import read_rows
+from i2i.training.trainer import Trainer
+
+KINDS = {"pix2pix": "facades", "cyclegan": "facades", "cut": "orchard", "dcgan": "portraits"}
+SMALL = {
+    "pix2pix": ["generator.name=unet", "generator.depth=4", "generator.width=8", "train.batch=2"],
+    "cyclegan": ["generator.name=resnet", "generator.blocks=1", "generator.width=4"],
+    "cut": ["generator.name=resnet", "generator.blocks=1", "generator.width=4", "method.patches=16"],
+    "dcgan": ["generator.width=8", "method.latent=16", "train.batch=8"],
+}
+UPDATES = GRACE + SPAN + 30
+ROW = 30  # updates
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("scenes")
+    for kind, unpaired in (("facades", False), ("orchard", True), ("portraits", False)):
+        write_dataset(kind, root / kind, 60, 32, seed=1, unpaired=unpaired)
+    return {method: root / kind for method, kind in KINDS.items()}
+
+
+def layers(method: str, data: Path, *overrides: str) -> list[Layer]:
+    common = ["data.load_size=36", "data.crop_size=32", "data.workers=0", "discriminator.width=8", "train.images=50000"]
+    common += [] if method == "dcgan" else ["discriminator.layers=1"]
+    texts = [*common, *SMALL[method], *overrides]
+    return [Layer("test", {"data": {"root": str(data)}}), *map(config.parse_override, texts)]
+
+
+def told(
+    method: str, data: Path, *overrides: str, make_ill: Callable[[Any], None] | None = None, updates: int = UPDATES
+) -> list[str]:
+    """Train, and return what the rules said."""
+    settings = build.resolve(method, layers(method, data, *overrides))
+    dataset = build.open_data(settings)
+    torch.manual_seed(0)
+    made = build.make_method(settings, dataset.channels)
+    if make_ill:
+        make_ill(made)
+    trainer = Trainer(made, settings.train, settings.optim, torch.device("cpu"), "fp32")
+    health = build.health(made, settings, processes=1)
+    samples = [dataset.fixed(index) for index in range(len(dataset))]
+    lines = []
+    for update in range(1, updates + 1):
+        chosen = [samples[int(torch.randint(len(samples), ()))] for _ in range(settings.train.batch)]
+        trainer.step([{name: torch.stack([sample[name] for sample in chosen]) for name in chosen[0]}])
+        if update % ROW == 0:
+            lines += health.look({"images": trainer.images} | trainer.drain())
+    return lines
+
+
+class Deaf(nn.Module):
+    """A generator that makes its image from nothing that it is given."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        made: Tensor = self.net(torch.ones_like(x[:1]))
+        return made.expand(len(x), -1, -1, -1)
+
+
+class Negative(nn.Module):
+    """A generator that begins by inverting its input."""
+
+    def __init__(self, channels: int = 3) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(channels, channels, 1)
+        self.mix.weight.data = -torch.eye(channels).view(channels, channels, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mix(x).clamp(-1, 1)
+
+
+def deafen(method: Any) -> None:
+    method.G = Deaf(method.G)
+
+
+def saturate(method: Any) -> None:
+    *_, head = [layer for layer in method.G.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
+    head.weight.data *= 1e4
+
+
+def invert(method: Any) -> None:
+    method.G_ab, method.G_ba = Negative(), Negative()
+
+
+def names(lines: list[str]) -> list[str]:
+    return [line.split(":")[0] for line in lines]
+
+
+def test_discriminator_that_learns_far_faster_is_said_to_win(scenes: dict[str, Path]) -> None:
+    lines = told("dcgan", scenes["dcgan"], "optim.lr=1e-7", "optim.lr_discriminator=2e-3")
+    assert names(lines)[0] == "D wins"
+    assert "optim.lr_discriminator=0.0005" in lines[0]
+    assert names(lines)[1:] == ["mode collapse"], "G is where it began, and its images with it"
+
+
+def test_discriminator_that_does_not_learn_is_said_to_guess(scenes: dict[str, Path]) -> None:
+    assert names(told("pix2pix", scenes["pix2pix"], "optim.lr_discriminator=1e-12")) == ["D guesses"]
+
+
+def test_generator_that_ignores_its_input_is_said_to_have_collapsed(scenes: dict[str, Path]) -> None:
+    assert names(told("pix2pix", scenes["pix2pix"], make_ill=deafen)) == ["mode collapse"]
+
+
+def test_generator_whose_output_is_saturated_is_said_to_be_stuck(scenes: dict[str, Path]) -> None:
+    assert names(told("pix2pix", scenes["pix2pix"], make_ill=saturate)) == ["G stuck"]
+
+
+def test_generators_that_invert_their_input_are_said_to_invert(scenes: dict[str, Path]) -> None:
+    assert names(told("cyclegan", scenes["cut"], "method.identity=0", make_ill=invert)) == ["colour inversion"]
+
+
+@pytest.mark.parametrize("method", registry.names("methods"))
+def test_healthy_training_is_passed_over_in_silence(method: str, scenes: dict[str, Path], thorough: bool) -> None:
+    assert told(method, scenes[method], updates=5 * UPDATES if thorough else UPDATES) == []
+
+
+def rows(run: Path) -> list[dict[str, float]]:
+    clocks = ("images_per_second", "data_wait")
+    return [{k: v for k, v in row.items() if k not in clocks} for row in read_rows(run / "metrics.jsonl")]
+
+
+def test_resumed_run_has_the_rows_and_events_of_an_uninterrupted_one_and_repeats_none(
+    scenes: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(scenes["dcgan"], data)
+    damage(sorted(data.rglob("*.png"))[7])
+    sick = ["optim.lr=1e-7", "optim.lr_discriminator=2e-3", "data.on_bad_file=skip", "data.verify=0"]
+    length = ["train.batch=2", f"train.images={2 * UPDATES}", "log.images=40", "log.tensorboard=false"]
+    kept = [f"train.checkpoint_images={2 * (GRACE + SPAN) // 4}", "train.keep=9", "log.samples=1"]
+    whole = tmp_path / "whole"
+    train(Request("dcgan", layers("dcgan", data, *sick, *length, *kept), str(whole), device="cpu"))
+    events = read_rows(whole / "events.jsonl")
+    assert names([event["text"] for event in events if event["kind"] == "health"])[0] == "D wins"
+    assert [event["text"].split()[0] for event in events if event["kind"] == "data"] == ["skipped"]
+    assert all(event["text"].split(":")[0] in (whole / "report.html").read_text("utf-8") for event in events)
+    for part in (2, 4):  # before the disease was told, and after
+        broken = tmp_path / f"broken-{part}"
+        shutil.copytree(whole, broken)
+        for images, path in steps(broken / "checkpoints"):
+            if images > part * 2 * (GRACE + SPAN) // 4:
+                shutil.rmtree(path)
+        capfd.readouterr()
+        train(Request("dcgan", [], str(broken), resume=True, device="cpu"))
+        assert rows(broken) == rows(whole)
+        assert read_rows(broken / "events.jsonl") == events
+        assert ("D wins" in capfd.readouterr().err) == (part == 2)
+
+
+def damage(path: Path) -> None:
+    """Spoil the pixels of a PNG behind an intact header."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+def test_page_of_a_run_that_was_stopped_by_its_time_limit_says_so(scenes: dict[str, Path], tmp_path: Path) -> None:
+    short = ["train.minutes=0.00001", "log.tensorboard=false", "log.samples=1"]
+    outcome = train(Request("dcgan", layers("dcgan", scenes["dcgan"], *short), str(tmp_path / "run"), device="cpu"))
+    assert outcome is not None
+    assert not outcome.finished
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert "stopped by train.minutes" in page
+    assert "data:image/png;base64," in page
+
+
+def test_page_that_cannot_be_written_costs_a_line_and_nothing_else(
+    scenes: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run" / "report.html").mkdir(parents=True)  # what is in the way cannot be replaced
+    short = ["train.images=8", "log.tensorboard=false", "log.samples=1"]
+    outcome = train(Request("dcgan", layers("dcgan", scenes["dcgan"], *short), str(tmp_path / "run"), device="cpu"))
+    assert outcome is not None
+    assert outcome.finished
+    assert "report.html: not written" in capfd.readouterr().err

@@ -1,0 +1,92 @@
+"""What is measured of fakes and reals equals plain computations, however the images came in batches."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from i2i.methods._base import Images
+from i2i.training.observe import Observer
+
+
+def images(seed: int, n: int = 8, size: int = 16) -> Tensor:
+    """Smooth ones: noise has nearly equal means everywhere."""
+    coarse = torch.rand(n, 3, 4, 4, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    return coarse.repeat_interleave(size // 4, 2).repeat_interleave(size // 4, 3)
+
+
+def measured(real: Images, fake: Images, batch: int = 8, unpaired: bool = False) -> dict[str, float]:
+    observer = Observer(unpaired)
+    for start in range(0, 8, batch):
+        part = slice(start, start + batch)
+        observer.look({k: x[part] for k, x in real.items()}, {k: x[part] for k, x in fake.items()})
+    return {name: float(value) for name, value in observer.measures().items()}
+
+
+@pytest.mark.parametrize("batch", [1, 2, 8])
+def test_diversity_is_one_for_equal_sets_half_for_half_the_contrast_and_zero_for_one_image(batch: int) -> None:
+    real = {"b": images(0)}
+    assert measured(real, real, batch)["b/diversity"] == 1
+    assert measured(real, {"b": real["b"] / 2}, batch)["b/diversity"] == pytest.approx(0.5, rel=1e-4)
+    same = images(1, n=1).expand(8, -1, -1, -1)
+    assert measured(real, {"b": same}, batch)["b/diversity"] < 1e-4
+    assert measured({"b": same}, {"b": same}, batch)["b/diversity"] == 1, "one image is all there is to learn"
+
+
+def test_diversity_estimates_the_ratio_of_standard_deviations() -> None:
+    real, fake = images(0, n=2000), images(1, n=2000) * 0.7
+    observer = Observer(False)
+    observer.look({"b": real}, {"b": fake})
+    assert float(observer.measures()["b/diversity"]) == pytest.approx(float(fake.std() / real.std()), rel=0.02)
+
+
+@pytest.mark.parametrize("batch", [1, 4, 8])
+def test_drift_is_the_distance_of_mean_colours_in_units_of_the_range(batch: int) -> None:
+    real = torch.zeros(8, 3, 16, 16)
+    assert measured({"b": real}, {"b": real + 0.5}, batch)["b/drift"] == pytest.approx(0.25)
+    assert measured({"b": real - 1}, {"b": real + 1}, batch)["b/drift"] == pytest.approx(1)
+    red = torch.tensor([0.6, 0, 0]).view(1, 3, 1, 1)
+    assert measured({"b": real}, {"b": real + red}, batch)["b/drift"] == pytest.approx(0.3 / 3**0.5)
+
+
+def test_saturation_is_the_share_that_is_black_or_white_in_8_bits() -> None:
+    levels = torch.arange(256).view(1, 1, 16, 16).expand(8, -1, -1, -1) / 127.5 - 1
+    found = measured({"b": levels}, {"b": levels * 1e4}, batch=2)
+    assert found["b/saturation_real"] == pytest.approx(2 / 256)
+    assert found["b/saturation"] == 1
+
+
+def test_correlation_with_the_source_tells_inverted_from_kept_and_mirroring_changes_nothing() -> None:
+    real = {"a": images(0), "b": images(1)}
+
+    def correlation(fake: Tensor) -> float:
+        return measured(real, {"b": fake}, batch=2, unpaired=True)["b/correlation"]
+
+    assert correlation(real["a"] * 0.5 + 0.2) == pytest.approx(1, abs=1e-4)
+    assert correlation(-real["a"]) == pytest.approx(-1, abs=1e-4)
+    assert correlation(-real["a"].flip(3)) == pytest.approx(-1, abs=1e-4)
+    assert abs(correlation(images(7))) < 0.4
+    assert correlation(torch.zeros_like(real["a"])) == 0
+    assert not any("correlation" in name for name in measured(real, {"b": real["a"]}))
+
+
+def test_only_domains_with_reals_are_measured_and_cleared_ones_begin_anew() -> None:
+    observer = Observer(False)
+    observer.look({"b": images(0)}, {"b": images(1), "identity": images(2)})
+    assert {name.split("/")[0] for name in observer.measures()} == {"b"}
+    observer.clear()
+    assert observer.measures() == {}
+    observer.look({"b": images(0)}, {"b": images(0)})
+    assert float(observer.measures()["b/drift"]) == 0
+
+
+def test_restored_observer_measures_the_same_bits() -> None:
+    whole, first, second = Observer(True), Observer(True), Observer(True)
+    batches = [({"a": images(n, 1), "b": images(n + 9, 1)}, {"b": images(n + 20, 1)}) for n in range(5)]
+    for batch in batches:
+        whole.look(*batch)
+    for batch in batches[:3]:
+        first.look(*batch)
+    second.restore(first.state(), torch.device("cpu"))
+    for batch in batches[3:]:
+        second.look(*batch)
+    assert all(torch.equal(second.measures()[name], value) for name, value in whole.measures().items())
