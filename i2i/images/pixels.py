@@ -91,6 +91,14 @@ def from_tensor(tensor: Tensor, depth: int = 8) -> Array:
     return array.astype(np.uint16) if depth == 16 else array
 
 
+def to_depth(array: Array, depth: int) -> Array:
+    """Return pixels of any dtype with `depth` bits: 8, 16, or 32 for float32. Rounds to the nearest level."""
+    if depth_of(array) == depth:
+        return array
+    unit = to_unit(array)
+    return unit if depth == 32 else np.round(unit * (2**depth - 1)).astype(np.uint8 if depth == 8 else np.uint16)
+
+
 def match_channels(array: Array, channels: int) -> Array:
     """Return [H, W, C] with `channels` channels: gray is repeated, RGB becomes luma (ITU-R BT.601), alpha added opaque.
 
@@ -161,7 +169,11 @@ def resize(image: Pixels, size: tuple[int, int], nearest: bool = False) -> Pixel
 
 
 def shown(image: Array) -> NDArray[np.uint8]:
-    """Return any picture [H, W, C] as a screen shows it: uint8 RGB, on white where it is transparent."""
+    """Return any picture [H, W, C] as a screen shows it: uint8 RGB, on white where it is transparent.
+
+    Of more than four channels the first three are shown.
+    """
+    image = image[..., :3] if image.shape[2] > 4 else image
     rgb = apply_alpha(match_channels(image, 3 + (image.shape[2] in (2, 4))), "composite")
     return np.round(to_unit(rgb) * 255).astype(np.uint8)
 

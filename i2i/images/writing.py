@@ -72,7 +72,13 @@ def _content(array: Array, format: Format, quality: int) -> bytes:
 
 
 def to_pil(array: Array) -> Image.Image:
-    """Return [H, W, C] as a PIL image: L, LA, RGB, RGBA, I;16 or F. Deeper color, which PIL lacks, gets 8 bits."""
+    """Return [H, W, C] as a PIL image: L, LA, RGB, RGBA, I;16 or F. Deeper color, which PIL lacks, gets 8 bits.
+
+    Raises:
+        ImageError: more than four channels.
+    """
+    if array.shape[2] > 4:
+        raise ImageError(f"image: PIL has no images of {array.shape[2]} channels (pass and take arrays)")
     if array.dtype != np.uint8 and array.shape[2] > 1:
         array = np.round(to_unit(array) * 255).astype(np.uint8)
     return Image.fromarray(np.ascontiguousarray(array[..., 0] if array.shape[2] == 1 else array))

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from i2i import images
+from i2i.data.reading import read
 from i2i.images import Array, ImageError
 from i2i.translation import TranslationError
 from i2i.translation.manifest import Manifest
@@ -52,6 +53,7 @@ class _Item:
     source: os.stat_result
     pixels: Array  # [H, W, C], as the network takes it
     depth: int  # bits of the output
+    alpha: Array | None = None  # [H, W, 1], put back onto the output
     note: str = ""
 
 
@@ -141,7 +143,7 @@ def _run(
                 if isinstance(result, str):
                     advance(item.job, result)
                 else:
-                    writing.append((item, writers.submit(_write, item, result, plan.manifest)))
+                    writing.append((item, writers.submit(_write, item, result, translator.target.span, plan.manifest)))
                     finish(_window(threads, result) + len(batch))
         finish(0)
 
@@ -181,15 +183,20 @@ def _window(threads: int, pixels: Array) -> int:
 def _read(job: Job, translator: Translator, options: Options) -> _Item | tuple[Job, str]:
     try:
         status = job.source.stat()
-        pixels = images.decode(job.source, translator.alpha, options.max_pixels)
-        if options.half:
-            pixels = _cut(pixels, options.half)
-        size = target_size(pixels.shape[0], pixels.shape[1], options.size)
-        pixels = translator.prepare(images.resize(pixels, size) if size != pixels.shape[:2] else pixels)
-        depth, note = _output_depth(job, images.depth_of(pixels), translator.out_channels, options)
+        found = read([str(job.source)], translator.source, translator.alpha, options.max_pixels)
+        pixels, alpha = (None if part is None else _fitted(part, options) for part in (found.array, found.alpha))
+        assert pixels is not None
+        depth, note = _output_depth(job, found.depth, translator.out_channels + (alpha is not None), options)
     except (ImageError, OSError, MemoryError) as error:
         return job, str(error) or "not enough memory"
-    return _Item(job, status, pixels, depth, note)
+    return _Item(job, status, pixels, depth, alpha, note)
+
+
+def _fitted(pixels: Array, options: Options) -> Array:
+    if options.half:
+        pixels = _cut(pixels, options.half)
+    size = target_size(pixels.shape[0], pixels.shape[1], options.size)
+    return images.resize(pixels, size) if size != pixels.shape[:2] else pixels
 
 
 def _cut(pixels: Array, half: Half) -> Array:
@@ -213,6 +220,8 @@ def target_size(height: int, width: int, size: Size) -> tuple[int, int]:
 def _output_depth(job: Job, depth: int, channels: int, options: Options) -> tuple[int, str]:
     """Return the bits of the output, and a note if they are fewer than the input's."""
     kind = images.format_of(job.target)
+    if not images.holds(kind, channels, 8):  # the model's channels were seen to fit: it is the alpha that does not
+        raise ImageError(f"has alpha, which a {kind} file cannot hold (choose png, or --alpha drop)")
     able = next(bits for bits in (depth, 16, 8) if bits <= depth and images.holds(kind, channels, bits))
     if able == depth:
         return depth, ""
@@ -281,12 +290,14 @@ def _reason(item: _Item, error: Exception) -> str:
 # -- writing ----------------------------------------------------------------------------------------------------------
 
 
-def _write(item: _Item, array: Array, manifest: Manifest | None) -> None:
+def _write(item: _Item, array: Array, span: images.Span, manifest: Manifest | None) -> None:
     job = item.job
     if manifest:
         manifest.add(job.relative, job.output, item.source, "writing")
     job.target.parent.mkdir(parents=True, exist_ok=True)
-    images.encode(array, job.target)
+    if item.alpha is not None:
+        array = np.concatenate([array, images.to_depth(item.alpha, item.depth)], axis=2)
+    images.encode(array, job.target, span=span)
     if manifest:
         manifest.add(job.relative, job.output, item.source, "written", bytes=job.target.stat().st_size)
 

@@ -14,12 +14,13 @@ from typing import Literal, NamedTuple, get_args
 from i2i import images
 from i2i.checkpoint import process_alive
 from i2i.data.folders import DataError, scan
+from i2i.data.reading import Reading
 from i2i.translation import TranslationError
 from i2i.translation.manifest import Manifest
 from i2i.translation.shards import Shard, check_shard, member
 from i2i.translation.translator import Translator
 
-OutputFormat = Literal["keep", "png", "jpg", "webp", "tif"]
+OutputFormat = Literal["keep", "png", "jpg", "webp", "tif", "npy"]
 Half = Literal["left", "right"]
 Size = Literal["keep"] | int | tuple[int, int]
 
@@ -166,38 +167,50 @@ def _match(pattern: Path) -> _Inputs:
 def _jobs(inputs: _Inputs, translator: Translator, root: Path, name: str | None, options: Options) -> list[Job]:
     if name and options.format != "keep" and images.format_of(name) != images.format_of(f"x.{options.format}"):
         raise TranslationError(f"format: {options.format} contradicts the suffix of {name} (leave one out)")
-    if not images.holds("PNG", translator.out_channels, 8):
+    if not _holds("NPY", translator.target):
         raise TranslationError(
-            f"the model makes {translator.out_channels} channels, image files hold 1 to 4 (translate arrays in Python)"
+            f"the model makes {translator.out_channels} channels, files hold 1 to {images.MAX_CHANNELS} (translate "
+            "arrays in Python)"
         )
-    fixed = name or (f"x.{options.format}" if options.format != "keep" else "x.png")
-    if not images.holds(images.format_of(fixed), translator.out_channels, 8):
+    fixed = name or (f"x.{options.format}" if options.format != "keep" else "x.npy")
+    if not _holds(images.format_of(fixed), translator.target):
+        able = "png" if _holds("PNG", translator.target) else "npy"
         raise TranslationError(
             f"format: the model makes {translator.out_channels} channels, which {images.format_of(fixed)} cannot hold "
-            f"(choose png)"
+            f"(choose {able})"
         )
     jobs = []
     for relative in inputs.relatives:
         posix = relative.replace(os.sep, "/")
         stem, dot, ending = posix.rpartition(".")
-        output = name or stem + _suffix(dot + ending, translator.out_channels, options.format)
+        output = name or stem + _suffix(dot + ending, translator.target, options.format)
         jobs.append(Job(inputs.root / relative, posix, root / output, output))
     return jobs
 
 
 @cache
-def _suffix(suffix: str, channels: int, asked: OutputFormat) -> str:
+def _suffix(suffix: str, target: Reading, asked: OutputFormat) -> str:
     if asked != "keep":
         return f".{asked}"
-    return suffix if images.holds(images.format_of(f"x{suffix}"), channels, 8) else ".png"
+    if _holds(images.format_of(f"x{suffix}"), target):
+        return suffix
+    return ".png" if _holds("PNG", target) else ".npy"
+
+
+def _holds(format: images.Format, target: Reading) -> bool:
+    """Whether files of a format hold what the model makes; 2 or 4 channels without alpha are no picture."""
+    plain = target.channels in (2, 4) and not target.alpha
+    return images.holds(format, target.channels, 8) and (format == "NPY" or not plain)
 
 
 def _suffix_notes(jobs: list[Job]) -> list[str]:
     moved = [job for job in jobs if job.output != job.relative]
     if not moved:
         return []
+    kind = images.format_of(moved[0].output)
     return [
-        f"outputs are PNG where their format cannot hold the model's channels ({len(moved)}, first: {moved[0].output})"
+        f"outputs are {kind} where their format cannot hold the model's channels ({len(moved)}, first: "
+        f"{moved[0].output})"
     ]
 
 
