@@ -26,6 +26,7 @@ from i2i.config import (
 )
 from i2i.data.dataset import Dataset, Images, PairedImages, UnpairedImages
 from i2i.data.reading import Reading
+from i2i.data.stacks import StackedImages
 from i2i.losses.adversarial import discriminator_loss
 from i2i.methods._adversary import Adversary
 from i2i.methods._base import Method
@@ -114,7 +115,7 @@ def open_data(config: Config, split: str = "train") -> Dataset:
     """
     data, seed = config.data, config.train.seed
     if isinstance(data, PairedData):
-        return PairedImages(data, seed=seed, split=split)
+        return (StackedImages if data.inputs else PairedImages)(data, seed=seed, split=split)
     if isinstance(data, UnpairedData):
         return UnpairedImages(data, seed=seed, split=split)
     assert isinstance(data, UnconditionalData)

@@ -80,12 +80,29 @@ class DataConfig(Section):
 
 
 class PairedData(DataConfig):
-    """Pairs: side by side in one file, or in two folders matched by stem."""
+    """Pairs: side by side in one file, in two folders matched by stem, or one target for several inputs."""
 
     layout: Literal["auto", "ab", "ba", "folders"] = "auto"  # ab: left half is a, right half is b
     direction: Direction = "a2b"
     allow_unmatched: bool = False  # True: leave files without a partner out
     masks: tuple[Domain, ...] = ()  # domains whose values are labels: resampled to the nearest pixel
+    # Folders whose images are stacked as channels to make a, in this order; masks and ranges of a are those of each.
+    inputs: tuple[str, ...] = ()  # ROOT/SPLIT/NAME, ROOT/NAME for train, or a path; (): two folders or side by side
+    target: str | None = None  # the folder of b; None: without inputs
+
+    @model_validator(mode="after")
+    def _inputs_have_a_target(self) -> Self:
+        if bool(self.inputs) != (self.target is not None):
+            raise ValueError("inputs, target: one needs the other. Pass --input for each input, and --target")
+        if not self.inputs:
+            return self
+        if self.layout != "auto":
+            raise ValueError(f"layout: {self.layout} contradicts inputs and target, which name the folders")
+        if self.direction != "a2b":
+            raise ValueError("direction: inputs are made into the target, so it is a2b; name them the other way round")
+        if self.alpha == "carry" and len(self.inputs) > 1:
+            raise ValueError("alpha: carry puts the alpha of one input back, and there are several; choose drop")
+        return self
 
 
 class UnpairedData(DataConfig):

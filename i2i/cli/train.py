@@ -37,6 +37,10 @@ def _subcommand(method: str, summary: str) -> click.Command:
     @click.option("--images", type=click.IntRange(min=1), help="Total length, in images.")
     @click.option("--resume", is_flag=False, flag_value="", metavar="[RUN]", help="Go on with RUN, or with --out.")
     @click.option("--seed", type=click.IntRange(min=0), help="Seed of everything random.")
+    @click.option(
+        "--input", "inputs", multiple=True, metavar="NAME", help="Folder of an input; more are stacked (pairs)."
+    )
+    @click.option("--target", metavar="NAME", help="Folder of what the inputs are made into.")
     @click.option("--allow-unmatched", is_flag=True, help="Leave files without a partner out (pairs only).")
     @_options.device
     @_options.precision(None)
@@ -57,6 +61,8 @@ def _train(
     images: int | None,
     resume: str | None,
     seed: int | None,
+    inputs: tuple[str, ...],
+    target: str | None,
     allow_unmatched: bool,
     device: str,
     precision: str | None,
@@ -74,6 +80,10 @@ def _train(
     flags: dict[str, dict[str, Any]] = {"data": {}, "train": {}}
     if data is not None:
         flags["data"]["root"] = data
+    if inputs:
+        flags["data"]["inputs"] = list(inputs)
+    if target is not None:
+        flags["data"]["target"] = target
     if allow_unmatched:
         flags["data"]["allow_unmatched"] = True
     if epochs is not None or images is not None:

@@ -143,7 +143,7 @@ class Dataset(ABC):
             self.notes += notes
         reading = Reading(tuple(inputs), self._span(domain))
         if color and self.config.color:
-            headers.refuse_color(domain, Input(reading.channels, reading.alpha))
+            headers.refuse_color(domain, reading)
         if domain in self.config.ranges:
             headers.refuse_range(domain, [head for _, head in found])
         if self.config.alpha == "carry":

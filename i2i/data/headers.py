@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from i2i import images
 from i2i.config import AlphaUse, DataConfig, size_of
 from i2i.data.folders import DataError
-from i2i.data.reading import Input
+from i2i.data.reading import Input, Reading
 from i2i.images import Header, ImageError, Span
 
 _SHOWN = 20  # files named in one message
@@ -114,12 +114,13 @@ def domain_input(
     return brought, (f"images of domain {name} differ in channels ({mixed}): all are brought to {brought.channels}.",)
 
 
-def refuse_color(name: str, brought: Input) -> None:
+def refuse_color(name: str, reading: Reading) -> None:
     """Raise DataError if the images of a domain have channels for which color jitter is not defined."""
-    if brought.channels - brought.alpha not in (1, 3):
+    if len(reading.inputs) > 1 or reading.channels - reading.alpha not in (1, 3):
+        stacked = f", stacked from {len(reading.inputs)} folders" if len(reading.inputs) > 1 else ""
         raise DataError(
             f"data.color: jitter of brightness, contrast and saturation is defined for gray and RGB, images of domain "
-            f"{name} have {brought.channels} channels. Set data.color=0."
+            f"{name} have {reading.channels} channels{stacked}. Set data.color=0."
         )
 
 
@@ -181,14 +182,20 @@ def refuse_odd(files: Sequence[str], sizes: NDArray[np.int32]) -> None:
         )
 
 
-def refuse_unequal(a: Sequence[str], b: Sequence[str], sizes_a: NDArray[np.int32], sizes_b: NDArray[np.int32]) -> None:
-    """Raise DataError if the two images of a pair, sizes [N, 2] each, differ."""
+def refuse_unequal(
+    a: Sequence[str],
+    b: Sequence[str],
+    sizes_a: NDArray[np.int32],
+    sizes_b: NDArray[np.int32],
+    mend: str = "Set data.resize=stretch, which brings both to data.load_size.",
+) -> None:
+    """Raise DataError if the two images of a pair, sizes [N, 2] each, differ; `mend` says what to do."""
     unequal = (sizes_a != sizes_b).any(axis=1)
     if unequal.any():
         first = int(np.argmax(unequal))
         raise DataError(
             f"data.resize: {int(unequal.sum())} pairs differ in size (first: {a[first]}, {_shown(sizes_a[first])}; "
-            f"{b[first]}, {_shown(sizes_b[first])}). Set data.resize=stretch, which brings both to data.load_size."
+            f"{b[first]}, {_shown(sizes_b[first])}). {mend}"
         )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from i2i import images
 from i2i.config import AlphaUse
-from i2i.images import Array, ImageError, Span
+from i2i.images import Array, Format, ImageError, Span
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,11 @@ class Reading:
     def alpha(self) -> bool:
         """Whether the network sees alpha."""
         return any(one.alpha for one in self.inputs)
+
+    def fits(self, format: Format) -> bool:
+        """Whether 8-bit files of a format hold such images; 2 or 4 channels without alpha are no picture."""
+        plain = self.channels in (2, 4) and not self.alpha
+        return images.holds(format, self.channels, 8) and (format == "NPY" or not plain)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as a weights file keeps them."""

@@ -221,11 +221,10 @@ def load(
         chosen = _choose(path, known, direction or metadata.get("direction", ""))
         parts = metadata["generators"][chosen]
         inputs, outputs = parts["in_channels"], parts["out_channels"]
-        domains = metadata.get("domains", {})  # files of before have none
-        source, target = (Reading.from_dict(domains[d]) if domains else None for d in chosen.split("2"))
+        source, target = reading_of(metadata, chosen[0], inputs), reading_of(metadata, chosen[-1], outputs)
     except (KeyError, TypeError, ValueError) as error:
         raise TranslationError(f"{file}: its generator cannot be built here ({error}); was i2i changed?") from error
-    if alpha is not None and (source or _plain(inputs)).alpha:
+    if alpha is not None and source.alpha:
         raise TranslationError(f"{path}: alpha: this model takes alpha as a channel; --alpha has no effect (drop it)")
     network = rebuild(file, "generators", parts, (inputs, outputs), load_weights(file)[0], chosen)
     return Translator(
@@ -244,7 +243,22 @@ def load(
     )
 
 
+def reading_of(metadata: Mapping[str, Any], domain: str, channels: int) -> Reading:
+    """Return how files of a domain are read, from the metadata of a model; files of before do not say.
+
+    Raises:
+        KeyError, TypeError, ValueError: the metadata is damaged.
+    """
+    if "domains" not in metadata:
+        return _plain(channels)
+    found = Reading.from_dict(metadata["domains"][domain])
+    if found.channels != channels:
+        raise ValueError(f"{found.channels} channels are read for domain {domain}, the network has {channels}")
+    return found
+
+
 def _plain(channels: int) -> Reading:
+    """2 or 4 channels have alpha, floats are in [0, 1]."""
     return Reading((Input(channels, channels in (2, 4)),))
 
 
