@@ -91,7 +91,10 @@ def load_sampler(path: str | os.PathLike[str], device: str = "auto", precision: 
         judge = rebuild(file, "discriminators", critic, seen, tensors, "discriminator").eval().to(place)
     chosen = pick_precision(precision, place)
     objective = critic.get("objective", "vanilla") if critic else "vanilla"
-    kind: images.Format = "PNG" if reading_of(metadata, "image", parts["out_channels"]).fits("PNG") else "NPY"
+    try:
+        kind: images.Format = "PNG" if reading_of(metadata, "image", channels[1]).fits("PNG") else "NPY"
+    except (KeyError, TypeError, ValueError) as error:
+        raise TranslationError(f"{file}: what it says of its images is damaged ({error}); was i2i changed?") from error
     return Sampler(generator.to(place), parts["in_channels"], parts["law"], place, chosen, judge, objective, kind)
 
 

@@ -12,8 +12,10 @@ from PIL import Image
 from torch import nn
 
 from i2i import images, load
+from i2i.checkpoint import WEIGHTS, load_weights, save_weights
 from i2i.cli import group
 from i2i.data.reading import Input, Reading
+from i2i.translation import TranslationError
 from i2i.translation.folder import translate_folder
 from i2i.translation.plan import Options
 from i2i.translation.translator import Translator
@@ -263,3 +265,106 @@ def test_carried_alpha_keeps_pace_with_a_depth_that_is_lost(tmp_path: Path) -> N
     report = translate_folder(translator, tmp_path / "in", tmp_path / "out", Options(format="webp"))
     assert report.notes == ["16-bit inputs were written with 8 bits, which is what WEBP holds (1, first: a.webp)"]
     np.testing.assert_array_equal(read(tmp_path / "out/a.webp"), np.round(array / 257).astype(np.uint8))
+
+
+def test_alpha_cannot_be_carried_onto_what_is_no_picture() -> None:
+    with pytest.raises(
+        TranslationError, match=r"carry puts the alpha of one input back onto gray or RGB, .* 5 channels"
+    ):
+        Translator(Identity(), 5, 5, alpha="carry", device="cpu")
+
+
+# -- what a weights file says -----------------------------------------------------------------------------------------
+
+
+def test_ranges_of_the_two_domains_are_used_from_python_as_for_files(tmp_path: Path) -> None:
+    source, target = (Reading((Input(1, alpha=False),), span) for span in ((0.0, 10.0), (-5.0, 5.0)))
+    translator = Translator(Identity(), 1, 1, source=source, target=target, device="cpu")
+    array = np.linspace(0, 10, 64, dtype=np.float64).reshape(8, 8)
+    np.testing.assert_allclose(translator(array), array - 5, atol=1e-5)
+    np.testing.assert_allclose(translator(Image.fromarray(array.astype(np.float32))), array - 5, atol=1e-5)
+    np.testing.assert_array_equal(translator(array.astype(np.uint8)), array.astype(np.uint8))  # the whole range
+    write(tmp_path / "in/x.npy", array.astype(np.float32)[..., None])
+    translate_folder(translator, tmp_path / "in", tmp_path / "out")
+    np.testing.assert_allclose(np.load(tmp_path / "out/x.npy")[..., 0], array - 5, atol=1e-5)
+    with pytest.raises(images.ImageError, match=r"float values from 0 to 11, outside \[0, 10\]"):
+        translator(array * 1.1)
+    write(tmp_path / "in/y.npy", array.astype(np.float32)[..., None] * 2)
+    report = translate_folder(translator, tmp_path / "in", tmp_path / "out")
+    assert [name for name, _ in report.failed] == ["y.npy"]
+    assert "float values from 0 to 20, outside [0, 10]" in report.failed[0][1]
+
+
+@pytest.mark.parametrize("direction", ["a2b", "b2a"])
+def test_each_direction_of_a_model_reads_its_own_domain(direction: str, tmp_path: Path) -> None:
+    spans = {"a": (0.0, 10.0), "b": (-5.0, 5.0)}
+    for domain, span in spans.items():
+        for number in range(2):
+            array = values(Kind(".npy", np.float32, 1 if domain == "a" else 5, span), number)
+            write(tmp_path / f"data/{domain}/{number}.npy", array)
+    tiny = [text for text in TINY if not text.startswith("generator.")]
+    tiny += ["generator.name=resnet", "generator.blocks=1", "generator.width=2", "method.identity=0"]
+    sets = [word for text in (*tiny, "data.ranges.a=[0, 10]", "data.ranges.b=[-5, 5]") for word in ("--set", text)]
+    run = tmp_path / "run"
+    i2i("train", "cyclegan", "--data", tmp_path / "data", "--out", run, "--images", 2, "--device", "cpu", *sets)
+    translator = load(run, direction, device="cpu")
+    source, target = direction.split("2")
+    assert (translator.source.span, translator.target.span) == (spans[source], spans[target])
+    assert translator.in_channels == (1 if source == "a" else 5)
+    i2i("translate", run, tmp_path / f"data/{source}", tmp_path / "out", "--direction", direction, "--device", "cpu")
+    found = np.load(tmp_path / "out/0.npy")
+    np.testing.assert_array_equal(found, translator(np.load(tmp_path / f"data/{source}/0.npy")))
+    low, high = spans[target]
+    assert low <= found.min() < found.max() <= high
+
+
+def test_weights_files_that_say_nothing_of_domains_read_zero_to_one_and_take_alpha(tmp_path: Path) -> None:
+    for number in range(2):
+        for domain in "ab":
+            write(tmp_path / f"data/{domain}/{number}.png", rgba(np.uint8, number))
+    run = train(tmp_path / "data", tmp_path / "run", alpha="keep")
+    tensors, metadata = load_weights(run / WEIGHTS)
+    metadata.pop("domains")
+    save_weights(tmp_path / "old.safetensors", tensors, metadata)
+    old = load(tmp_path / "old.safetensors", device="cpu")
+    assert (old.alpha, old.source.alpha, old.source.span) == ("keep", True, images.UNIT)
+    np.testing.assert_array_equal(old(rgba(np.uint8)), load(run, device="cpu")(rgba(np.uint8)))
+    for damage in ({}, {"a": 1}, {"a": {"inputs": [{"channels": 3, "alpha": False}], "range": [0, 1]}}):
+        save_weights(tmp_path / "bad.safetensors", tensors, {**metadata, "domains": damage})
+        with pytest.raises(TranslationError, match="cannot be built here"):
+            load(tmp_path / "bad.safetensors", device="cpu")
+
+
+@pytest.mark.parametrize(("channels", "suffix"), [(2, ".npy"), (3, ".png"), (5, ".npy")])
+def test_images_of_any_channels_are_made_from_noise(channels: int, suffix: str, tmp_path: Path) -> None:
+    for number in range(4):
+        write(tmp_path / f"data/{number}.npy", values(Kind(".npy", np.uint8, channels), number))
+    tiny = [text for text in TINY if not text.startswith(("generator.", "discriminator.layers"))]
+    tiny += ["generator.width=2", "method.latent=4"]
+    sets = [word for text in tiny for word in ("--set", text)]
+    run = tmp_path / "run"
+    i2i("train", "dcgan", "--data", tmp_path / "data", "--out", run, "--images", 4, "--device", "cpu", *sets)
+    i2i("generate", run, tmp_path / "made", "--count", 2, "--device", "cpu")
+    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == [f"00000{i}{suffix}" for i in (0, 1)]
+    assert read(tmp_path / f"made/000000{suffix}").shape == (SIDE, SIDE, channels)
+    i2i("generate", run, tmp_path / "sheet.png", "--grid", "2x2", "--device", "cpu")
+    assert read(tmp_path / "sheet.png").shape[2] == 3
+
+
+def test_more_channels_than_a_format_holds_become_an_array_and_are_shown_by_the_first_three(tmp_path: Path) -> None:
+    class Five(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.cat([x, x[:, :2]], 1)
+
+    write(tmp_path / "in/x.png", values(KINDS["png 16 bits 3 channels"], 0))
+    translator = Translator(Five(), 3, 5, device="cpu")
+    report = translate_folder(translator, tmp_path / "in", tmp_path / "out")
+    assert report.notes == ["outputs are NPY where their format cannot hold the model's channels (1, first: x.npy)"]
+    made, array = np.load(tmp_path / "out/x.npy"), read(tmp_path / "in/x.png")
+    np.testing.assert_array_equal(made, np.dstack([array, array[..., :2]]))
+    np.testing.assert_array_equal(images.shown(made), images.shown(array))
+    for asked in ("png", "tif", "jpg"):
+        with pytest.raises(TranslationError, match=r"5 channels, which \w+ cannot hold .choose npy"):
+            translate_folder(translator, tmp_path / "in", tmp_path / "other", Options(format=asked))
+    with pytest.raises(images.ImageError, match="PIL has no images of 5 channels"):
+        translator(Image.new("RGB", (16, 16)))
