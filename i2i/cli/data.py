@@ -1,5 +1,7 @@
 """`i2i data`: draw a data set, or look for what training would stumble over."""
 
+import math
+
 import click
 
 _KINDS = ("facades", "orchard", "portraits")
@@ -62,8 +64,8 @@ def check(path: str, kind: str, layout: str, span: tuple[float, float], as_json:
     """
     from i2i.data.check import check_folder, write_clean
 
-    if not span[0] < span[1]:
-        raise click.UsageError(f"--range {span[0]:g} {span[1]:g}: the first must be below the second")
+    if not -math.inf < span[0] < span[1] < math.inf:
+        raise click.UsageError(f"--range {span[0]:g} {span[1]:g}: the first must be below the second, both finite")
     report = check_folder(path, kind, layout, span=span)  # type: ignore[arg-type]
     if as_json:
         click.echo(report.to_json())

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from i2i import images
 from i2i.build import open_data, resolve
+from i2i.cli import group
 from i2i.config import ConfigError, DataConfig, Layer
 from i2i.data.augment import Augment
 from i2i.data.check import check_folder
@@ -173,3 +175,8 @@ def test_a_check_knows_the_range_that_it_is_told(tmp_path: Path) -> None:
         np.save(path, np.load(path) * 4000 - 1000)
     assert not check_folder(tmp_path, smallest=16).ok
     assert check_folder(tmp_path, smallest=16, span=(-1000, 3000)).ok
+    command = ["data", "check", str(tmp_path)]
+    for more, status in ([], 1), (["--range", "-1000", "3000"], 0):
+        assert CliRunner().invoke(group, [*command, *more], standalone_mode=False).return_value == status
+    for bad in ("3", "inf"):
+        assert "must be below the second" in CliRunner().invoke(group, [*command, "--range", "3", bad]).output

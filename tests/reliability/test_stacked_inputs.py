@@ -153,6 +153,14 @@ def test_data_that_cannot_be_stacked_is_refused_before_training(
         open_data(settings(rooms, **data))
 
 
+def test_a_stack_of_three_grays_is_no_color(rooms: Path) -> None:
+    for name in ("edges", "heat"):
+        for number in range(4):
+            write(rooms / f"train/{name}/{number}.png", 1)
+    with pytest.raises(DataError, match=r"data.color: .*domain a have 3 channels, stacked from 3 folders"):
+        open_data(settings(rooms, inputs=["depth", "edges", "heat"], color=0.1))
+
+
 def test_inputs_of_two_sizes_are_refused_whatever_resizing_does(rooms: Path) -> None:
     write(rooms / "train/normals/2.npy", 3, np.float32, side=20)
     with pytest.raises(DataError, match=r"1 pairs differ in size .*depth/2.png, 16x16; .*Bring the inputs to one size"):
