@@ -24,6 +24,8 @@ from i2i.config import (
     size_of,
 )
 from i2i.data.dataset import Dataset, Images, PairedImages, UnpairedImages
+from i2i.data.reading import Reading
+from i2i.data.stacks import StackedImages
 from i2i.losses.adversarial import loss_range
 from i2i.methods._adversary import Adversary
 from i2i.methods._base import Method
@@ -112,7 +114,7 @@ def open_data(config: Config, split: str = "train") -> Dataset:
     """
     data, seed = config.data, config.train.seed
     if isinstance(data, PairedData):
-        return PairedImages(data, seed=seed, split=split)
+        return (StackedImages if data.inputs else PairedImages)(data, seed=seed, split=split)
     if isinstance(data, UnpairedData):
         return UnpairedImages(data, seed=seed, split=split)
     assert isinstance(data, UnconditionalData)
@@ -209,7 +211,7 @@ class Describer:
     """Writes the description that makes a weights file usable without any option."""
 
     config: Config
-    channels: Mapping[str, int]
+    readings: Mapping[str, Reading]  # by domain
     generation: DCGAN | None = None  # its discriminator is kept too, to score what the generator makes
 
     def metadata(self, images: int) -> dict[str, Any]:
@@ -222,6 +224,7 @@ class Describer:
             "direction": getattr(config.data, "direction", "generate"),
             "statistics": "running" if isinstance(config.data, UnconditionalData) else "image",
             "alpha": config.data.alpha,
+            "domains": {domain: reading.to_dict() for domain, reading in self.readings.items()},
             "facts": facts,
             "config": config.to_dict(),
         }
@@ -237,7 +240,7 @@ class Describer:
         if method is not None:
             tensors |= {f"discriminator/{key}": value for key, value in method.D.net.state_dict().items()}
             options = self.config.to_dict()["discriminator"]
-            shape = {"name": options.pop("name"), "options": options, "in_channels": self.channels["image"]}
+            shape = {"name": options.pop("name"), "options": options, "in_channels": self.readings["image"].channels}
             metadata["discriminator"] = shape | {"objective": self.config.method.options()["objective"]}
         return weights_bytes(tensors, metadata)
 
@@ -245,12 +248,13 @@ class Describer:
         options = self.config.to_dict()["generator"]
         name = options.pop("name")
         shape = {"name": name, "options": options}
-        if "image" in self.channels:
+        channels = {domain: reading.channels for domain, reading in self.readings.items()}
+        if "image" in channels:
             method = self.config.method.options()
-            latent = {"in_channels": method["latent"], "out_channels": self.channels["image"], "law": method["law"]}
+            latent = {"in_channels": method["latent"], "out_channels": channels["image"], "law": method["law"]}
             return {"generate": shape | latent}
         return {
-            f"{source}2{target}": shape | {"in_channels": self.channels[source], "out_channels": self.channels[target]}
+            f"{source}2{target}": shape | {"in_channels": channels[source], "out_channels": channels[target]}
             for source, target in (("a", "b"), ("b", "a"))
         }
 

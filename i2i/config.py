@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, get_type_hints
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
@@ -13,10 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 Kind = Literal["paired", "unpaired", "unconditional"]
 Direction = Literal["a2b", "b2a"]
 Domain = Literal["a", "b"]
+AlphaUse = Literal["drop", "composite", "keep", "carry"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Positive = Annotated[int, Field(ge=1)]
 Size = Positive | tuple[Positive, Positive]  # one side of a square, or (height, width), in pixels
 Share = Annotated[float, Field(ge=0, le=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class ConfigError(ValueError):
@@ -43,6 +45,8 @@ class Component(BaseModel):
 class DataConfig(Section):
     """What is read from disk, and how it is prepared for training."""
 
+    domains: ClassVar[tuple[str, ...]] = ("a", "b")
+
     root: str  # folder of the data set
     load_size: Size = 286  # pixels, before the crop
     crop_size: Size = 256  # pixels that the networks see
@@ -51,7 +55,8 @@ class DataConfig(Section):
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0  # largest angle, degrees, either way
     elastic: Annotated[float, Field(ge=0)] = 0.0  # largest displacement of an elastic deformation, pixels
     color: Share = 0.0  # jitter of brightness, contrast, saturation; of a pair only the input
-    alpha: Literal["drop", "composite", "keep"] = "drop"  # composite: over white
+    alpha: AlphaUse = "drop"  # composite: over white; keep: a channel; carry: dropped, put back when translating
+    ranges: dict[str, tuple[Finite, Finite]] = {}  # domain -> [low, high] of the floats in its files; else [0, 1]
     workers: Annotated[int, Field(ge=0)] = 2  # processes that decode
     on_bad_file: Literal["fail", "skip"] = "fail"
     verify: Annotated[int, Field(ge=0)] = 5_000  # decode all files before training where a domain has no more than this
@@ -64,14 +69,40 @@ class DataConfig(Section):
             raise ValueError(f"crop_size {crop_height}x{crop_width} is larger than load_size {height}x{width}")
         return self
 
+    @model_validator(mode="after")
+    def _ranges_fit(self) -> Self:
+        for domain, (low, high) in self.ranges.items():
+            if domain not in self.domains:
+                raise ValueError(f"ranges: there is no domain {domain} here (there is {' and '.join(self.domains)})")
+            if not low < high:
+                raise ValueError(f"ranges.{domain}: [{low:g}, {high:g}] must be [low, high], low below high")
+        return self
+
 
 class PairedData(DataConfig):
-    """Pairs: side by side in one file, or in two folders matched by stem."""
+    """Pairs: side by side in one file, in two folders matched by stem, or one target for several inputs."""
 
     layout: Literal["auto", "ab", "ba", "folders"] = "auto"  # ab: left half is a, right half is b
     direction: Direction = "a2b"
     allow_unmatched: bool = False  # True: leave files without a partner out
     masks: tuple[Domain, ...] = ()  # domains whose values are labels: resampled to the nearest pixel
+    # Folders whose images are stacked as channels to make a, in this order; masks and ranges of a are those of each.
+    inputs: tuple[str, ...] = ()  # ROOT/SPLIT/NAME, ROOT/NAME for train, or a path; (): two folders or side by side
+    target: str | None = None  # the folder of b; None: without inputs
+
+    @model_validator(mode="after")
+    def _inputs_have_a_target(self) -> Self:
+        if bool(self.inputs) != (self.target is not None):
+            raise ValueError("inputs, target: one needs the other. Pass --input for each input, and --target")
+        if not self.inputs:
+            return self
+        if self.layout != "auto":
+            raise ValueError(f"layout: {self.layout} contradicts inputs and target, which name the folders")
+        if self.direction != "a2b":
+            raise ValueError("direction: inputs are made into the target, so it is a2b; name them the other way round")
+        if self.alpha == "carry" and len(self.inputs) > 1:
+            raise ValueError("alpha: carry puts the alpha of one input back, and there are several; choose drop")
+        return self
 
 
 class UnpairedData(DataConfig):
@@ -82,6 +113,14 @@ class UnpairedData(DataConfig):
 
 class UnconditionalData(DataConfig):
     """One folder of images."""
+
+    domains: ClassVar[tuple[str, ...]] = ("image",)
+
+    @model_validator(mode="after")
+    def _nothing_is_carried(self) -> Self:
+        if self.alpha == "carry":
+            raise ValueError("alpha: carry has no effect: images that are made from noise have no alpha to put back")
+        return self
 
 
 DATA: dict[Kind, type[DataConfig]] = {

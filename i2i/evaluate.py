@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 
 from i2i import images
 from i2i.data.dataset import halves
-from i2i.data.folders import Layout, Pair, find_matched
+from i2i.data.folders import Layout, find_matched
+from i2i.data.reading import Reading, read
+from i2i.data.stacks import find_stacks
 from i2i.images import Array
 from i2i.metrics.paired import Interval, bootstrap, score_pairs
 from i2i.translation.folder import target_size
@@ -56,21 +59,21 @@ def evaluate(
 
     Raises:
         DataError, ImageError: there are no pairs, or one cannot be read.
-        EvaluationError: inputs and truths have other channels or sizes than the model.
+        EvaluationError: an input and its truth differ in size, or a layout is given for a model whose inputs and target
+            have folders of their own names.
     """
     source, target = translator.direction.split("2")
     values: dict[str, list[torch.Tensor]] = {"model": [], "output = input": []}
-    mean = _mean_picture(data, layout, target, translator.out_channels, size)
+    mean = _mean_picture(translator, data, layout, target, size)
     rows: list[list[NDArray[np.uint8]]] = []
-    pairs = find_matched(data, layout, split).pairs
+    pairs = _pairs(translator, data, layout, split)
     for pair in pairs:
-        both = _read(pair, size)
-        given = translator.prepare(both[source])
-        truth = images.match_channels(both[target], translator.out_channels)
+        given, truth = _read(translator, pair, source, size), _read(translator, pair, target, size)
         if given.shape[:2] != truth.shape[:2]:
+            (height, width), (other_height, other_width) = given.shape[:2], truth.shape[:2]
             raise EvaluationError(
-                f"{pair.a}: {given.shape[1]}x{given.shape[0]} and its partner {truth.shape[1]}x{truth.shape[0]} differ "
-                "in size; pass --size"
+                f"{pair.a[0]}: {width}x{height} and its partner {other_width}x{other_height} differ in size; pass "
+                "--size"
             )
         output = translator.pixels(given[None])[0]
         values["model"].append(_scored(output, truth))
@@ -80,7 +83,8 @@ def evaluate(
             flat = images.resize(mean, truth.shape[:2])
             values.setdefault("output = mean training picture", []).append(_scored(flat, truth))
         if len(rows) < examples:
-            rows.append([images.shown(picture) for picture in (given, output, truth)])
+            readings = (translator.source, translator.target, translator.target)
+            rows.append([_shown(p, r) for p, r in zip((given, output, truth), readings, strict=True)])
     scores = {
         name: {key: bootstrap(torch.stack([v[i] for v in found])) for i, key in enumerate(METRICS)}
         for name, found in values.items()
@@ -111,10 +115,27 @@ def _scored(output: Array, truth: Array) -> torch.Tensor:
     return torch.stack([found[key][0] for key in METRICS])
 
 
-def _read(pair: Pair, size: Size) -> dict[str, Array]:
-    a = images.decode(pair.a)
-    both = {"a": a, "b": images.decode(pair.b)} if pair.layout == "folders" else halves(a, pair.layout)
-    return {domain: _resized(array, size) for domain, array in both.items()}
+class _Pair(NamedTuple):
+    a: tuple[str, ...]  # one file for each input that is stacked
+    b: tuple[str, ...]
+    layout: Literal["ab", "ba", "folders"]
+
+
+def _pairs(translator: Translator, data: str | Path, layout: Layout, split: str) -> list[_Pair]:
+    names = [one.name for one in (*translator.source.inputs, *translator.target.inputs)]
+    if any(names):  # trained on inputs and a target with names of their own
+        if layout != "auto":
+            raise EvaluationError(f"--layout {layout}: this model reads the folders {', '.join(names)}; leave it out")
+        return [_Pair(row[:-1], row[-1:], "folders") for row in find_stacks(data, names, split).rows]
+    return [_Pair((pair.a,), (pair.b,), pair.layout) for pair in find_matched(data, layout, split).pairs]
+
+
+def _read(translator: Translator, pair: _Pair, domain: str, size: Size) -> Array:
+    reading = translator.source if domain == translator.direction[0] else translator.target
+    array = read(pair.a if domain == "a" else pair.b, reading, translator.alpha).array
+    if pair.layout != "folders":
+        array = halves(array, pair.layout)[domain]
+    return _resized(array, size)
 
 
 def _resized(array: Array, size: Size) -> Array:
@@ -122,27 +143,34 @@ def _resized(array: Array, size: Size) -> Array:
     return resized
 
 
-def _mean_picture(data: str | Path, layout: Layout, target: str, channels: int, size: Size) -> Array | None:
+def _shown(picture: Array, reading: Reading) -> NDArray[np.uint8]:
+    plain = picture.shape[2] in (2, 4) and not reading.alpha  # the last channel would be taken for alpha
+    return images.shown(picture[..., :-1] if plain else picture)
+
+
+def _mean_picture(translator: Translator, data: str | Path, layout: Layout, target: str, size: Size) -> Array | None:
     """The mean of up to 500 training pictures of one domain, at the size of the first; None without a train split."""
     total, count, shape = None, 0, None
-    for picture in _training_pictures(data, layout, target, size):
-        picture = images.match_channels(picture, channels)
+    for picture in _training_pictures(translator, data, layout, target, size):
         shape = shape or picture.shape[:2]
         unit = images.to_unit(images.resize(picture, shape))
         total, count = (unit if total is None else total + unit), count + 1
     return None if total is None else np.round(total / count * 255).astype(np.uint8)
 
 
-def _training_pictures(data: str | Path, layout: Layout, target: str, size: Size) -> Iterator[Array]:
+def _training_pictures(
+    translator: Translator, data: str | Path, layout: Layout, target: str, size: Size
+) -> Iterator[Array]:
     from i2i.data.folders import DataError, domain_folders, find_images
 
     try:
-        folders = domain_folders(data, "train")
+        named = any(one.name for one in translator.target.inputs)
+        folders = None if named else domain_folders(data, "train")
         if folders is not None:  # paired or not: only one domain is looked at
             for path in find_images(folders["ab".index(target)])[:500]:
-                yield _resized(images.decode(path), size)
+                yield _resized(read([path], translator.target, translator.alpha).array, size)
         else:
-            for pair in find_matched(data, layout, "train").pairs[:500]:
-                yield _read(pair, size)[target]
+            for pair in _pairs(translator, data, layout, "train")[:500]:
+                yield _read(translator, pair, target, size)
     except DataError:
         return  # nothing to train on is nothing to take a mean of

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import yaml
 
 from i2i import __version__
-from i2i.config import Config, UnconditionalData, size_of
+from i2i.config import Config, PairedData, UnconditionalData, size_of
 
 
 def model_card(config: Config, channels: Mapping[str, int]) -> str:
@@ -15,6 +15,8 @@ def model_card(config: Config, channels: Mapping[str, int]) -> str:
     header = yaml.safe_dump({"library_name": "i2i", "pipeline_tag": task, "tags": [config.method.name]})
     height, width = size_of(config.data.crop_size)
     use = "i2i generate THIS_FOLDER OUT" if unconditional else "i2i translate THIS_FOLDER IMAGES OUT"
+    if isinstance(config.data, PairedData) and len(config.data.inputs) > 1:
+        use = f"i2i translate THIS_FOLDER OUT {' '.join(f'--input {name}' for name in config.data.inputs)}"
     return f"""---
 {header}---
 # {config.method.name}: {config.generator.name}

@@ -111,7 +111,7 @@ def _train(
                 f"{folder} has seen all its {trainer.total} images. To go on, raise --epochs or --images.", err=True
             )
     generation = method if isinstance(method, DCGAN) else None
-    describer = build.Describer(settings, dataset.channels, generation)
+    describer = build.Describer(settings, dataset.readings, generation)
     if rank.first:
         write_atomically(folder / "config.yaml", settings.to_yaml().encode())
         write_atomically(folder / "README.md", model_card(settings, dataset.channels).encode())

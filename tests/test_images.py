@@ -123,7 +123,7 @@ def test_a_header_is_read_without_decoding_pixels(tmp_path, monkeypatch):
         images.encode(gradient(16, 24), tmp_path / f"x{suffix}")
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("pixels were decoded"))
     for path in tmp_path.iterdir():
-        assert images.read_header(path) == images.Header(24, 16, 3, 8, images.format_of(path))
+        assert images.read_header(path) == images.Header(24, 16, 3, 8, images.format_of(path), False)
 
 
 def test_damaged_exif_leaves_the_picture_as_it_is(tmp_path):
@@ -213,8 +213,12 @@ def test_float_tiff_is_read_as_zero_to_one_and_refused_outside(tmp_path):
     path = written(tmp_path / "x.tif", tiff(values, 32, sample_format=3))
     assert images.read_header(path).depth == 32
     np.testing.assert_array_equal(images.decode(path), values)
-    for bad in (values * 255, values - 1, values * np.nan):
-        with pytest.raises(ImageError, match=r"x\.tif: float values from .*rescale to \[0, 1\]"):
+    for bad, reason in (
+        (values * 255, r"float values from 0 to 255, outside \[0, 1\] \(rescale"),
+        (values - 1, "float values from -1 to 0, outside"),
+        (values * np.nan, "not finite"),
+    ):
+        with pytest.raises(ImageError, match=rf"x\.tif: .*{reason}"):
             images.decode(written(tmp_path / "x.tif", tiff(bad, 32, sample_format=3)))
 
 

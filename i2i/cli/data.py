@@ -1,5 +1,7 @@
 """`i2i data`: draw a data set, or look for what training would stumble over."""
 
+import math
+
 import click
 
 _KINDS = ("facades", "orchard", "portraits")
@@ -43,16 +45,28 @@ def synth(kind: str, out: str, count: int, size: int, seed: int, unpaired: bool)
     "--kind", type=click.Choice(["auto", "paired", "unpaired", "unconditional"]), default="auto", show_default=True
 )
 @click.option("--layout", type=click.Choice(["auto", "ab", "ba", "folders"]), default="auto", show_default=True)
+@click.option(
+    "--range",
+    "span",
+    type=float,
+    nargs=2,
+    default=(0, 1),
+    show_default=True,
+    metavar="LOW HIGH",
+    help="Of the floats in files, as data.ranges says for training.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option("--fix", metavar="DIR", help="Lay out a clean copy in DIR (links); the original is never touched.")
-def check(path: str, kind: str, layout: str, as_json: bool, fix: str | None) -> int:
+def check(path: str, kind: str, layout: str, span: tuple[float, float], as_json: bool, fix: str | None) -> int:
     """Decode every image under PATH and list faults: corrupt, unmatched, constant, duplicate, leaking, small.
 
     Exit status 1 where something was found that stops training or spoils its test.
     """
     from i2i.data.check import check_folder, write_clean
 
-    report = check_folder(path, kind, layout)  # type: ignore[arg-type]
+    if not -math.inf < span[0] < span[1] < math.inf:
+        raise click.UsageError(f"--range {span[0]:g} {span[1]:g}: the first must be below the second, both finite")
+    report = check_folder(path, kind, layout, span=span)  # type: ignore[arg-type]
     if as_json:
         click.echo(report.to_json())
     else:

@@ -39,6 +39,10 @@ def _subcommand(method: str, summary: str) -> click.Command:
     @click.option("--images", type=click.IntRange(min=1), help="Total length, in images.")
     @click.option("--resume", is_flag=False, flag_value="", metavar="[RUN]", help="Go on with RUN, or with --out.")
     @click.option("--seed", type=click.IntRange(min=0), help="Seed of everything random.")
+    @click.option(
+        "--input", "inputs", multiple=True, metavar="NAME", help="Folder of an input; more are stacked (pairs)."
+    )
+    @click.option("--target", metavar="NAME", help="Folder of what the inputs are made into.")
     @click.option("--allow-unmatched", is_flag=True, help="Leave files without a partner out (pairs only).")
     @_options.device
     @_options.precision(None)
@@ -59,6 +63,8 @@ def _train(
     images: int | None,
     resume: str | None,
     seed: int | None,
+    inputs: tuple[str, ...],
+    target: str | None,
     allow_unmatched: bool,
     device: str,
     precision: str | None,
@@ -76,6 +82,10 @@ def _train(
     flags: dict[str, dict[str, Any]] = {"data": {}, "train": {}}
     if data is not None:
         flags["data"]["root"] = data
+    if inputs:
+        flags["data"]["inputs"] = list(inputs)
+    if target is not None:
+        flags["data"]["target"] = target
     if allow_unmatched:
         flags["data"]["allow_unmatched"] = True
     if epochs is not None or images is not None:
@@ -87,9 +97,8 @@ def _train(
     if run is None:
         raise click.UsageError("--resume: name the run, --resume RUN")
     if not dry_run and os.environ.get("RANK", "0") == "0":
-        lock.refuse_held(
-            Path(run)
-        )  # at once: the libraries below take seconds to load, and looking at the data minutes
+        # at once: the libraries below take seconds to load, and looking at the data minutes
+        lock.refuse_held(Path(run))
     from i2i.run import Request, train
 
     outcome = train(Request(method, layers, run, resume is not None, device, dry_run))

@@ -23,6 +23,7 @@ from i2i.data.folders import (
     scan,
     split_images,
 )
+from i2i.images import UNIT, Span
 
 Level = Literal["error", "warning"]
 
@@ -120,6 +121,7 @@ def check_folder(
     layout: Layout = "auto",
     smallest: int = 32,
     threads: int = 4,
+    span: Span = UNIT,
 ) -> CheckReport:
     """Decode every image under `path`, and report what training would stumble over.
 
@@ -132,6 +134,7 @@ def check_folder(
         layout: of pairs, as in the config.
         smallest: shortest side that is large enough, pixels.
         threads: that decode.
+        span: (low, high) of the floats in files.
 
     Raises:
         DataError: there is nothing to check: no folder, no images, one domain without the other.
@@ -139,7 +142,7 @@ def check_folder(
     find_images(path)
     parts = _parts(path, kind, layout)
     files = sorted({file for part in parts for file in _all_files(part)})
-    contents = read_contents(files, threads)
+    contents = read_contents(files, threads, span)
     if kind == "auto" and not parts[0].domains[0]:
         parts = [part._replace(halves=_all_double(contents.values())) for part in parts]
     root = str(Path(path).expanduser())

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2i import images
-from i2i.images import Array, Header, ImageError
+from i2i.images import Array, Header, ImageError, Span
 
 _BANDS = (0x3FFFFF, 0x1FFFFF << 22, 0x1FFFFF << 43)  # 64 bits in three: hashes two bits apart agree in one of them
 _DISTANCE = 2  # bits in which the hashes of near duplicates may differ
@@ -28,34 +29,34 @@ class Content(NamedTuple):
     flat: bool  # every pixel has one value
 
 
-def read_contents(files: Sequence[str], threads: int = 8) -> dict[str, Content | str]:
-    """Decode every file in full: path -> content, or why it cannot be decoded."""
+def read_contents(files: Sequence[str], threads: int = 8, span: Span = images.UNIT) -> dict[str, Content | str]:
+    """Decode every file in full: path -> content, or why it cannot be decoded. Floats are in `span`."""
     found: dict[str, Content | str] = {}
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(files), _BLOCK):
             block = files[start : start + _BLOCK]
-            found.update(zip(block, pool.map(_read, block), strict=True))
+            found.update(zip(block, pool.map(partial(_read, span=span), block), strict=True))
     return found
 
 
-def _read(path: str) -> Content | str:
+def _read(path: str, span: Span) -> Content | str:
     try:
-        header, pixels = images.read_header(path), images.decode(path, alpha="keep")
+        pixels, header = images.read(path, span=span)
     except ImageError as error:
         return str(error)
     name = f"{pixels.shape} {pixels.dtype}".encode()
     digest = blake2b(np.ascontiguousarray(pixels).data, digest_size=16, key=name).digest()
-    thumbnail = _thumbnail(pixels)
+    thumbnail = _thumbnail(pixels[..., :-1] if header.alpha else pixels)
     gist = int.from_bytes(np.packbits(thumbnail[:, 1:] > thumbnail[:, :-1]).tobytes(), "big")
     top = pixels[:1]
     flat = bool((top == top[:, :1]).all()) and bool((pixels == top).all())
     return Content(header, digest, gist, thumbnail, flat)
 
 
-def _thumbnail(pixels: Array) -> NDArray[np.uint8]:
-    colors = pixels[..., : pixels.shape[2] - (pixels.shape[2] in (2, 4))]
-    small = images.match_channels(images.resize(colors, (8, 9)), 1)[..., 0]
-    return np.round(images.to_unit(small) * 255).astype(np.uint8)
+def _thumbnail(colors: Array) -> NDArray[np.uint8]:
+    small = images.resize(colors, (8, 9))
+    gray = images.match_channels(small, 1) if small.shape[2] in (1, 3) else images.to_unit(small).mean(axis=2)
+    return np.round(images.to_unit(gray).reshape(8, 9) * 255).astype(np.uint8)
 
 
 def alike(one: Content, other: Content) -> bool:

@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Literal, overload
 
 import numpy as np
@@ -15,7 +15,8 @@ from i2i.data.augment import Arrays, Augment
 from i2i.data.folders import DataError, find_matched, find_unpaired, split_images
 from i2i.data.headers import Headers
 from i2i.data.order import shuffled
-from i2i.images import Array, ImageError
+from i2i.data.reading import Input, Reading, read
+from i2i.images import Array, ImageError, Span
 from i2i.seeds import key
 
 
@@ -50,15 +51,20 @@ class Dataset(ABC):
         seed: of the augmentation.
     """
 
-    channels: dict[str, int]  # domain -> channels of every sample
+    readings: dict[str, Reading]  # domain -> how its files are read
     epoch_rule: str  # what one epoch is, for people
     notes: tuple[str, ...] = ()  # what was noticed before the first sample, for people
 
     def __init__(self, config: DataConfig, seed: int) -> None:
         self.config = config
         self.seed = seed
-        self.channels = {}
+        self.readings = {}
         self.warnings: list[str] = []  # files skipped since the list was last emptied
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """Domain -> channels of every sample."""
+        return {domain: reading.channels for domain, reading in self.readings.items()}
 
     @abstractmethod
     def __len__(self) -> int:
@@ -98,17 +104,21 @@ class Dataset(ABC):
                 return {name: images.to_tensor(array) for name, array in arrays.items()}
         raise DataError(f"data.root: no image of {self.config.root} can be decoded. Check it: i2i data check.")
 
-    def _decode(self, path: str, domain: str) -> Array:
-        return images.match_channels(images.decode(path, alpha=self.config.alpha), self.channels[domain])
+    def _decode(self, domain: str, *files: str) -> Array:
+        return read(files, self.readings[domain], self.config.alpha).array
 
-    def _inspect(self, *lists: Sequence[str], flat: Sequence[bool] = (False,)) -> tuple[list[list[str]], list[Headers]]:
-        """Look at lists whose rows belong together; rows with a bad file are refused or left out.
-
-        `flat` says for each list whether images of one value are good: label maps may be.
+    def _inspect(
+        self, *lists: Sequence[str], domains: Sequence[str], masks: Collection[str] = ()
+    ) -> tuple[list[list[str]], list[Headers]]:
+        """Look at lists, each of one of `domains`, whose rows belong together; rows with a bad file are refused or left
+        out. In `masks` images of one value are good: label maps may be.
         """
         lists = tuple(files[: self.config.max_images] for files in lists)
         decode = len(lists[0]) <= self.config.verify
-        heads = [headers.inspect(files, decode=decode, flat=f) for files, f in zip(lists, flat, strict=True)]
+        heads = [
+            headers.inspect(files, decode=decode, flat=domain in masks, span=self._span(domain))
+            for files, domain in zip(lists, domains, strict=True)
+        ]
         bad = [reason for head in heads for reason in head.bad.values()]
         if self.config.on_bad_file == "fail":
             headers.refuse_bad(bad)
@@ -121,10 +131,27 @@ class Dataset(ABC):
             head.keep(good) for head in heads
         ]
 
-    def _admit(self, domain: str, files: Sequence[str], head: Headers) -> None:
-        headers.refuse_small(files, head.sizes, self.config)
-        self.channels[domain], notes = headers.domain_channels(domain, head.channels, self.config.alpha)
-        self.notes += notes
+    def _admit(
+        self, domain: str, *found: tuple[Sequence[str], Headers], names: Sequence[str] = ("",), color: bool
+    ) -> None:
+        """Take the files of each input of a domain as good, or refuse them; `color` says whether jitter will be."""
+        inputs: list[Input] = []
+        for name, (files, head) in zip(names, found, strict=True):
+            headers.refuse_small(files, head.sizes, self.config)
+            brought, notes = headers.domain_input(domain, files, head, self.config.alpha, name)
+            inputs.append(brought)
+            self.notes += notes
+        reading = Reading(tuple(inputs), self._span(domain))
+        if color and self.config.color:
+            headers.refuse_color(domain, reading)
+        if domain in self.config.ranges:
+            headers.refuse_range(domain, [head for _, head in found])
+        if self.config.alpha == "carry":
+            headers.refuse_carry(domain, reading.channels)
+        self.readings[domain] = reading
+
+    def _span(self, domain: str) -> Span:
+        return self.config.ranges.get(domain, images.UNIT)
 
 
 class PairedImages(Dataset):
@@ -140,17 +167,19 @@ class PairedImages(Dataset):
         self.layout = matched.pairs[0].layout
         a = [pair.a for pair in matched.pairs]
         if self.layout == "folders":
-            flat = [domain in config.masks for domain in ("a", "b")]
-            files, heads = self._inspect(a, [pair.b for pair in matched.pairs], flat=flat)
+            b = [pair.b for pair in matched.pairs]
+            files, heads = self._inspect(a, b, domains=("a", "b"), masks=config.masks)
             if config.resize != "stretch":
                 headers.refuse_unequal(files[0], files[1], heads[0].sizes, heads[1].sizes)
         else:
-            files, heads = self._inspect(a)
+            if self._span("a") != self._span("b"):
+                raise DataError("data.ranges: side-by-side images are one file. Give a and b the same range.")
+            files, heads = self._inspect(a, domains=("a",))
             headers.refuse_odd(files[0], heads[0].sizes)
             files, heads = files * 2, [head.halved() for head in heads] * 2
             self.notes += (f"pairs lie side by side; the left half is {self.layout[0]}.",)
         for domain, paths, head in zip(("a", "b"), files, heads, strict=True):
-            self._admit(domain, paths, head)
+            self._admit(domain, (paths, head), color=domain == config.direction[0] and domain not in config.masks)
         if left_out := len(matched.only_a) + len(matched.only_b):
             self.notes += (f"{left_out} images without a partner are left out.",)
         self._a = Paths(files[0])
@@ -173,9 +202,9 @@ class PairedImages(Dataset):
         return self._augment.plain(self._read(index))
 
     def _read(self, index: int) -> Arrays:
-        a = self._decode(self._a[index], "a")
+        a = self._decode("a", self._a[index])
         if self.layout == "folders":
-            return {"a": a, "b": self._decode(self._b[index], "b")}
+            return {"a": a, "b": self._decode("b", self._b[index])}
         return halves(a, self.layout)
 
 
@@ -197,13 +226,13 @@ class UnpairedImages(Dataset):
         self._paths: dict[str, Paths] = {}
         self._augment: dict[str, Augment] = {}
         for domain, found in zip(("a", "b"), find_unpaired(config.root, split), strict=True):
-            (files,), (head,) = self._inspect(found)
+            (files,), (head,) = self._inspect(found, domains=(domain,))
             if len(files) == 1:
                 raise DataError(
                     f"data.root: domain {domain} has one image ({files[0]}). Unpaired training needs at least two "
                     f"in each domain: add some."
                 )
-            self._admit(domain, files, head)
+            self._admit(domain, (files, head), color=True)
             self._paths[domain] = Paths(files)
             self._augment[domain] = Augment(config, (domain,), color=(domain,))
         counts = ", ".join(f"{len(paths)} of {domain}" for domain, paths in self._paths.items())
@@ -234,7 +263,7 @@ class UnpairedImages(Dataset):
         return {d: self._augment[d].plain({d: self._read(d, row)})[d] for d, row in rows.items()}
 
     def _read(self, domain: str, row: int) -> Array:
-        return self._decode(self._paths[domain][row], domain)
+        return self._decode(domain, self._paths[domain][row])
 
 
 class Images(Dataset):
@@ -246,8 +275,8 @@ class Images(Dataset):
 
     def __init__(self, config: UnconditionalData, *, seed: int = 0, split: str = "train") -> None:
         super().__init__(config, seed)
-        (files,), (head,) = self._inspect(split_images(config.root, split))
-        self._admit("image", files, head)
+        (files,), (head,) = self._inspect(split_images(config.root, split), domains=("image",))
+        self._admit("image", (files, head), color=True)
         self._paths = Paths(files)
         self._augment = Augment(config, ("image",), color=("image",))
         self.epoch_rule = f"one epoch = every image once ({len(self)} images)"
@@ -261,7 +290,7 @@ class Images(Dataset):
         return [self._paths[index]]
 
     def _random(self, epoch: int, index: int, seed: int) -> Arrays:
-        return self._augment({"image": self._decode(self._paths[index], "image")}, seed)
+        return self._augment({"image": self._decode("image", self._paths[index])}, seed)
 
     def _plain(self, index: int) -> Arrays:
-        return self._augment.plain({"image": self._decode(self._paths[index], "image")})
+        return self._augment.plain({"image": self._decode("image", self._paths[index])})

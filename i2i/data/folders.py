@@ -177,7 +177,7 @@ def match(folder_a: Path, folder_b: Path, skip: Collection[str] = ()) -> Matched
     Raises:
         DataError: a folder has no images.
     """
-    (a, clashes_a), (b, clashes_b) = _stems(folder_a, skip), _stems(folder_b, skip)
+    (a, clashes_a), (b, clashes_b) = stems(folder_a, skip), stems(folder_b, skip)
     pairs = [Pair(path, b[stem], "folders") for stem, path in a.items() if stem in b]
     only_a = [path for stem, path in a.items() if stem not in b]
     only_b = [path for stem, path in b.items() if stem not in a]
@@ -213,14 +213,19 @@ def named(names: Iterable[str], limit: int = 3) -> str:
     return ", ".join(first[:limit]) + (", …" if len(first) > limit else "")
 
 
-def _stems(folder: Path, skip: Collection[str]) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    stems: dict[str, str] = {}
+def stems(folder: Path, skip: Collection[str] = ()) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Return stem -> path of the images of a folder, and pairs of files of one stem, the first being the one taken.
+
+    Raises:
+        DataError: the folder has no images.
+    """
+    found: dict[str, str] = {}
     clashes = []
     for path in find_images(folder, skip):
-        first = stems.setdefault(_stem(path, folder.as_posix()), path)
+        first = found.setdefault(_stem(path, folder.as_posix()), path)
         if first != path:
             clashes.append((first, path))
-    return stems, clashes
+    return found, clashes
 
 
 def _by_form(top: Path, forms: Iterable[str], split: str) -> tuple[list[tuple[Path, Path]], list[tuple[Path, str]]]:

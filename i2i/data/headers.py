@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2i import images
-from i2i.config import DataConfig, size_of
+from i2i.config import AlphaUse, DataConfig, size_of
 from i2i.data.folders import DataError
-from i2i.images import Alpha, ImageError, read_header
+from i2i.data.reading import Input, Reading
+from i2i.images import Header, ImageError, Span
 
 _SHOWN = 20  # files named in one message
 _BLOCK = 4096  # files handed to the threads at once: a list of millions must not become millions of futures
@@ -22,22 +23,30 @@ class Headers(NamedTuple):
 
     sizes: NDArray[np.int32]  # [N, 2], height and width as shown, in pixels
     channels: NDArray[np.uint8]  # [N], alpha counted
+    alpha: NDArray[np.bool_]  # [N], the last channel is alpha
+    floats: NDArray[np.bool_]  # [N], values are floats
     bad: dict[int, str]  # row -> "PATH: what happened (what to do)"
 
     def keep(self, rows: NDArray[np.bool_]) -> "Headers":
         """Return only the rows that `rows`, [N], marks; all of them readable."""
-        return Headers(self.sizes[rows], self.channels[rows], {})
+        return Headers(self.sizes[rows], self.channels[rows], self.alpha[rows], self.floats[rows], {})
 
     def halved(self) -> "Headers":
         """Return the rows of either half of side-by-side images."""
         return self._replace(sizes=self.sizes // np.array([1, 2], np.int32))
 
 
-def inspect(files: Sequence[str], threads: int = 8, decode: bool = False, flat: bool = True) -> Headers:
-    """Read the header of every file; with `decode` its pixels too, and without `flat` images of one value are bad."""
-    read = partial(_read, decode=decode, flat=flat)
+def inspect(
+    files: Sequence[str], threads: int = 8, decode: bool = False, flat: bool = True, span: Span = images.UNIT
+) -> Headers:
+    """Read the header of every file; with `decode` its pixels too, and without `flat` images of one value are bad.
+
+    Floats outside `span` are bad where pixels are decoded.
+    """
+    read = partial(_read, decode=decode, flat=flat, span=span)
     sizes = np.zeros((len(files), 2), np.int32)
     channels = np.zeros(len(files), np.uint8)
+    alpha, floats = np.zeros((2, len(files)), np.bool_)
     bad: dict[int, str] = {}
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(files), _BLOCK):
@@ -45,22 +54,26 @@ def inspect(files: Sequence[str], threads: int = 8, decode: bool = False, flat: 
                 if isinstance(found, str):
                     bad[row] = found
                 else:
-                    sizes[row], channels[row] = found[:2], found[2]
-    return Headers(sizes, channels, bad)
+                    sizes[row], channels[row] = (found.height, found.width), found.channels
+                    alpha[row], floats[row] = found.alpha, found.depth == 32
+    return Headers(sizes, channels, alpha, floats, bad)
 
 
-def _read(path: str, decode: bool, flat: bool) -> tuple[int, int, int] | str:
+def _read(path: str, decode: bool, flat: bool, span: Span) -> Header | str:
     try:
-        header = read_header(path)
-        pixels = images.decode(path) if decode else None
+        if not decode:
+            return images.read_header(path)
+        pixels, header = images.read(path, span=span)
     except ImageError as error:
         return str(error)
-    if pixels is not None and not flat and bool((pixels == pixels[:1, :1]).all()):
+    if header.alpha:
+        pixels = pixels[..., :-1]
+    if not flat and bool((pixels == pixels[:1, :1]).all()):
         return (
             f"{path}: all pixels have one value, which instance norm turns into noise (remove it, or declare labels "
             "in data.masks)"
         )
-    return header.height, header.width, header.channels
+    return header
 
 
 def refuse_bad(reasons: Sequence[str]) -> None:
@@ -74,21 +87,59 @@ def refuse_bad(reasons: Sequence[str]) -> None:
         )
 
 
-def domain_channels(name: str, channels: NDArray[np.uint8], alpha: Alpha) -> tuple[int, tuple[str, ...]]:
-    """Return the channels that all images of a domain are brought to, and a note where files differ.
+def domain_input(
+    name: str, files: Sequence[str], head: Headers, alpha: AlphaUse, folder: str = ""
+) -> tuple[Input, tuple[str, ...]]:
+    """Return what all images of a domain, or of one of its folders, are brought to, and a note where files differ.
 
-    `channels` is [N], alpha counted. Of gray and color in one domain color is taken; where `alpha` is kept, it becomes
-    opaque in images without any.
+    Of gray and color in one domain color is taken; where `alpha` is kept, it becomes opaque in images without any.
+
+    Raises:
+        DataError: channels that have no relation, as 5 and 3.
     """
-    has_alpha = (channels == 2) | (channels == 4)
-    used = channels if alpha == "keep" else channels - has_alpha
-    color = int((channels - has_alpha).max())
-    brought = color + int(alpha == "keep" and bool(has_alpha.any()))
-    kinds, counts = np.unique(used, return_counts=True)
+    kept = head.alpha & (alpha == "keep")
+    color = head.channels - head.alpha
+    brought = Input(int(color.max()) + int(kept.any()), bool(kept.any()), folder)
+    used = color + kept
+    kinds, first, counts = np.unique(used, return_index=True, return_counts=True)
     if len(kinds) == 1:
         return brought, ()
     mixed = ", ".join(f"{count} with {kind}" for kind, count in zip(kinds, counts, strict=True))
-    return brought, (f"images of domain {name} differ in channels ({mixed}): all are brought to {brought}.",)
+    if not set(color.tolist()) <= {1, 3}:
+        named = ", ".join(f"{files[row]} has {kind}" for row, kind in zip(first.tolist(), kinds, strict=True))
+        raise DataError(
+            f"data.root: images of domain {name} differ in channels ({mixed}: {named}), and only gray and color can be "
+            "brought to one another. Keep files of one kind."
+        )
+    return brought, (f"images of domain {name} differ in channels ({mixed}): all are brought to {brought.channels}.",)
+
+
+def refuse_color(name: str, reading: Reading) -> None:
+    """Raise DataError if the images of a domain have channels for which color jitter is not defined."""
+    if len(reading.inputs) > 1 or reading.channels - reading.alpha not in (1, 3):
+        stacked = f", stacked from {len(reading.inputs)} folders" if len(reading.inputs) > 1 else ""
+        raise DataError(
+            f"data.color: jitter of brightness, contrast and saturation is defined for gray and RGB, images of domain "
+            f"{name} have {reading.channels} channels{stacked}. Set data.color=0."
+        )
+
+
+def refuse_range(name: str, heads: Sequence[Headers]) -> None:
+    """Raise DataError if a domain that has a range holds no floats."""
+    if not any(bool(head.floats.any()) for head in heads):
+        raise DataError(
+            f"data.ranges.{name}: no file of domain {name} holds floats; of integers the whole range is used. Leave it "
+            "out."
+        )
+
+
+def refuse_carry(name: str, channels: int) -> None:
+    """Raise DataError if alpha cannot be put back onto the images of a domain."""
+    if channels not in (1, 3):
+        raise DataError(
+            f"data.alpha: carry puts alpha back onto gray or RGB, images of domain {name} have {channels} channels. "
+            "Set data.alpha=drop."
+        )
 
 
 def resized(size: tuple[int, int], goal: tuple[int, int], rule: str) -> tuple[int, int]:
@@ -131,14 +182,20 @@ def refuse_odd(files: Sequence[str], sizes: NDArray[np.int32]) -> None:
         )
 
 
-def refuse_unequal(a: Sequence[str], b: Sequence[str], sizes_a: NDArray[np.int32], sizes_b: NDArray[np.int32]) -> None:
-    """Raise DataError if the two images of a pair, sizes [N, 2] each, differ."""
+def refuse_unequal(
+    a: Sequence[str],
+    b: Sequence[str],
+    sizes_a: NDArray[np.int32],
+    sizes_b: NDArray[np.int32],
+    mend: str = "Set data.resize=stretch, which brings both to data.load_size.",
+) -> None:
+    """Raise DataError if the two images of a pair, sizes [N, 2] each, differ; `mend` says what to do."""
     unequal = (sizes_a != sizes_b).any(axis=1)
     if unequal.any():
         first = int(np.argmax(unequal))
         raise DataError(
             f"data.resize: {int(unequal.sum())} pairs differ in size (first: {a[first]}, {_shown(sizes_a[first])}; "
-            f"{b[first]}, {_shown(sizes_b[first])}). Set data.resize=stretch, which brings both to data.load_size."
+            f"{b[first]}, {_shown(sizes_b[first])}). {mend}"
         )
 
 

@@ -1,6 +1,7 @@
 """File formats: which suffix stands for which, and what each can hold."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,7 +9,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]  # [H, W, C] uint8, uint16, or float32 in [0, 1]
 Alpha = Literal["drop", "composite", "keep"]
-Format = Literal["PNG", "JPEG", "WEBP", "TIFF", "BMP"]
+Format = Literal["PNG", "JPEG", "WEBP", "TIFF", "BMP", "NPY"]
+
+MAX_CHANNELS = 16  # of an array file
 
 _SUFFIXES: dict[str, Format] = {
     ".png": "PNG",
@@ -20,6 +23,7 @@ _SUFFIXES: dict[str, Format] = {
     ".tif": "TIFF",
     ".tiff": "TIFF",
     ".bmp": "BMP",
+    ".npy": "NPY",
 }
 EXTENSIONS = frozenset(_SUFFIXES)
 _HOLDS: dict[Format, dict[int, tuple[int, ...]]] = {  # depth in bits -> channels
@@ -28,12 +32,25 @@ _HOLDS: dict[Format, dict[int, tuple[int, ...]]] = {  # depth in bits -> channel
     "WEBP": {8: (1, 2, 3, 4)},
     "JPEG": {8: (1, 3)},
     "BMP": {8: (1, 3)},
+    "NPY": dict.fromkeys((8, 16, 32), tuple(range(1, MAX_CHANNELS + 1))),
 }
 CHANNEL_NAMES = {1: "gray", 2: "gray with alpha", 3: "RGB", 4: "RGB with alpha"}
 
 
 class ImageError(ValueError):
     """An image that cannot be read, converted or written. The message is "PATH: what happened (what to do)"."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says about its picture. Sizes are in pixels, as shown; alpha counts as a channel."""
+
+    width: int
+    height: int
+    channels: int  # 1 to 4; of an array up to 16
+    depth: int  # 8 or 16 bits of an integer, or 32 of a float
+    format: Format
+    alpha: bool  # the last channel is alpha; never that of an array
 
 
 def format_of(path: str | os.PathLike[str]) -> Format:
@@ -48,6 +65,13 @@ def format_of(path: str | os.PathLike[str]) -> Format:
             f"{path}: {suffix or 'no suffix'} is not an image format (use {', '.join(sorted(EXTENSIONS))})"
         )
     return _SUFFIXES[suffix]
+
+
+def check_size(width: int, height: int, max_pixels: int, path: object) -> None:
+    """Raise ImageError if a picture has more than `max_pixels`."""
+    if width * height > max_pixels:
+        size = f"{width}x{height} is {width * height / 1e6:.4g} megapixels, the limit is {max_pixels / 1e6:.4g}"
+        raise ImageError(f"{path}: {size} (raise max_pixels if you trust the file)")
 
 
 def holds(format: Format, channels: int, depth: int) -> bool:

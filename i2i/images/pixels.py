@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +12,8 @@ from torch import Tensor
 from i2i.images.formats import CHANNEL_NAMES, Alpha, Array, ImageError, named_channels
 
 _LUMA = np.array([19595, 38470, 7471], np.uint32)  # ITU-R BT.601 in units of 1 / 65536
+Span = tuple[float, float]  # (low, high) of the floats in a file
+UNIT: Span = (0.0, 1.0)
 _DEPTHS = {np.dtype(np.uint8): 8, np.dtype(np.uint16): 16, np.dtype(np.float32): 32}
 
 
@@ -33,6 +35,33 @@ def _top(array: Array) -> int:
 def to_unit(array: Array) -> NDArray[np.float32]:
     """Return pixels of any dtype as float32 in [0, 1]: the whole range of an integer is used, whatever the content."""
     return array if array.dtype == np.float32 else array.astype(np.float32) / np.float32(_top(array))
+
+
+def from_span(values: NDArray[np.floating[Any]], span: Span, path: object = "image") -> NDArray[np.float32]:
+    """Map floats of a file from `span` to [0, 1], as float32; `path` is named in errors.
+
+    Raises:
+        ImageError: values that are not finite, or outside `span`.
+    """
+    with np.errstate(over="ignore"):
+        low, high = np.array(span, values.dtype)  # 0.1 of float32 is above 0.1, and still in a range up to 0.1
+    least, most = values.min(), values.max()
+    if not (np.isfinite(least) and np.isfinite(most)):
+        raise ImageError(f"{path}: holds values that are not finite (replace them, or remove the file)")
+    if least < low or most > high:
+        raise ImageError(
+            f"{path}: float values from {least:g} to {most:g}, outside [{span[0]:g}, {span[1]:g}] "
+            "(rescale them; in training data.ranges says what is read)"
+        )
+    wide = values.astype(np.promote_types(values.dtype, np.float32), copy=False)
+    scaled = wide if span == UNIT else ((wide - span[0]) / (span[1] - span[0])).clip(0, 1)
+    return scaled.astype(np.float32, copy=False)
+
+
+def to_span(values: NDArray[np.float32], span: Span) -> NDArray[np.float32]:
+    """Map float32 in [0, 1] to `span`, as float32."""
+    low, high = np.float32(span[0]), np.float32(span[1])
+    return values if span == UNIT else (values * (high - low) + low).clip(low, high)  # rounding may step over
 
 
 def to_tensor(array: Array, device: torch.device | str = "cpu") -> Tensor:
@@ -60,6 +89,14 @@ def from_tensor(tensor: Tensor, depth: int = 8) -> Array:
         levels = levels.round_().to(torch.uint8 if depth == 8 else torch.int32)
     array: Array = levels.contiguous().cpu().numpy()
     return array.astype(np.uint16) if depth == 16 else array
+
+
+def to_depth(array: Array, depth: int) -> Array:
+    """Return pixels of any dtype with `depth` bits: 8, 16, or 32 for float32. Rounds to the nearest level."""
+    if depth_of(array) == depth:
+        return array
+    unit = to_unit(array)
+    return unit if depth == 32 else np.round(unit * (2**depth - 1)).astype(np.uint8 if depth == 8 else np.uint16)
 
 
 def match_channels(array: Array, channels: int) -> Array:
@@ -132,7 +169,11 @@ def resize(image: Pixels, size: tuple[int, int], nearest: bool = False) -> Pixel
 
 
 def shown(image: Array) -> NDArray[np.uint8]:
-    """Return any picture [H, W, C] as a screen shows it: uint8 RGB, on white where it is transparent."""
+    """Return any picture [H, W, C] as a screen shows it: uint8 RGB, on white where it is transparent.
+
+    Of more than four channels the first three are shown.
+    """
+    image = image[..., :3] if image.shape[2] > 4 else image
     rgb = apply_alpha(match_channels(image, 3 + (image.shape[2] in (2, 4))), "composite")
     return np.round(to_unit(rgb) * 255).astype(np.uint8)
 

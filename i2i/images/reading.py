@@ -9,7 +9,6 @@ import stat
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,8 +20,9 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from i2i.images.formats import Alpha, Array, Format, ImageError
-from i2i.images.pixels import apply_alpha
+from i2i.images import npy
+from i2i.images.formats import Alpha, Array, Format, Header, ImageError, check_size
+from i2i.images.pixels import UNIT, Span, apply_alpha, from_span
 
 MAX_PIXELS = 100_000_000  # 300 MB of 8-bit RGB; a PNG of 27 KB can ask for more than twice that
 
@@ -46,46 +46,50 @@ _MAGIC: tuple[tuple[bytes, Format], ...] = (
 _PNG_END = b"IEND\xaeB`\x82"
 
 
-@dataclass(frozen=True)
-class Header:
-    """What a file says about its picture. Sizes are in pixels, as shown; alpha counts as a channel."""
-
-    width: int
-    height: int
-    channels: int  # 1, 2 (gray with alpha), 3 or 4
-    depth: int  # 8 or 16 bits of an integer, or 32 of a float
-    format: Format
-
-
 def read_header(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Header:
     """Return the header of an image file without decoding its pixels.
 
     Raises:
-        ImageError: missing, empty, not an image, of an unsupported kind, cut off (JPEG, PNG), or over `max_pixels`.
+        ImageError: missing, empty, not an image, of an unsupported kind, cut off (JPEG, PNG, NPY), or larger than
+            `max_pixels`.
     """
     with _reading(path) as file:
+        if npy.is_npy(file):
+            return npy.read_layout(file, path, max_pixels).header
         return _open(file, path, max_pixels)[1]
 
 
-def decode(path: str | os.PathLike[str], alpha: Alpha = "drop", max_pixels: int = MAX_PIXELS) -> Array:
-    """Return the picture [H, W, C]: uint8, uint16, or float32 in [0, 1] (float TIFF).
+def decode(
+    path: str | os.PathLike[str], alpha: Alpha = "drop", max_pixels: int = MAX_PIXELS, span: Span = UNIT
+) -> Array:
+    """Return the picture [H, W, C]: uint8, uint16, or float32 in [0, 1] (float TIFF and NPY).
 
-    C is 1 (gray) or 3 (RGB), and with `alpha="keep"` one more where the file has alpha. `composite` lays the picture
-    over white, `drop` takes the colors as they are. 9 to 15 bits are scaled to 16.
+    C is 1 (gray) or 3 (RGB), and with `alpha="keep"` one more where the file has alpha; an array has 1 to 16 and no
+    alpha. `composite` lays the picture over white, `drop` takes the colors as they are. 9 to 15 bits are scaled to 16.
+    Floats in the file are in `span`, (low, high), which becomes [0, 1].
 
     Raises:
-        ImageError: as `read_header`; damaged data; float values outside [0, 1].
+        ImageError: as `read_header`; damaged data; float values outside `span`.
     """
+    pixels, header = read(path, max_pixels, span)
+    return apply_alpha(pixels, alpha) if header.alpha else pixels
+
+
+def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, span: Span = UNIT) -> tuple[Array, Header]:
+    """Return the picture as `decode` does, its alpha kept, and the header of the file."""
     with _reading(path) as file:
+        if npy.is_npy(file):
+            layout = npy.read_layout(file, path, max_pixels)
+            return npy.read_pixels(file, path, layout, span), layout.header
         image, header, orientation = _open(file, path, max_pixels, checksums=True)
         image.load()
-        pixels = _pixels(image, path)
+        pixels = _pixels(image, path, span)
         if header.depth == 16 and pixels.dtype == np.uint8:  # Pillow cut 16-bit color to 8
             pixels = _color16(file, image, header, path)
-    return apply_alpha(_turn(pixels, orientation), alpha)
+    return _turn(pixels, orientation), header
 
 
-def from_pil(image: Image.Image, alpha: Alpha = "drop") -> Array:
+def from_pil(image: Image.Image, alpha: Alpha = "drop", span: Span = UNIT) -> Array:
     """Return a PIL image as `decode` returns a file.
 
     Raises:
@@ -95,7 +99,7 @@ def from_pil(image: Image.Image, alpha: Alpha = "drop") -> Array:
         image.load()
     except Exception as error:
         raise ImageError(f"image: cannot be decoded ({error})") from error
-    return apply_alpha(_turn(_pixels(image, "image"), _orientation(image)), alpha)
+    return apply_alpha(_turn(_pixels(image, "image", span), _orientation(image)), alpha)
 
 
 @contextmanager
@@ -134,31 +138,25 @@ def _open(
     kind = next((kind for magic, kind in _MAGIC if start.startswith(magic)), None)
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         kind = "WEBP"
-        _check_size(*_webp_size(start), max_pixels, path)  # its reader allocates the picture at once
+        check_size(*_webp_size(start), max_pixels, path)  # its reader allocates the picture at once
     if kind is None:
-        raise ImageError(f"{path}: not a PNG, JPEG, WebP, TIFF or BMP image (convert it to one of these)")
+        raise ImageError(f"{path}: not a PNG, JPEG, WebP, TIFF, BMP or NPY image (convert it to one of these)")
     chunks = _png_chunks(file, path, checksums) if kind == "PNG" else []
     if kind == "JPEG":
         _check_jpeg(file, path)
     file.seek(0)
     image = _READERS[kind](file)
     width, height = image.size
-    _check_size(width, height, max_pixels, path)
+    check_size(width, height, max_pixels, path)
     channels, depth = _layout(image, kind, start, path)
     if kind == "TIFF":  # Pillow turns TIFF, and only TIFF, itself
-        return image, Header(width, height, channels, depth, kind), 1
+        return image, Header(width, height, channels, depth, kind, channels in (2, 4)), 1
     if b"eXIf" in chunks and chunks.index(b"eXIf") > chunks.index(b"IDAT"):
         image.load()  # only now does Pillow see the orientation
     orientation = _orientation(image)
     if orientation in (5, 6, 7, 8):
         width, height = height, width
-    return image, Header(width, height, channels, depth, kind), orientation
-
-
-def _check_size(width: int, height: int, max_pixels: int, path: object) -> None:
-    if width * height > max_pixels:
-        size = f"{width}x{height} is {width * height / 1e6:.4g} megapixels, the limit is {max_pixels / 1e6:.4g}"
-        raise ImageError(f"{path}: {size} (raise max_pixels if you trust the file)")
+    return image, Header(width, height, channels, depth, kind, channels in (2, 4)), orientation
 
 
 def _webp_size(start: bytes) -> tuple[int, int]:
@@ -237,15 +235,9 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _pixels(image: Image.Image, path: object) -> Array:
+def _pixels(image: Image.Image, path: object, span: Span) -> Array:
     if image.mode == "F":
-        values = np.array(image, np.float32)
-        low, high = float(values.min()), float(values.max())
-        if not (low >= 0 and high <= 1):
-            raise ImageError(
-                f"{path}: float values from {low:g} to {high:g} (rescale to [0, 1], which is what is read)"
-            )
-        return values[..., None]
+        return from_span(np.array(image, np.float32)[..., None], span, path)
     if image.mode.startswith("I;16"):
         return _keyed(_gray16(image)[..., None], image)
     if image.mode == "I":

@@ -8,14 +8,22 @@ from typing import Any, get_args
 import numpy as np
 from PIL import Image
 
+from i2i.images import npy
 from i2i.images.formats import Array, Format, ImageError, format_of, holds, named_channels
-from i2i.images.pixels import depth_of, match_channels, to_unit
+from i2i.images.pixels import UNIT, Span, depth_of, match_channels, to_span, to_unit
 
 
-def encode(array: Array, path: str | os.PathLike[str], format: Format | None = None, quality: int = 95) -> None:
+def encode(
+    array: Array,
+    path: str | os.PathLike[str],
+    format: Format | None = None,
+    quality: int = 95,
+    span: Span = UNIT,
+) -> None:
     """Write [H, W, C] to `path`, whole or not at all: under a temporary name in the same folder, then renamed.
 
     `format=None` takes it from the suffix. `quality` (1 to 100) is JPEG's; all other formats are written without loss.
+    Floats, in [0, 1], are written in `span`, (low, high). An array file is [H, W, C] for C = 1, too.
 
     Raises:
         ImageError: a format that cannot hold these channels or this depth, or a picture too large for it.
@@ -26,7 +34,7 @@ def encode(array: Array, path: str | os.PathLike[str], format: Format | None = N
         able = " or ".join(kind for kind in get_args(Format) if holds(kind, channels, depth)) or "fewer channels"
         raise ImageError(f"{path}: {chosen} cannot hold {named_channels(channels)} of {depth} bits (use {able})")
     try:
-        content = _content(array, chosen, quality)
+        content = _content(to_span(array, span) if depth == 32 else array, chosen, quality)
     except Exception as error:
         raise ImageError(f"{path}: cannot be written as {chosen}: {error} (try PNG)") from error
     target = Path(path)
@@ -40,6 +48,8 @@ def encode(array: Array, path: str | os.PathLike[str], format: Format | None = N
 
 
 def _content(array: Array, format: Format, quality: int) -> bytes:
+    if format == "NPY":
+        return npy.content(array)
     if array.dtype == np.uint16 and array.shape[2] > 1:
         import cv2
 
@@ -62,7 +72,13 @@ def _content(array: Array, format: Format, quality: int) -> bytes:
 
 
 def to_pil(array: Array) -> Image.Image:
-    """Return [H, W, C] as a PIL image: L, LA, RGB, RGBA, I;16 or F. Deeper color, which PIL lacks, gets 8 bits."""
+    """Return [H, W, C] as a PIL image: L, LA, RGB, RGBA, I;16 or F. Deeper color, which PIL lacks, gets 8 bits.
+
+    Raises:
+        ImageError: more than four channels.
+    """
+    if array.shape[2] > 4:
+        raise ImageError(f"image: PIL has no images of {array.shape[2]} channels (pass and take arrays)")
     if array.dtype != np.uint8 and array.shape[2] > 1:
         array = np.round(to_unit(array) * 255).astype(np.uint8)
     return Image.fromarray(np.ascontiguousarray(array[..., 0] if array.shape[2] == 1 else array))

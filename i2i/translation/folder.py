@@ -16,10 +16,11 @@ import numpy as np
 import torch
 
 from i2i import images
+from i2i.data.reading import read
 from i2i.images import Array, ImageError
 from i2i.translation import TranslationError
-from i2i.translation.manifest import Manifest
-from i2i.translation.plan import Half, Job, Options, Plan, Size, make_plan
+from i2i.translation.manifest import Manifest, Stamp, stamp
+from i2i.translation.plan import Half, Job, Options, Plan, Size, Source, make_plan
 from i2i.translation.translator import Translator
 
 _BATCH_PIXELS = 2**22  # of one automatic batch: 16 images of 512 x 512
@@ -49,9 +50,10 @@ class Report:
 @dataclass(frozen=True)
 class _Item:
     job: Job
-    source: os.stat_result
+    inputs: Stamp
     pixels: Array  # [H, W, C], as the network takes it
     depth: int  # bits of the output
+    alpha: Array | None = None  # [H, W, 1], put back onto the output
     note: str = ""
 
 
@@ -64,15 +66,17 @@ class _Tally:
 
 def translate_folder(
     translator: Translator,
-    source: str | os.PathLike[str],
+    source: Source,
     output: str | os.PathLike[str],
     options: Options | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Translate a file, a folder with all its subfolders, or a glob pattern, into a folder that mirrors it.
 
-    A single file may also be translated into a single file. Outputs keep stem, format, depth and size of their inputs
-    unless `options` ask for others. Run again, a stopped job goes on. `progress` is called with images done and total.
+    A single file may also be translated into a single file. For a model of stacked inputs `source` is a list with the
+    folder (or file) of each, in the order of training; outputs are named after the first. Outputs keep stem, format,
+    depth and size of their inputs unless `options` ask for others. Run again, a stopped job goes on. `progress` is
+    called with images done and total.
 
     Raises:
         TranslationError: nothing was begun (see `make_plan`), or the disk is full; then a rerun goes on.
@@ -141,7 +145,7 @@ def _run(
                 if isinstance(result, str):
                     advance(item.job, result)
                 else:
-                    writing.append((item, writers.submit(_write, item, result, plan.manifest)))
+                    writing.append((item, writers.submit(_write, item, result, translator.target.span, plan.manifest)))
                     finish(_window(threads, result) + len(batch))
         finish(0)
 
@@ -179,17 +183,24 @@ def _window(threads: int, pixels: Array) -> int:
 
 
 def _read(job: Job, translator: Translator, options: Options) -> _Item | tuple[Job, str]:
+    if job.missing:
+        return job, job.missing
     try:
-        status = job.source.stat()
-        pixels = images.decode(job.source, translator.alpha, options.max_pixels)
-        if options.half:
-            pixels = _cut(pixels, options.half)
-        size = target_size(pixels.shape[0], pixels.shape[1], options.size)
-        pixels = translator.prepare(images.resize(pixels, size) if size != pixels.shape[:2] else pixels)
-        depth, note = _output_depth(job, images.depth_of(pixels), translator.out_channels, options)
+        inputs = stamp(job.files)
+        found = read([str(file) for file in job.files], translator.source, translator.alpha, options.max_pixels)
+        pixels, alpha = (None if part is None else _fitted(part, options) for part in (found.array, found.alpha))
+        assert pixels is not None
+        depth, note = _output_depth(job, found.depth, translator.out_channels + (alpha is not None), options)
     except (ImageError, OSError, MemoryError) as error:
         return job, str(error) or "not enough memory"
-    return _Item(job, status, pixels, depth, note)
+    return _Item(job, inputs, pixels, depth, alpha, note)
+
+
+def _fitted(pixels: Array, options: Options) -> Array:
+    if options.half:
+        pixels = _cut(pixels, options.half)
+    size = target_size(pixels.shape[0], pixels.shape[1], options.size)
+    return images.resize(pixels, size) if size != pixels.shape[:2] else pixels
 
 
 def _cut(pixels: Array, half: Half) -> Array:
@@ -213,10 +224,13 @@ def target_size(height: int, width: int, size: Size) -> tuple[int, int]:
 def _output_depth(job: Job, depth: int, channels: int, options: Options) -> tuple[int, str]:
     """Return the bits of the output, and a note if they are fewer than the input's."""
     kind = images.format_of(job.target)
+    if not images.holds(kind, channels, 8):  # the model's channels were seen to fit: it is the alpha that does not
+        raise ImageError(f"has alpha, which a {kind} file cannot hold (choose png, or --alpha drop)")
     able = next(bits for bits in (depth, 16, 8) if bits <= depth and images.holds(kind, channels, bits))
     if able == depth:
         return depth, ""
-    if able == 8 and options.format == "keep" and images.format_of(job.source) == kind:
+    alone = options.format == "keep" and not job.partners  # a stack is as deep as its deepest file
+    if able == 8 and alone and images.format_of(job.source) == kind:
         raise ImageError(f"has {depth} bits, which a {kind} file cannot hold (choose png)")
     return able, f"{depth}-bit inputs were written with {able} bits, which is what {kind} holds"
 
@@ -281,14 +295,16 @@ def _reason(item: _Item, error: Exception) -> str:
 # -- writing ----------------------------------------------------------------------------------------------------------
 
 
-def _write(item: _Item, array: Array, manifest: Manifest | None) -> None:
+def _write(item: _Item, array: Array, span: images.Span, manifest: Manifest | None) -> None:
     job = item.job
     if manifest:
-        manifest.add(job.relative, job.output, item.source, "writing")
+        manifest.add(job.relative, job.output, item.inputs, "writing")
     job.target.parent.mkdir(parents=True, exist_ok=True)
-    images.encode(array, job.target)
+    if item.alpha is not None:
+        array = np.concatenate([array, images.to_depth(item.alpha, item.depth)], axis=2)
+    images.encode(array, job.target, span=span)
     if manifest:
-        manifest.add(job.relative, job.output, item.source, "written", bytes=job.target.stat().st_size)
+        manifest.add(job.relative, job.output, item.inputs, "written", bytes=job.target.stat().st_size)
 
 
 def _without_path(reason: str, job: Job) -> str:

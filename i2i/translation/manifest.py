@@ -8,6 +8,7 @@ import json
 import os
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Literal
@@ -16,6 +17,16 @@ from i2i.translation.shards import Shard
 
 _GLOB = ".i2i-manifest*.jsonl"
 State = Literal["done", "ours", "foreign"]
+
+
+Stamp = dict[str, Any]
+
+
+def stamp(files: Sequence[Path]) -> Stamp:
+    """Return what tells whether an input has changed: size and time of its file, and of each that is stacked on it."""
+    first, *rest = ((status.st_size, status.st_mtime_ns) for status in (file.stat() for file in files))
+    partners = {"partners": [list(one) for one in rest]} if rest else {}
+    return {"size": first[0], "mtime_ns": first[1], **partners}
 
 
 class Manifest:
@@ -32,14 +43,14 @@ class Manifest:
         self._file: BinaryIO | None = None
         self._lock = threading.Lock()
 
-    def state(self, source: Path, output: str, found: os.stat_result) -> State:
-        """Say what an existing output, `found`, is: this job's result for the unchanged `source`; a file that this
-        job was about to write; or anything else."""
+    def state(self, files: Sequence[Path], output: str, found: os.stat_result) -> State:
+        """Say what an existing output, `found`, is: this job's result for the unchanged inputs `files`; a file that
+        this job was about to write; or anything else."""
         entry = self._latest.get(output)
         if entry is None or entry.get("job") != self._job:
             return "foreign"
-        status = source.stat()
-        if (entry.get("size"), entry.get("mtime_ns")) != (status.st_size, status.st_mtime_ns):
+        now = stamp(files)
+        if any(entry.get(key) != now.get(key) for key in ("size", "mtime_ns", "partners")):
             return "foreign"
         if entry.get("status") == "writing":
             return "ours"
@@ -59,11 +70,10 @@ class Manifest:
         if self._file:
             self._file.close()
 
-    def add(self, relative: str, output: str, source: os.stat_result | None, status: str, **details: int | str) -> None:
+    def add(self, relative: str, output: str, inputs: Stamp | None, status: str, **details: int | str) -> None:
         """Append a line about one input. Safe from several threads; on the disk's cache when it returns."""
         entry: dict[str, Any] = {"path": relative, "status": status, "output": output, "job": self._job}
-        if source:
-            entry |= {"size": source.st_size, "mtime_ns": source.st_mtime_ns}
+        entry |= inputs or {}
         entry |= {"time_ns": time.time_ns(), **details}
         assert self._file is not None
         with self._lock:

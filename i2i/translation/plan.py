@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,14 +15,16 @@ from typing import Literal, NamedTuple, get_args
 from i2i import images
 from i2i.checkpoint import process_alive
 from i2i.data.folders import DataError, scan
+from i2i.data.reading import Reading
 from i2i.translation import TranslationError
 from i2i.translation.manifest import Manifest
 from i2i.translation.shards import Shard, check_shard, member
 from i2i.translation.translator import Translator
 
-OutputFormat = Literal["keep", "png", "jpg", "webp", "tif"]
+OutputFormat = Literal["keep", "png", "jpg", "webp", "tif", "npy"]
 Half = Literal["left", "right"]
 Size = Literal["keep"] | int | tuple[int, int]
+Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]  # a sequence: one for each stacked input
 
 _TEMPORARY = re.compile(r"\.(.+)\.tmp-(\d+)")
 
@@ -76,6 +79,13 @@ class Job(NamedTuple):
     relative: str  # path of the input below the folder that is translated, "/" between folders
     target: Path
     output: str  # path of the output below the output folder
+    partners: tuple[Path, ...] = ()  # files that are stacked on the source
+    missing: str = ""  # why there is no partner
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that is read."""
+        return (self.source, *self.partners)
 
 
 class Plan(NamedTuple):
@@ -95,20 +105,20 @@ class _Inputs(NamedTuple):
     ignored: int
 
 
-def make_plan(
-    translator: Translator, source: str | os.PathLike[str], output: str | os.PathLike[str], options: Options
-) -> Plan:
+def make_plan(translator: Translator, source: Source, output: str | os.PathLike[str], options: Options) -> Plan:
     """Decide what to do, then create the output folder and remove what killed runs of this job left half-written.
 
     Raises:
         TranslationError: no images; outputs that would meet inputs, links, each other or existing files; a folder that
-            cannot be written. Nothing was created then.
+            cannot be written; more or fewer inputs than the model stacks. Nothing was created then.
     """
-    inputs = _find(source)
+    inputs, *others = _find_inputs(source, translator)
     into_file = inputs.kind == "file" and Path(output).suffix.lower() in images.EXTENSIONS and not Path(output).is_dir()
     root = Path(output).parent if into_file else Path(output)
     all_jobs = _jobs(inputs, translator, root, Path(output).name if into_file else None, options)
-    _refuse_overlap(inputs, root, all_jobs)
+    all_jobs = _stacked(all_jobs, others)
+    for found in (inputs, *others):
+        _refuse_overlap(found, root, all_jobs)
     _refuse_collisions(all_jobs)
     jobs = [job for job in all_jobs if member(job.relative, options.shard)]
     if not into_file:
@@ -121,6 +131,46 @@ def make_plan(
 
 
 # -- inputs -----------------------------------------------------------------------------------------------------------
+
+
+def _find_inputs(source: Source, translator: Translator) -> list[_Inputs]:
+    """Return what each input of the model stands for; the first gives outputs their names."""
+    names = [one.name for one in translator.source.inputs]
+    asked = " ".join(f"--input {name.upper()}" for name in names)
+    if isinstance(source, str | os.PathLike):
+        if len(names) > 1:
+            raise TranslationError(f"this model stacks {len(names)} inputs (use `i2i translate MODEL OUTPUT {asked}`)")
+        return [_find(source)]
+    if len(names) == 1:
+        raise TranslationError("this model takes one input (use `i2i translate MODEL INPUT OUTPUT`, without --input)")
+    if len(source) != len(names):
+        raise TranslationError(f"this model stacks {len(names)} inputs, not {len(source)} (in this order: {asked})")
+    found = [_find(one) for one in source]
+    if {one.kind for one in found} not in ({"folder"}, {"file"}):
+        raise TranslationError("--input: give a folder for each input, or a file for each (globs have no stems)")
+    return found
+
+
+def _stacked(jobs: list[Job], others: Sequence[_Inputs]) -> list[Job]:
+    """Return the jobs with the file of the same stem in each other input, or the reason why there is none."""
+    for other in others:
+        files: dict[str, list[Path]] = {}
+        for relative in other.relatives:
+            stem = "" if other.kind == "file" else relative.rpartition(".")[0]
+            files.setdefault(stem, []).append(other.root / relative)
+        jobs = [
+            _with_partner(job, files.get("" if other.kind == "file" else job.relative.rpartition(".")[0], []), other)
+            for job in jobs
+        ]
+    return jobs
+
+
+def _with_partner(job: Job, found: list[Path], other: _Inputs) -> Job:
+    if len(found) == 1:
+        return job._replace(partners=(*job.partners, found[0]))
+    names = " and ".join(path.name for path in found)
+    reason = f"has two partners in {other.root}: {names} (keep one)" if found else f"has no partner in {other.root}"
+    return job._replace(missing=job.missing or reason)
 
 
 def _find(source: str | os.PathLike[str]) -> _Inputs:
@@ -166,38 +216,44 @@ def _match(pattern: Path) -> _Inputs:
 def _jobs(inputs: _Inputs, translator: Translator, root: Path, name: str | None, options: Options) -> list[Job]:
     if name and options.format != "keep" and images.format_of(name) != images.format_of(f"x.{options.format}"):
         raise TranslationError(f"format: {options.format} contradicts the suffix of {name} (leave one out)")
-    if not images.holds("PNG", translator.out_channels, 8):
+    if not translator.target.fits("NPY"):
         raise TranslationError(
-            f"the model makes {translator.out_channels} channels, image files hold 1 to 4 (translate arrays in Python)"
+            f"the model makes {translator.out_channels} channels, files hold 1 to {images.MAX_CHANNELS} (translate "
+            "arrays in Python)"
         )
-    fixed = name or (f"x.{options.format}" if options.format != "keep" else "x.png")
-    if not images.holds(images.format_of(fixed), translator.out_channels, 8):
+    fixed = name or (f"x.{options.format}" if options.format != "keep" else "x.npy")
+    if not translator.target.fits(images.format_of(fixed)):
+        able = "png" if translator.target.fits("PNG") else "npy"
         raise TranslationError(
             f"format: the model makes {translator.out_channels} channels, which {images.format_of(fixed)} cannot hold "
-            f"(choose png)"
+            f"(choose {able})"
         )
     jobs = []
     for relative in inputs.relatives:
         posix = relative.replace(os.sep, "/")
         stem, dot, ending = posix.rpartition(".")
-        output = name or stem + _suffix(dot + ending, translator.out_channels, options.format)
+        output = name or stem + _suffix(dot + ending, translator.target, options.format)
         jobs.append(Job(inputs.root / relative, posix, root / output, output))
     return jobs
 
 
 @cache
-def _suffix(suffix: str, channels: int, asked: OutputFormat) -> str:
+def _suffix(suffix: str, target: Reading, asked: OutputFormat) -> str:
     if asked != "keep":
         return f".{asked}"
-    return suffix if images.holds(images.format_of(f"x{suffix}"), channels, 8) else ".png"
+    if target.fits(images.format_of(f"x{suffix}")):
+        return suffix
+    return ".png" if target.fits("PNG") else ".npy"
 
 
 def _suffix_notes(jobs: list[Job]) -> list[str]:
     moved = [job for job in jobs if job.output != job.relative]
     if not moved:
         return []
+    kind = images.format_of(moved[0].output)
     return [
-        f"outputs are PNG where their format cannot hold the model's channels ({len(moved)}, first: {moved[0].output})"
+        f"outputs are {kind} where their format cannot hold the model's channels ({len(moved)}, first: "
+        f"{moved[0].output})"
     ]
 
 
@@ -217,7 +273,7 @@ def _left(jobs: list[Job], manifest: Manifest | None, overwrite: bool) -> list[J
             continue
         if stat.S_ISLNK(found.st_mode):
             raise _link_error(job.target)
-        state = manifest.state(job.source, job.output, found) if manifest else "foreign"
+        state = manifest.state(job.files, job.output, found) if manifest else "foreign"
         if state != "done":
             left.append(job)
         if state == "foreign":
@@ -247,7 +303,7 @@ def _refuse_overlap(inputs: _Inputs, root: Path, jobs: list[Job]) -> None:
         for folder in {job.source.parent for job in jobs}:
             if target in (folder.resolve(), *folder.resolve().parents):
                 raise TranslationError(f"{root}: inputs in {folder} lie inside the output (choose an output elsewhere)")
-    if inputs.kind == "file" and jobs[0].target.resolve() == jobs[0].source.resolve():
+    if inputs.kind == "file" and jobs[0].target.resolve() == (inputs.root / inputs.relatives[0]).resolve():
         raise TranslationError(f"{jobs[0].target}: input and output are the same file (choose another output)")
 
 

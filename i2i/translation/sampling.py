@@ -16,7 +16,7 @@ from i2i import images
 from i2i.checkpoint import load_weights, write_atomically
 from i2i.precision import autocast, pick_device, pick_precision
 from i2i.translation import TranslationError
-from i2i.translation.translator import rebuild, weights_file
+from i2i.translation.translator import reading_of, rebuild, weights_file
 
 Picture = NDArray[np.uint8]
 
@@ -32,6 +32,7 @@ class Sampler:
     precision: str
     judge: nn.Module | None = None
     objective: str = "vanilla"  # that the judge was trained with
+    file: images.Format = "PNG"  # of numbered images: what holds their channels
 
     def latents(self, first: int, count: int, seed: int, truncate: float | None = None) -> Tensor:
         """Return [count, latent, 1, 1] for images `first`, `first` + 1, …: each is a function of (seed, number).
@@ -90,7 +91,11 @@ def load_sampler(path: str | os.PathLike[str], device: str = "auto", precision: 
         judge = rebuild(file, "discriminators", critic, seen, tensors, "discriminator").eval().to(place)
     chosen = pick_precision(precision, place)
     objective = critic.get("objective", "vanilla") if critic else "vanilla"
-    return Sampler(generator.to(place), parts["in_channels"], parts["law"], place, chosen, judge, objective)
+    try:
+        kind: images.Format = "PNG" if reading_of(metadata, "image", channels[1]).fits("PNG") else "NPY"
+    except (KeyError, TypeError, ValueError) as error:
+        raise TranslationError(f"{file}: what it says of its images is damaged ({error}); was i2i changed?") from error
+    return Sampler(generator.to(place), parts["in_channels"], parts["law"], place, chosen, judge, objective, kind)
 
 
 def slerp(start: Tensor, end: Tensor, share: float) -> Tensor:
@@ -120,6 +125,8 @@ def write_numbered(
 ) -> Iterator[Path]:
     """Write `folder`/000000.png, … and, with `score`, scores.csv; yield every file when it is on disk.
 
+    Channels that a PNG cannot hold are written as .npy.
+
     Raises:
         TranslationError: the folder holds other files, or `score` without a judge.
     """
@@ -130,8 +137,8 @@ def write_numbered(
     rows = []
     for number in range(count):
         pictures, scores = sampler.pictures(sampler.latents(number, 1, seed, truncate), score)
-        path = folder / f"{number:06d}.png"
-        images.encode(pictures[0], path, "PNG")
+        path = folder / f"{number:06d}.{sampler.file.lower()}"
+        images.encode(pictures[0], path, sampler.file)
         rows += [(path.name, f"{value:.6f}") for value in scores]
         yield path
     if score:

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from i2i import images, registry
 from i2i.checkpoint import WEIGHTS, load_weights, read_metadata
-from i2i.config import Direction
-from i2i.images import Alpha, Array
+from i2i.config import AlphaUse, Direction
+from i2i.data.reading import Input, Reading, bring
+from i2i.images import Array
 from i2i.networks.inference import per_image_statistics
 from i2i.precision import autocast, pick_device, pick_precision
 from i2i.translation import TranslationError
@@ -31,12 +32,18 @@ class Translator:
     bit for bit on a CPU, up to the rounding of its kernels on a GPU.
 
     `statistics` says what BatchNorm normalizes by: each image's own statistics (as pix2pix was published), or the
-    running ones of training. `alpha` says what becomes of the alpha of an image when the network takes none; a
-    network of 2 or 4 channels takes it. `layout` is how the pairs lay that it was trained on. `directions` lists what
-    the model file can translate. The network is moved to the device and put into evaluation mode.
+    running ones of training. `alpha` says what becomes of the alpha of an image when the network takes none: it is
+    dropped, laid over white (`composite`), or put back onto the output unchanged (`carry`); `keep` stands for a
+    network that takes it. `source` and `target` say how files of the two domains are read and written; without them a
+    network of 2 or 4 channels takes alpha, and floats are in [0, 1]. `layout` is how the pairs lay that it was trained
+    on. `directions` lists what the model file can translate. The network is moved to the device and put into
+    evaluation mode.
 
-    Attributes: `in_channels`, `out_channels`, `direction`, `directions`, `statistics`, `alpha`, `device`, `precision`,
-    `layout`.
+    Attributes: `in_channels`, `out_channels`, `direction`, `directions`, `statistics`, `alpha`, `source`, `target`,
+    `device`, `precision`, `layout`.
+
+    Raises:
+        TranslationError: alpha cannot be carried onto what the network makes.
     """
 
     def __init__(
@@ -48,7 +55,9 @@ class Translator:
         direction: Direction = "a2b",
         directions: Sequence[Direction] = (),
         statistics: Statistics = "image",
-        alpha: Alpha = "drop",
+        alpha: AlphaUse = "drop",
+        source: Reading | None = None,
+        target: Reading | None = None,
         device: str = "auto",
         precision: str = "auto",
         layout: str = "auto",
@@ -57,8 +66,13 @@ class Translator:
         self.in_channels, self.out_channels = in_channels, out_channels
         self.direction, self.directions = direction, tuple(directions or (direction,))
         self.statistics = statistics
-        takes_alpha = in_channels in (2, 4)
-        self.alpha: Alpha = "keep" if takes_alpha else "composite" if alpha == "composite" else "drop"
+        self.source, self.target = source or _plain(in_channels), target or _plain(out_channels)
+        self.alpha: AlphaUse = "keep" if self.source.alpha else "drop" if alpha == "keep" else alpha
+        if self.alpha == "carry" and (out_channels not in (1, 3) or len(self.source.inputs) > 1):
+            raise TranslationError(
+                f"alpha: carry puts the alpha of one input back onto gray or RGB, this model makes {out_channels} "
+                f"channels from {len(self.source.inputs)} (choose drop or composite)"
+            )
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
         used = per_image_statistics(network) if statistics == "image" else network
@@ -74,8 +88,10 @@ class Translator:
     def __call__(self, image: Image.Image | NDArray[Any] | Tensor) -> Image.Image | NDArray[Any] | Tensor:
         """Translate a PIL image, an array or a tensor into the same kind, size and depth; channels are the network's.
 
-        An array is [H, W, C] or gray [H, W]: uint8, uint16, or floats in [0, 1]. Gray, RGB and alpha are converted to
-        what the network takes. A tensor is [C, H, W] or [N, C, H, W], floats in [-1, 1], and must have its channels.
+        An array is [H, W, C] or gray [H, W]: uint8, uint16, or floats in the range of its domain, which is [0, 1] where
+        the model says nothing else; a last channel of 2 or 4 that the network does not take is alpha, floats of it are
+        in [0, 1]. Gray, RGB and alpha are converted to what the network takes. A tensor is [C, H, W] or [N, C, H, W],
+        floats in [-1, 1], and must have its channels.
 
         Raises:
             TranslationError, ImageError: another shape, dtype, range or number of channels.
@@ -85,18 +101,8 @@ class Translator:
         if isinstance(image, np.ndarray):
             return self._array(image)
         if isinstance(image, Image.Image):
-            return images.to_pil(self.pixels(self.prepare(images.from_pil(image, self.alpha))[None])[0])
+            return self._pil(image)
         raise TranslationError(f"image: {type(image).__name__} is not a PIL image, a NumPy array or a tensor")
-
-    def prepare(self, array: Array) -> Array:
-        """Return [H, W, C] with the channels of the network.
-
-        Raises:
-            ImageError: channels that have no relation to the network's.
-        """
-        if array.shape[2] != self.in_channels:
-            array = images.apply_alpha(array, self.alpha)
-        return images.match_channels(array, self.in_channels)
 
     def pixels(self, arrays: Array, depth: int | None = None) -> Array:
         """Translate prepared images of one size, [N, H, W, C], uint8, uint16 or float32 in [0, 1].
@@ -125,8 +131,9 @@ class Translator:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of all that decides the result for an image: weights, statistics, alpha, precision."""
-        digest = hashlib.blake2b(f"{self.statistics} {self.alpha} {self.precision}".encode(), digest_size=8)
+        """A hash of all that decides the result for an image: weights, statistics, alpha, precision, readings."""
+        how = f"{self.statistics} {self.alpha} {self.precision} {self.source.to_dict()} {self.target.to_dict()}"
+        digest = hashlib.blake2b(how.encode(), digest_size=8)
         for name, tensor in sorted(self.network.state_dict().items()):
             digest.update(f"{name} {tuple(tensor.shape)}".encode())
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
@@ -139,12 +146,35 @@ class Translator:
         if array.ndim not in (2, 3) or 0 in array.shape:
             raise TranslationError(f"image: an array of shape {array.shape} is not [H, W, C] or [H, W]")
         pixels: Array = array if array.ndim == 3 else array[..., None]
-        if np.issubdtype(array.dtype, np.floating):
-            if not (array.min() >= 0 and array.max() <= 1):
-                raise TranslationError(f"image: floats from {array.min():g} to {array.max():g} (scale them to [0, 1])")
-            pixels = pixels.astype(np.float32)
-        result: Array = self.pixels(self.prepare(pixels)[None])[0].astype(array.dtype)
+        channels = pixels.shape[2]
+        alpha = pixels[..., -1:] if channels in (2, 4) and channels != self.in_channels else None
+        floats = np.issubdtype(array.dtype, np.floating)
+        if floats:
+            colors = images.from_span(pixels if alpha is None else pixels[..., :-1], self.source.span)
+            parts = [colors] if alpha is None else [colors, images.from_span(alpha, images.UNIT)]
+            pixels = np.concatenate(parts, axis=2)
+        made = self._picture(pixels, alpha is not None)
+        result: Array = (images.to_span(made, self.target.span) if floats else made).astype(array.dtype)
+        if alpha is not None and self.alpha == "carry":
+            return np.concatenate([result, alpha], axis=2)
         return result[..., 0] if array.ndim == 2 and self.out_channels == 1 else result
+
+    def _pil(self, image: Image.Image) -> Image.Image:
+        pixels = images.from_pil(image, "keep", self.source.span)
+        alpha = pixels.shape[2] in (2, 4)
+        result = self._picture(pixels, alpha)
+        if alpha and self.alpha == "carry":
+            result = np.concatenate([result, pixels[..., -1:]], axis=2)
+        gray_floats = result.dtype == np.float32 and result.shape[2] == 1  # PIL has floats of no other kind
+        return images.to_pil(images.to_span(result, self.target.span) if gray_floats else result)
+
+    def _picture(self, pixels: Array, alpha: bool) -> Array:
+        """Translate [H, W, C] of any dtype, floats in [0, 1]; `alpha` says whether its last channel is alpha."""
+        if alpha and not self.source.alpha:
+            pixels = images.apply_alpha(pixels, "composite" if self.alpha == "composite" else "drop")
+        prepared = bring(pixels, Input(self.in_channels, self.source.alpha), alpha)
+        translated: Array = self.pixels(prepared[None])[0]
+        return translated
 
     def _tensor(self, x: Tensor) -> Tensor:
         if x.ndim not in (3, 4) or 0 in x.shape or not x.is_floating_point():
@@ -166,15 +196,21 @@ class Translator:
 
 
 def load(
-    path: str | os.PathLike[str], direction: str | None = None, device: str = "auto", precision: str = "auto"
+    path: str | os.PathLike[str],
+    direction: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    alpha: AlphaUse | None = None,
 ) -> Translator:
     """Return the translator of a run folder, a weights file, or a checkpoint folder. Nothing else is needed.
 
     `direction` is "a2b" or "b2a"; None takes the one that the model names. `device` is auto, cpu, cuda, cuda:N or mps,
-    `precision` auto (bf16 on GPUs that have it, else fp32), fp32, bf16 or fp16.
+    `precision` auto (bf16 on GPUs that have it, else fp32), fp32, bf16 or fp16. `alpha` (drop, composite or carry) says
+    what becomes of alpha that the model does not take; None does what it was trained with.
 
     Raises:
-        TranslationError: not a model, one of noise to images, or one that does not translate in this direction.
+        TranslationError: not a model, one of noise to images, one that does not translate in this direction, or one
+            that takes alpha, where `alpha` would have no effect.
         CheckpointError: a weights file that is damaged or foreign.
         DeviceError: a device or precision that this machine does not have.
     """
@@ -185,8 +221,11 @@ def load(
         chosen = _choose(path, known, direction or metadata.get("direction", ""))
         parts = metadata["generators"][chosen]
         inputs, outputs = parts["in_channels"], parts["out_channels"]
-    except (KeyError, TypeError) as error:
+        source, target = reading_of(metadata, chosen[0], inputs), reading_of(metadata, chosen[-1], outputs)
+    except (KeyError, TypeError, ValueError) as error:
         raise TranslationError(f"{file}: its generator cannot be built here ({error}); was i2i changed?") from error
+    if alpha is not None and source.alpha:
+        raise TranslationError(f"{path}: alpha: this model takes alpha as a channel; --alpha has no effect (drop it)")
     network = rebuild(file, "generators", parts, (inputs, outputs), load_weights(file)[0], chosen)
     return Translator(
         network,
@@ -195,11 +234,32 @@ def load(
         direction=chosen,
         directions=known,
         statistics=metadata.get("statistics", "image"),
-        alpha=metadata.get("alpha", "drop"),
+        alpha=alpha or metadata.get("alpha", "drop"),
+        source=source,
+        target=target,
         device=device,
         precision=precision,
         layout=((metadata.get("config") or {}).get("data") or {}).get("layout", "auto"),
     )
+
+
+def reading_of(metadata: Mapping[str, Any], domain: str, channels: int) -> Reading:
+    """Return how files of a domain are read, from the metadata of a model; files of before do not say.
+
+    Raises:
+        KeyError, TypeError, ValueError: the metadata is damaged.
+    """
+    if "domains" not in metadata:
+        return _plain(channels)
+    found = Reading.from_dict(metadata["domains"][domain])
+    if found.channels != channels:
+        raise ValueError(f"{found.channels} channels are read for domain {domain}, the network has {channels}")
+    return found
+
+
+def _plain(channels: int) -> Reading:
+    """2 or 4 channels have alpha, floats are in [0, 1]."""
+    return Reading((Input(channels, channels in (2, 4)),))
 
 
 def _reflect(x: Tensor, axis: int, margin: int) -> Tensor:

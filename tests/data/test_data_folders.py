@@ -46,8 +46,8 @@ def test_links_are_followed_and_loops_end(touch: Callable[..., Path], tmp_path_f
 
 
 def test_folder_without_images_names_what_was_passed_over(touch: Callable[..., Path]) -> None:
-    root = touch("scan.dcm", "array.npy")
-    with pytest.raises(DataError, match=r"has no images. 2 other files were passed over \(first: .*array.npy\)"):
+    root = touch("scan.dcm", "array.npz")
+    with pytest.raises(DataError, match=r"has no images. 2 other files were passed over \(first: .*array.npz\)"):
         find_images(root)
 
 
