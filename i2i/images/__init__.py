@@ -12,7 +12,7 @@ from i2i.images.pixels import (
     to_tensor,
     to_unit,
 )
-from i2i.images.reading import MAX_PIXELS, Header, decode, from_pil, read_header
+from i2i.images.reading import MAX_PIXELS, Header, decode, decoded, from_pil, read_header
 from i2i.images.writing import encode, to_pil
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "ImageError",
     "apply_alpha",
     "decode",
+    "decoded",
     "depth_of",
     "encode",
     "format_of",
