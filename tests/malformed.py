@@ -327,8 +327,8 @@ def _bad_png() -> Iterator[File]:
         "exif-loop": chunk(b"eXIf", tiff([(34665, 4, 1, 8 + 64)], following=8 + 64)),
         "gamma": chunk(b"gAMA", b"") + chunk(b"cHRM", bytes(3)) + chunk(b"sRGB", b"") + chunk(b"pHYs", b"\0"),
     }.items():
-        yield f"any-{name}.png", png((SIDE, SIDE), extra=extra)
-        yield f"any-{name}-sixteen.png", png((SIDE, SIDE), 16, 2, extra=extra)
+        yield f"good-{name}.png", png((SIDE, SIDE), extra=extra)
+        yield f"good-{name}-sixteen.png", png((SIDE, SIDE), 16, 2, extra=extra)
 
 
 def _bad_jpeg() -> Iterator[File]:

@@ -1,8 +1,9 @@
 """Whether a file can hold the picture that its header claims: read off its structure, before memory is taken."""
 
+import io
 import os
 import zlib
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from PIL import ImageFile
 from PIL.BmpImagePlugin import BmpImageFile
@@ -20,27 +21,27 @@ _EXPANDS = {  # TIFF compression -> bytes that come out of one byte, at most. Of
     "tiff_adobe_deflate": _DEFLATE,
 }
 _PNG_VALUES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # color type -> values of a pixel
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_PNG_PARTS = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND")  # in this order
+_NO_PIXELS = b"\0\0\0\0IDAT" + zlib.crc32(b"IDAT").to_bytes(4, "big")
 _SCANS = 100  # of a progressive JPEG. Encoders write ten; each is a pass over the whole picture
 _PIECE = 2**20
 _MEND = "(replace or remove the file)"
 
 
-class PngChunks(NamedTuple):
-    """What lies in a PNG."""
+def bare_png(file: BinaryIO, path: object, whole: bool) -> tuple[BinaryIO, int]:
+    """Return a PNG with nothing but what a picture is made of, and the bytes of its compressed pixels.
 
-    data: int  # bytes of compressed pixels
-    late_exif: bool  # behind the pixels
-
-
-def read_png_chunks(file: BinaryIO, path: object, checksums: bool) -> PngChunks:
-    """Walk through all chunks. `checksums` are worth comparing before the pixels are decoded: Pillow does not, and
-    shows damage in the last rows as a picture.
+    Texts, color profiles, frames of animations and the like are where decoders stumble, and where bombs hide. EXIF
+    comes before the pixels, where Pillow looks for it. Without `whole` the pixels are left out. With it all checksums
+    are compared: Pillow does not, and shows damage in the last rows as a picture.
 
     Raises:
         ImageError: no IEND within the file; a wrong checksum.
     """
     end = file.seek(0, os.SEEK_END)
-    place, data, late_exif = 8, 0, False
+    place, data = 8, 0
+    found: dict[bytes, list[bytes]] = {name: [] for name in _PNG_PARTS}
     while place + 12 <= end:
         file.seek(place)
         head = file.read(8)
@@ -48,12 +49,16 @@ def read_png_chunks(file: BinaryIO, path: object, checksums: bool) -> PngChunks:
         place += 12 + length
         if place > end:
             break
-        if checksums and not _sound(file, name, length):
+        if whole and not _sound(file, name, length):
             raise ImageError(f"{path}: damaged: a checksum is wrong {_MEND}")
-        if name == b"IEND":
-            return PngChunks(data, late_exif)
         data += length if name == b"IDAT" else 0
-        late_exif |= name == b"eXIf" and data > 0
+        if name in found and (whole if name == b"IDAT" else length <= _PIECE):
+            file.seek(place - 12 - length)
+            found[name].append(file.read(12 + length))
+        if name == b"IEND":
+            if not whole and data:
+                found[b"IDAT"] = [_NO_PIXELS]
+            return io.BytesIO(_PNG_MAGIC + b"".join(part for parts in found.values() for part in parts)), data
     raise ImageError(f"{path}: cut off, its end is missing {_MEND}")
 
 
@@ -63,17 +68,6 @@ def _sound(file: BinaryIO, name: bytes, length: int) -> bool:
         piece = file.read(min(length, _PIECE))
         checksum, length = zlib.crc32(piece, checksum), length - len(piece)
     return file.read(4) == checksum.to_bytes(4, "big")
-
-
-def bare_png(content: bytes) -> bytes:
-    """Return a sound PNG with nothing but its size and its pixels: for decoders that stumble over the rest."""
-    place, parts = 8, [content[:8]]
-    while place < len(content):
-        end = place + 12 + int.from_bytes(content[place : place + 4], "big")
-        if content[place + 4 : place + 8] in (b"IHDR", b"IDAT", b"IEND"):
-            parts.append(content[place:end])
-        place = end
-    return b"".join(parts)
 
 
 def check_jpeg_end(file: BinaryIO, path: object, scans: bool) -> None:

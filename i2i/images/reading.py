@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -23,7 +23,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from i2i.images.budget import reserved
 from i2i.images.formats import Alpha, Array, Format, ImageError
 from i2i.images.pixels import apply_alpha
-from i2i.images.plausible import bare_png, check_holds, check_jpeg_end, read_png_chunks, webp_size
+from i2i.images.plausible import bare_png, check_holds, check_jpeg_end, webp_size
 from i2i.images.silence import quiet_opencv
 
 MAX_PIXELS = 100_000_000  # 300 MB of 8-bit RGB; a PNG of 27 KB can ask for more than twice that
@@ -67,7 +67,7 @@ def read_header(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> H
         ImageError: missing, empty, not an image, of an unsupported kind, cut off (JPEG, PNG), or over `max_pixels`.
     """
     with _reading(path) as file:
-        return _open(file, path, max_pixels)[1]
+        return _open(file, path, max_pixels, whole=False).header
 
 
 def decode(path: str | os.PathLike[str], alpha: Alpha = "drop", max_pixels: int = MAX_PIXELS) -> Array:
@@ -93,11 +93,11 @@ def decoded(path: str | os.PathLike[str], alpha: Alpha = "drop", max_pixels: int
     """
     with ExitStack() as held:
         with _reading(path) as file:
-            image, header, orientation = _open(file, path, max_pixels, whole=True)
+            image, source, header, orientation = _open(file, path, max_pixels, whole=True)
             held.enter_context(reserved(_cost(image, header, orientation) + os.fstat(file.fileno()).st_size))
             image.load()
             narrow = header.depth == 16 and not image.mode.startswith("I;16")  # Pillow cut 16-bit color to 8
-            pixels = _color16(file, image, header, path) if narrow else _pixels(image, path)
+            pixels = _color16(source, image, header, path) if narrow else _pixels(image, path)
             del image
             pixels = apply_alpha(_turn(pixels, orientation), alpha)
         yield pixels
@@ -143,13 +143,15 @@ def _damaged(error: Exception) -> str:
     return f"damaged or cut off: {reason} (replace or remove the file)"
 
 
-def _open(
-    file: BinaryIO, path: object, max_pixels: int, whole: bool = False
-) -> tuple[ImageFile.ImageFile, Header, int]:
-    """Return the image, its pixels not yet decoded; its header; and the EXIF orientation that is left to undo.
+class _Opened(NamedTuple):
+    image: ImageFile.ImageFile  # its pixels not yet decoded
+    source: BinaryIO  # what it reads
+    header: Header
+    orientation: int  # of EXIF, that is left to undo
 
-    With `whole` the whole file is looked at, as is worth it before decoding.
-    """
+
+def _open(file: BinaryIO, path: object, max_pixels: int, whole: bool) -> _Opened:
+    """Look at the header, and with `whole` at the whole file, without which the pixels cannot be decoded."""
     start = file.read(32)
     if not start:
         raise ImageError(f"{path}: an empty file (replace or remove it)")
@@ -159,23 +161,24 @@ def _open(
         _check_size(*webp_size(start), max_pixels, path)  # its reader allocates the picture at once
     if kind is None:
         raise ImageError(f"{path}: not a PNG, JPEG, WebP, TIFF or BMP image (convert it to one of these)")
-    chunks = read_png_chunks(file, path, checksums=whole) if kind == "PNG" else None
-    if kind == "JPEG":
+    source, data = file, os.fstat(file.fileno()).st_size
+    if kind == "PNG":
+        _check_size(int.from_bytes(start[16:20], "big"), int.from_bytes(start[20:24], "big"), max_pixels, path)
+        source, data = bare_png(file, path, whole)
+    elif kind == "JPEG":
         check_jpeg_end(file, path, scans=whole)
-    file.seek(0)
-    image = _READERS[kind](file)
+    source.seek(0)
+    image = _READERS[kind](source)
     width, height = image.size
     _check_size(width, height, max_pixels, path)
-    check_holds(image, start, chunks.data if chunks else os.fstat(file.fileno()).st_size, path)
+    check_holds(image, start, data, path)
     channels, depth = _layout(image, kind, start, path)
     if kind == "TIFF":  # Pillow turns TIFF, and only TIFF, itself
-        return image, Header(width, height, channels, depth, kind), 1
-    if chunks and chunks.late_exif:
-        image.load()  # only now does Pillow see the orientation
+        return _Opened(image, source, Header(width, height, channels, depth, kind), 1)
     orientation = _orientation(image)
     if orientation in (5, 6, 7, 8):
         width, height = height, width
-    return image, Header(width, height, channels, depth, kind), orientation
+    return _Opened(image, source, Header(width, height, channels, depth, kind), orientation)
 
 
 def _cost(image: ImageFile.ImageFile, header: Header, orientation: int) -> int:
@@ -276,8 +279,7 @@ def _color16(file: BinaryIO, image: Image.Image, header: Header, path: object) -
 
     quiet_opencv()
     file.seek(0)
-    content = bare_png(file.read()) if header.format == "PNG" else file.read()
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[1::-1] != image.size:
         raise ImageError(f"{path}: a kind of 16-bit color that is not supported (save it as 16-bit RGB)")
     if header.channels == 2:
