@@ -40,9 +40,14 @@ def read_contents(files: Sequence[str], threads: int = 8) -> dict[str, Content |
 
 def _read(path: str) -> Content | str:
     try:
-        header, pixels = images.read_header(path), images.decode(path, alpha="keep")
+        header = images.read_header(path)
+        with images.decoded(path, alpha="keep") as pixels:
+            return _content(header, pixels)
     except ImageError as error:
         return str(error)
+
+
+def _content(header: Header, pixels: Array) -> Content:
     name = f"{pixels.shape} {pixels.dtype}".encode()
     digest = blake2b(np.ascontiguousarray(pixels).data, digest_size=16, key=name).digest()
     thumbnail = _thumbnail(pixels)

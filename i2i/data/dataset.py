@@ -101,14 +101,19 @@ class Dataset(ABC):
     def _decode(self, path: str, domain: str) -> Array:
         return images.match_channels(images.decode(path, alpha=self.config.alpha), self.channels[domain])
 
-    def _inspect(self, *lists: Sequence[str], flat: Sequence[bool] = (False,)) -> tuple[list[list[str]], list[Headers]]:
+    def _inspect(
+        self, *lists: Sequence[str], flat: Sequence[bool] = (False,), halves: bool = False
+    ) -> tuple[list[list[str]], list[Headers]]:
         """Look at lists whose rows belong together; rows with a bad file are refused or left out.
 
-        `flat` says for each list whether images of one value are good: label maps may be.
+        `flat` says for each list whether images of one value are good: label maps may be. `halves`: images lie
+        side by side, and are cut before they are resized.
         """
         lists = tuple(files[: self.config.max_images] for files in lists)
         decode = len(lists[0]) <= self.config.verify
         heads = [headers.inspect(files, decode=decode, flat=f) for files, f in zip(lists, flat, strict=True)]
+        for files, head in zip(lists, heads, strict=True):
+            head.bad.update(headers.too_long(files, (head.halved() if halves else head).sizes, self.config))
         bad = [reason for head in heads for reason in head.bad.values()]
         if self.config.on_bad_file == "fail":
             headers.refuse_bad(bad)
@@ -145,7 +150,7 @@ class PairedImages(Dataset):
             if config.resize != "stretch":
                 headers.refuse_unequal(files[0], files[1], heads[0].sizes, heads[1].sizes)
         else:
-            files, heads = self._inspect(a)
+            files, heads = self._inspect(a, halves=True)
             headers.refuse_odd(files[0], heads[0].sizes)
             files, heads = files * 2, [head.halved() for head in heads] * 2
             self.notes += (f"pairs lie side by side; the left half is {self.layout[0]}.",)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from i2i import images
 from i2i.config import DataConfig, size_of
 from i2i.data.folders import DataError
-from i2i.images import Alpha, ImageError, read_header
+from i2i.images import MAX_PIXELS, Alpha, ImageError, read_header
 
 _SHOWN = 20  # files named in one message
 _BLOCK = 4096  # files handed to the threads at once: a list of millions must not become millions of futures
@@ -51,16 +51,32 @@ def inspect(files: Sequence[str], threads: int = 8, decode: bool = False, flat: 
 
 def _read(path: str, decode: bool, flat: bool) -> tuple[int, int, int] | str:
     try:
-        header = read_header(path)
-        pixels = images.decode(path) if decode else None
+        header, constant = read_header(path), False
+        if decode:
+            with images.decoded(path) as pixels:
+                constant = not flat and bool((pixels == pixels[:1, :1]).all())
     except ImageError as error:
         return str(error)
-    if pixels is not None and not flat and bool((pixels == pixels[:1, :1]).all()):
+    if constant:
         return (
             f"{path}: all pixels have one value, which instance norm turns into noise (remove it, or declare labels "
             "in data.masks)"
         )
     return header.height, header.width, header.channels
+
+
+def too_long(files: Sequence[str], sizes: NDArray[np.int32], config: DataConfig) -> dict[int, str]:
+    """Return row -> reason for thin images that `data.resize` would blow up beyond all memory; `sizes` is [N, 2]."""
+    thin = np.flatnonzero((sizes.max(axis=1) > 100 * sizes.min(axis=1)) & (sizes.min(axis=1) > 0))
+    reasons = {}
+    for row in thin.tolist():
+        height, width = resized((int(sizes[row, 0]), int(sizes[row, 1])), size_of(config.load_size), config.resize)
+        if height * width > MAX_PIXELS:
+            reasons[row] = (
+                f"{files[row]}: {_shown(sizes[row])} becomes {width}x{height} under data.resize={config.resize} "
+                "(remove it, or set data.resize=stretch)"
+            )
+    return reasons
 
 
 def refuse_bad(reasons: Sequence[str]) -> None:

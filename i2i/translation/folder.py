@@ -162,7 +162,7 @@ def _read_ahead(
     pool: ThreadPoolExecutor, jobs: list[Job], translator: Translator, options: Options, threads: int
 ) -> Iterator[_Item | tuple[Job, str]]:
     reading: deque[Future[_Item | tuple[Job, str]]] = deque()
-    window = 4  # until the size of the images is known
+    window = 2  # until the size of the images is known
     for job in jobs:
         reading.append(pool.submit(_read, job, translator, options))
         while len(reading) >= window:
@@ -181,11 +181,12 @@ def _window(threads: int, pixels: Array) -> int:
 def _read(job: Job, translator: Translator, options: Options) -> _Item | tuple[Job, str]:
     try:
         status = job.source.stat()
-        pixels = images.decode(job.source, translator.alpha, options.max_pixels)
-        if options.half:
-            pixels = _cut(pixels, options.half)
-        size = target_size(pixels.shape[0], pixels.shape[1], options.size)
-        pixels = translator.prepare(images.resize(pixels, size) if size != pixels.shape[:2] else pixels)
+        with images.decoded(job.source, translator.alpha, options.max_pixels) as whole:
+            pixels = _cut(whole, options.half) if options.half else whole
+            size = target_size(pixels.shape[0], pixels.shape[1], options.size)
+            if size[0] * size[1] > max(options.max_pixels, _area(pixels)):
+                raise ImageError(f"would become {size[1]}x{size[0]} pixels (try a smaller --size)")
+            pixels = translator.prepare(images.resize(pixels, size) if size != pixels.shape[:2] else pixels)
         depth, note = _output_depth(job, images.depth_of(pixels), translator.out_channels, options)
     except (ImageError, OSError, MemoryError) as error:
         return job, str(error) or "not enough memory"
