@@ -1,5 +1,6 @@
 """What the pixels of a file say about it: its identity, its gist (a 64-bit difference hash), and whether it is flat."""
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
@@ -14,6 +15,7 @@ from i2i.images import Array, Header, ImageError
 _BANDS = (0x3FFFFF, 0x1FFFFF << 22, 0x1FFFFF << 43)  # 64 bits in three: hashes two bits apart agree in one of them
 _DISTANCE = 2  # bits in which the hashes of near duplicates may differ
 _DIFFERENCE = 6.0  # gray levels of 255 by which their thumbnails may differ on average
+_ENOUGH = 2**20  # pixels that tell the gist of a picture
 _BLOCK = 1024  # files handed to the threads at once
 _ONES = np.array([value.bit_count() for value in range(256)], np.uint8)
 
@@ -52,14 +54,18 @@ def _content(header: Header, pixels: Array) -> Content:
     digest = blake2b(np.ascontiguousarray(pixels).data, digest_size=16, key=name).digest()
     thumbnail = _thumbnail(pixels)
     gist = int.from_bytes(np.packbits(thumbnail[:, 1:] > thumbnail[:, :-1]).tobytes(), "big")
-    top = pixels[:1]
-    flat = bool((top == top[:, :1]).all()) and bool((pixels == top).all())
-    return Content(header, digest, gist, thumbnail, flat)
+    return Content(header, digest, gist, thumbnail, is_flat(pixels))
+
+
+def is_flat(pixels: Array) -> bool:
+    """Whether every pixel of [H, W, C] has one value; of most pictures the first row says no."""
+    return all(bool((row == pixels[0, 0]).all()) for row in pixels)
 
 
 def _thumbnail(pixels: Array) -> NDArray[np.uint8]:
     colors = pixels[..., : pixels.shape[2] - (pixels.shape[2] in (2, 4))]
-    small = images.match_channels(images.resize(colors, (8, 9)), 1)[..., 0]
+    step = max(1, math.isqrt(colors.shape[0] * colors.shape[1] // _ENOUGH))  # resizing takes memory of its own
+    small = images.match_channels(images.resize(colors[::step, ::step], (8, 9)), 1)[..., 0]
     return np.round(images.to_unit(small) * 255).astype(np.uint8)
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from i2i import images
 from i2i.config import DataConfig, size_of
+from i2i.data.content import is_flat
 from i2i.data.folders import DataError
 from i2i.images import MAX_PIXELS, Alpha, ImageError, read_header
 
@@ -54,7 +55,7 @@ def _read(path: str, decode: bool, flat: bool) -> tuple[int, int, int] | str:
         header, constant = read_header(path), False
         if decode:
             with images.decoded(path) as pixels:
-                constant = not flat and bool((pixels == pixels[:1, :1]).all())
+                constant = not flat and is_flat(pixels)
     except ImageError as error:
         return str(error)
     if constant:
