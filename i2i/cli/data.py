@@ -1,4 +1,4 @@
-"""`i2i data`: draw a data set, or look for what training would stumble over."""
+"""`i2i data`: draw a data set, unpack one, or look for what training would stumble over."""
 
 import math
 
@@ -9,7 +9,7 @@ _KINDS = ("facades", "orchard", "portraits")
 
 @click.group()
 def command() -> None:
-    """Make or check a data set."""
+    """Make, unpack or check a data set."""
 
 
 @command.command()
@@ -76,3 +76,24 @@ def check(path: str, kind: str, layout: str, span: tuple[float, float], as_json:
     if fix is not None:
         click.echo(f"{write_clean(report, fix)} files linked into {fix}", err=as_json)
     return 0 if report.ok else 1
+
+
+@command.command()
+@click.argument("archive")
+@click.argument("out")
+@click.option("--max-gb", default=100.0, show_default=True, help="Refuse archives that unpack to more.")
+def unpack(archive: str, out: str, max_gb: float) -> int:
+    """Unpack the images of ARCHIVE (zip, tar, tar.gz, tar.bz2, tar.xz) into the new folder OUT.
+
+    All members are looked at first. An archive with links, absolute paths, .. or bombs is refused as a whole; images
+    that cannot be read are listed and left out, and the exit status is 1.
+    """
+    from i2i.data.archives import unpack as unpack_archive
+
+    done = unpack_archive(archive, out, max_gb)
+    for name, reason in done.refused:
+        click.echo(f"left out: {name}: {reason}", err=True)
+    click.echo(
+        f"{done.images} images in {out}, {len(done.refused)} left out; {done.passed_over} other files passed over"
+    )
+    return 1 if done.refused else 0

@@ -1,5 +1,6 @@
 """What the pixels of a file say about it: its identity, its gist (a 64-bit difference hash), and whether it is flat."""
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,6 +16,7 @@ from i2i.images import Array, Header, ImageError, Span
 _BANDS = (0x3FFFFF, 0x1FFFFF << 22, 0x1FFFFF << 43)  # 64 bits in three: hashes two bits apart agree in one of them
 _DISTANCE = 2  # bits in which the hashes of near duplicates may differ
 _DIFFERENCE = 6.0  # gray levels of 255 by which their thumbnails may differ on average
+_ENOUGH = 2**20  # pixels that tell the gist of a picture
 _BLOCK = 1024  # files handed to the threads at once
 _ONES = np.array([value.bit_count() for value in range(256)], np.uint8)
 
@@ -41,20 +43,28 @@ def read_contents(files: Sequence[str], threads: int = 8, span: Span = images.UN
 
 def _read(path: str, span: Span) -> Content | str:
     try:
-        pixels, header = images.read(path, span=span)
+        with images.decoded(path, span=span) as (pixels, header):
+            return _content(header, pixels)
     except ImageError as error:
         return str(error)
+
+
+def _content(header: Header, pixels: Array) -> Content:
     name = f"{pixels.shape} {pixels.dtype}".encode()
     digest = blake2b(np.ascontiguousarray(pixels).data, digest_size=16, key=name).digest()
     thumbnail = _thumbnail(pixels[..., :-1] if header.alpha else pixels)
     gist = int.from_bytes(np.packbits(thumbnail[:, 1:] > thumbnail[:, :-1]).tobytes(), "big")
-    top = pixels[:1]
-    flat = bool((top == top[:, :1]).all()) and bool((pixels == top).all())
-    return Content(header, digest, gist, thumbnail, flat)
+    return Content(header, digest, gist, thumbnail, is_flat(pixels))
+
+
+def is_flat(pixels: Array) -> bool:
+    """Whether every pixel of [H, W, C] has one value; of most pictures the first row says no."""
+    return all(bool((row == pixels[0, 0]).all()) for row in pixels)
 
 
 def _thumbnail(colors: Array) -> NDArray[np.uint8]:
-    small = images.resize(colors, (8, 9))
+    step = max(1, math.isqrt(colors.shape[0] * colors.shape[1] // _ENOUGH))  # resizing takes memory of its own
+    small = images.resize(colors[::step, ::step], (8, 9))
     gray = images.match_channels(small, 1) if small.shape[2] in (1, 3) else images.to_unit(small).mean(axis=2)
     return np.round(images.to_unit(gray).reshape(8, 9) * 255).astype(np.uint8)
 

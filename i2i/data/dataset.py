@@ -108,10 +108,11 @@ class Dataset(ABC):
         return read(files, self.readings[domain], self.config.alpha).array
 
     def _inspect(
-        self, *lists: Sequence[str], domains: Sequence[str], masks: Collection[str] = ()
+        self, *lists: Sequence[str], domains: Sequence[str], masks: Collection[str] = (), halves: bool = False
     ) -> tuple[list[list[str]], list[Headers]]:
         """Look at lists, each of one of `domains`, whose rows belong together; rows with a bad file are refused or left
-        out. In `masks` images of one value are good: label maps may be.
+        out. In `masks` images of one value are good: label maps may be. `halves`: images lie side by side, and are cut
+        before they are resized.
         """
         lists = tuple(files[: self.config.max_images] for files in lists)
         decode = len(lists[0]) <= self.config.verify
@@ -119,6 +120,8 @@ class Dataset(ABC):
             headers.inspect(files, decode=decode, flat=domain in masks, span=self._span(domain))
             for files, domain in zip(lists, domains, strict=True)
         ]
+        for files, head in zip(lists, heads, strict=True):
+            head.bad.update(headers.too_long(files, (head.halved() if halves else head).sizes, self.config))
         bad = [reason for head in heads for reason in head.bad.values()]
         if self.config.on_bad_file == "fail":
             headers.refuse_bad(bad)
@@ -174,7 +177,7 @@ class PairedImages(Dataset):
         else:
             if self._span("a") != self._span("b"):
                 raise DataError("data.ranges: side-by-side images are one file. Give a and b the same range.")
-            files, heads = self._inspect(a, domains=("a",))
+            files, heads = self._inspect(a, domains=("a",), halves=True)
             headers.refuse_odd(files[0], heads[0].sizes)
             files, heads = files * 2, [head.halved() for head in heads] * 2
             self.notes += (f"pairs lie side by side; the left half is {self.layout[0]}.",)

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from i2i import images
 from i2i.config import AlphaUse, DataConfig, size_of
+from i2i.data.content import is_flat
 from i2i.data.folders import DataError
 from i2i.data.reading import Input, Reading
-from i2i.images import Header, ImageError, Span
+from i2i.images import MAX_PIXELS, Header, ImageError, Span
 
 _SHOWN = 20  # files named in one message
 _BLOCK = 4096  # files handed to the threads at once: a list of millions must not become millions of futures
@@ -63,17 +64,30 @@ def _read(path: str, decode: bool, flat: bool, span: Span) -> Header | str:
     try:
         if not decode:
             return images.read_header(path)
-        pixels, header = images.read(path, span=span)
+        with images.decoded(path, span=span) as (pixels, header):
+            constant = not flat and is_flat(pixels[..., :-1] if header.alpha else pixels)
     except ImageError as error:
         return str(error)
-    if header.alpha:
-        pixels = pixels[..., :-1]
-    if not flat and bool((pixels == pixels[:1, :1]).all()):
+    if constant:
         return (
             f"{path}: all pixels have one value, which instance norm turns into noise (remove it, or declare labels "
             "in data.masks)"
         )
     return header
+
+
+def too_long(files: Sequence[str], sizes: NDArray[np.int32], config: DataConfig) -> dict[int, str]:
+    """Return row -> reason for thin images that `data.resize` would blow up beyond all memory; `sizes` is [N, 2]."""
+    thin = np.flatnonzero((sizes.max(axis=1) > 100 * sizes.min(axis=1)) & (sizes.min(axis=1) > 0))
+    reasons = {}
+    for row in thin.tolist():
+        height, width = resized((int(sizes[row, 0]), int(sizes[row, 1])), size_of(config.load_size), config.resize)
+        if height * width > MAX_PIXELS:
+            reasons[row] = (
+                f"{files[row]}: {_shown(sizes[row])} becomes {width}x{height} under data.resize={config.resize} "
+                "(remove it, or set data.resize=stretch)"
+            )
+    return reasons
 
 
 def refuse_bad(reasons: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """From the files of one domain to pixels: the one way in which training, translating and evaluating read them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from i2i import images
 from i2i.config import AlphaUse
-from i2i.images import Array, Format, ImageError, Span
+from i2i.images import Array, Format, Header, ImageError, Span
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,31 @@ def read(
     Raises:
         ImageError: a file cannot be read, has other channels, or another size than the first.
     """
+    with opened(files, reading, alpha, max_pixels) as found:
+        return found
+
+
+@contextmanager
+def opened(
+    files: Sequence[str], reading: Reading, alpha: AlphaUse = "drop", max_pixels: int = images.MAX_PIXELS
+) -> Iterator[Pixels]:
+    """Hold what `read` returns, and the part of the memory budget of a single file; of several none, since threads
+    that hold one and ask for the next would wait for each other.
+
+    Raises:
+        ImageError: as `read`.
+    """
+    if len(files) == 1:
+        with images.decoded(files[0], max_pixels, reading.span) as found:
+            yield _stacked(files, [found], reading, alpha)
+    else:
+        yield _stacked(files, [images.read(path, max_pixels, reading.span) for path in files], reading, alpha)
+
+
+def _stacked(files: Sequence[str], found: Sequence[tuple[Array, Header]], reading: Reading, alpha: AlphaUse) -> Pixels:
     parts: list[Array] = []
     carried, depth = None, 0
-    for path, one in zip(files, reading.inputs, strict=True):
-        pixels, header = images.read(path, max_pixels, reading.span)
+    for path, (pixels, header), one in zip(files, found, reading.inputs, strict=True):
         if header.alpha and not one.alpha:
             carried = pixels[..., -1:] if alpha == "carry" else None
             pixels = images.apply_alpha(pixels, "composite" if alpha == "composite" else "drop")

@@ -17,7 +17,7 @@ from i2i.images.pixels import (
     to_tensor,
     to_unit,
 )
-from i2i.images.reading import MAX_PIXELS, decode, from_pil, read, read_header
+from i2i.images.reading import MAX_PIXELS, decode, decoded, from_pil, read, read_header
 from i2i.images.writing import encode, to_pil
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "Span",
     "apply_alpha",
     "decode",
+    "decoded",
     "depth_of",
     "encode",
     "format_of",

@@ -6,11 +6,10 @@ picture is taken. Color profiles are not applied.
 
 import os
 import stat
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -21,8 +20,11 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from i2i.images import npy
+from i2i.images.budget import reserved
 from i2i.images.formats import Alpha, Array, Format, Header, ImageError, check_size
 from i2i.images.pixels import UNIT, Span, apply_alpha, from_span
+from i2i.images.plausible import bare_png, check_holds, check_jpeg_end, webp_size
+from i2i.images.silence import quiet_opencv
 
 MAX_PIXELS = 100_000_000  # 300 MB of 8-bit RGB; a PNG of 27 KB can ask for more than twice that
 
@@ -43,7 +45,8 @@ _MAGIC: tuple[tuple[bytes, Format], ...] = (
     (b"MM\0+", "TIFF"),
     (b"BM", "BMP"),
 )
-_PNG_END = b"IEND\xaeB`\x82"
+_CONVERTED = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr")  # to L or RGB, by Pillow
+_BAND = 2**20  # pixels that are converted at once
 
 
 def read_header(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Header:
@@ -56,7 +59,7 @@ def read_header(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> H
     with _reading(path) as file:
         if npy.is_npy(file):
             return npy.read_layout(file, path, max_pixels).header
-        return _open(file, path, max_pixels)[1]
+        return _open(file, path, max_pixels, whole=False).header
 
 
 def decode(
@@ -77,16 +80,35 @@ def decode(
 
 def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, span: Span = UNIT) -> tuple[Array, Header]:
     """Return the picture as `decode` does, its alpha kept, and the header of the file."""
-    with _reading(path) as file:
-        if npy.is_npy(file):
-            layout = npy.read_layout(file, path, max_pixels)
-            return npy.read_pixels(file, path, layout, span), layout.header
-        image, header, orientation = _open(file, path, max_pixels, checksums=True)
-        image.load()
-        pixels = _pixels(image, path, span)
-        if header.depth == 16 and pixels.dtype == np.uint8:  # Pillow cut 16-bit color to 8
-            pixels = _color16(file, image, header, path)
-    return _turn(pixels, orientation), header
+    with decoded(path, max_pixels, span) as found:
+        return found
+
+
+@contextmanager
+def decoded(
+    path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, span: Span = UNIT
+) -> Iterator[tuple[Array, Header]]:
+    """Hold what `read` returns, and its part of the memory budget: until the end of the block other threads wait with
+    pictures for which there is no room. A thread that holds one must not ask for a second.
+
+    Raises:
+        ImageError: as `decode`.
+    """
+    with ExitStack() as held:
+        with _reading(path) as file:
+            if npy.is_npy(file):
+                layout = npy.read_layout(file, path, max_pixels)
+                held.enter_context(reserved(2 * os.fstat(file.fileno()).st_size))
+                pixels, header = npy.read_pixels(file, path, layout, span), layout.header
+            else:
+                image, source, header, orientation = _open(file, path, max_pixels, whole=True)
+                held.enter_context(reserved(_cost(image, header, orientation) + os.fstat(file.fileno()).st_size))
+                image.load()
+                narrow = header.depth == 16 and not image.mode.startswith("I;16")  # Pillow cut 16-bit color to 8
+                pixels = _color16(source, image, header, path) if narrow else _pixels(image, path, span)
+                del image
+                pixels = _turn(pixels, orientation)
+        yield pixels, header
 
 
 def from_pil(image: Image.Image, alpha: Alpha = "drop", span: Span = UNIT) -> Array:
@@ -125,83 +147,53 @@ def _reading(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def _damaged(error: Exception) -> str:
-    return f"damaged or cut off: {error} (replace or remove the file)"
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return f"damaged or cut off: {reason} (replace or remove the file)"
 
 
-def _open(
-    file: BinaryIO, path: object, max_pixels: int, checksums: bool = False
-) -> tuple[ImageFile.ImageFile, Header, int]:
-    """Return the image, its pixels not yet decoded; its header; and the EXIF orientation that is left to undo."""
+class _Opened(NamedTuple):
+    image: ImageFile.ImageFile  # its pixels not yet decoded
+    source: BinaryIO  # what it reads
+    header: Header
+    orientation: int  # of EXIF, that is left to undo
+
+
+def _open(file: BinaryIO, path: object, max_pixels: int, whole: bool) -> _Opened:
+    """Look at the header, and with `whole` at the whole file, without which the pixels cannot be decoded."""
     start = file.read(32)
     if not start:
         raise ImageError(f"{path}: an empty file (replace or remove it)")
     kind = next((kind for magic, kind in _MAGIC if start.startswith(magic)), None)
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         kind = "WEBP"
-        check_size(*_webp_size(start), max_pixels, path)  # its reader allocates the picture at once
+        check_size(*webp_size(start), max_pixels, path)  # its reader allocates the picture at once
     if kind is None:
         raise ImageError(f"{path}: not a PNG, JPEG, WebP, TIFF, BMP or NPY image (convert it to one of these)")
-    chunks = _png_chunks(file, path, checksums) if kind == "PNG" else []
-    if kind == "JPEG":
-        _check_jpeg(file, path)
-    file.seek(0)
-    image = _READERS[kind](file)
+    source, data = file, os.fstat(file.fileno()).st_size
+    if kind == "PNG":
+        check_size(int.from_bytes(start[16:20], "big"), int.from_bytes(start[20:24], "big"), max_pixels, path)
+        source, data = bare_png(file, path, whole)
+    elif kind == "JPEG":
+        check_jpeg_end(file, path, scans=whole)
+    source.seek(0)
+    image = _READERS[kind](source)
     width, height = image.size
     check_size(width, height, max_pixels, path)
+    check_holds(image, start, data, path)
     channels, depth = _layout(image, kind, start, path)
-    if kind == "TIFF":  # Pillow turns TIFF, and only TIFF, itself
-        return image, Header(width, height, channels, depth, kind, channels in (2, 4)), 1
-    if b"eXIf" in chunks and chunks.index(b"eXIf") > chunks.index(b"IDAT"):
-        image.load()  # only now does Pillow see the orientation
-    orientation = _orientation(image)
+    orientation = 1 if kind == "TIFF" else _orientation(image)  # Pillow turns TIFF, and only TIFF, itself
     if orientation in (5, 6, 7, 8):
         width, height = height, width
-    return image, Header(width, height, channels, depth, kind, channels in (2, 4)), orientation
+    return _Opened(image, source, Header(width, height, channels, depth, kind, channels in (2, 4)), orientation)
 
 
-def _webp_size(start: bytes) -> tuple[int, int]:
-    """Return (width, height) from the first 30 bytes. RFC 9649."""
-    if start[12:16] == b"VP8X":
-        return int.from_bytes(start[24:27], "little") + 1, int.from_bytes(start[27:30], "little") + 1
-    if start[12:16] == b"VP8L":
-        bits = int.from_bytes(start[21:25], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    return int.from_bytes(start[26:28], "little") & 0x3FFF, int.from_bytes(start[28:30], "little") & 0x3FFF
-
-
-def _check_jpeg(file: BinaryIO, path: object) -> None:
-    """Refuse a file without the end mark of its picture; data behind the mark (phones put films there) is fine."""
-    file.seek(-2, os.SEEK_END)
-    if file.read() == b"\xff\xd9":
-        return
-    file.seek(0)
-    content = file.read()
-    place = 2
-    while content[place : place + 1] == b"\xff" and content[place + 1 : place + 2] not in (b"\xda", b""):
-        place += 2 + int.from_bytes(content[place + 2 : place + 4], "big")  # a segment; one may hold a whole thumbnail
-    if content.find(b"\xff\xd9", place) < 0:
-        raise ImageError(f"{path}: cut off, its end is missing (replace or remove the file)")
-
-
-def _png_chunks(file: BinaryIO, path: object, checksums: bool) -> list[bytes]:
-    """Return the names of all chunks, each IDAT too. `checksums` are worth comparing before the pixels are decoded:
-    Pillow does not, and shows damage in the last rows as a picture."""
-    file.seek(8)
-    names = []
-    while len(head := file.read(8)) == 8:
-        names.append(head[4:])
-        length = int.from_bytes(head[:4], "big")
-        body = file.read(length) if checksums else b""
-        if not checksums:
-            file.seek(length, os.SEEK_CUR)
-        checksum = file.read(4)
-        if len(checksum) < 4:
-            break
-        if checksums and zlib.crc32(head[4:] + body).to_bytes(4, "big") != checksum:
-            raise ImageError(f"{path}: damaged: a checksum is wrong (replace or remove the file)")
-        if head[4:] == b"IEND":
-            return names
-    raise ImageError(f"{path}: cut off, its end is missing (replace or remove the file)")
+def _cost(image: ImageFile.ImageFile, header: Header, orientation: int) -> int:
+    """Return the bytes that decoding takes at its peak, as far as the header tells."""
+    held = 1 if image.mode in ("1", "L", "P") else 2 if image.mode.startswith("I;16") else 4  # Pillow's own picture
+    again = orientation != 1 or header.alpha or header.depth == 16  # turned, without alpha, reordered
+    arrays = header.channels * header.depth // 8 * (1 + again)
+    decoder = 8 if header.format == "WEBP" else 6 if "progressive" in image.info else 0  # two frames; coefficients
+    return header.width * header.height * (held + arrays + decoder)
 
 
 def _layout(image: ImageFile.ImageFile, kind: Format, start: bytes, path: object) -> tuple[int, int]:
@@ -209,6 +201,8 @@ def _layout(image: ImageFile.ImageFile, kind: Format, start: bytes, path: object
     if image.mode == "F":
         return 1, 32
     bits = 8
+    if not image.mode.startswith("I") and image.mode not in _CONVERTED:
+        raise ImageError(f"{path}: pixels of mode {image.mode} are not supported (save it as gray or RGB)")
     if kind == "PNG":
         bits = start[24]
     elif isinstance(image, TiffImageFile):
@@ -237,17 +231,33 @@ def _orientation(image: Image.Image) -> int:
 
 def _pixels(image: Image.Image, path: object, span: Span) -> Array:
     if image.mode == "F":
-        return from_span(np.array(image, np.float32)[..., None], span, path)
+        return from_span(_array(image, image.mode)[..., None], span, path)
     if image.mode.startswith("I;16"):
         return _keyed(_gray16(image)[..., None], image)
     if image.mode == "I":
         raise ImageError(f"{path}: 32-bit integers have no known range (save it with 8 or 16 bits)")
     mode = _plain_mode(image)
-    return np.array(image.convert(mode)).reshape(image.height, image.width, len(mode))
+    return _array(image, mode).reshape(image.height, image.width, len(mode))
+
+
+def _array(image: Image.Image, mode: str) -> Array:
+    """Return [H, W] or [H, W, C] in `mode`; a band at a time, since Pillow copies several times what it converts."""
+    width, height = image.size
+    pixels = np.empty(0)
+    long = max(width, height)
+    step = max(1, _BAND // min(width, height))
+    for start in range(0, long, step):
+        end = min(start + step, long)
+        box = (0, start, width, end) if height == long else (start, 0, end, height)
+        band = np.asarray((image if step >= long else image.crop(box)).convert(mode))
+        if not start:
+            pixels = np.empty((height, width, *band.shape[2:]), band.dtype)
+        pixels[box[1] : box[3], box[0] : box[2]] = band
+    return pixels
 
 
 def _gray16(image: Image.Image) -> Array:
-    values = np.array(image, np.uint16)
+    values = _array(image, image.mode).astype(np.uint16, copy=False)
     if isinstance(image, TiffImageFile):
         bits = image.tag_v2.get(258, (16,))[0]
         if bits < 16:
@@ -261,6 +271,7 @@ def _color16(file: BinaryIO, image: Image.Image, header: Header, path: object) -
     """Decode 16-bit color, after Pillow has decoded the same data without an error (OpenCV shows damage as pixels)."""
     import cv2
 
+    quiet_opencv()
     file.seek(0)
     pixels = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[1::-1] != image.size:

@@ -286,7 +286,7 @@ class Trainer:
 def decay(images: int, total: int, decay_from: float) -> float:
     """Return the factor of the learning rate: 1, then from `decay_from` x total on falling linearly, ending above 0."""
     start = decay_from * total
-    return 1.0 if images <= start else max(total - images, 1) / (total - start)
+    return 1.0 if images <= start or start >= total else max(total - images, 1) / (total - start)
 
 
 def _parameters(phase: Phase) -> list[nn.Parameter]:

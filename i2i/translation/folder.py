@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from i2i import images
-from i2i.data.reading import read
+from i2i.data.reading import opened
 from i2i.images import Array, ImageError
 from i2i.translation import TranslationError
 from i2i.translation.manifest import Manifest, Stamp, stamp
@@ -166,7 +166,7 @@ def _read_ahead(
     pool: ThreadPoolExecutor, jobs: list[Job], translator: Translator, options: Options, threads: int
 ) -> Iterator[_Item | tuple[Job, str]]:
     reading: deque[Future[_Item | tuple[Job, str]]] = deque()
-    window = 4  # until the size of the images is known
+    window = 2  # until the size of the images is known
     for job in jobs:
         reading.append(pool.submit(_read, job, translator, options))
         while len(reading) >= window:
@@ -187,8 +187,9 @@ def _read(job: Job, translator: Translator, options: Options) -> _Item | tuple[J
         return job, job.missing
     try:
         inputs = stamp(job.files)
-        found = read([str(file) for file in job.files], translator.source, translator.alpha, options.max_pixels)
-        pixels, alpha = (None if part is None else _fitted(part, options) for part in (found.array, found.alpha))
+        files = [str(file) for file in job.files]
+        with opened(files, translator.source, translator.alpha, options.max_pixels) as found:
+            pixels, alpha = (None if part is None else _fitted(part, options) for part in (found.array, found.alpha))
         assert pixels is not None
         depth, note = _output_depth(job, found.depth, translator.out_channels + (alpha is not None), options)
     except (ImageError, OSError, MemoryError) as error:
@@ -200,6 +201,8 @@ def _fitted(pixels: Array, options: Options) -> Array:
     if options.half:
         pixels = _cut(pixels, options.half)
     size = target_size(pixels.shape[0], pixels.shape[1], options.size)
+    if size[0] * size[1] > max(options.max_pixels, _area(pixels)):
+        raise ImageError(f"would become {size[1]}x{size[0]} pixels (try a smaller --size)")
     return images.resize(pixels, size) if size != pixels.shape[:2] else pixels
 
 
