@@ -560,7 +560,7 @@ def test_another_write_error_fails_only_its_file(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "write_bytes", deny)
     report = run(source, tmp_path / "out")
     assert report.written == 1
-    assert report.failed == [("a.png", "[Errno 13] Permission denied")]
+    assert report.failed == [("a.png", "Permission denied")]
 
 
 # -- shards -----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,10 @@
 """`i2i data`: draw a data set, or look for what training would stumble over."""
 
+from pathlib import Path
+
 import click
+
+from i2i.cli import _targets
 
 _KINDS = ("facades", "orchard", "portraits")
 
@@ -25,10 +29,9 @@ def synth(kind: str, out: str, count: int, size: int, seed: int, unpaired: bool)
     orchard    red fruit, yellow fruit (unpaired)
     portraits  drawn faces in one folder; --unpaired: drawn, ink
     """
-    from pathlib import Path
-
     from i2i.data.scenes import write_dataset
 
+    _targets.refuse_new_folder(Path(out))
     try:
         written = write_dataset(kind, Path(out), count, size, seed, unpaired)
     except ValueError as error:
@@ -50,8 +53,11 @@ def check(path: str, kind: str, layout: str, as_json: bool, fix: str | None) -> 
 
     Exit status 1 where something was found that stops training or spoils its test.
     """
-    from i2i.data.check import check_folder, write_clean
+    from i2i.data.check import check_folder, refuse_overlap, write_clean
 
+    if fix is not None:
+        refuse_overlap(path, fix)
+        _targets.refuse_new_folder(Path(fix))
     report = check_folder(path, kind, layout)  # type: ignore[arg-type]
     if as_json:
         click.echo(report.to_json())

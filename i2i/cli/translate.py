@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import suppress
 
 import click
 
@@ -9,17 +10,18 @@ from i2i.cli import _options
 
 
 class _Progress:
-    """Counts on a terminal as it goes, elsewhere every 30 s."""
+    """Counts on a terminal as it goes, elsewhere every 30 s. A reader that has gone away stops nothing."""
 
     def __init__(self) -> None:
         self.spoken = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            click.echo(f"\r{done}/{total} images", err=True, nl=False)
-        elif time.monotonic() - self.spoken > 30:
-            self.spoken = time.monotonic()
-            click.echo(f"{done}/{total} images", err=True)
+        with suppress(OSError):
+            if sys.stderr.isatty():
+                click.echo(f"\r{done}/{total} images", err=True, nl=False)
+            elif time.monotonic() - self.spoken > 30:
+                self.spoken = time.monotonic()
+                click.echo(f"{done}/{total} images", err=True)
 
 
 @click.command()

@@ -81,16 +81,16 @@ def translate_folder(
     chosen = options or Options()
     plan = make_plan(translator, source, output, chosen)
     tally = _Tally()
-    with plan.manifest or nullcontext():
-        try:
+    try:
+        with plan.manifest or nullcontext():
             _run(plan, translator, chosen, tally, progress)
-        except OSError as error:
-            if error.errno not in _FULL:
-                raise
-            raise TranslationError(
-                f"{output}: the disk is full after {tally.written} images ({error.strerror}). Nothing is half-written. "
-                f"Free some space and run the same command again: it goes on."
-            ) from None
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise TranslationError(
+            f"{output}: the disk is full after {tally.written} images ({error.strerror}). Nothing is half-written. "
+            f"Free some space and run the same command again: it goes on."
+        ) from None
     notes = [f"{note} ({len(names)}, first: {min(names)})" for note, names in sorted(tally.notes.items())]
     seconds = time.perf_counter() - start
     return Report(tally.written, plan.done, sorted(tally.failed), plan.ignored, plan.notes + notes, seconds)
@@ -120,7 +120,7 @@ def _run(
             except (ImageError, OSError) as error:
                 if isinstance(error, OSError) and error.errno in _FULL:
                     raise
-                advance(item.job, str(error))
+                advance(item.job, _why(error))
             else:
                 advance(item.job, None)
                 if item.note:
@@ -188,7 +188,7 @@ def _read(job: Job, translator: Translator, options: Options) -> _Item | tuple[J
         pixels = translator.prepare(images.resize(pixels, size) if size != pixels.shape[:2] else pixels)
         depth, note = _output_depth(job, images.depth_of(pixels), translator.out_channels, options)
     except (ImageError, OSError, MemoryError) as error:
-        return job, str(error) or "not enough memory"
+        return job, _why(error)
     return _Item(job, status, pixels, depth, note)
 
 
@@ -289,6 +289,10 @@ def _write(item: _Item, array: Array, manifest: Manifest | None) -> None:
     images.encode(array, job.target)
     if manifest:
         manifest.add(job.relative, job.output, item.source, "written", bytes=job.target.stat().st_size)
+
+
+def _why(error: ImageError | OSError | MemoryError) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error) or "not enough memory"
 
 
 def _without_path(reason: str, job: Job) -> str:

@@ -109,11 +109,13 @@ def make_plan(
     root = Path(output).parent if into_file else Path(output)
     all_jobs = _jobs(inputs, translator, root, Path(output).name if into_file else None, options)
     _refuse_overlap(inputs, root, all_jobs)
-    _refuse_collisions(all_jobs)
+    _refuse_collisions(all_jobs, _ignores_case(root))
     jobs = [job for job in all_jobs if member(job.relative, options.shard)]
     if not into_file:
         _refuse_linked_folders(root, jobs)
     manifest = None if into_file else Manifest(root, _job_hash(translator, options), options.shard)
+    if manifest and manifest.path.is_symlink():
+        raise _link_error(manifest.path)
     left = _left(jobs, manifest, options.overwrite)
     _prepare_folders(root, left, manifest)
     notes = _suffix_notes(jobs) if options.format == "keep" and not into_file else []
@@ -217,6 +219,8 @@ def _left(jobs: list[Job], manifest: Manifest | None, overwrite: bool) -> list[J
             continue
         if stat.S_ISLNK(found.st_mode):
             raise _link_error(job.target)
+        if not stat.S_ISREG(found.st_mode):
+            raise TranslationError(f"{job.target}: a folder, or no file, is in the way (choose another output)")
         state = manifest.state(job.source, job.output, found) if manifest else "foreign"
         if state != "done":
             left.append(job)
@@ -239,22 +243,31 @@ def _more(jobs: list[Job]) -> str:
 
 def _refuse_overlap(inputs: _Inputs, root: Path, jobs: list[Job]) -> None:
     target, source = root.resolve(), inputs.root.resolve()
-    if inputs.kind == "folder" and target == source:
-        raise TranslationError(f"{root}: input and output are the same folder (choose another output)")
-    if inputs.kind == "folder" and (target in source.parents or source in target.parents):
+    if inputs.kind == "file":
+        if jobs[0].target.resolve() == jobs[0].source.resolve():
+            raise TranslationError(f"{jobs[0].target}: input and output are the same file (choose another output)")
+        return
+    if inputs.kind == "folder" and _within(target, source):
+        same = "are the same folder" if _within(source, target) else "lie inside each other"
+        raise TranslationError(f"{root}: input and output {same} (choose another output)")
+    if inputs.kind == "folder" and _within(source, target):
         raise TranslationError(f"{root}: input and output lie inside each other (choose an output elsewhere)")
-    if inputs.kind == "glob":
-        for folder in {job.source.parent for job in jobs}:
-            if target in (folder.resolve(), *folder.resolve().parents):
-                raise TranslationError(f"{root}: inputs in {folder} lie inside the output (choose an output elsewhere)")
-    if inputs.kind == "file" and jobs[0].target.resolve() == jobs[0].source.resolve():
-        raise TranslationError(f"{jobs[0].target}: input and output are the same file (choose another output)")
+    for folder in {job.source.parent for job in jobs}:  # also those that a link in the input leads to
+        if _within(folder.resolve(), target):
+            raise TranslationError(f"{root}: inputs in {folder} lie inside the output (choose an output elsewhere)")
 
 
-def _refuse_collisions(jobs: list[Job]) -> None:
+def _within(path: Path, folder: Path) -> bool:
+    """Whether `path` is `folder` or below it, by whatever name: mounts and letter case give a folder several."""
+    if not folder.exists():
+        return folder in (path, *path.parents)
+    return any(place == folder or (place.exists() and place.samefile(folder)) for place in (path, *path.parents))
+
+
+def _refuse_collisions(jobs: list[Job], one_case: bool) -> None:
     first: dict[str, Job] = {}
     for job in jobs:
-        other = first.setdefault(job.output, job)
+        other = first.setdefault(job.output.casefold() if one_case else job.output, job)
         if other is not job:
             raise TranslationError(
                 f"{job.target}: both {other.relative} and {job.relative} would be written there "
@@ -262,10 +275,23 @@ def _refuse_collisions(jobs: list[Job]) -> None:
             )
 
 
+def _ignores_case(folder: Path) -> bool:
+    """Whether a.png and A.png are one file in `folder`, as on macOS and Windows: its own name is tried, or that of the
+    nearest folder above it which exists."""
+    whole = folder.resolve()
+    for place in (whole, *whole.parents):
+        other = place.parent / place.name.swapcase()
+        if other != place and place.exists():
+            return other.exists() and other.samefile(place)
+    return False
+
+
 def _refuse_linked_folders(root: Path, jobs: list[Job]) -> None:
     folders = {job.output.rpartition("/")[0] for job in jobs}
     while more := {folder.rpartition("/")[0] for folder in folders} - folders:
         folders |= more
+    if root.name == os.pardir and (named := Path(os.path.normpath(root))).is_symlink():  # link/sub/.. is link
+        raise _link_error(named)
     for folder in sorted(folders):
         if (root / folder).is_symlink():
             raise _link_error(root / folder)
@@ -285,16 +311,26 @@ def _prepare_folders(root: Path, jobs: list[Job], manifest: Manifest | None) -> 
         names.setdefault(job.target.parent, set()).add(job.target.name)
     folder = root
     try:
+        for folder in names:
+            _check_writable(folder)
         root.mkdir(parents=True, exist_ok=True)
         for folder, own in names.items():
             if folder.exists():
-                if not os.access(folder, os.W_OK | os.X_OK):
-                    raise PermissionError(errno.EACCES, "permission denied")
                 _remove_stale(folder, own)
+        folder = root
         if manifest:
             manifest.path.touch()
     except OSError as error:
         raise TranslationError(f"{folder}: cannot be written ({error.strerror}); choose another output") from None
+
+
+def _check_writable(folder: Path) -> None:
+    """Raise OSError if no file can be made in `folder`, or no folder in the one above it that exists."""
+    place = next(place for place in (folder, *folder.parents) if place.exists())
+    if not place.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"{place} is a file")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "permission denied")
 
 
 def _remove_stale(folder: Path, own: set[str]) -> None:
