@@ -16,7 +16,7 @@ from i2i import images
 from i2i.checkpoint import load_weights, write_atomically
 from i2i.precision import autocast, pick_device, pick_precision
 from i2i.translation import TranslationError
-from i2i.translation.translator import rebuild, weights_file
+from i2i.translation.translator import described, named, rebuild, weights_file
 
 Picture = NDArray[np.uint8]
 
@@ -78,19 +78,20 @@ def load_sampler(path: str | os.PathLike[str], device: str = "auto", precision: 
     """
     file = weights_file(Path(path))
     tensors, metadata = load_weights(file)
-    parts = metadata["generators"].get("generate")
-    if parts is None:
+    parts = described(file, described(file, metadata, "generators"), "generate")
+    if not parts:
         raise TranslationError(f"{path}: this model translates images, it makes none from noise (use `i2i translate`)")
     place = pick_device(device)
-    channels = (parts["in_channels"], parts["out_channels"])
+    channels = (named(file, parts, "in_channels"), named(file, parts, "out_channels"))
+    law = named(file, parts, "law", ("normal", "uniform"))
     generator = rebuild(file, "generators", parts, channels, tensors, "generate").eval()
-    judge, critic = None, metadata.get("discriminator")
-    if critic is not None:
-        seen = (critic["in_channels"],)
+    judge, critic = None, described(file, metadata, "discriminator")
+    if critic:
+        seen = (named(file, critic, "in_channels"),)
         judge = rebuild(file, "discriminators", critic, seen, tensors, "discriminator").eval().to(place)
     chosen = pick_precision(precision, place)
-    objective = critic.get("objective", "vanilla") if critic else "vanilla"
-    return Sampler(generator.to(place), parts["in_channels"], parts["law"], place, chosen, judge, objective)
+    objective = str(critic.get("objective", "vanilla"))
+    return Sampler(generator.to(place), channels[0], law, place, chosen, judge, objective)
 
 
 def slerp(start: Tensor, end: Tensor, share: float) -> Tensor:

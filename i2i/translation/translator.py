@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from i2i import images, registry
 from i2i.checkpoint import WEIGHTS, load_weights, read_metadata
 from i2i.config import Direction
+from i2i.data.folders import Layout
 from i2i.images import Alpha, Array
 from i2i.networks.inference import per_image_statistics
 from i2i.precision import autocast, pick_device, pick_precision
@@ -23,6 +24,7 @@ from i2i.translation import TranslationError
 
 Statistics = Literal["image", "running"]
 
+_LARGEST = 4096  # blocks, layers or channels that a description may ask for where no tensor is as large
 _SMALLEST = 8  # pixels: a side on which the reflections inside a residual generator fit
 
 
@@ -180,13 +182,12 @@ def load(
     """
     file = weights_file(Path(path))
     metadata = read_metadata(file)
-    try:
-        known: list[Direction] = [name for name in get_args(Direction) if name in metadata["generators"]]
-        chosen = _choose(path, known, direction or metadata.get("direction", ""))
-        parts = metadata["generators"][chosen]
-        inputs, outputs = parts["in_channels"], parts["out_channels"]
-    except (KeyError, TypeError) as error:
-        raise TranslationError(f"{file}: its generator cannot be built here ({error}); was i2i changed?") from error
+    generators = described(file, metadata, "generators")
+    known: list[Direction] = [name for name in get_args(Direction) if name in generators]
+    chosen = _choose(path, known, direction or metadata.get("direction", ""))
+    parts = described(file, generators, chosen)
+    inputs, outputs = (named(file, parts, key) for key in ("in_channels", "out_channels"))
+    data = described(file, described(file, metadata, "config"), "data")
     network = rebuild(file, "generators", parts, (inputs, outputs), load_weights(file)[0], chosen)
     return Translator(
         network,
@@ -194,11 +195,11 @@ def load(
         outputs,
         direction=chosen,
         directions=known,
-        statistics=metadata.get("statistics", "image"),
-        alpha=metadata.get("alpha", "drop"),
+        statistics=named(file, metadata, "statistics", get_args(Statistics)),
+        alpha=named(file, metadata, "alpha", get_args(Alpha)),
         device=device,
         precision=precision,
-        layout=((metadata.get("config") or {}).get("data") or {}).get("layout", "auto"),
+        layout=named(file, data, "layout", get_args(Layout)),
     )
 
 
@@ -212,6 +213,31 @@ def _reflect(x: Tensor, axis: int, margin: int) -> Tensor:
     return x.index_select(axis, torch.minimum(place, period - place))
 
 
+def described(file: Path, metadata: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return the part `key` of the description of a weights file; empty where there is none.
+
+    Raises:
+        TranslationError: it is no mapping.
+    """
+    part = metadata.get(key)
+    if part is not None and not isinstance(part, dict):
+        raise TranslationError(f"{file}: its description is damaged ({key} is {part!r}); take another copy")
+    return part or {}
+
+
+def named(file: Path, part: Mapping[str, Any], key: str, known: Sequence[str] = ()) -> Any:
+    """Return one value of a description: one of `known`, whose first stands in for a missing one, or a number above 0.
+
+    Raises:
+        TranslationError: another value.
+    """
+    value = part.get(key, *known[:1])
+    if value in known if known else type(value) is int and value > 0:
+        return value
+    wanted = " or ".join(known) or "a number above 0"
+    raise TranslationError(f"{file}: its description is damaged ({key} is {value!r}, not {wanted}); take another copy")
+
+
 def rebuild(
     file: Path,
     room: registry.Room,
@@ -222,18 +248,27 @@ def rebuild(
 ) -> nn.Module:
     """Return the network that `parts` of the metadata of `file` describes, with its tensors, named PREFIX/PARAMETER.
 
+    Memory is taken only when the shapes are known to be those of the file: a description may ask for anything.
+
     Raises:
         TranslationError: it cannot be built, or the tensors do not fit.
     """
-    try:
-        found = registry.find(room, parts["name"])
-        network: nn.Module = found.factory(*channels, **{**found.preset, **parts["options"]})
-    except (KeyError, TypeError, ValueError) as error:  # also UnknownComponentError
-        what = room.removesuffix("s")
-        raise TranslationError(f"{file}: its {what} cannot be built here ({error}); was i2i changed?") from error
     own = {name.removeprefix(f"{prefix}/"): value for name, value in tensors.items() if name.startswith(f"{prefix}/")}
     try:
-        network.load_state_dict(own)
+        found = registry.find(room, parts["name"])
+        options = {**found.preset, **parts["options"]}
+        largest = max([_LARGEST, *(side for tensor in own.values() for side in tensor.shape)])
+        if any(isinstance(value, int) and value > largest for value in (*channels, *options.values())):
+            raise ValueError(f"a number above {largest} in {options}")
+        with torch.device("meta"):
+            network: nn.Module = found.factory(*channels, **options)
+    except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:  # also UnknownComponentError
+        what = room.removesuffix("s")
+        raise TranslationError(f"{file}: its {what} cannot be built here ({error}); was i2i changed?") from error
+    try:
+        types = {name: tensor.dtype for name, tensor in network.state_dict().items()}
+        copies = {name: tensor.to(types.get(name, tensor.dtype), copy=True) for name, tensor in own.items()}
+        network.load_state_dict(copies, assign=True)
     except RuntimeError as error:
         raise TranslationError(f"{file}: its weights do not fit {parts['name']} ({error}); was i2i changed?") from error
     return network
