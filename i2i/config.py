@@ -105,7 +105,7 @@ class TrainConfig(Section):
     """Length, batches, precision, and what is kept. Lengths and intervals count images."""
 
     images: Positive | None = None  # total; None: epochs decide
-    epochs: Annotated[float, Field(gt=0, le=1e9)] | None = 200  # translated to images when the data is known
+    epochs: Annotated[float, Field(gt=0, le=1e9)] | None = 200.0  # translated to images when the data is known
     minutes: Annotated[float, Field(gt=0)] | None = None  # stop and save after this time; None: no limit
     batch: Positive = 1  # of one process
     accumulate: Positive = 1  # batches that make one update
