@@ -2,6 +2,7 @@
 
 import random
 import string
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -127,3 +128,18 @@ def test_unknown_component_names_the_closest_one() -> None:
 def test_settings_for_another_method_are_refused() -> None:
     with pytest.raises(ConfigError, match="cyclegan"):
         resolved("method.name=cyclegan")
+
+
+@pytest.mark.parametrize("start", ["k: &a {x: *a}", "k: &a {x: 1}", "k: &a [1]"])
+def test_file_whose_aliases_never_end_is_refused(start: str, tmp_path: Path) -> None:
+    kind = "[*a, *a]" if "[" in start else "{x: *a, y: *a}"
+    text = "\n".join([start, *(f"k{place}: &a {kind}" for place in range(40)), "train: {batch: *a}"])
+    (tmp_path / "laugh.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"laugh\.yaml: holds more than"):
+        config.read_yaml(tmp_path / "laugh.yaml")
+
+
+def test_override_that_nests_without_end_is_refused() -> None:
+    for text in ("train" + ".a" * 5_000 + "=1", "train.batch=" + '{"a":' * 400 + "1" + "}" * 400):
+        with pytest.raises(ConfigError, match="nests more than"):
+            config.parse_override(text)

@@ -68,6 +68,13 @@ def _settings(draw: st.DrawFn) -> dict[Any, Any]:
     return found
 
 
+def _aliases(made: tuple[str, list[str]]) -> str:
+    """A file whose aliases hold each other: each line the one before it, and the first one itself."""
+    section, values = made
+    lines = [f"k{place}: &a {value}" for place, value in enumerate(values)]
+    return "\n".join([*lines, f"{section}: *a"])
+
+
 def _yaml() -> st.SearchStrategy[str]:
     def written(values: Any) -> str:
         try:
@@ -79,7 +86,9 @@ def _yaml() -> st.SearchStrategy[str]:
         ["train:", "data: ", "&a", "*a", "<<: ", "- ", "{", "}", "[", "]", "\n", "  ", "!!python/object:os.abort ",
          "? ", "! ", "root: x", "|", ">", "'", '"', "# ", "lr: 1", "optim:", "\t", "---", ": ", "1.e+400", "0x"]
     )  # fmt: skip
-    return st.one_of(_settings().map(written), st.text(max_size=60), st.lists(pieces, max_size=14).map("".join))
+    doubled = st.lists(st.sampled_from(["{x: *a, y: *a}", "[*a, *a]", "1", "{x: 1}"]), min_size=1, max_size=40)
+    laughs = st.tuples(st.sampled_from(["train", "x", "data"]), doubled).map(_aliases)
+    return st.one_of(_settings().map(written), laughs, st.text(max_size=60), st.lists(pieces, max_size=14).map("".join))
 
 
 def _survives_the_disk(method: str, layers: list[Layer], folder: Path) -> None:
@@ -105,7 +114,8 @@ def a_config_file_gives_settings_that_survive_the_disk_or_a_refusal(method: str,
 
 def _overrides() -> st.SearchStrategy[list[str]]:
     values = st.one_of(_values().map(lambda value: json.dumps(value, default=str, skipkeys=True)), st.text(max_size=8))
-    keys = st.one_of(st.sampled_from(known_keys()), st.text(max_size=8), st.just("train"))
+    deep = st.integers(1, 3_000).map(lambda depth: ".".join(["train"] * depth))
+    keys = st.one_of(st.sampled_from(known_keys()), st.text(max_size=8), deep)
     return st.lists(st.one_of(st.tuples(keys, values).map("=".join), st.text(max_size=12)), max_size=4)
 
 
