@@ -71,8 +71,8 @@ def _settings(draw: st.DrawFn) -> dict[Any, Any]:
 def _aliases(made: tuple[str, list[str]]) -> str:
     """A file whose aliases hold each other: each line the one before it, and the first one itself."""
     section, values = made
-    lines = [f"k{place}: &a {value}" for place, value in enumerate(values)]
-    return "\n".join([*lines, f"{section}: *a"])
+    lines = [f"k{n}: &a{n} {value.replace('*a', f'*a{max(n - 1, 0)}')}" for n, value in enumerate(values)]
+    return "\n".join([*lines, f"{section}: *a{len(lines) - 1}"])
 
 
 def _yaml() -> st.SearchStrategy[str]:
