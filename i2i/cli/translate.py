@@ -10,18 +10,22 @@ from i2i.cli import _options
 
 
 class _Progress:
-    """Counts on a terminal as it goes, elsewhere every 30 s. A reader that has gone away stops nothing."""
+    """Counts on a terminal as it goes, elsewhere every 30 s."""
 
     def __init__(self) -> None:
         self.spoken = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
-        with suppress(OSError):
-            if sys.stderr.isatty():
-                click.echo(f"\r{done}/{total} images", err=True, nl=False)
-            elif time.monotonic() - self.spoken > 30:
-                self.spoken = time.monotonic()
-                click.echo(f"{done}/{total} images", err=True)
+        if sys.stderr.isatty():
+            _say(f"\r{done}/{total} images", nl=False)
+        elif time.monotonic() - self.spoken > 30:
+            self.spoken = time.monotonic()
+            _say(f"{done}/{total} images")
+
+
+def _say(text: str, nl: bool = True) -> None:
+    with suppress(OSError):  # a reader that went away, or a log on a full disk, stops no work
+        click.echo(text, err=True, nl=nl)
 
 
 @click.command()
@@ -80,11 +84,11 @@ def command(
     translator = load(model, direction, device, precision)
     report = translate_folder(translator, source, output, options, _Progress())
     if sys.stderr.isatty():
-        click.echo(err=True)
+        _say("")
     for note in report.notes:
-        click.echo(f"note: {note}", err=True)
+        _say(f"note: {note}")
     for relative, reason in report.failed:
-        click.echo(f"failed: {relative}: {reason}", err=True)
+        _say(f"failed: {relative}: {reason}")
     click.echo(
         f"{report.written} written, {report.skipped} already done, {len(report.failed)} failed; "
         f"{report.ignored} other files ignored; {report.images_per_second:.1f} images/s"
