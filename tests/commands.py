@@ -10,8 +10,15 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2  # noqa: F401
+import torchvision.transforms.v2.functional  # noqa: F401
 from processes import start, wait_for
 
+# what commands import when they need it, here once for all of them
+import i2i.data.check
+import i2i.data.scenes
+import i2i.evaluate
+import i2i.translation.sampling
 from i2i import cli
 
 

@@ -495,6 +495,27 @@ def test_a_job_killed_between_output_and_manifest_goes_on(tmp_path):
     assert run(source, tmp_path / "out").skipped == 2
 
 
+def test_a_clock_that_was_set_back_does_not_make_earlier_lines_the_latest(tmp_path):
+    source = tree(tmp_path / "in", "a.png")
+    run(source, tmp_path / "out")
+    manifest = tmp_path / "out/.i2i-manifest.jsonl"
+    line = json.loads(manifest.read_text().splitlines()[0]) | {"time_ns": 2**62}
+    manifest.write_text(json.dumps(line) + "\n")
+    assert run(source, tmp_path / "out").written == 1
+    assert run(source, tmp_path / "out").skipped == 1
+
+
+@pytest.mark.parametrize(
+    "line", ["[" * 100_000, '{"output": "a.png", "time_ns": "x"}', '{"output": [], "time_ns": 1}', "7"]
+)
+def test_a_line_of_the_manifest_that_means_nothing_is_passed_over(tmp_path, line):
+    source = tree(tmp_path / "in", "a.png")
+    run(source, tmp_path / "out")
+    manifest = tmp_path / "out/.i2i-manifest.jsonl"
+    manifest.write_text(f"{line}\n{manifest.read_text()}{line}\n")
+    assert run(source, tmp_path / "out").skipped == 1
+
+
 def test_killed_processes_leave_nothing_half_written(tmp_path):
     source = tree(tmp_path / "in", *(f"{number:02}.png" for number in range(40)), height=64, width=64)
     run(source, tmp_path / "whole")

@@ -89,15 +89,22 @@ def _read(folder: Path) -> dict[str, dict[str, Any]]:
     """Return the latest line about each output, whichever shard wrote it. Lines that a crash cut are passed over."""
     latest: dict[str, dict[str, Any]] = {}
     for path in sorted(path for path in folder.glob(_GLOB) if path.is_file()):
-        with open(path, "rb") as file:
-            for line in file:
-                try:
-                    entry = json.loads(line)
-                    output, moment = entry["output"], entry["time_ns"]
-                except (ValueError, KeyError, TypeError, RecursionError):
-                    continue
-                if not isinstance(output, str) or not isinstance(moment, int):
-                    continue
-                if output not in latest or latest[output]["time_ns"] <= moment:
-                    latest[output] = entry
+        for output, entry in _read_one(path).items():
+            if output not in latest or latest[output]["time_ns"] <= entry["time_ns"]:
+                latest[output] = entry
     return latest
+
+
+def _read_one(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the last line about each output in one file: there the order counts, since clocks are set back."""
+    last: dict[str, dict[str, Any]] = {}
+    with open(path, "rb") as file:
+        for line in file:
+            try:
+                entry = json.loads(line)
+                output, moment = entry["output"], entry["time_ns"]
+            except (ValueError, KeyError, TypeError, RecursionError):
+                continue
+            if isinstance(output, str) and isinstance(moment, int):
+                last[output] = entry
+    return last

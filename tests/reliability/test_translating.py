@@ -1,5 +1,7 @@
 """Translating never loses work: killed, sharded, on a full disk, without anyone who listens."""
 
+import errno
+import io
 import random
 import resource
 import subprocess
@@ -178,9 +180,12 @@ def test_translate_ends_well_with_closed_or_full_streams(streams: str, tmp_path:
 
 
 def test_progress_that_cannot_be_shown_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    with open("/dev/full", "w", buffering=1) as full:
-        monkeypatch.setattr(sys, "stderr", full)
-        progress = _Progress()
-        progress.spoken = float("-inf")  # it is time to speak
-        progress(1, 2)
-        assert progress.spoken > 0
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    progress = _Progress()
+    progress.spoken = float("-inf")  # it is time to speak
+    progress(1, 2)
+    assert progress.spoken > 0
