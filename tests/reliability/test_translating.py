@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 import random
 import resource
 import subprocess
@@ -177,6 +178,18 @@ def test_translate_ends_well_with_closed_or_full_streams(streams: str, tmp_path:
     assert done.returncode == 1, "one input is broken"
     (source / "broken.png").unlink()
     assert outputs(tmp_path / "out") == whole(model, source, tmp_path / "whole")
+
+
+def test_names_that_are_no_text_are_translated_and_shown_escaped(tmp_path: Path) -> None:
+    model, source = write_model(tmp_path / "model", "unet"), write_pictures(tmp_path / "in", 1)
+    (source / "000.png").rename(source / os.fsdecode(b"\xff.png"))
+    (source / os.fsdecode(b"broken\xfe.png")).write_bytes(b"x")
+    status, out, err = i2i(tmp_path / "streams", "translate", model, source, tmp_path / "out")
+    assert (status, err.split(":")[:2]) == (1, ["failed", r" broken\udcfe.png"])
+    assert (tmp_path / "out" / os.fsdecode(b"\xff.png")).exists()
+    status, out, err = i2i(tmp_path / "streams", "data", "check", source)
+    assert status == 1
+    assert r"broken\udcfe.png" in out
 
 
 def test_progress_that_cannot_be_shown_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
