@@ -16,6 +16,7 @@ from i2i import images, registry
 from i2i.translation import TranslationError
 from i2i.translation import folder as folder_module
 from i2i.translation.folder import target_size, translate_folder
+from i2i.translation.manifest import Manifest
 from i2i.translation.plan import Options, parse_size
 from i2i.translation.translator import Translator
 
@@ -567,6 +568,34 @@ def test_a_full_disk_stops_the_job_cleanly_and_a_rerun_goes_on(tmp_path, monkeyp
     monkeypatch.undo()
     run(source, tmp_path / "out")
     assert outputs(tmp_path / "out") == outputs(tmp_path / "whole")
+
+
+def test_a_line_that_was_cut_is_followed_by_no_other_until_the_next_run(tmp_path):
+    class Full:
+        """Has room for ten bytes more, once."""
+
+        def __init__(self, file):
+            self.file, self.calls = file, 0
+
+        def write(self, content):
+            self.calls += 1
+            if self.calls == 2:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return self.file.write(content[:10] if self.calls == 1 else content)
+
+        def close(self):
+            self.file.close()
+
+    source = tree(tmp_path / "in", "a.png") / "a.png"
+    with Manifest(tmp_path, "job", (0, 1)) as manifest:
+        manifest._file = Full(manifest._file)
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space left"):
+                manifest.add("a.png", "a.png", source.stat(), "writing")
+    with Manifest(tmp_path, "job", (0, 1)) as manifest:
+        manifest.add("a.png", "a.png", source.stat(), "writing")
+    assert Manifest(tmp_path, "job", (0, 1)).state(source, "a.png", source.stat()) == "ours"
+    assert (tmp_path / ".i2i-manifest.jsonl").read_text().count("\n") == 2
 
 
 def test_another_write_error_fails_only_its_file(tmp_path, monkeypatch):

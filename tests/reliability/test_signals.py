@@ -17,6 +17,7 @@ from processes import wait_for
 
 from i2i import images
 from i2i.cli import main
+from i2i.cli._signals import Stopped, stopping
 from i2i.data.scenes import write_dataset
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -93,16 +94,25 @@ def test_signal_ends_a_command_with_its_status_and_nothing_half_written(
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
-def test_signal_to_the_whole_group_twice_in_a_row_is_one_signal(
-    number: signal.Signals, works: dict[str, Work], tmp_path: Path
-) -> None:
-    command = Command(tmp_path / "streams", *works["translate"].arguments(tmp_path / "out"))
-    wait_for(lambda: bool(outputs(tmp_path / "out")), 60, "the first output")
-    command.send(number)
-    command.send(number)
-    status, _, err = command.ended()
-    assert (status, err.count("\n")) == (128 + number, 1)
-    assert temporaries(tmp_path / "out") == []
+def test_echo_of_a_signal_does_not_interrupt_the_tidying_up(number: signal.Signals) -> None:
+    before = {each: signal.signal(each, signal.default_int_handler) for each in SIGNALS}
+    tidied = []
+
+    def work() -> None:
+        try:
+            signal.raise_signal(number)
+        finally:
+            signal.raise_signal(number)
+            tidied.append(number)
+
+    try:
+        with pytest.raises(Stopped, match=str(int(number))), stopping():
+            work()
+        signal.raise_signal(number)  # nothing but the end of the process is left
+        assert tidied == [number]
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)

@@ -5,6 +5,7 @@ import io
 import os
 import random
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -43,16 +44,32 @@ def whole(model: Path, photos: Path, out: Path) -> dict[str, bytes]:
     return outputs(out)
 
 
+def die_in_the_middle_of_write(number: int) -> None:
+    """Let this process kill itself when half of its `number`-th output is on disk."""
+    write, left = Path.write_bytes, [number]
+
+    def half(path: Path, content: bytes) -> int:
+        left[0] -= 1
+        if left[0] == 0:
+            write(path, content[: len(content) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return write(path, content)
+
+    Path.write_bytes = half  # type: ignore[method-assign,assignment]
+
+
 def test_translate_killed_at_random_moments_ends_like_an_unbroken_run(
     model: Path, photos: Path, tmp_path: Path, thorough: bool
 ) -> None:
     expected = whole(model, photos, tmp_path / "whole")
-    chance, out = random.Random(len(model.name)), tmp_path / "out"
+    chance, out = random.Random(model.name), tmp_path / "out"
     kills = looks = rounds = 0
-    while kills < (20 if thorough else 4):
+    while kills < (20 if thorough else 6):
         goal, more = len(outputs(out)) + chance.randint(0, 3), chance.uniform(0, 0.04)
-        running, moment = Command(tmp_path / "streams", "translate", model, photos, out), float("inf")
-        while running.process.exitcode is None and time.monotonic() < moment:
+        suicide = partial(die_in_the_middle_of_write, chance.randint(1, 4)) if kills % 2 else None
+        running = Command(tmp_path / "streams", "translate", model, photos, out, before=suicide)
+        moment = float("inf")
+        while running.process.exitcode is None and (suicide or time.monotonic() < moment):
             seen = outputs(out)  # what another program would find now
             assert seen.items() <= expected.items(), "something is half-written"
             looks += 1
@@ -60,6 +77,7 @@ def test_translate_killed_at_random_moments_ends_like_an_unbroken_run(
                 moment = min(moment, time.monotonic() + more)
         running.process.kill()
         running.process.join()
+        assert outputs(out).items() <= expected.items(), "something is half-written"
         if running.process.exitcode == 0:  # it was faster: once more from the start
             rounds += 1
             out = tmp_path / f"out-{rounds}"
@@ -67,6 +85,7 @@ def test_translate_killed_at_random_moments_ends_like_an_unbroken_run(
         assert running.process.exitcode == -9
         kills += 1
     assert looks > kills
+    assert temporaries(out), "no kill met a write"
     assert i2i(tmp_path / "streams", "translate", model, photos, out).status == 0
     assert outputs(out) == expected
     assert temporaries(out) == []
