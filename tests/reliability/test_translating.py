@@ -64,7 +64,7 @@ def test_translate_killed_at_random_moments_ends_like_an_unbroken_run(
     expected = whole(model, photos, tmp_path / "whole")
     chance, out = random.Random(model.name), tmp_path / "out"
     kills = looks = rounds = 0
-    while kills < (20 if thorough else 6):
+    while kills < (40 if thorough else 6):
         goal, more = len(outputs(out)) + chance.randint(0, 3), chance.uniform(0, 0.04)
         suicide = partial(die_in_the_middle_of_write, chance.randint(1, 4)) if kills % 2 else None
         running = Command(tmp_path / "streams", "translate", model, photos, out, before=suicide)
