@@ -40,18 +40,25 @@ def _small_png(value: int) -> bytes:
     return memory.getvalue()
 
 
-def _trees() -> st.SearchStrategy[list[tuple[list[str], str, str, Any]]]:
-    name = st.sampled_from(_NAMES)
-    entry = st.tuples(
-        st.lists(name, max_size=3),
-        name,
-        st.sampled_from(_SUFFIXES),
-        st.one_of(st.integers(0, 3), st.sampled_from(["link", "folder", "pipe", "empty"])),
+_Entry = tuple[list[str], str, str, Any]  # folders, stem, suffix, kind
+_FORMS = ["train/a train/b", "trainA trainB", "Test_A test_b", "a b", "A B", "a/train b/train", "train train", ". ."]
+
+
+@st.composite
+def _trees(draw: st.DrawFn) -> list[_Entry]:
+    """Two folders of images whose names meet now and then, or none; and anything anywhere."""
+    name, kind = st.sampled_from(_NAMES), st.sampled_from([0, 1, 2, "link", "folder", "pipe", "empty"])
+    tree: list[_Entry] = []
+    if draw(st.booleans()):
+        for folder in draw(st.sampled_from(_FORMS)).split():
+            inside = draw(st.lists(st.sampled_from(["x", "x.y", "é", "e\u0301", "日本", "\udcff", "X"]), max_size=5))
+            tree += [(folder.split("/"), stem, draw(st.sampled_from(_SUFFIXES[:4])), 0) for stem in inside]
+    return tree + draw(
+        st.lists(st.tuples(st.lists(name, max_size=3), name, st.sampled_from(_SUFFIXES), kind), max_size=8)
     )
-    return st.lists(entry, max_size=14)
 
 
-def _grow(root: Path, tree: list[tuple[list[str], str, str, Any]]) -> None:
+def _grow(root: Path, tree: list[_Entry]) -> None:
     made: list[Path] = [root]
     for place, (folders, stem, suffix, kind) in enumerate(tree):
         path = root.joinpath(*folders, stem + suffix)

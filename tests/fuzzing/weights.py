@@ -12,8 +12,8 @@ from fuzzing import attacked, mutated, new_folder, outcome
 from i2i import registry
 from i2i.checkpoint import CheckpointError, load_weights, read_metadata, weights_bytes
 from i2i.translation import TranslationError
-from i2i.translation.sampling import load_sampler
-from i2i.translation.translator import load
+from i2i.translation.sampling import Sampler, load_sampler
+from i2i.translation.translator import Translator, load
 
 
 @cache
@@ -56,19 +56,25 @@ def _metadata(draw: st.DrawFn) -> tuple[str, Any]:
         ),
     )
     for _ in range(draw(st.integers(1, 3))):
+        *above, key = draw(st.sampled_from([*_places(metadata), ("new",)]))
         part: Any = metadata
-        while True:
-            key = draw(st.sampled_from([*part, "new"])) if isinstance(part, dict) else 0
-            inner = part.get(key) if isinstance(part, dict) else None
-            if isinstance(inner, dict) and inner and draw(st.integers(0, 3)):
-                part = inner
-                continue
-            if draw(st.integers(0, 3)):
-                part[key] = draw(wrong)
-            else:
-                part.pop(key, None)
-            break
+        for name in above:
+            part = part[name]
+        if draw(st.integers(0, 4)):
+            part[key] = draw(wrong)
+        else:
+            part.pop(key, None)
     return kind, metadata
+
+
+def _places(metadata: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The paths of all values of nested mappings."""
+    found: list[tuple[str, ...]] = []
+    for key, value in metadata.items():
+        found.append((key,))
+        if isinstance(value, dict):
+            found += [(key, *path) for path in _places(value)]
+    return found
 
 
 def _read_every_way(path: Path) -> None:
@@ -82,6 +88,9 @@ def _read_every_way(path: Path) -> None:
             state = made.network.state_dict().values()
             assert not any(tensor.is_meta for tensor in state)
             assert sum(tensor.nbytes for tensor in state) < 1_000_000
+            assert isinstance(made, Translator) or made.law in ("normal", "uniform")
+            assert isinstance(made, Sampler) or made.statistics in ("image", "running")
+            assert isinstance(made, Sampler) or made.layout in ("auto", "ab", "ba", "folders")
 
 
 @attacked(content=lambda: st.sampled_from(KINDS).flatmap(lambda kind: mutated(weights_bytes(*_model(kind)))))
