@@ -88,7 +88,8 @@ def every_image_of_a_tree_is_accounted_for(tree: list[Any], split: str, allowed:
             if matched is not None:
                 assert matched.pairs
                 assert allowed or not (matched.only_a or matched.only_b)
-        _account(root, split)
+        for each in SPLITS:
+            _account(root, each)
         for find in (find_unpaired, split_images):
             found, _ = outcome(partial(find, root, split), DataError)
             assert found is None or (len(found) > 0 and all(found))
