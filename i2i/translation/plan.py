@@ -252,8 +252,11 @@ def _refuse_overlap(inputs: _Inputs, root: Path, jobs: list[Job]) -> None:
         raise TranslationError(f"{root}: input and output {same} (choose another output)")
     if inputs.kind == "folder" and _within(source, target):
         raise TranslationError(f"{root}: input and output lie inside each other (choose an output elsewhere)")
-    for folder in {job.source.parent for job in jobs}:  # also those that a link in the input leads to
-        if _within(folder.resolve(), target):
+    for folder in {job.source.parent for job in jobs}:
+        real = folder.resolve()
+        if inputs.kind == "folder" and source in (real, *real.parents):  # no link led out of the input
+            continue
+        if _within(real, target):
             raise TranslationError(f"{root}: inputs in {folder} lie inside the output (choose an output elsewhere)")
 
 
