@@ -74,7 +74,7 @@ def main() -> None:
 def _message(error: Exception) -> str | None:
     """What to say about an error; None where it is a fault of the program."""
     if isinstance(error, OSError) and error.strerror:
-        return f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if type(error).__name__ == "OutOfMemoryError":  # torch's: torch is not imported for --help
         return f"out of memory on the device: {error}\n{_SMALLER}"
     return str(error) if type(error).__module__.startswith("i2i.") else None
