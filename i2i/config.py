@@ -21,6 +21,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
+_MOST, _DEEPEST = 10_000, 30  # values in one layer, and levels of them
+
+
 class ConfigError(ValueError):
     """Settings that cannot be used; the message has one line for each."""
 
@@ -144,7 +147,7 @@ class TrainConfig(Section):
     """Length, batches, precision, and what is kept. Lengths and intervals count images."""
 
     images: Positive | None = None  # total; None: epochs decide
-    epochs: Annotated[float, Field(gt=0, le=1e9)] | None = 200  # translated to images when the data is known
+    epochs: Annotated[float, Field(gt=0, le=1e9)] | None = 200.0  # translated to images when the data is known
     minutes: Annotated[float, Field(gt=0)] | None = None  # stop and save after this time; None: no limit
     batch: Positive = 1  # of one process
     accumulate: Positive = 1  # batches that make one update
@@ -283,7 +286,7 @@ def read_yaml(path: Path) -> Layer:
         raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ConfigError(f"{path}: must hold sections such as `train:`, has {type(values).__name__}")
-    return Layer(str(path), values)
+    return _bounded(Layer(str(path), values))
 
 
 def parse_override(text: str) -> Layer:
@@ -302,7 +305,21 @@ def parse_override(text: str) -> Layer:
         parsed = value
     for part in reversed(parts):
         parsed = {part: parsed}
-    return Layer("--set", parsed)
+    return _bounded(Layer("--set", parsed))
+
+
+def _bounded(layer: Layer) -> Layer:
+    """Refuse a layer that would never end: a YAML alias can hold itself, or a value a billion times."""
+    pending: list[tuple[Any, int]] = [(layer.values, 0)]
+    for _ in range(_MOST):
+        value, depth = pending.pop()
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        if inner and depth == _DEEPEST:
+            break
+        pending.extend((item, depth + 1) for item in inner)
+        if not pending:
+            return layer
+    raise ConfigError(f"{layer.source}: holds more than {_MOST} values, or nests more than {_DEEPEST} (shorten it)")
 
 
 def size_of(size: Size) -> tuple[int, int]:

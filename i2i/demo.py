@@ -21,7 +21,9 @@ Say = Callable[[str], None]
 
 
 class DemoError(ValueError):
-    """The demo cannot write where it was asked to."""
+    """The demo cannot write where it was asked to, or its training was stopped."""
+
+    exit_code = 2
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def run_demo(mode: str, out: Path, length: int | None, device: str, say: Say) ->
         say: prints a line.
 
     Raises:
-        DemoError: `out` exists.
+        DemoError: `out` exists; or a signal stopped the training, then `exit_code` is 128 + signal.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DemoError(f"{out} exists and is not empty: choose another --out")
@@ -107,8 +109,11 @@ def run_demo(mode: str, out: Path, length: int | None, device: str, say: Say) ->
     settings["data"] = demo.settings["data"] | {"root": str(out / "data")}
     settings["log"] = {"images": max(1, length // 32), "tensorboard": False}
     outcome = train(Request(demo.method, [Layer("demo", settings)], str(out / "run"), device=device))
-    if outcome is None or outcome.signal:
-        raise KeyboardInterrupt
+    assert outcome is not None, "only a dry run has none"
+    if outcome.signal:
+        error = DemoError(f"stopped by signal {outcome.signal}; what was trained is in {out / 'run'}")
+        error.exit_code = 128 + outcome.signal
+        raise error
     facts = {"method": demo.method, "scenes": demo.kind, "training images seen": outcome.images}
     if demo.method == "dcgan":
         found, sheet = None, _generated(out, device, say)

@@ -2,6 +2,7 @@
 
 import random
 import string
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -127,3 +128,18 @@ def test_unknown_component_names_the_closest_one() -> None:
 def test_settings_for_another_method_are_refused() -> None:
     with pytest.raises(ConfigError, match="cyclegan"):
         resolved("method.name=cyclegan")
+
+
+@pytest.mark.parametrize("first", ["{x: *a0}", "{x: 1}", "[1]"])
+def test_file_whose_aliases_never_end_is_refused(first: str, tmp_path: Path) -> None:
+    twice = "[*a{0}, *a{0}]" if first == "[1]" else "{{x: *a{0}, y: *a{0}}}"
+    lines = [f"k0: &a0 {first}", *(f"k{n}: &a{n} {twice.format(n - 1)}" for n in range(1, 25)), "train: *a24"]
+    (tmp_path / "laugh.yaml").write_text("\n".join(lines))
+    with pytest.raises(ConfigError, match=r"laugh\.yaml: holds more than"):
+        config.read_yaml(tmp_path / "laugh.yaml")
+
+
+def test_override_that_nests_without_end_is_refused() -> None:
+    for text in ("train" + ".a" * 5_000 + "=1", "train.batch=" + '{"a":' * 400 + "1" + "}" * 400):
+        with pytest.raises(ConfigError, match="nests more than"):
+            config.parse_override(text)

@@ -16,6 +16,7 @@ from i2i import images, registry
 from i2i.translation import TranslationError
 from i2i.translation import folder as folder_module
 from i2i.translation.folder import target_size, translate_folder
+from i2i.translation.manifest import Manifest
 from i2i.translation.plan import Options, parse_size
 from i2i.translation.translator import Translator
 
@@ -495,6 +496,27 @@ def test_a_job_killed_between_output_and_manifest_goes_on(tmp_path):
     assert run(source, tmp_path / "out").skipped == 2
 
 
+def test_a_clock_that_was_set_back_does_not_make_earlier_lines_the_latest(tmp_path):
+    source = tree(tmp_path / "in", "a.png")
+    run(source, tmp_path / "out")
+    manifest = tmp_path / "out/.i2i-manifest.jsonl"
+    line = json.loads(manifest.read_text().splitlines()[0]) | {"time_ns": 2**62}
+    manifest.write_text(json.dumps(line) + "\n")
+    assert run(source, tmp_path / "out").written == 1
+    assert run(source, tmp_path / "out").skipped == 1
+
+
+@pytest.mark.parametrize(
+    "line", ["[" * 100_000, '{"output": "a.png", "time_ns": "x"}', '{"output": [], "time_ns": 1}', "7"]
+)
+def test_a_line_of_the_manifest_that_means_nothing_is_passed_over(tmp_path, line):
+    source = tree(tmp_path / "in", "a.png")
+    run(source, tmp_path / "out")
+    manifest = tmp_path / "out/.i2i-manifest.jsonl"
+    manifest.write_text(f"{line}\n{manifest.read_text()}{line}\n")
+    assert run(source, tmp_path / "out").skipped == 1
+
+
 def test_killed_processes_leave_nothing_half_written(tmp_path):
     source = tree(tmp_path / "in", *(f"{number:02}.png" for number in range(40)), height=64, width=64)
     run(source, tmp_path / "whole")
@@ -548,6 +570,34 @@ def test_a_full_disk_stops_the_job_cleanly_and_a_rerun_goes_on(tmp_path, monkeyp
     assert outputs(tmp_path / "out") == outputs(tmp_path / "whole")
 
 
+def test_a_line_that_was_cut_is_followed_by_no_other_until_the_next_run(tmp_path):
+    class Full:
+        """Has room for ten bytes more, once."""
+
+        def __init__(self, file):
+            self.file, self.calls = file, 0
+
+        def write(self, content):
+            self.calls += 1
+            if self.calls == 2:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return self.file.write(content[:10] if self.calls == 1 else content)
+
+        def close(self):
+            self.file.close()
+
+    source = tree(tmp_path / "in", "a.png") / "a.png"
+    with Manifest(tmp_path, "job", (0, 1)) as manifest:
+        manifest._file = Full(manifest._file)
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space left"):
+                manifest.add("a.png", "a.png", source.stat(), "writing")
+    with Manifest(tmp_path, "job", (0, 1)) as manifest:
+        manifest.add("a.png", "a.png", source.stat(), "writing")
+    assert Manifest(tmp_path, "job", (0, 1)).state(source, "a.png", source.stat()) == "ours"
+    assert (tmp_path / ".i2i-manifest.jsonl").read_text().count("\n") == 2
+
+
 def test_another_write_error_fails_only_its_file(tmp_path, monkeypatch):
     source = tree(tmp_path / "in", "a.png", "b.png")
     original = Path.write_bytes
@@ -560,7 +610,7 @@ def test_another_write_error_fails_only_its_file(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "write_bytes", deny)
     report = run(source, tmp_path / "out")
     assert report.written == 1
-    assert report.failed == [("a.png", "[Errno 13] Permission denied")]
+    assert report.failed == [("a.png", "Permission denied")]
 
 
 # -- shards -----------------------------------------------------------------------------------------------------------

@@ -1,10 +1,15 @@
 """The command `i2i`: one file a command, imported when it is asked for."""
 
 import importlib
+import io
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
+
+from i2i.cli._signals import Stopped, stopping
 
 _SMALLER = "Try a smaller train.batch with train.accumulate, data.crop_size, or --precision bf16."
 _FILES = {"import": "import_", "list": "list_"}  # names that Python keeps for itself
@@ -34,32 +39,57 @@ def group() -> None:
     i2i train pix2pix --data facades           pairs
     i2i translate runs/facades photos out      a whole folder
 
-    Exit status: 0 done, 1 some inputs failed, 2 wrong use or settings, 3 stopped by a guard, 130 or 143 by a signal.
+    \b
+    Exit status: 0 done; 1 some inputs failed; 2 wrong use or settings, or a full disk; 3 stopped by a guard;
+    130 or 143 stopped by Ctrl-C or SIGTERM, with no file half-written.
     """
 
 
 def main() -> None:
-    """Run the command line. An error that this package raises on purpose is a message, not a traceback."""
+    """Run the command line. Errors that this package raises on purpose, and the system's, are messages."""
+    _open_standard_streams()
     try:
-        sys.exit(group.main(standalone_mode=False) or 0)
+        with stopping():
+            status = group.main(standalone_mode=False) or 0
     except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
-    except click.Abort:
-        sys.exit(130)
+        status = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        status = 130
+    except Stopped as stop:
+        _complain(f"stopped by {stop.name}; no file is half-written")
+        status = 128 + stop.number
     except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except KeyboardInterrupt:
-        click.echo("i2i: interrupted", err=True)
-        sys.exit(130)
+        with suppress(OSError):
+            error.show()
+        status = 2
     except Exception as error:
-        if isinstance(error, OSError) and error.filename is not None:
-            click.echo(f"i2i: {error.filename}: {error.strerror}", err=True)
-            sys.exit(2)
-        if type(error).__name__ == "OutOfMemoryError":  # torch's: torch is not imported for --help
-            click.echo(f"i2i: out of memory on the device: {error}\n{_SMALLER}", err=True)
-            sys.exit(2)
-        if not type(error).__module__.startswith("i2i."):
+        message = _message(error)
+        if message is None:
             raise
-        click.echo(f"i2i: {error}", err=True)
-        sys.exit(getattr(error, "exit_code", 2))
+        _complain(message)
+        status = getattr(error, "exit_code", 2)
+    sys.exit(status)
+
+
+def _message(error: Exception) -> str | None:
+    """What to say about an error; None where it is a fault of the program."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if type(error).__name__ == "OutOfMemoryError":  # torch's: torch is not imported for --help
+        return f"out of memory on the device: {error}\n{_SMALLER}"
+    return str(error) if type(error).__module__.startswith("i2i.") else None
+
+
+def _complain(message: str) -> None:
+    with suppress(OSError):  # where stderr is gone or its disk is full, the exit status still tells
+        click.echo(f"i2i: {message}", err=True)
+
+
+def _open_standard_streams() -> None:
+    """Give closed standard streams a place: the next file would get their number, and what libraries print."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - stays open
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be text

@@ -1,8 +1,11 @@
 """`i2i data`: draw a data set, unpack one, or look for what training would stumble over."""
 
 import math
+from pathlib import Path
 
 import click
+
+from i2i.cli import _targets
 
 _KINDS = ("facades", "orchard", "portraits")
 
@@ -27,10 +30,9 @@ def synth(kind: str, out: str, count: int, size: int, seed: int, unpaired: bool)
     orchard    red fruit, yellow fruit (unpaired)
     portraits  drawn faces in one folder; --unpaired: drawn, ink
     """
-    from pathlib import Path
-
     from i2i.data.scenes import write_dataset
 
+    _targets.refuse_new_folder(Path(out))
     try:
         written = write_dataset(kind, Path(out), count, size, seed, unpaired)
     except ValueError as error:
@@ -62,10 +64,13 @@ def check(path: str, kind: str, layout: str, span: tuple[float, float], as_json:
 
     Exit status 1 where something was found that stops training or spoils its test.
     """
-    from i2i.data.check import check_folder, write_clean
+    from i2i.data.check import check_folder, refuse_overlap, write_clean
 
     if not -math.inf < span[0] < span[1] < math.inf:
         raise click.UsageError(f"--range {span[0]:g} {span[1]:g}: the first must be below the second, both finite")
+    if fix is not None:
+        refuse_overlap(path, fix)
+        _targets.refuse_new_folder(Path(fix))
     report = check_folder(path, kind, layout, span=span)  # type: ignore[arg-type]
     if as_json:
         click.echo(report.to_json())

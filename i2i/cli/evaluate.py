@@ -2,7 +2,7 @@
 
 import click
 
-from i2i.cli import _options
+from i2i.cli import _options, _targets
 
 
 @click.command()
@@ -40,6 +40,8 @@ def command(
     from i2i.translation.plan import parse_size
     from i2i.translation.translator import load
 
+    if sheet:
+        _targets.refuse_file(Path(sheet), {".png"})
     translator = load(model, direction, device, precision)
     found = evaluate(
         translator,

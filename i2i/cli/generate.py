@@ -2,7 +2,7 @@
 
 import click
 
-from i2i.cli import _options
+from i2i.cli import _options, _targets
 
 
 @click.command()
@@ -43,8 +43,10 @@ def command(
     if score and (grid or interpolate):
         raise click.UsageError("--score: scores are written for numbered images, not with --grid or --interpolate")
     target = Path(out)
-    if (grid or interpolate) and target.exists():
-        raise click.UsageError(f"{out} exists; choose another OUT")
+    if grid or interpolate:
+        _targets.refuse_file(target, {".png", ".webp"} if interpolate else images.EXTENSIONS)
+    else:
+        _targets.refuse_new_folder(target)
     sampler = load_sampler(model, device, precision)
     if truncate is not None and sampler.law != "normal":
         raise click.UsageError("--truncate: this model takes uniform noise, which has no tails to cut")

@@ -2,6 +2,8 @@
 
 import click
 
+from i2i.cli import _targets
+
 
 @click.command("import")
 @click.argument("source", metavar="FILE_OR_FOLDER")
@@ -26,6 +28,7 @@ def command(source: str, out: str, statistics: str | None, overwrite: bool) -> N
     target = Path(out) / WEIGHTS
     if target.exists() and not overwrite:
         raise click.UsageError(f"{target} exists; choose another --out, or pass --overwrite")
+    _targets.refuse_file(target, overwrite=overwrite, make_folder=True)
     found = import_generators(Path(source))
     tensors = {f"{d}/{key}": value for d, net in found.items() for key, value in net.tensors.items()}
     generators = {

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import suppress
 
 import click
 
@@ -16,10 +17,15 @@ class _Progress:
 
     def __call__(self, done: int, total: int) -> None:
         if sys.stderr.isatty():
-            click.echo(f"\r{done}/{total} images", err=True, nl=False)
+            _say(f"\r{done}/{total} images", nl=False)
         elif time.monotonic() - self.spoken > 30:
             self.spoken = time.monotonic()
-            click.echo(f"{done}/{total} images", err=True)
+            _say(f"{done}/{total} images")
+
+
+def _say(text: str, nl: bool = True) -> None:
+    with suppress(OSError):  # a reader that went away, or a log on a full disk, stops no work
+        click.echo(text, err=True, nl=nl)
 
 
 @click.command()
@@ -96,11 +102,11 @@ def command(
     translator = load(model, direction, device, precision, alpha)  # type: ignore[arg-type]
     report = translate_folder(translator, inputs or paths[0], paths[-1], options, _Progress())
     if sys.stderr.isatty():
-        click.echo(err=True)
+        _say("")
     for note in report.notes:
-        click.echo(f"note: {note}", err=True)
+        _say(f"note: {note}")
     for relative, reason in report.failed:
-        click.echo(f"failed: {relative}: {reason}", err=True)
+        _say(f"failed: {relative}: {reason}")
     click.echo(
         f"{report.written} written, {report.skipped} already done, {len(report.failed)} failed; "
         f"{report.ignored} other files ignored; {report.images_per_second:.1f} images/s"

@@ -166,9 +166,8 @@ def write_clean(report: CheckReport, folder: str | os.PathLike[str]) -> int:
     Raises:
         DataError: `folder` is inside the checked folder or around it, or is not empty.
     """
+    refuse_overlap(report.root, folder)
     source, target = Path(report.root).resolve(), Path(folder).resolve()
-    if source == target or source in target.parents or target in source.parents:
-        raise DataError(f"--fix: {folder} and {report.root} overlap. Choose a folder elsewhere.")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise DataError(f"--fix: {folder} is not empty. Choose a new folder.")
     for file in report.clean:
@@ -178,6 +177,13 @@ def write_clean(report: CheckReport, folder: str | os.PathLike[str]) -> int:
     return len(report.clean)
 
 
+def refuse_overlap(root: str | os.PathLike[str], folder: str | os.PathLike[str]) -> None:
+    """Raise DataError if the folder of a clean copy is the checked one, inside it or around it."""
+    source, target = Path(root).expanduser().resolve(), Path(folder).resolve()
+    if source == target or source in target.parents or target in source.parents:
+        raise DataError(f"--fix: {folder} and {root} overlap. Choose a folder elsewhere.")
+
+
 def _link(source: Path, place: Path) -> None:
     for attempt in (place.hardlink_to, place.symlink_to):
         try:
@@ -185,7 +191,11 @@ def _link(source: Path, place: Path) -> None:
         except OSError:
             continue
         return
-    shutil.copyfile(source, place)
+    try:
+        shutil.copyfile(source, place)
+    except BaseException:
+        place.unlink(missing_ok=True)
+        raise
 
 
 class _Findings:

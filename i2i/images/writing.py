@@ -42,6 +42,9 @@ def encode(
     try:
         temporary.write_bytes(content)
         os.replace(temporary, target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(target)) from None  # a full disk is reported without a name
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -19,8 +19,9 @@ from i2i import images
 from i2i.data.reading import opened
 from i2i.images import Array, ImageError
 from i2i.translation import TranslationError
+from i2i.translation.inputs import Source
 from i2i.translation.manifest import Manifest, Stamp, stamp
-from i2i.translation.plan import Half, Job, Options, Plan, Size, Source, make_plan
+from i2i.translation.plan import Half, Job, Options, Plan, Size, make_plan
 from i2i.translation.translator import Translator
 
 _BATCH_PIXELS = 2**22  # of one automatic batch: 16 images of 512 x 512
@@ -85,16 +86,16 @@ def translate_folder(
     chosen = options or Options()
     plan = make_plan(translator, source, output, chosen)
     tally = _Tally()
-    with plan.manifest or nullcontext():
-        try:
+    try:
+        with plan.manifest or nullcontext():
             _run(plan, translator, chosen, tally, progress)
-        except OSError as error:
-            if error.errno not in _FULL:
-                raise
-            raise TranslationError(
-                f"{output}: the disk is full after {tally.written} images ({error.strerror}). Nothing is half-written. "
-                f"Free some space and run the same command again: it goes on."
-            ) from None
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise TranslationError(
+            f"{output}: the disk is full after {tally.written} images ({error.strerror}). Nothing is half-written. "
+            f"Free some space and run the same command again: it goes on."
+        ) from None
     notes = [f"{note} ({len(names)}, first: {min(names)})" for note, names in sorted(tally.notes.items())]
     seconds = time.perf_counter() - start
     return Report(tally.written, plan.done, sorted(tally.failed), plan.ignored, plan.notes + notes, seconds)
@@ -124,7 +125,7 @@ def _run(
             except (ImageError, OSError) as error:
                 if isinstance(error, OSError) and error.errno in _FULL:
                     raise
-                advance(item.job, str(error))
+                advance(item.job, _why(error))
             else:
                 advance(item.job, None)
                 if item.note:
@@ -193,7 +194,7 @@ def _read(job: Job, translator: Translator, options: Options) -> _Item | tuple[J
         assert pixels is not None
         depth, note = _output_depth(job, found.depth, translator.out_channels + (alpha is not None), options)
     except (ImageError, OSError, MemoryError) as error:
-        return job, str(error) or "not enough memory"
+        return job, _why(error)
     return _Item(job, inputs, pixels, depth, alpha, note)
 
 
@@ -308,6 +309,10 @@ def _write(item: _Item, array: Array, span: images.Span, manifest: Manifest | No
     images.encode(array, job.target, span=span)
     if manifest:
         manifest.add(job.relative, job.output, item.inputs, "written", bytes=job.target.stat().st_size)
+
+
+def _why(error: ImageError | OSError | MemoryError) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error) or "not enough memory"
 
 
 def _without_path(reason: str, job: Job) -> str:

@@ -9,9 +9,10 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 from i2i.translation.shards import Shard
 
@@ -40,7 +41,9 @@ class Manifest:
         self.path = folder / (".i2i-manifest.jsonl" if count == 1 else f".i2i-manifest-{index}-of-{count}.jsonl")
         self._job = job
         self._latest = _read(folder)
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
+        self._failure: OSError | None = None
+        self._cut = False  # a full disk cut the last line
         self._lock = threading.Lock()
 
     def state(self, files: Sequence[Path], output: str, found: os.stat_result) -> State:
@@ -57,11 +60,10 @@ class Manifest:
         return "done" if entry.get("status") == "written" and entry.get("bytes") == found.st_size else "foreign"
 
     def __enter__(self) -> "Manifest":
-        self._file = open(self.path, "a+b")
+        self._file = open(self.path, "a+b", buffering=0)  # a buffer would be flushed again when it is closed
         if self._file.tell():
             self._file.seek(-1, os.SEEK_END)
-            if self._file.read() != b"\n":  # a full disk cut the last line
-                self._file.write(b"\n")
+            self._cut = self._file.read() != b"\n"
         return self
 
     def __exit__(
@@ -71,27 +73,48 @@ class Manifest:
             self._file.close()
 
     def add(self, relative: str, output: str, inputs: Stamp | None, status: str, **details: int | str) -> None:
-        """Append a line about one input. Safe from several threads; on the disk's cache when it returns."""
+        """Append a line about one input. Safe from several threads; on the disk's cache when it returns.
+
+        Raises:
+            OSError: it could not be written whole. Then no later line is, or it would be joined to what was cut.
+        """
         entry: dict[str, Any] = {"path": relative, "status": status, "output": output, "job": self._job}
         entry |= inputs or {}
         entry |= {"time_ns": time.time_ns(), **details}
         assert self._file is not None
         with self._lock:
-            self._file.write(json.dumps(entry).encode() + b"\n")
-            self._file.flush()
+            if self._failure:
+                raise self._failure
+            rest = b"\n" * self._cut + json.dumps(entry).encode() + b"\n"
+            self._cut = False
+            try:
+                while rest:
+                    rest = rest[self._file.write(rest) :]
+            except OSError as error:
+                self._failure = error
+                raise
 
 
 def _read(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return the latest line about each output, whichever shard wrote it. Lines cut off by a crash are passed over."""
+    """Return the latest line about each output, whichever shard wrote it. Lines that a crash cut are passed over."""
     latest: dict[str, dict[str, Any]] = {}
-    for path in sorted(folder.glob(_GLOB)):
-        with open(path, "rb") as file:
-            for line in file:
-                try:
-                    entry = json.loads(line)
-                    output, moment = entry["output"], entry["time_ns"]
-                    if output not in latest or latest[output]["time_ns"] <= moment:
-                        latest[output] = entry
-                except (ValueError, KeyError, TypeError):
-                    continue
+    for path in sorted(path for path in folder.glob(_GLOB) if path.is_file()):
+        for output, entry in _read_one(path).items():
+            if output not in latest or latest[output]["time_ns"] <= entry["time_ns"]:
+                latest[output] = entry
     return latest
+
+
+def _read_one(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the last line about each output in one file: there the order counts, since clocks are set back."""
+    last: dict[str, dict[str, Any]] = {}
+    with open(path, "rb") as file:
+        for line in file:
+            try:
+                entry = json.loads(line)
+                output, moment = entry["output"], entry["time_ns"]
+            except (ValueError, KeyError, TypeError, RecursionError):
+                continue
+            if isinstance(output, str) and isinstance(moment, int):
+                last[output] = entry
+    return last

@@ -1,7 +1,6 @@
 """What a folder job is going to do, and every reason not to begin: decided before anything is written."""
 
 import errno
-import glob
 import hashlib
 import os
 import re
@@ -14,9 +13,9 @@ from typing import Literal, NamedTuple, get_args
 
 from i2i import images
 from i2i.checkpoint import process_alive
-from i2i.data.folders import DataError, scan
 from i2i.data.reading import Reading
 from i2i.translation import TranslationError
+from i2i.translation.inputs import Inputs, Source, find_inputs
 from i2i.translation.manifest import Manifest
 from i2i.translation.shards import Shard, check_shard, member
 from i2i.translation.translator import Translator
@@ -24,7 +23,6 @@ from i2i.translation.translator import Translator
 OutputFormat = Literal["keep", "png", "jpg", "webp", "tif", "npy"]
 Half = Literal["left", "right"]
 Size = Literal["keep"] | int | tuple[int, int]
-Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]  # a sequence: one for each stacked input
 
 _TEMPORARY = re.compile(r"\.(.+)\.tmp-(\d+)")
 
@@ -98,13 +96,6 @@ class Plan(NamedTuple):
     manifest: Manifest | None  # None: one file into one file
 
 
-class _Inputs(NamedTuple):
-    kind: Literal["file", "folder", "glob"]
-    root: Path
-    relatives: list[str]
-    ignored: int
-
-
 def make_plan(translator: Translator, source: Source, output: str | os.PathLike[str], options: Options) -> Plan:
     """Decide what to do, then create the output folder and remove what killed runs of this job left half-written.
 
@@ -112,46 +103,27 @@ def make_plan(translator: Translator, source: Source, output: str | os.PathLike[
         TranslationError: no images; outputs that would meet inputs, links, each other or existing files; a folder that
             cannot be written; more or fewer inputs than the model stacks. Nothing was created then.
     """
-    inputs, *others = _find_inputs(source, translator)
+    inputs, *others = find_inputs(source, translator)
     into_file = inputs.kind == "file" and Path(output).suffix.lower() in images.EXTENSIONS and not Path(output).is_dir()
     root = Path(output).parent if into_file else Path(output)
     all_jobs = _jobs(inputs, translator, root, Path(output).name if into_file else None, options)
     all_jobs = _stacked(all_jobs, others)
     for found in (inputs, *others):
         _refuse_overlap(found, root, all_jobs)
-    _refuse_collisions(all_jobs)
+    _refuse_collisions(all_jobs, _ignores_case(root))
     jobs = [job for job in all_jobs if member(job.relative, options.shard)]
     if not into_file:
         _refuse_linked_folders(root, jobs)
     manifest = None if into_file else Manifest(root, _job_hash(translator, options), options.shard)
+    if manifest and manifest.path.is_symlink():
+        raise _link_error(manifest.path)
     left = _left(jobs, manifest, options.overwrite)
     _prepare_folders(root, left, manifest)
     notes = _suffix_notes(jobs) if options.format == "keep" and not into_file else []
     return Plan(left, len(jobs) - len(left), inputs.ignored, notes, manifest)
 
 
-# -- inputs -----------------------------------------------------------------------------------------------------------
-
-
-def _find_inputs(source: Source, translator: Translator) -> list[_Inputs]:
-    """Return what each input of the model stands for; the first gives outputs their names."""
-    names = [one.name for one in translator.source.inputs]
-    asked = " ".join(f"--input {name.upper()}" for name in names)
-    if isinstance(source, str | os.PathLike):
-        if len(names) > 1:
-            raise TranslationError(f"this model stacks {len(names)} inputs (use `i2i translate MODEL OUTPUT {asked}`)")
-        return [_find(source)]
-    if len(names) == 1:
-        raise TranslationError("this model takes one input (use `i2i translate MODEL INPUT OUTPUT`, without --input)")
-    if len(source) != len(names):
-        raise TranslationError(f"this model stacks {len(names)} inputs, not {len(source)} (in this order: {asked})")
-    found = [_find(one) for one in source]
-    if {one.kind for one in found} not in ({"folder"}, {"file"}):
-        raise TranslationError("--input: give a folder for each input, or a file for each (globs have no stems)")
-    return found
-
-
-def _stacked(jobs: list[Job], others: Sequence[_Inputs]) -> list[Job]:
+def _stacked(jobs: list[Job], others: Sequence[Inputs]) -> list[Job]:
     """Return the jobs with the file of the same stem in each other input, or the reason why there is none."""
     for other in others:
         files: dict[str, list[Path]] = {}
@@ -165,7 +137,7 @@ def _stacked(jobs: list[Job], others: Sequence[_Inputs]) -> list[Job]:
     return jobs
 
 
-def _with_partner(job: Job, found: list[Path], other: _Inputs) -> Job:
+def _with_partner(job: Job, found: list[Path], other: Inputs) -> Job:
     if len(found) == 1:
         return job._replace(partners=(*job.partners, found[0]))
     names = " and ".join(path.name for path in found)
@@ -173,47 +145,10 @@ def _with_partner(job: Job, found: list[Path], other: _Inputs) -> Job:
     return job._replace(missing=job.missing or reason)
 
 
-def _find(source: str | os.PathLike[str]) -> _Inputs:
-    path = Path(source)
-    if path.is_dir():
-        try:
-            found = scan(path)
-        except DataError as error:
-            raise TranslationError(str(error).removeprefix("data.root: ")) from None
-        start = len(path.as_posix()) + 1
-        inputs = _Inputs("folder", path, [image[start:] for image in found.images], found.others)
-    elif path.exists():
-        if path.suffix.lower() not in images.EXTENSIONS:
-            raise TranslationError(f"{path}: not an image (known: {', '.join(sorted(images.EXTENSIONS))})")
-        return _Inputs("file", path.parent, [path.name], 0)
-    elif any(mark in str(source) for mark in "*?["):
-        inputs = _match(path)
-    else:
-        raise TranslationError(f"{source}: no such file or folder")
-    if not inputs.relatives:
-        others = f"; {inputs.ignored} other files" if inputs.ignored else ""
-        known = ", ".join(sorted(images.EXTENSIONS))
-        raise TranslationError(f"{source}: no images{others} (known: {known})")
-    return inputs
-
-
-def _match(pattern: Path) -> _Inputs:
-    parts = pattern.parts
-    fixed = next(place for place, part in enumerate(parts) if any(mark in part for mark in "*?["))
-    root = Path(*parts[:fixed])
-    names = glob.glob(str(pattern), recursive=True)  # noqa: PTH207 - unlike Path.glob it passes hidden names over
-    files = [Path(name) for name in sorted(names) if Path(name).is_file()]
-    found = [file for file in files if file.suffix.lower() in images.EXTENSIONS]
-    relatives = [os.path.relpath(file, root) for file in found]
-    if any(relative.startswith(os.pardir) for relative in relatives):
-        raise TranslationError(f"{pattern}: leads out of {root}, and outputs would leave their folder (drop the ..)")
-    return _Inputs("glob", root, relatives, len(files) - len(found))
-
-
 # -- outputs ----------------------------------------------------------------------------------------------------------
 
 
-def _jobs(inputs: _Inputs, translator: Translator, root: Path, name: str | None, options: Options) -> list[Job]:
+def _jobs(inputs: Inputs, translator: Translator, root: Path, name: str | None, options: Options) -> list[Job]:
     if name and options.format != "keep" and images.format_of(name) != images.format_of(f"x.{options.format}"):
         raise TranslationError(f"format: {options.format} contradicts the suffix of {name} (leave one out)")
     if not translator.target.fits("NPY"):
@@ -273,6 +208,8 @@ def _left(jobs: list[Job], manifest: Manifest | None, overwrite: bool) -> list[J
             continue
         if stat.S_ISLNK(found.st_mode):
             raise _link_error(job.target)
+        if not stat.S_ISREG(found.st_mode):
+            raise TranslationError(f"{job.target}: a folder, or no file, is in the way (choose another output)")
         state = manifest.state(job.files, job.output, found) if manifest else "foreign"
         if state != "done":
             left.append(job)
@@ -293,24 +230,36 @@ def _more(jobs: list[Job]) -> str:
 # -- refusals ---------------------------------------------------------------------------------------------------------
 
 
-def _refuse_overlap(inputs: _Inputs, root: Path, jobs: list[Job]) -> None:
+def _refuse_overlap(inputs: Inputs, root: Path, jobs: list[Job]) -> None:
     target, source = root.resolve(), inputs.root.resolve()
-    if inputs.kind == "folder" and target == source:
-        raise TranslationError(f"{root}: input and output are the same folder (choose another output)")
-    if inputs.kind == "folder" and (target in source.parents or source in target.parents):
+    if inputs.kind == "file":
+        if jobs[0].target.resolve() == (inputs.root / inputs.relatives[0]).resolve():
+            raise TranslationError(f"{jobs[0].target}: input and output are the same file (choose another output)")
+        return
+    if inputs.kind == "folder" and _within(target, source):
+        same = "are the same folder" if _within(source, target) else "lie inside each other"
+        raise TranslationError(f"{root}: input and output {same} (choose another output)")
+    if inputs.kind == "folder" and _within(source, target):
         raise TranslationError(f"{root}: input and output lie inside each other (choose an output elsewhere)")
-    if inputs.kind == "glob":
-        for folder in {job.source.parent for job in jobs}:
-            if target in (folder.resolve(), *folder.resolve().parents):
-                raise TranslationError(f"{root}: inputs in {folder} lie inside the output (choose an output elsewhere)")
-    if inputs.kind == "file" and jobs[0].target.resolve() == (inputs.root / inputs.relatives[0]).resolve():
-        raise TranslationError(f"{jobs[0].target}: input and output are the same file (choose another output)")
+    for folder in {file.parent for job in jobs for file in job.files}:
+        real = folder.resolve()
+        if inputs.kind == "folder" and source in (real, *real.parents):  # no link led out of the input
+            continue
+        if _within(real, target):
+            raise TranslationError(f"{root}: inputs in {folder} lie inside the output (choose an output elsewhere)")
 
 
-def _refuse_collisions(jobs: list[Job]) -> None:
+def _within(path: Path, folder: Path) -> bool:
+    """Whether `path` is `folder` or below it, by whatever name: mounts and letter case give a folder several."""
+    if not folder.exists():
+        return folder in (path, *path.parents)
+    return any(place == folder or (place.exists() and place.samefile(folder)) for place in (path, *path.parents))
+
+
+def _refuse_collisions(jobs: list[Job], one_case: bool) -> None:
     first: dict[str, Job] = {}
     for job in jobs:
-        other = first.setdefault(job.output, job)
+        other = first.setdefault(job.output.casefold() if one_case else job.output, job)
         if other is not job:
             raise TranslationError(
                 f"{job.target}: both {other.relative} and {job.relative} would be written there "
@@ -318,10 +267,23 @@ def _refuse_collisions(jobs: list[Job]) -> None:
             )
 
 
+def _ignores_case(folder: Path) -> bool:
+    """Whether a.png and A.png are one file in `folder`, as on macOS and Windows: its own name is tried, or that of the
+    nearest folder above it which exists."""
+    whole = folder.resolve()
+    for place in (whole, *whole.parents):
+        other = place.parent / place.name.swapcase()
+        if other != place and place.exists():
+            return other.exists() and other.samefile(place)
+    return False
+
+
 def _refuse_linked_folders(root: Path, jobs: list[Job]) -> None:
     folders = {job.output.rpartition("/")[0] for job in jobs}
     while more := {folder.rpartition("/")[0] for folder in folders} - folders:
         folders |= more
+    if root.name == os.pardir and (named := Path(os.path.normpath(root))).is_symlink():  # link/sub/.. is link
+        raise _link_error(named)
     for folder in sorted(folders):
         if (root / folder).is_symlink():
             raise _link_error(root / folder)
@@ -341,16 +303,26 @@ def _prepare_folders(root: Path, jobs: list[Job], manifest: Manifest | None) -> 
         names.setdefault(job.target.parent, set()).add(job.target.name)
     folder = root
     try:
+        for folder in names:
+            _check_writable(folder)
         root.mkdir(parents=True, exist_ok=True)
         for folder, own in names.items():
             if folder.exists():
-                if not os.access(folder, os.W_OK | os.X_OK):
-                    raise PermissionError(errno.EACCES, "permission denied")
                 _remove_stale(folder, own)
+        folder = root
         if manifest:
             manifest.path.touch()
     except OSError as error:
         raise TranslationError(f"{folder}: cannot be written ({error.strerror}); choose another output") from None
+
+
+def _check_writable(folder: Path) -> None:
+    """Raise OSError if no file can be made in `folder`, or no folder in the one above it that exists."""
+    place = next(place for place in (folder, *folder.parents) if place.exists())
+    if not place.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"{place} is a file")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "permission denied")
 
 
 def _remove_stale(folder: Path, own: set[str]) -> None:

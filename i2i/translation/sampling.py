@@ -16,7 +16,7 @@ from i2i import images
 from i2i.checkpoint import load_weights, write_atomically
 from i2i.precision import autocast, pick_device, pick_precision
 from i2i.translation import TranslationError
-from i2i.translation.translator import reading_of, rebuild, weights_file
+from i2i.translation.translator import described, named, reading_of, rebuild, weights_file
 
 Picture = NDArray[np.uint8]
 
@@ -79,23 +79,21 @@ def load_sampler(path: str | os.PathLike[str], device: str = "auto", precision: 
     """
     file = weights_file(Path(path))
     tensors, metadata = load_weights(file)
-    parts = metadata["generators"].get("generate")
-    if parts is None:
+    parts = described(file, described(file, metadata, "generators"), "generate")
+    if not parts:
         raise TranslationError(f"{path}: this model translates images, it makes none from noise (use `i2i translate`)")
     place = pick_device(device)
-    channels = (parts["in_channels"], parts["out_channels"])
+    channels = (named(file, parts, "in_channels"), named(file, parts, "out_channels"))
+    law = named(file, parts, "law", ("normal", "uniform"))
     generator = rebuild(file, "generators", parts, channels, tensors, "generate").eval()
-    judge, critic = None, metadata.get("discriminator")
-    if critic is not None:
-        seen = (critic["in_channels"],)
+    judge, critic = None, described(file, metadata, "discriminator")
+    if critic:
+        seen = (named(file, critic, "in_channels"),)
         judge = rebuild(file, "discriminators", critic, seen, tensors, "discriminator").eval().to(place)
     chosen = pick_precision(precision, place)
-    objective = critic.get("objective", "vanilla") if critic else "vanilla"
-    try:
-        kind: images.Format = "PNG" if reading_of(metadata, "image", channels[1]).fits("PNG") else "NPY"
-    except (KeyError, TypeError, ValueError) as error:
-        raise TranslationError(f"{file}: what it says of its images is damaged ({error}); was i2i changed?") from error
-    return Sampler(generator.to(place), parts["in_channels"], parts["law"], place, chosen, judge, objective, kind)
+    objective = str(critic.get("objective", "vanilla"))
+    kind: images.Format = "PNG" if reading_of(file, metadata, "image", channels[1]).fits("PNG") else "NPY"
+    return Sampler(generator.to(place), channels[0], law, place, chosen, judge, objective, kind)
 
 
 def slerp(start: Tensor, end: Tensor, share: float) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from i2i import images, registry
 from i2i.checkpoint import WEIGHTS, load_weights, read_metadata
 from i2i.config import AlphaUse, Direction
+from i2i.data.folders import Layout
 from i2i.data.reading import Input, Reading, bring
 from i2i.images import Array
 from i2i.networks.inference import per_image_statistics
@@ -24,6 +25,7 @@ from i2i.translation import TranslationError
 
 Statistics = Literal["image", "running"]
 
+_LARGEST = 4096  # blocks, layers or channels that a description may ask for where no tensor is as large
 _SMALLEST = 8  # pixels: a side on which the reflections inside a residual generator fit
 
 
@@ -216,14 +218,13 @@ def load(
     """
     file = weights_file(Path(path))
     metadata = read_metadata(file)
-    try:
-        known: list[Direction] = [name for name in get_args(Direction) if name in metadata["generators"]]
-        chosen = _choose(path, known, direction or metadata.get("direction", ""))
-        parts = metadata["generators"][chosen]
-        inputs, outputs = parts["in_channels"], parts["out_channels"]
-        source, target = reading_of(metadata, chosen[0], inputs), reading_of(metadata, chosen[-1], outputs)
-    except (KeyError, TypeError, ValueError) as error:
-        raise TranslationError(f"{file}: its generator cannot be built here ({error}); was i2i changed?") from error
+    generators = described(file, metadata, "generators")
+    known: list[Direction] = [name for name in get_args(Direction) if name in generators]
+    chosen = _choose(path, known, direction or metadata.get("direction", ""))
+    parts = described(file, generators, chosen)
+    inputs, outputs = (named(file, parts, key) for key in ("in_channels", "out_channels"))
+    source = reading_of(file, metadata, chosen[0], inputs)
+    data = described(file, described(file, metadata, "config"), "data")
     if alpha is not None and source.alpha:
         raise TranslationError(f"{path}: alpha: this model takes alpha as a channel; --alpha has no effect (drop it)")
     network = rebuild(file, "generators", parts, (inputs, outputs), load_weights(file)[0], chosen)
@@ -233,27 +234,34 @@ def load(
         outputs,
         direction=chosen,
         directions=known,
-        statistics=metadata.get("statistics", "image"),
-        alpha=alpha or metadata.get("alpha", "drop"),
+        statistics=named(file, metadata, "statistics", get_args(Statistics)),
+        alpha=alpha or named(file, metadata, "alpha", get_args(AlphaUse)),
         source=source,
-        target=target,
+        target=reading_of(file, metadata, chosen[-1], outputs),
         device=device,
         precision=precision,
-        layout=((metadata.get("config") or {}).get("data") or {}).get("layout", "auto"),
+        layout=named(file, data, "layout", get_args(Layout)),
     )
 
 
-def reading_of(metadata: Mapping[str, Any], domain: str, channels: int) -> Reading:
-    """Return how files of a domain are read, from the metadata of a model; files of before do not say.
+def reading_of(file: Path, metadata: Mapping[str, Any], domain: str, channels: int) -> Reading:
+    """Return how files of a domain are read, from the description of a model; format 1 does not say.
 
     Raises:
-        KeyError, TypeError, ValueError: the metadata is damaged.
+        TranslationError: the description is damaged.
     """
-    if "domains" not in metadata:
+    domains = described(file, metadata, "domains")
+    if not domains:
         return _plain(channels)
-    found = Reading.from_dict(metadata["domains"][domain])
+    try:
+        found = Reading.from_dict(domains[domain])
+    except (KeyError, TypeError, ValueError) as error:
+        raise TranslationError(f"{file}: its description is damaged (domains: {error}); take another copy") from error
     if found.channels != channels:
-        raise ValueError(f"{found.channels} channels are read for domain {domain}, the network has {channels}")
+        raise TranslationError(
+            f"{file}: its description is damaged ({found.channels} channels are read for domain {domain}, the network "
+            f"has {channels}); take another copy"
+        )
     return found
 
 
@@ -272,6 +280,31 @@ def _reflect(x: Tensor, axis: int, margin: int) -> Tensor:
     return x.index_select(axis, torch.minimum(place, period - place))
 
 
+def described(file: Path, metadata: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return the part `key` of the description of a weights file; empty where there is none.
+
+    Raises:
+        TranslationError: it is no mapping.
+    """
+    part = metadata.get(key)
+    if part is not None and not isinstance(part, dict):
+        raise TranslationError(f"{file}: its description is damaged ({key} is {part!r}); take another copy")
+    return part or {}
+
+
+def named(file: Path, part: Mapping[str, Any], key: str, known: Sequence[str] = ()) -> Any:
+    """Return one value of a description: one of `known`, whose first stands in for a missing one, or a number above 0.
+
+    Raises:
+        TranslationError: another value.
+    """
+    value = part.get(key, *known[:1])
+    if value in known if known else type(value) is int and value > 0:
+        return value
+    wanted = " or ".join(known) or "a number above 0"
+    raise TranslationError(f"{file}: its description is damaged ({key} is {value!r}, not {wanted}); take another copy")
+
+
 def rebuild(
     file: Path,
     room: registry.Room,
@@ -282,18 +315,27 @@ def rebuild(
 ) -> nn.Module:
     """Return the network that `parts` of the metadata of `file` describes, with its tensors, named PREFIX/PARAMETER.
 
+    Memory is taken only when the shapes are known to be those of the file: a description may ask for anything.
+
     Raises:
         TranslationError: it cannot be built, or the tensors do not fit.
     """
-    try:
-        found = registry.find(room, parts["name"])
-        network: nn.Module = found.factory(*channels, **{**found.preset, **parts["options"]})
-    except (KeyError, TypeError, ValueError) as error:  # also UnknownComponentError
-        what = room.removesuffix("s")
-        raise TranslationError(f"{file}: its {what} cannot be built here ({error}); was i2i changed?") from error
     own = {name.removeprefix(f"{prefix}/"): value for name, value in tensors.items() if name.startswith(f"{prefix}/")}
     try:
-        network.load_state_dict(own)
+        found = registry.find(room, parts["name"])
+        options = {**found.preset, **parts["options"]}
+        largest = max([_LARGEST, *(side for tensor in own.values() for side in tensor.shape)])
+        if any(isinstance(value, int) and value > largest for value in (*channels, *options.values())):
+            raise ValueError(f"a number above {largest} in {options}")
+        with torch.device("meta"):
+            network: nn.Module = found.factory(*channels, **options)
+    except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:  # also UnknownComponentError
+        what = room.removesuffix("s")
+        raise TranslationError(f"{file}: its {what} cannot be built here ({error}); was i2i changed?") from error
+    try:
+        types = {name: tensor.dtype for name, tensor in network.state_dict().items()}
+        copies = {name: tensor.to(types.get(name, tensor.dtype), copy=True) for name, tensor in own.items()}
+        network.load_state_dict(copies, assign=True)
     except RuntimeError as error:
         raise TranslationError(f"{file}: its weights do not fit {parts['name']} ({error}); was i2i changed?") from error
     return network

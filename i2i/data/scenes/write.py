@@ -74,13 +74,19 @@ def write_dataset(kind: str, out: Path, count: int, size: int, seed: int, unpair
         raise ValueError(f"{out}: exists and is not an empty folder (name a new one, or remove it first)")
     found.draw(seed, 0, size, found.styles[0])  # a bad size or seed ends here, before anything is on disk
     draft = out / f".drawing-{os.getpid()}"
+    moved: list[Path] = []
     try:
         for drawing in drawings:
             target = draft / drawing.path
             target.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(found.draw(seed, drawing.index, size, drawing.style)).save(target, "PNG")
         for item in sorted(draft.iterdir()):
-            item.rename(out / item.name)
+            moved.append(out / item.name)
+            item.rename(moved[-1])
+    except BaseException:
+        for item in moved:
+            shutil.rmtree(item) if item.is_dir() else item.unlink(missing_ok=True)
+        raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     files: dict[str, int] = {}
