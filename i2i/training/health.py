@@ -110,8 +110,8 @@ def mode_collapse(rows: Rows, facts: Facts) -> str | None:
     for domain, values in _measures(rows, "diversity"):
         if max(values) < 0.15:
             seen = (
-                f"{domain}/diversity is {values[-1]:.2g}, where images that differ from each other as real ones do have "
-                "1: G makes nearly the same image whatever it is given."
+                f"{domain}/diversity is {values[-1]:.2g}, where images that differ as real ones do have 1: G makes "
+                "nearly the same image whatever it is given."
             )
             anew = ["method.objective=rpgan method.r1=1 method.r2=1 discriminator.norm=instance"]
             anew += ["method.augment=diffaugment", f"train.batch={4 * facts.settings['train']['batch']}"]
