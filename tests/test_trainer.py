@@ -114,6 +114,16 @@ def test_row_has_accuracies_and_measures_of_the_images_of_its_interval(method: s
     assert all(0 <= value <= 1 for name, value in row.items() if "/accuracy_" in name or "/drift" in name)
 
 
+def test_row_knows_nothing_of_the_images_of_an_earlier_interval() -> None:
+    black = {name: torch.full_like(x, -1) for name, x in batch(0).items()}
+    fresh, used = trainer_for("pix2pix", "optim.lr=1e-12"), trainer_for("pix2pix", "optim.lr=1e-12")
+    used.step([black])
+    assert used.drain()["b/saturation_real"] == 1
+    for trainer in (fresh, used):
+        trainer.step([batch(1)])
+    assert used.drain()["b/saturation_real"] == fresh.drain()["b/saturation_real"]
+
+
 def test_observed_accuracy_is_no_term_of_the_loss() -> None:
     trainer = trainer_for("pix2pix")
     trainer.step([batch(0)])
