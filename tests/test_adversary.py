@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from i2i.losses import penalties
-from i2i.losses.adversarial import OBJECTIVES, discriminator_loss, generator_loss
+from i2i.losses.adversarial import OBJECTIVES, ObjectiveName, discriminator_loss, generator_loss, loss_range
 from i2i.losses.patch_nce import patch_nce
 from i2i.methods._adversary import Adversary
 from i2i.methods._augment import AdaptiveProbability, augment
@@ -149,6 +149,42 @@ def test_turns_alternate_by_steps_and_by_blocks() -> None:
     assert turns(d_steps=3) == ["DG", "D", "D", "DG", "D", "D"]
     assert turns(g_steps=2) == ["DG", "G", "DG", "G", "DG", "G"]
     assert turns(d_steps=2, g_steps=1, alternate="blocks") == ["D", "D", "G", "D", "D", "G"]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_accuracies_are_shares_of_logits_on_the_right_side(objective: ObjectiveName) -> None:
+    adversary = Adversary(MultiScale(3, scales=2, width=4, layers=1, norm="none"), objective=objective)
+    real, fake = images(1), images(2)
+    adversary.discriminator_terms([real], [fake])
+    with torch.no_grad():
+        pairs = list(zip(adversary.net(real), adversary.net(fake), strict=True))
+    middle = 0.5 if objective == "lsgan" else 0.0
+    expected = {
+        "accuracy_real": sum(float((r > middle).double().mean()) for r, _ in pairs) / 2,
+        "accuracy_fake": sum(float((f < middle).double().mean()) for _, f in pairs) / 2,
+    }
+    if objective == "rpgan":
+        expected = {"accuracy_pair": sum(float((r > f).double().mean()) for r, f in pairs) / 2}
+    if objective == "wgan-gp":
+        expected = {}
+    assert {name: float(share) for name, share in adversary.observed.items()} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("objective", "smoothing"), [("vanilla", 0.0), ("vanilla", 0.1), ("lsgan", 0.1), ("hinge", 0.0)]
+)
+def test_loss_range_holds_what_a_sure_and_a_guessing_discriminator_have(
+    objective: ObjectiveName, smoothing: float
+) -> None:
+    limits = loss_range(objective, 1 - smoothing)
+    assert limits is not None
+    logits = torch.linspace(-20, 20, 4001)
+    terms = [discriminator_loss(objective, x, x, 1 - smoothing) for x in logits.split(1)]
+    least = min(float(term["real"]) for term in terms) + min(float(term["fake"]) for term in terms)
+    assert limits[0] == pytest.approx(least, abs=1e-4)
+    middle = torch.tensor([0.5 if objective == "lsgan" else 0.0])
+    assert limits[1] == pytest.approx(float(sum(discriminator_loss(objective, middle, middle, 1 - smoothing).values())))
+    assert loss_range("wgan-gp") is None
 
 
 class Memory(nn.Module):

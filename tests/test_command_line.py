@@ -51,8 +51,10 @@ def test_run_writes_all_that_the_design_promises(accumulate: int, scenes: dict[s
         "--set",
         "log.tensorboard=true",
     )
-    names = {path.name.split(".")[0] for path in run.iterdir()}
-    assert {"config", "weights", "checkpoints", "samples", "metrics", "events", "README"} <= names
+    names = {path.name for path in run.iterdir()}
+    assert {"config.yaml", "weights.safetensors", "checkpoints", "samples", "README.md"} <= names
+    assert {"metrics.jsonl", "events.jsonl", "report.html"} <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
     sheets = sorted((run / "samples").iterdir())
     assert [sheet.name for sheet in sheets] == ["00000000.png", "00000024.png"]
     assert json.loads((run / "checkpoints" / "latest.json").read_text()) == {"step": "step-00000024"}

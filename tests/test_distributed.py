@@ -53,6 +53,10 @@ def work(index: int, port: int, folder: Path) -> None:
             gradients = gradients or [p.grad.clone() for p in trainer.method.parameters() if p.grad is not None]
         assert rank.any(7 * index) == 7
         state = trainer.state()
+        assert len(state["ranks"]) == 2
+        row = trainer.drain()
+        assert "b/diversity" in row
+        assert rank.gather(row) == [row, row]
         torch.save({"weights": state["method"], "first": gradients, "images": state["images"]}, folder / f"{index}.pt")
 
 

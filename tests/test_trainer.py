@@ -88,8 +88,47 @@ def test_restored_trainer_continues_bit_for_bit(method: str, accumulate: int) ->
     second.restore(saved)
     run(second, range(3, 5))
     state = whole.state()
+    assert equal(second.state()["ranks"][0]["observer"], state["ranks"][0]["observer"])
+    assert second.drain() == whole.drain()
+    state = whole.state()
     assert equal(second.state() | {"ranks": 0}, state | {"ranks": 0})
     assert equal(second.state()["ranks"][0]["pools"], state["ranks"][0]["pools"])
+
+
+OBSERVED = {
+    "pix2pix": ["D/accuracy_real", "D/accuracy_fake", "b/drift", "b/diversity", "b/saturation"],
+    "cyclegan": ["D_a/accuracy_real", "D_b/accuracy_fake", "a/correlation", "b/correlation", "a/drift", "b/diversity"],
+    "cut": ["D/accuracy_real", "D/accuracy_fake", "b/correlation", "b/drift", "b/diversity"],
+    "dcgan": ["D/accuracy_real", "D/accuracy_fake", "image/drift", "image/diversity", "image/saturation"],
+}
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("method", METHODS)
+def test_row_has_accuracies_and_measures_of_the_images_of_its_interval(method: str, accumulate: int) -> None:
+    trainer = trainer_for(method, f"train.accumulate={accumulate}")
+    for step in range(3):
+        trainer.step([batch(10 * step + part, method) for part in range(accumulate)])
+    row = trainer.drain()
+    assert set(OBSERVED[method]) <= set(row)
+    assert all(0 <= value <= 1 for name, value in row.items() if "/accuracy_" in name or "/drift" in name)
+
+
+def test_row_knows_nothing_of_the_images_of_an_earlier_interval() -> None:
+    black = {name: torch.full_like(x, -1) for name, x in batch(0).items()}
+    fresh, used = trainer_for("pix2pix", "optim.lr=1e-12"), trainer_for("pix2pix", "optim.lr=1e-12")
+    used.step([black])
+    assert used.drain()["b/saturation_real"] == 1
+    for trainer in (fresh, used):
+        trainer.step([batch(1)])
+    assert used.drain()["b/saturation_real"] == fresh.drain()["b/saturation_real"]
+
+
+def test_observed_accuracy_is_no_term_of_the_loss() -> None:
+    trainer = trainer_for("pix2pix")
+    trainer.step([batch(0)])
+    losses = {name for name in trainer.drain() if name.startswith("D/") and "accuracy" not in name}
+    assert losses == {"D/real", "D/fake", "D/grad_norm"}
 
 
 def adam(net: nn.Module) -> torch.optim.Adam:

@@ -110,7 +110,7 @@ def mode_collapse(rows: Rows, facts: Facts) -> str | None:
     for domain, values in _measures(rows, "diversity"):
         if max(values) < 0.15:
             seen = (
-                f"the images made in {domain} differ from each other by {values[-1]:.1%} of what real ones do: G makes "
+                f"{domain}/diversity is {values[-1]:.2g}, where images that differ as real ones do have 1: G makes "
                 "nearly the same image whatever it is given."
             )
             anew = ["method.objective=rpgan method.r1=1 method.r2=1 discriminator.norm=instance"]
@@ -126,8 +126,8 @@ def g_stuck(rows: Rows, facts: Facts) -> str | None:
         reals = [row[f"{domain}/saturation_real"] for row in rows]
         if min(fake - real for fake, real in zip(values, reals, strict=True)) > 0.5:
             seen = (
-                f"{values[-1]:.1%} of the values made in {domain} are black or white, {reals[-1]:.1%} of real ones: "
-                "the output of G is saturated, and no gradient passes where it is."
+                f"{domain}/saturation is {values[-1]:.2g}, the share of values at the ends of the range; real images "
+                f"have {reals[-1]:.2g}: the output of G is saturated, and no gradient passes where it is."
             )
             return f"{seen} {_advice(facts, anew)}"
     norms = [row.get("G/grad_norm", 1.0) for row in rows]
@@ -141,8 +141,8 @@ def colour_inversion(rows: Rows, facts: Facts) -> str | None:
     for domain, values in _measures(rows, "correlation"):
         if max(values) < -0.5:
             seen = (
-                f"the brightness of images made in {domain} has correlation {values[-1]:.2f} with that of their "
-                "sources: dark becomes bright. If a and b are not meant to be opposite, it rarely turns back."
+                f"{domain}/correlation is {values[-1]:.2f}, that of the brightness of fakes and their sources: dark "
+                "becomes bright. If a and b are not meant to be opposite, it rarely turns back."
             )
             anew = (
                 "method.identity=1",

@@ -147,7 +147,7 @@ def test_resumed_run_has_the_rows_and_events_of_an_uninterrupted_one_and_repeats
     shutil.copytree(scenes["dcgan"], data)
     damage(sorted(data.rglob("*.png"))[7])
     sick = ["optim.lr=1e-7", "optim.lr_discriminator=2e-3", "data.on_bad_file=skip", "data.verify=0"]
-    length = ["train.batch=2", f"train.images={2 * UPDATES}", "log.images=40", "log.tensorboard=false"]
+    length = ["train.batch=2", f"train.images={2 * (UPDATES + ROW)}", "log.images=20", "log.tensorboard=false"]
     kept = [f"train.checkpoint_images={2 * (GRACE + SPAN) // 4}", "train.keep=9", "log.samples=1"]
     whole = tmp_path / "whole"
     train(Request("dcgan", layers("dcgan", data, *sick, *length, *kept), str(whole), device="cpu"))
