@@ -16,7 +16,7 @@ from i2i import images, registry
 from i2i.translation import TranslationError
 from i2i.translation import folder as folder_module
 from i2i.translation.folder import target_size, translate_folder
-from i2i.translation.manifest import Manifest
+from i2i.translation.manifest import Manifest, stamp
 from i2i.translation.plan import Options, parse_size
 from i2i.translation.translator import Translator
 
@@ -591,10 +591,10 @@ def test_a_line_that_was_cut_is_followed_by_no_other_until_the_next_run(tmp_path
         manifest._file = Full(manifest._file)
         for _ in range(2):
             with pytest.raises(OSError, match="No space left"):
-                manifest.add("a.png", "a.png", source.stat(), "writing")
+                manifest.add("a.png", "a.png", stamp([source]), "writing")
     with Manifest(tmp_path, "job", (0, 1)) as manifest:
-        manifest.add("a.png", "a.png", source.stat(), "writing")
-    assert Manifest(tmp_path, "job", (0, 1)).state(source, "a.png", source.stat()) == "ours"
+        manifest.add("a.png", "a.png", stamp([source]), "writing")
+    assert Manifest(tmp_path, "job", (0, 1)).state([source], "a.png", source.stat()) == "ours"
     assert (tmp_path / ".i2i-manifest.jsonl").read_text().count("\n") == 2
 
 
