@@ -250,11 +250,10 @@ def reading_of(file: Path, metadata: Mapping[str, Any], domain: str, channels: i
     Raises:
         TranslationError: the description is damaged.
     """
-    domains = described(file, metadata, "domains")
-    if not domains:
+    if "domains" not in metadata:
         return _plain(channels)
     try:
-        found = Reading.from_dict(domains[domain])
+        found = Reading.from_dict(described(file, metadata, "domains")[domain])
     except (KeyError, TypeError, ValueError) as error:
         raise TranslationError(f"{file}: its description is damaged (domains: {error}); take another copy") from error
     if found.channels != channels:
