@@ -132,7 +132,7 @@ def test_generators_that_invert_their_input_are_said_to_invert(scenes: dict[str,
 
 @pytest.mark.parametrize("method", registry.names("methods"))
 def test_healthy_training_is_passed_over_in_silence(method: str, scenes: dict[str, Path], thorough: bool) -> None:
-    assert told(method, scenes[method], updates=5 * UPDATES if thorough else UPDATES) == []
+    assert told(method, scenes[method], updates=3 * UPDATES if thorough else UPDATES) == []
 
 
 def rows(run: Path) -> list[dict[str, float]]:
