@@ -269,7 +269,7 @@ def _hollow() -> Iterator[File]:
     noise = np.random.default_rng(2).integers(0, 255, 30_000, np.uint8).tobytes()  # no 0xff: no marks inside
     full = saved(picture(), "JPEG")
     start = full.index(b"\xff\xda") + 14
-    yield "any-noise-baseline.jpg", with_size(full, (2_000, 2_000))[:start] + noise + b"\xff\xd9"
+    yield "any-noise-baseline.jpg", with_size(full, (1_000, 1_000))[:start] + noise + b"\xff\xd9"
     yield "bad-lossless.webp", riff(vp8l(LARGE))
     yield "bad-lossy.webp", riff(vp8(LARGE))
     yield "bad-canvas.webp", riff(canvas(LARGE), vp8l(LARGE))

@@ -1,6 +1,7 @@
 """Whether a file can hold the picture that its header claims: read off its structure, before memory is taken."""
 
 import io
+import math
 import os
 import zlib
 from typing import BinaryIO
@@ -25,6 +26,7 @@ _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _PNG_PARTS = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND")  # in this order
 _NO_PIXELS = b"\0\0\0\0IDAT" + zlib.crc32(b"IDAT").to_bytes(4, "big")
 _SCANS = 100  # of a progressive JPEG. Encoders write ten; each is a pass over the whole picture
+_LARGE = 2**22  # pixels; smaller canvases do no harm
 _PIECE = 2**20
 _MEND = "(replace or remove the file)"
 
@@ -102,6 +104,27 @@ def webp_size(start: bytes) -> tuple[int, int]:
         bits = int.from_bytes(start[21:25], "little")
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     return int.from_bytes(start[26:28], "little") & 0x3FFF, int.from_bytes(start[28:30], "little") & 0x3FFF
+
+
+def check_webp_frame(file: BinaryIO, path: object) -> None:
+    """Refuse an animation on a large canvas whose first frame covers next to nothing of it: damage, or a bomb.
+
+    Raises:
+        ImageError: less than one percent.
+    """
+    file.seek(0)
+    start = file.read(30)
+    area = math.prod(webp_size(start))
+    if start[12:16] != b"VP8X" or not start[20] & 2 or area < _LARGE:
+        return
+    head, place = start[12:], 12
+    while head and head[:4] != b"ANMF":
+        place += 8 + (int.from_bytes(head[4:8], "little") + 1) // 2 * 2  # chunks are filled up to even lengths
+        file.seek(place)
+        head = file.read(24)
+    width, height = (int.from_bytes(head[at : at + 3], "little") + 1 for at in (14, 17))
+    if width * height * 100 < area:
+        raise ImageError(f"{path}: its first frame has {width}x{height} pixels of a canvas of {area} {_MEND}")
 
 
 def check_holds(image: ImageFile.ImageFile, start: bytes, data: int, path: object) -> None:

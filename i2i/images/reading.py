@@ -23,7 +23,7 @@ from i2i.images import npy
 from i2i.images.budget import reserved
 from i2i.images.formats import Alpha, Array, Format, Header, ImageError, check_size
 from i2i.images.pixels import UNIT, Span, apply_alpha, from_span
-from i2i.images.plausible import bare_png, check_holds, check_jpeg_end, webp_size
+from i2i.images.plausible import bare_png, check_holds, check_jpeg_end, check_webp_frame, webp_size
 from i2i.images.silence import quiet_opencv
 
 MAX_PIXELS = 100_000_000  # 300 MB of 8-bit RGB; a PNG of 27 KB can ask for more than twice that
@@ -175,6 +175,8 @@ def _open(file: BinaryIO, path: object, max_pixels: int, whole: bool) -> _Opened
         source, data = bare_png(file, path, whole)
     elif kind == "JPEG":
         check_jpeg_end(file, path, scans=whole)
+    elif kind == "WEBP":
+        check_webp_frame(file, path)
     source.seek(0)
     image = _READERS[kind](source)
     width, height = image.size
