@@ -41,7 +41,8 @@ def group() -> None:
 
     \b
     Exit status: 0 done; 1 some inputs failed; 2 wrong use or settings, or a full disk; 3 stopped by a guard;
-    130 or 143 stopped by Ctrl-C or SIGTERM, with no file half-written.
+    4 another process of the training ended; 129, 130 or 143 stopped by a closed terminal, Ctrl-C or SIGTERM, with no
+    file half-written.
     """
 
 

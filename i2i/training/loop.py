@@ -4,6 +4,7 @@ import math
 import os
 import signal
 import stat
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -223,10 +224,13 @@ class Loop:
             batches = [next(stream) for _ in range(self.config.train.accumulate)]
         except Exception as error:
             return [], error
+        warnings = [warning for batch in batches for warning in batch.warnings]
         if self._reporter:
             self._reporter.waited(time.monotonic() - began)
-            for warning in (warning for batch in batches for warning in batch.warnings):
+            for warning in warnings:
                 self._reporter.event(self.trainer.images, "data", warning)
+        elif warnings:  # the report is the first process's; the log is everybody's
+            print("\n".join(warnings), file=sys.stderr, flush=True)
         return batches, None
 
     def _step(self, batches: list[Batch]) -> None:
