@@ -148,7 +148,9 @@ def _settings(request: Request, folder: Path) -> Config:
     if not request.resume:
         if exists and not request.dry_run:
             raise ConfigError(f"{folder} holds a run already. Go on with it: --resume. Or choose another --out.")
-        return build.resolve(request.method, request.layers)
+        settings = build.resolve(request.method, request.layers)
+        _refuse_folder(folder, Path(settings.data.root))
+        return settings
     if not exists:
         raise CheckpointError(f"{folder}: no run to resume here (there is no config.yaml)")
     saved = config.read_yaml(folder / "config.yaml")
@@ -156,6 +158,14 @@ def _settings(request: Request, folder: Path) -> Config:
         if not key.startswith(_RESUMABLE) or key in _FIXED:
             raise ConfigError(f"{key}: cannot change in a resumed run; begin another one with another --out")
     return build.resolve(request.method, [saved, *request.layers])
+
+
+def _refuse_folder(folder: Path, data: Path) -> None:
+    """A run writes a README, settings, weights: they must not replace others, nor its sample sheets become data."""
+    if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise ConfigError(f"{folder} is not empty and holds no run. Choose another --out.")
+    if data.resolve() in (folder.resolve(), *folder.resolve().parents):
+        raise ConfigError(f"{folder} lies inside the data, {data}. Choose another --out.")
 
 
 def _leaves(values: dict[str, Any], prefix: str = "") -> set[str]:

@@ -76,6 +76,17 @@ def test_existing_run_is_refused_without_resume_and_a_finished_one_has_nothing_l
     assert "generator.width" in str(changed.exception)
 
 
+def test_folder_that_holds_something_else_or_lies_in_the_data_is_refused(
+    scenes: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    assert "holds no run" in str(train("pix2pix", scenes, tmp_path, "--images", 4, code=2).exception)
+    inside = scenes[FACADES] / "train" / "run"
+    assert "inside the data" in str(train("pix2pix", scenes, inside, "--images", 4, code=2).exception)
+    assert not inside.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+
+
 def test_dry_run_tells_everything_and_writes_nothing(scenes: dict[str, Path], tmp_path: Path) -> None:
     result = train("pix2pix", scenes, tmp_path / "run", "--epochs", 3, "--dry-run")
     assert not (tmp_path / "run").exists()

@@ -14,6 +14,7 @@ from i2i.checkpoint import WEIGHTS, CheckpointError, save_weights
 from i2i.images import ImageError
 from i2i.precision import DeviceError
 from i2i.translation import TranslationError
+from i2i.translation.sampling import load_sampler
 from i2i.translation.shards import member, parse_shard, shard_from_environment
 from i2i.translation.translator import Translator, load
 
@@ -418,3 +419,40 @@ def test_the_shard_of_a_launcher_is_read_from_its_variables(env, expected):
 def test_variables_that_make_no_sense_are_errors(env):
     with pytest.raises(TranslationError, match="shard: "):
         shard_from_environment(env)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"depth": 10**9}, "a number above 4096"),
+        ({"width": 4000}, "weights do not fit"),
+        ({"width": "4"}, "cannot be built here"),
+        ({"width": 2**70}, "a number above 4096"),
+        ([], "cannot be built here"),
+    ],
+)
+def test_a_description_that_asks_for_too_much_is_refused_before_memory_is_taken(tmp_path, options, message):
+    options = {"width": 4, "depth": 2, "norm": "batch", **options} if options else options
+    part = {"name": "unet", "in_channels": 3, "out_channels": 3, "options": options}
+    with pytest.raises(TranslationError, match=message):
+        load(write_model(tmp_path / "model", generators={"a2b": part}))
+
+
+@pytest.mark.parametrize("size", [[], [8], 8, "8x8"])
+def test_a_discriminator_whose_description_lies_is_refused(tmp_path, size):
+    options = {"width": 2, "size": [8, 8], "norm": "batch"}
+    net = generator("dcgan", **options)
+    tensors = {f"generate/{name}": value for name, value in net.state_dict().items()}
+    part = {"name": "dcgan", "in_channels": 3, "out_channels": 3, "options": options, "law": "normal"}
+    judge = {"name": "patchgan", "in_channels": 3, "options": {"head": "image", "size": size, "layers": 1}}
+    save_weights(tmp_path / WEIGHTS, tensors, {"generators": {"generate": part}, "discriminator": judge})
+    with pytest.raises(TranslationError, match="its discriminator cannot be built here"):
+        load_sampler(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"statistics": "both"}, {"alpha": 7}, {"generators": []}, {"config": "x"}, {"config": {"data": [1]}}]
+)
+def test_a_damaged_description_is_refused_by_its_key(tmp_path, change):
+    with pytest.raises(TranslationError, match="its description is damaged"):
+        load(write_model(tmp_path / "model", **change))

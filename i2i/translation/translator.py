@@ -328,7 +328,7 @@ def rebuild(
             raise ValueError(f"a number above {largest} in {options}")
         with torch.device("meta"):
             network: nn.Module = found.factory(*channels, **options)
-    except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:  # also UnknownComponentError
+    except (AttributeError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         what = room.removesuffix("s")
         raise TranslationError(f"{file}: its {what} cannot be built here ({error}); was i2i changed?") from error
     try:

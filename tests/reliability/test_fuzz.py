@@ -6,4 +6,4 @@ from fuzzing import PROPERTIES, attack
 
 @pytest.mark.parametrize("name", PROPERTIES)
 def test_no_generated_input_breaks_what_must_hold(name: str, thorough: bool) -> None:
-    attack(name, examples=1_000 if thorough else 60)
+    attack(name, examples=500 if thorough else 40)

@@ -15,10 +15,11 @@ from commands import Command, Ended, i2i
 from models import outputs, temporaries, write_model, write_pictures
 from processes import wait_for
 
-from i2i import images
+from i2i import demo, images
 from i2i.cli import main
 from i2i.cli._signals import Stopped, stopping
 from i2i.data.scenes import write_dataset
+from i2i.training.loop import Outcome
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -88,7 +89,7 @@ def test_signal_ends_a_command_with_its_status_and_nothing_half_written(
             assert i2i(tmp_path / "streams", *work.arguments(out)).status == 0
             assert outputs(out) == expected
         hits += 1
-        if hits == (10 if thorough else 2):
+        if hits == (10 if thorough else 1):
             return
     raise AssertionError(f"only {hits} signals found the command at work")
 
@@ -131,6 +132,14 @@ def test_program_as_a_user_starts_it_stops_and_goes_on(
     for name in outputs(out):
         images.decode(out / name)
     assert i2i(tmp_path / "streams", *works["translate"].arguments(out)).status == 0
+
+
+def test_signal_that_stops_the_training_of_the_demo_is_the_status_of_the_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "write_dataset", lambda *_, **__: None)
+    monkeypatch.setattr(demo, "train", lambda _: Outcome(5, False, signal.SIGTERM))
+    assert i2i(tmp_path / "streams", "demo", "--out", tmp_path / "demo").status == 128 + signal.SIGTERM
 
 
 def test_ignored_signals_stay_ignored_and_handlers_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
