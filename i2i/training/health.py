@@ -65,7 +65,9 @@ class Health:
         return [f"{name}: {text}" for name, text in ill.items()]
 
     def replay(self, rows: Iterable[Row]) -> None:
-        """Take rows of before, whose diseases have been told."""
+        """Begin anew with the rows of before, whose diseases have been told."""
+        self._rows.clear()
+        self.told.clear()
         for row in rows:
             self.look(row)
 
