@@ -52,6 +52,11 @@ def work(index: int, port: int, folder: Path) -> None:
             trainer.step([{name: x[index : index + 1] for name, x in batch(step).items()}])
             gradients = gradients or [p.grad.clone() for p in trainer.method.parameters() if p.grad is not None]
         assert rank.any(7 * index) == 7
+        parameter = torch.zeros(3, requires_grad=True)
+        parameter.grad = torch.full((3,), float(index))
+        assert rank.average_gradients([parameter], broken=index == 1), "what one rank has, all know"
+        assert torch.equal(parameter.grad, torch.full((3,), 0.5))
+        assert not rank.average_gradients([parameter])
         state = trainer.state()
         assert len(state["ranks"]) == 2
         row = trainer.drain()

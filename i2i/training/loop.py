@@ -162,6 +162,7 @@ class Loop:
         self._reporter: Reporter | None = None
         self._saved = trainer.images if trainer.images else -1
         self._failing = False  # the last checkpoint could not be written
+        self._skipped: set[int] = set()  # positions of steps that broke; resumed before one, a run finds it again
         self._rollbacks = (0, 0)  # the step that broke last, and how many did in a row
         # update -> its position, and (epoch, index) of its samples; since the terms were last looked at
         self._recent: dict[int, tuple[int, list[tuple[int, int]]]] = {}
@@ -237,7 +238,7 @@ class Loop:
         trainer, train = self.trainer, self.config.train
         before = trainer.images
         given = [batch.images for batch in batches]
-        if before in trainer.skipped:
+        if before in self._skipped:
             trainer.pass_over(given)
         else:
             self._recent[trainer.updates] = (before, [key for batch in batches for key in batch.keys])
@@ -321,11 +322,10 @@ class Loop:
             raise self._guard(
                 said, f"Passing over {_MOST_ROLLBACKS} batches has not helped. Resume with a lower optim.lr."
             )
-        skipped = {*self.trainer.skipped, position}
+        self._skipped.add(position)
         path, _ = newest(self.folder / CHECKPOINTS)
         self.trainer.restore(load_state(path))
         self._saved = self.trainer.images
-        self.trainer.skipped = sorted(place for place in skipped if place >= self.trainer.images)
         self._recent.clear()
         if self._reporter:
             text = f"{said} Back to {path}; this step will be passed over."

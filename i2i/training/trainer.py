@@ -54,7 +54,6 @@ class Trainer:
         self.phases = method.phases()
         self.total = train.images or 0
         self.images = self.updates = 0
-        self.skipped: list[int] = []  # positions of batches that are passed over, because they broke a step
         self.prompt = device.type == "cpu"  # look at every step's terms: elsewhere that would wait for the device
         self.pools: dict[str, History] = {}
         self.ema = Ema(method.translators(), train.ema_images) if train.ema_images else None
@@ -230,7 +229,6 @@ class Trainer:
         return {
             "images": self.images,
             "updates": self.updates,
-            "skipped": list(self.skipped),
             "method": self.method.state_dict(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "scalers": {name: scaler.state_dict() for name, scaler in self.scalers.items()},
@@ -253,7 +251,6 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Take back what `state` returned; the next step is then the one that would have followed."""
         self.images, self.updates = state["images"], state["updates"]
-        self.skipped = list(state.get("skipped", []))  # format 1 has none
         self.method.load_state_dict(state["method"])
         for name, optimizer in self.optimizers.items():
             chosen = [(group["base_lr"], group["betas"]) for group in optimizer.param_groups]

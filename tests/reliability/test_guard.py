@@ -1,7 +1,9 @@
 """What is not finite in G, D or a batch: stopped at that step with the files named, or gone back and passed over."""
 
 import math
+import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from states import equal
 from i2i.checkpoint import CHECKPOINTS, WEIGHTS, load_state, load_weights, newest, steps
 from i2i.training.trainer import Trainer
 
-WORDS = ["--images", "24", "--set", "train.checkpoint_images=4"]
+WORDS = ["--images", "24", "--set", "train.checkpoint_images=4", "--set", "train.keep=9"]
 UPDATE, POSITION = 5, 10  # the step that breaks, and the images seen before it
 Step = Callable[[Trainer, list[dict[str, torch.Tensor]]], None]
 
@@ -53,8 +55,7 @@ def skipping(_: int) -> None:
     step: Step = Trainer.step
 
     def stepping(trainer: Trainer, batches: list[dict[str, torch.Tensor]]) -> None:
-        trainer.skipped = [POSITION] if trainer.images < POSITION else trainer.skipped
-        step(trainer, batches)
+        (trainer.pass_over if trainer.images == POSITION else partial(step, trainer))(batches)
 
     Trainer.step = stepping  # type: ignore[method-assign, assignment]
 
@@ -114,19 +115,20 @@ def test_guard_goes_back_and_ends_like_a_run_without_that_batch(
     assert rows(tmp_path / "run") == rows(tmp_path / "reference")
 
 
-def test_run_that_passed_over_a_batch_passes_over_it_again_when_it_is_resumed(
+def test_run_resumed_before_a_broken_batch_finds_it_and_passes_over_it_again(
     scenes: dict[str, Path], tmp_path: Path
 ) -> None:
     prepare = poison("batch", math.nan, always=True)
-    assert train(scenes, tmp_path / "run", prepare, "--set", "train.guard=rollback")[0] == 0
-    assert final_state(tmp_path / "run")["skipped"] == [POSITION]
-    for images, path in steps(tmp_path / "run" / CHECKPOINTS):
-        if images > 16:
-            (path / "state.pt").unlink()
-    words = ["train", "pix2pix", "--resume", str(tmp_path / "run"), "--device", "cpu", "--images", "40"]
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    assert train(scenes, whole, prepare, "--set", "train.guard=rollback")[0] == 0
+    shutil.copytree(whole, run)
+    for images, path in steps(run / CHECKPOINTS):
+        if images > 8:
+            shutil.rmtree(path)
+    words = ["train", "pix2pix", "--resume", str(run), "--device", "cpu"]
     assert finish(start_ranks(1, words, tmp_path / "log", prepare)) == [0]
-    assert final_state(tmp_path / "run")["images"] == 40
-    assert (tmp_path / "log").read_text().count("guard, after ") == 1
+    assert equal(final_state(run), final_state(whole))
+    assert (tmp_path / "log").read_text().count("guard, after ") == 2
 
 
 def test_guard_gives_up_where_passing_over_batches_does_not_help(scenes: dict[str, Path], tmp_path: Path) -> None:
