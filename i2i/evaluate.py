@@ -126,7 +126,7 @@ def _pairs(translator: Translator, data: str | Path, layout: Layout, split: str)
     if any(names):  # trained on inputs and a target with names of their own
         if layout != "auto":
             raise EvaluationError(f"--layout {layout}: this model reads the folders {', '.join(names)}; leave it out")
-        return [_Pair(row[:-1], row[-1:], "folders") for row in find_stacks(data, names, split).rows]
+        return [_Pair(row[:-1], row[-1:], "folders") for row in find_stacks(data, names, split, outside=False).rows]
     return [_Pair((pair.a,), (pair.b,), pair.layout) for pair in find_matched(data, layout, split).pairs]
 
 

@@ -32,6 +32,7 @@ from i2i.methods.dcgan import DCGAN
 from i2i.model_card import model_card
 from i2i.precision import pick_device, pick_precision
 from i2i.run_report import REPORT, newest_sheet, run_report
+from i2i.say import say
 from i2i.training.distributed import Rank, process_group
 from i2i.training.loop import GuardError, Loop, Outcome, StopRequest
 from i2i.training.trainer import Trainer
@@ -82,6 +83,8 @@ def train(request: Request) -> Outcome | None:
         if rank.first:
             folder.mkdir(parents=True, exist_ok=True)
         with exclusive(folder) if rank.first else nullcontext():
+            if rank.first and not request.resume:
+                _refuse_used(folder)  # another may have begun and ended while the data was read
             return _train(request, settings, dataset, method, folder, device, precision, rank)
 
 
@@ -107,9 +110,7 @@ def _train(
     if request.resume:
         _restore(trainer, folder, rank, len(dataset))
         if rank.first and trainer.images >= trainer.total:
-            click.echo(
-                f"{folder} has seen all its {trainer.total} images. To go on, raise --epochs or --images.", err=True
-            )
+            say(f"{folder} has seen all its {trainer.total} images. To go on, raise --epochs or --images.")
     generation = method if isinstance(method, DCGAN) else None
     describer = build.Describer(settings, dataset.readings, generation)
     if rank.first:
@@ -146,10 +147,12 @@ def _train(
 def _settings(request: Request, folder: Path) -> Config:
     exists = (folder / "config.yaml").exists() or bool(steps(folder / CHECKPOINTS))
     if not request.resume:
-        if exists and not request.dry_run:
-            raise ConfigError(f"{folder} holds a run already. Go on with it: --resume. Or choose another --out.")
+        if not request.dry_run:
+            _refuse_used(folder)
         settings = build.resolve(request.method, request.layers)
-        _refuse_folder(folder, Path(settings.data.root))
+        data = Path(settings.data.root)
+        if data.resolve() in (folder.resolve(), *folder.resolve().parents):  # sample sheets would become data
+            raise ConfigError(f"{folder} lies inside the data, {data}. Choose another --out.")
         return settings
     if not exists:
         raise CheckpointError(f"{folder}: no run to resume here (there is no config.yaml)")
@@ -160,12 +163,12 @@ def _settings(request: Request, folder: Path) -> Config:
     return build.resolve(request.method, [saved, *request.layers])
 
 
-def _refuse_folder(folder: Path, data: Path) -> None:
-    """A run writes a README, settings, weights: they must not replace others, nor its sample sheets become data."""
+def _refuse_used(folder: Path) -> None:
+    """A run writes settings, weights, a README: they must not replace others."""
+    if (folder / "config.yaml").exists() or steps(folder / CHECKPOINTS):
+        raise ConfigError(f"{folder} holds a run already. Go on with it: --resume. Or choose another --out.")
     if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
         raise ConfigError(f"{folder} is not empty and holds no run. Choose another --out.")
-    if data.resolve() in (folder.resolve(), *folder.resolve().parents):
-        raise ConfigError(f"{folder} lies inside the data, {data}. Choose another --out.")
 
 
 def _leaves(values: dict[str, Any], prefix: str = "") -> set[str]:
@@ -178,25 +181,23 @@ def _leaves(values: dict[str, Any], prefix: str = "") -> set[str]:
 def _restore(trainer: Trainer, folder: Path, rank: Rank, epoch_images: int) -> None:
     if not steps(folder / CHECKPOINTS):  # killed before its first
         if rank.first:
-            click.echo(f"{folder} has no checkpoint yet: beginning at its first image", err=True)
+            say(f"{folder} has no checkpoint yet: beginning at its first image")
         return
     path, damaged = newest(folder / CHECKPOINTS)
     state = load_state(path)
     if rank.first:
         for line in damaged:
-            click.echo(f"passed over a damaged checkpoint: {line}", err=True)
-        click.echo(f"resuming from {path}", err=True)
+            say(f"passed over a damaged checkpoint: {line}")
+        say(f"resuming from {path}")
         if state["threads"] != torch.get_num_threads() and trainer.device.type == "cpu":
-            click.echo(
+            say(
                 f"note: {state['threads']} threads then, {torch.get_num_threads()} now; sums are rounded differently, "
-                "so the run will be equivalent, not identical",
-                err=True,
+                "so the run will be equivalent, not identical"
             )
         if state.get("epoch_images", epoch_images) != epoch_images:  # format 1 does not say
-            click.echo(
+            say(
                 f"note: an epoch was {state['epoch_images']} images then, it is {epoch_images} now; the order of "
-                "images is another from here on",
-                err=True,
+                "images is another from here on"
             )
         weights = (path / WEIGHTS).read_bytes()  # killed between the checkpoint and the run's own weights
         if not (folder / WEIGHTS).exists() or (folder / WEIGHTS).read_bytes() != weights:
@@ -228,7 +229,10 @@ def _say_plan(
     epochs = images / len(dataset)
     lines.append(f"length: {images:,} images = {epochs:g} epochs = {-(-images // step):,} steps of {step}")
     lines.append(f"on {device} in {precision}, {torch.get_num_threads()} threads, {rank.world} process(es)")
-    click.echo("\n".join(lines), err=not whole)
+    if whole:
+        click.echo("\n".join(lines))
+    else:
+        say("\n".join(lines))
 
 
 def _report(settings: Config, folder: Path, trainer: Trainer, ended: str) -> None:
@@ -248,9 +252,9 @@ def _report(settings: Config, folder: Path, trainer: Trainer, ended: str) -> Non
     try:
         run_report(folder / REPORT, folder, folder.resolve().name, facts, [], newest_sheet(folder))
     except OSError as error:
-        click.echo(f"{folder / REPORT}: not written ({error.strerror}); everything else is whole", err=True)
+        say(f"{folder / REPORT}: not written ({error.strerror}); everything else is whole")
     else:
-        click.echo(f"look at {folder / REPORT}", err=True)
+        say(f"look at {folder / REPORT}")
 
 
 def _draw(settings: Config, method: Method, dataset: Dataset, device: torch.device, first: bool) -> Any:

@@ -32,5 +32,5 @@ def run_report(
 
 def newest_sheet(run: Path) -> dict[str, bytes]:
     """Return the newest sample sheet of a run as a PNG by caption; nothing where there is none."""
-    sheets = sorted((run / "samples").glob("*.png"))
+    sheets = sorted(path for path in (run / "samples").glob("*.png") if path.stem.isdecimal())
     return {f"Samples after {int(sheets[-1].stem):,} images": sheets[-1].read_bytes()} if sheets else {}

@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recipes": set(),
     "images": set(),
     "seeds": set(),
+    "say": set(),
     "lock": set(),
     "checkpoint": {"config"},
     "data": {"config", "images", "seeds"},

@@ -1,17 +1,18 @@
 """Two processes on one machine, over gloo: they agree, and together they are one process with a larger batch."""
 
 import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
+import pytest
 import torch
+from processes import start
+from runs import finish, free_port
 
 from i2i import build, config
 from i2i.config import Layer
 from i2i.methods._base import Images
-from i2i.training.distributed import Rank, process_group
+from i2i.training.distributed import Rank, RankLostError, process_group
+from i2i.training.loop import GuardError
 from i2i.training.trainer import Trainer
 
 OVERRIDES = [
@@ -66,12 +67,8 @@ def work(index: int, port: int, folder: Path) -> None:
 
 
 def test_two_ranks_stay_equal_and_their_gradient_is_that_of_one_larger_batch(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, __file__]  # a process of its own: a test module cannot be imported by spawned ones
-    ranks = [subprocess.Popen([*command, str(index), str(port), str(tmp_path)]) for index in range(2)]
-    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
+    port = free_port()
+    assert finish([start(work, index, port, tmp_path) for index in range(2)]) == [0, 0]
     one, two = (torch.load(tmp_path / f"{index}.pt", weights_only=True) for index in range(2))
     assert one["images"] == two["images"] == 6
     for name, value in one["weights"].items():
@@ -84,5 +81,13 @@ def test_two_ranks_stay_equal_and_their_gradient_is_that_of_one_larger_batch(tmp
         assert torch.allclose(mine, theirs, rtol=1e-3, atol=1e-6)
 
 
-if __name__ == "__main__":
-    work(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+def test_error_of_the_run_stays_itself_and_that_of_a_lost_process_is_told_as_such(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, result in (("init_process_group", None), ("destroy_process_group", None), ("get_rank", 1)):
+        monkeypatch.setattr(torch.distributed, name, lambda *_, result=result, **__: result)
+    lost = RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer")
+    for error, expected in ((GuardError("files: igloos/1.png"), GuardError), (lost, RankLostError)):
+        with pytest.raises(expected), process_group(torch.device("cpu")):
+            raise error

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from i2i.report import GAP, html_report, sheet
+from i2i.run_report import newest_sheet
 
 
 class Page(HTMLParser):
@@ -140,3 +141,11 @@ def test_curves_survive_gaps_constants_and_great_length(tmp_path: Path) -> None:
     assert numbers[3][-2] == 320  # the last point is kept
     assert re.search(r"\b(nan|inf)\b", text, re.IGNORECASE) is None
     assert "no finite values" in parsed.words
+
+
+def test_newest_sheet_of_a_run_is_not_a_picture_that_somebody_put_there(tmp_path: Path) -> None:
+    assert newest_sheet(tmp_path) == {}
+    (tmp_path / "samples").mkdir()
+    for name in ("00000004.png", "00000020.png", "zoom.png"):
+        (tmp_path / "samples" / name).write_bytes(name.encode())
+    assert newest_sheet(tmp_path) == {"Samples after 20 images": b"00000020.png"}

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as an exception, so that every `finally` of a command tidies up."""
+"""SIGINT, SIGTERM and the hang-up of a terminal as an exception, so that every `finally` of a command tidies up."""
 
 import signal
 import threading
@@ -34,14 +34,14 @@ class _Stop:
 def stopping() -> Iterator[None]:
     """Raise Stopped in the block where a signal arrives; a signal that is ignored, as under nohup, stays so.
 
-    After Stopped both signals are ignored: all that is left is the end of the interpreter.
+    After Stopped the signals are ignored: all that is left is the end of the interpreter.
     """
     if threading.current_thread() is not threading.main_thread():  # only there can handlers be installed
         yield
         return
-    stop, both = _Stop(), (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in both}
-    handled = [number for number in both if before[number] not in (signal.SIG_IGN, None)]
+    stop, all_ = _Stop(), (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+    before = {number: signal.getsignal(number) for number in all_}
+    handled = [number for number in all_ if before[number] not in (signal.SIG_IGN, None)]
     for number in handled:
         signal.signal(number, stop)
     after: dict[signal.Signals, signal.Handlers] = {}

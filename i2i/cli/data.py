@@ -57,9 +57,12 @@ def synth(kind: str, out: str, count: int, size: int, seed: int, unpaired: bool)
     metavar="LOW HIGH",
     help="Of the floats in files, as data.ranges says for training.",
 )
+@click.option("--mask", "masks", type=click.Choice(["a", "b"]), multiple=True, help="A domain of label maps.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option("--fix", metavar="DIR", help="Lay out a clean copy in DIR (links); the original is never touched.")
-def check(path: str, kind: str, layout: str, span: tuple[float, float], as_json: bool, fix: str | None) -> int:
+def check(
+    path: str, kind: str, layout: str, span: tuple[float, float], masks: tuple[str, ...], as_json: bool, fix: str | None
+) -> int:
     """Decode every image under PATH and list faults: corrupt, unmatched, constant, duplicate, leaking, small.
 
     Exit status 1 where something was found that stops training or spoils its test.
@@ -71,7 +74,7 @@ def check(path: str, kind: str, layout: str, span: tuple[float, float], as_json:
     if fix is not None:
         refuse_overlap(path, fix)
         _targets.refuse_new_folder(Path(fix))
-    report = check_folder(path, kind, layout, span=span)  # type: ignore[arg-type]
+    report = check_folder(path, kind, layout, span=span, masks=masks)  # type: ignore[arg-type]
     if as_json:
         click.echo(report.to_json())
     else:

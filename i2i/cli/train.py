@@ -8,6 +8,7 @@ import click
 
 from i2i import registry
 from i2i.cli import _options
+from i2i.say import say
 
 
 class _Methods(click.Group):
@@ -103,10 +104,10 @@ def _train(
 
     outcome = train(Request(method, layers, run, resume is not None, device, dry_run))
     if outcome is not None and outcome.signal:
-        click.echo(f"stopped by signal {outcome.signal} after {outcome.images} images; go on with --resume", err=True)
+        say(f"stopped by signal {outcome.signal} after {outcome.images} images; go on with --resume")
         return 128 + outcome.signal
     if outcome is not None and not outcome.finished:
-        click.echo(f"stopped by train.minutes after {outcome.images} images; go on with --resume", err=True)
+        say(f"stopped by train.minutes after {outcome.images} images; go on with --resume")
     return 0
 
 

@@ -2,11 +2,11 @@
 
 import sys
 import time
-from contextlib import suppress
 
 import click
 
 from i2i.cli import _options
+from i2i.say import say
 
 
 class _Progress:
@@ -17,15 +17,10 @@ class _Progress:
 
     def __call__(self, done: int, total: int) -> None:
         if sys.stderr.isatty():
-            _say(f"\r{done}/{total} images", nl=False)
+            say(f"\r{done}/{total} images", nl=False)
         elif time.monotonic() - self.spoken > 30:
             self.spoken = time.monotonic()
-            _say(f"{done}/{total} images")
-
-
-def _say(text: str, nl: bool = True) -> None:
-    with suppress(OSError):  # a reader that went away, or a log on a full disk, stops no work
-        click.echo(text, err=True, nl=nl)
+            say(f"{done}/{total} images")
 
 
 @click.command()
@@ -90,7 +85,7 @@ def command(
     given = shard_from_environment(os.environ)
     part = parse_shard(shard) if shard else given or (0, 1)
     if given and not shard:
-        click.echo(f"note: shard {part[0]}/{part[1]}, from the environment; --shard 0/1 takes everything", err=True)
+        say(f"note: shard {part[0]}/{part[1]}, from the environment; --shard 0/1 takes everything")
     options = Options(
         format=kind,  # type: ignore[arg-type]
         size=parse_size(size),
@@ -102,11 +97,11 @@ def command(
     translator = load(model, direction, device, precision, alpha)  # type: ignore[arg-type]
     report = translate_folder(translator, inputs or paths[0], paths[-1], options, _Progress())
     if sys.stderr.isatty():
-        _say("")
+        say("")
     for note in report.notes:
-        _say(f"note: {note}")
+        say(f"note: {note}")
     for relative, reason in report.failed:
-        _say(f"failed: {relative}: {reason}")
+        say(f"failed: {relative}: {reason}")
     click.echo(
         f"{report.written} written, {report.skipped} already done, {len(report.failed)} failed; "
         f"{report.ignored} other files ignored; {report.images_per_second:.1f} images/s"

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -43,7 +43,7 @@ _RULES = {
     "near leak": _Rule("warning", False, "of the training split look like one of a held-out split"),
     "duplicate": _Rule("warning", True, "repeat the pixels of an earlier file"),
     "near duplicate": _Rule("warning", False, "look like an earlier file"),
-    "constant": _Rule("warning", False, "have one value in all pixels, which instance norm turns into noise"),
+    "constant": _Rule("error", True, "have one value in all pixels, which training refuses but in masks"),
     "small": _Rule("warning", False, "are smaller than asked for"),
     "unequal pair": _Rule("warning", False, "differ in size from their partner"),
     "other file": _Rule("warning", False, "are no images of a known format, and are passed over"),
@@ -122,6 +122,7 @@ def check_folder(
     smallest: int = 32,
     threads: int = 4,
     span: Span = UNIT,
+    masks: Collection[str] = (),
 ) -> CheckReport:
     """Decode every image under `path`, and report what training would stumble over.
 
@@ -135,6 +136,7 @@ def check_folder(
         smallest: shortest side that is large enough, pixels.
         threads: that decode.
         span: (low, high) of the floats in files.
+        masks: domains that hold labels, of which an image may have one value.
 
     Raises:
         DataError: there is nothing to check: no folder, no images, one domain without the other.
@@ -145,10 +147,12 @@ def check_folder(
     contents = read_contents(files, threads, span)
     if kind == "auto" and not parts[0].domains[0]:
         parts = [part._replace(halves=_all_double(contents.values())) for part in parts]
+    if masks and _kind(parts) != "paired":
+        raise DataError(f"--mask: only pairs have label maps, and {path} is {_kind(parts)}. Leave it out.")
     root = str(Path(path).expanduser())
     found = _Findings(root)
     for part in parts:
-        _check_part(part, contents, smallest, found)
+        _check_part(part, contents, smallest, masks, found)
     _check_leaks(parts, contents, found)
     if (seen := scan(path)).others:
         found.add("other file", [seen.example], count=seen.others)
@@ -312,7 +316,10 @@ def _readable(part: _Part, contents: Mapping[str, Content | str]) -> list[Row]:
     return rows
 
 
-def _check_part(part: _Part, contents: Mapping[str, Content | str], smallest: int, found: _Findings) -> None:
+def _check_part(
+    part: _Part, contents: Mapping[str, Content | str], smallest: int, masks: Collection[str], found: _Findings
+) -> None:
+    labels = {row[place] for row in part.rows for place, domain in enumerate(part.domains) if domain in masks}
     found.add("unmatched", part.unmatched)
     found.add("same stem", (other for _, other in part.clashes))
     for file in sorted(_all_files(part)):
@@ -325,7 +332,7 @@ def _check_part(part: _Part, contents: Mapping[str, Content | str], smallest: in
             found.add("odd width", [file])
         if min(header.width // (2 if part.halves else 1), header.height) < smallest:
             found.add("small", [file], [f"{found.relative(file)} is {header.width}x{header.height}"])
-        if content.flat:
+        if content.flat and file not in labels:
             found.add("constant", [file])
     rows = _readable(part, contents)
     for files, read in rows:

@@ -52,9 +52,10 @@ def _read(path: str, span: Span) -> Content | str:
 def _content(header: Header, pixels: Array) -> Content:
     name = f"{pixels.shape} {pixels.dtype}".encode()
     digest = blake2b(np.ascontiguousarray(pixels).data, digest_size=16, key=name).digest()
-    thumbnail = _thumbnail(pixels[..., :-1] if header.alpha else pixels)
+    colors = pixels[..., :-1] if header.alpha else pixels
+    thumbnail = _thumbnail(colors)
     gist = int.from_bytes(np.packbits(thumbnail[:, 1:] > thumbnail[:, :-1]).tobytes(), "big")
-    return Content(header, digest, gist, thumbnail, is_flat(pixels))
+    return Content(header, digest, gist, thumbnail, is_flat(colors))
 
 
 def is_flat(pixels: Array) -> bool:

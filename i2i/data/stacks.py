@@ -20,15 +20,21 @@ class Stacks(NamedTuple):
 
 
 def find_stacks(
-    root: str | os.PathLike[str], names: Sequence[str], split: str = "train", allow_unmatched: bool = False
+    root: str | os.PathLike[str],
+    names: Sequence[str],
+    split: str = "train",
+    allow_unmatched: bool = False,
+    outside: bool = True,
 ) -> Stacks:
     """Return the files of one split that have a partner in each of the folders `names`, and how many have not.
+
+    `outside`: names may be paths of their own; without it, all are folders below `root`.
 
     Raises:
         DataError: a folder is missing or named twice, has no images, or two of one stem; a file without partners,
             unless allowed.
     """
-    places = [_folder(root, name, split) for name in names]
+    places = [_folder(root, name, split, outside) for name in names]
     if len(set(places)) < len(places):
         raise DataError(f"data.inputs: {', '.join(names)}: two of these are one folder. Name each once.")
     found = []
@@ -51,12 +57,14 @@ def find_stacks(
     return Stacks([tuple(files[stem] for files in found) for stem in whole], len(every) - len(whole))
 
 
-def _folder(root: str | os.PathLike[str], name: str, split: str) -> tuple[Path, tuple[str, ...]]:
+def _folder(root: str | os.PathLike[str], name: str, split: str, outside: bool) -> tuple[Path, tuple[str, ...]]:
     """Return the folder of an input or of the target, and the subfolders that are no part of it: other splits."""
     top, own = Path(root).expanduser(), Path(name).expanduser()
     places: list[tuple[Path, tuple[str, ...]]] = [(top / split / name, ())] if not own.is_absolute() else []
     flat = [(top / name, SPLITS)] if split == "train" else []
-    places += [*flat, (own / split, ())] + ([(own, SPLITS)] if split == "train" else [])
+    places += flat
+    if outside:
+        places += [(own / split, ())] + ([(own, SPLITS)] if split == "train" else [])
     for place in places:
         if place[0].is_dir():
             return place
@@ -76,6 +84,9 @@ class StackedImages(Dataset):
         assert config.target is not None
         names = (*config.inputs, config.target)
         found = find_stacks(config.root, names, split, config.allow_unmatched)
+        short = [Path(name).name for name in names]  # a weights file names folders, not where they lay
+        if len(set(short)) < len(short):
+            raise DataError(f"data.inputs, data.target: two folders are called alike ({', '.join(names)}). Rename one.")
         columns = [list(column) for column in zip(*found.rows, strict=True)]
         domains = ["a"] * len(config.inputs) + ["b"]
         files, heads = self._inspect(*columns, domains=domains, masks=config.masks)
@@ -84,8 +95,9 @@ class StackedImages(Dataset):
         if config.resize != "stretch":
             headers.refuse_unequal(files[0], files[-1], heads[0].sizes, heads[-1].sizes)
         both = list(zip(files, heads, strict=True))
-        self._admit("a", *both[:-1], names=config.inputs, color="a" not in config.masks)
-        self._admit("b", both[-1], names=(config.target,), color=False)
+        *inputs, target = short
+        self._admit("a", *both[:-1], names=inputs, color="a" not in config.masks)
+        self._admit("b", both[-1], names=(target,), color=False)
         if found.left_out:
             self.notes += (f"{found.left_out} stems that are not in every folder are left out.",)
         self._files = [Paths(column) for column in files]

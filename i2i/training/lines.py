@@ -1,6 +1,7 @@
 """Files of JSON lines that grow by whole lines, also on a full disk, and that a resumed run takes back to its start."""
 
 import json
+import os
 from collections.abc import Mapping
 from io import FileIO
 from pathlib import Path
@@ -68,14 +69,18 @@ def truncate_rows(path: Path, position: int) -> None:
     """Drop rows after `position`, and a half-written last one: a resumed run writes them again."""
     if not path.exists():
         return
-    rows = []
-    for line in path.read_text("utf-8", "replace").splitlines():
+    content, rows = path.read_bytes(), []
+    for line in content.splitlines(keepends=True):
         try:
-            if json.loads(line)["images"] <= position:
-                rows.append(line + "\n")
+            if line.endswith(b"\n") and json.loads(line)["images"] <= position:
+                rows.append(line)
         except (ValueError, KeyError, TypeError):
             continue
-    write_atomically(path, "".join(rows).encode())
+    kept = b"".join(rows)
+    if content.startswith(kept):  # which needs no room on the disk
+        os.truncate(path, len(kept))
+    else:
+        write_atomically(path, kept)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -25,6 +25,7 @@ from i2i.checkpoint import (
     load_state,
     newest,
     publish,
+    steps,
     write_atomically,
 )
 from i2i.config import Config
@@ -113,19 +114,19 @@ class StopRequest:
     def _note(self, number: int, _frame: FrameType | None) -> None:
         if self.signal and number == signal.SIGINT and self.alone:
             raise KeyboardInterrupt
-        if not self.signal:
+        first, self.signal = not self.signal, number
+        if first:
             twice = "; once more stops without" if self.alone else ""
             if number not in (signal.SIGINT, signal.SIGTERM):
                 _leave_terminal()
-            # a print could meet itself half-way: this handler may interrupt one
-            os.write(2, f"stopping after this step, with a checkpoint{twice}\n".encode())
-        self.signal = number
+            with suppress(OSError):  # the reader of a pipe has had Ctrl-C too, and a print could meet itself half-way
+                os.write(2, f"stopping after this step, with a checkpoint{twice}\n".encode())
 
     @contextmanager
     def listening(self) -> Iterator["StopRequest"]:
         """Handle the signals inside the block."""
         # what is ignored stays so: nohup ignores the hang-up
-        heard = [number for number in _STOPS if signal.getsignal(number) != signal.SIG_IGN]
+        heard = [number for number in _STOPS if signal.getsignal(number) not in (signal.SIG_IGN, None)]
         before = {number: signal.signal(number, self._note) for number in heard}
         try:
             yield self
@@ -231,7 +232,8 @@ class Loop:
             for warning in warnings:
                 self._reporter.event(self.trainer.images, "data", warning)
         elif warnings:  # the report is the first process's; the log is everybody's
-            print("\n".join(warnings), file=sys.stderr, flush=True)
+            with suppress(OSError):  # of a log on a full disk
+                print("\n".join(warnings), file=sys.stderr, flush=True)
         return batches, None
 
     def _step(self, batches: list[Batch]) -> None:
@@ -277,7 +279,7 @@ class Loop:
 
     def _save(self, last: bool = False) -> None:
         trainer = self.trainer
-        if trainer.images == self._saved:
+        if not trainer.rank.any(trainer.images != self._saved):  # only the first knows that it could not write
             return
         trainer.check_terms()
         state = trainer.state() | {"epoch_images": len(self.source)}
@@ -292,8 +294,8 @@ class Loop:
             if last:
                 raise
             if not self._failing:
-                text = f"{error} Training goes on; the last good checkpoint is intact."
-                self._reporter.event(trainer.images, "disk", text)
+                kept = "the last good checkpoint is intact" if steps(self.folder / CHECKPOINTS) else "there is none yet"
+                self._reporter.event(trainer.images, "disk", f"{error} Training goes on; {kept}.")
             self._failing = True
             return
         if self._failing:
@@ -323,13 +325,14 @@ class Loop:
                 said, f"Passing over {_MOST_ROLLBACKS} batches has not helped. Resume with a lower optim.lr."
             )
         self._skipped.add(position)
-        path, _ = newest(self.folder / CHECKPOINTS)
+        path, damaged = newest(self.folder / CHECKPOINTS)
         self.trainer.restore(load_state(path))
         self._saved = self.trainer.images
         self._recent.clear()
         if self._reporter:
             text = f"{said} Back to {path}; this step will be passed over."
-            self._reporter.event(self.trainer.images, "guard", text)
+            for line in (text, *(f"passed over a damaged checkpoint: {line}" for line in damaged)):
+                self._reporter.event(self.trainer.images, "guard", line)
 
     def _guard(self, said: str, mend: str) -> GuardError:
         return GuardError(

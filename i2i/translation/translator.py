@@ -245,7 +245,7 @@ def load(
 
 
 def reading_of(file: Path, metadata: Mapping[str, Any], domain: str, channels: int) -> Reading:
-    """Return how files of a domain are read, from the description of a model; format 1 does not say.
+    """Return how files of a domain are read, from the description of a model; format 1 and imported models do not say.
 
     Raises:
         TranslationError: the description is damaged.

@@ -90,6 +90,22 @@ def test_clean_copy_passes_the_check_and_trains_and_the_original_is_untouched(wr
         write_clean(report, target)
 
 
+@pytest.mark.usefixtures("paired_folder")
+def test_image_of_one_color_is_a_fault_unless_its_domain_holds_labels(write: Any, tmp_path: Path) -> None:
+    color = np.full((64, 64, 4), 9, np.uint8)
+    color[:32, :, 3] = 200  # opacity that differs makes no picture
+    write("train/b/3.png", pixels=color)
+    report = check_folder(tmp_path)
+    assert not report.ok
+    assert issues(report) == {"constant": ("train/b/3.png",)}
+    assert "train/a/3.png" not in report.clean
+    with pytest.raises(DataError, match="one value"):
+        PairedImages(PairedData(root=str(tmp_path), load_size=32, crop_size=32))
+    assert check_folder(tmp_path, masks=["b"]).issues == ()
+    with pytest.raises(DataError, match="only pairs"):
+        check_folder(tmp_path / "train/a", masks=["b"])
+
+
 @pytest.mark.parametrize("inside", [".", "train/copy", ".."])
 @pytest.mark.usefixtures("paired_folder")
 def test_clean_copy_into_or_around_the_original_is_refused(tmp_path: Path, inside: str) -> None:

@@ -107,6 +107,29 @@ def test_limit_on_the_size_of_files_is_a_full_disk_too(scenes: dict[str, Path], 
     resume(run, whole, log)
 
 
+def test_guard_goes_back_on_a_full_disk_too(
+    scenes: dict[str, Path], whole: Path, small_disk: Path, tmp_path: Path
+) -> None:
+    run, log, done = small_disk / "run", tmp_path / "log", []
+
+    def prepare(index: int) -> None:
+        at_update(3, lambda: fill(small_disk))(index)  # type: ignore[operator]
+        step = Trainer.step
+
+        def stepping(trainer: Trainer, batches: list[dict[str, torch.Tensor]]) -> None:
+            if trainer.updates == 5 and not done:
+                done.append(True)
+                batches[0]["a"].fill_(float("nan"))
+            step(trainer, batches)
+
+        Trainer.step = stepping  # type: ignore[method-assign, assignment]
+
+    words = [*WORDS, "--set", "train.guard=rollback"]
+    (code,) = finish(start_ranks(1, train_words("pix2pix", scenes, run, *words), log, prepare))
+    check_survived(run, whole, log.read_text(), code)
+    assert "guard, after 4 images: after 10 images" in log.read_text()
+
+
 def test_checkpoints_are_written_again_as_soon_as_there_is_room(
     scenes: dict[str, Path], whole: Path, small_disk: Path, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """Two processes that train together: what happens to one is known to the other, and nobody is left behind."""
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import torch
 from processes import wait_for
 from runs import draw_scenes, finish, start_ranks, train_words
 
-from i2i.checkpoint import CHECKPOINTS, newest, steps
+from i2i.checkpoint import CHECKPOINTS, DiskFullError, newest, steps
 from i2i.data.dataset import PairedImages
 from i2i.images import ImageError
+from i2i.training import loop
 from i2i.training.trainer import Trainer
 
 WORDS = ["--images", "80", "--set", "train.checkpoint_images=8"]  # 20 steps of 2 x 2
@@ -126,6 +128,34 @@ def test_both_ranks_go_back_together_when_the_guard_may(scenes: dict[str, Path],
     assert finish(start_ranks(2, words, log, prepare), 60) == [0, 0], log.read_text()
     assert log.read_text().count("guard, after 16 images: after 20 images") == 1
     assert steps(run / CHECKPOINTS)[-1][0] == 80
+
+
+def test_checkpoint_that_failed_on_the_first_rank_is_written_when_all_stop_there(
+    scenes: dict[str, Path], tmp_path: Path
+) -> None:
+    run, log = tmp_path / "run", tmp_path / "log"
+
+    def prepare(index: int) -> None:
+        step, publish, failed = Trainer.step, loop.publish, []
+
+        def failing_once(folder: Path, images: int, *rest: Any) -> Path:
+            if images == 8 and not failed:
+                failed.append(True)
+                raise DiskFullError("no room")
+            return publish(folder, images, *rest)
+
+        def stepping(trainer: Trainer, batches: list[dict[str, torch.Tensor]]) -> None:
+            step(trainer, batches)
+            if trainer.images == 8:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        loop.publish = failing_once  # type: ignore[attr-defined]
+        Trainer.step = stepping  # type: ignore[method-assign, assignment]
+
+    codes = finish(start_ranks(2, train_words("pix2pix", scenes, run, *WORDS), log, prepare), 60)
+    assert codes == [143, 143], log.read_text()
+    assert steps(run / CHECKPOINTS)[-1][0] == 8
+    assert "checkpoints are written again" in log.read_text()
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from processes import kill_after, start, wait_for
@@ -46,6 +47,29 @@ def test_second_run_on_a_folder_is_refused_before_any_library_is_loaded_and_a_de
     second.join(60)
     assert second.exitcode == 0, log.read_text()
     assert final_state(run)["images"] == saved + 4
+
+
+def test_run_that_began_and_ended_while_another_read_its_data_is_not_replaced(
+    scenes: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from i2i import run as run_module
+    from i2i.config import ConfigError, Layer, parse_override
+
+    run = tmp_path / "run"
+    open_data = run_module.build.open_data
+
+    def slowly(*arguments: Any) -> Any:
+        run.mkdir(exist_ok=True)
+        (run / "config.yaml").write_text("theirs")
+        return open_data(*arguments)
+
+    monkeypatch.setattr(run_module.build, "open_data", slowly)
+    small = ["data.load_size=36", "data.crop_size=32", "generator.name=unet", "generator.depth=5", "train.images=2"]
+    small += ["discriminator.layers=1"]
+    layers = [Layer("data", {"data": {"root": str(scenes["facades"])}}), *map(parse_override, small)]
+    with pytest.raises(ConfigError, match="holds a run already"):
+        run_module.train(run_module.Request("pix2pix", layers, str(run), device="cpu"))
+    assert (run / "config.yaml").read_text() == "theirs"
 
 
 def test_every_format_has_its_files() -> None:

@@ -148,6 +148,21 @@ def test_run_whose_terminal_is_gone_saves_and_stops(scenes: dict[str, Path], tmp
     assert steps(run / CHECKPOINTS)[-1][0] > 0
 
 
+def test_interrupt_that_the_reader_of_the_log_has_had_too_loses_nothing(
+    scenes: dict[str, Path], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    words = train_words("pix2pix", scenes, run, *WORDS, "--images", "1000000")
+    reader, writer = os.pipe()
+    process = subprocess.Popen([sys.executable, "-m", "i2i", *words], stdout=writer, stderr=writer)
+    os.close(writer)
+    wait_for(lambda: (run / "metrics.jsonl").exists() and len(rows(run)) > 1, 120, "the first rows")
+    os.close(reader)  # as `| tee log` does on Ctrl-C
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 128 + signal.SIGINT
+    assert steps(run / CHECKPOINTS)[-1][0] > 0
+
+
 def read(handle: int) -> bytes:
     try:
         return os.read(handle, 4096)

@@ -21,7 +21,7 @@ from i2i.cli._signals import Stopped, stopping
 from i2i.data.scenes import write_dataset
 from i2i.training.loop import Outcome
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Work(NamedTuple):
