@@ -188,9 +188,11 @@ def test_page_of_a_run_that_was_stopped_by_its_time_limit_says_so(scenes: dict[s
 def test_page_that_cannot_be_written_costs_a_line_and_nothing_else(
     scenes: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "run" / "report.html").mkdir(parents=True)  # what is in the way cannot be replaced
-    short = ["train.images=8", "log.tensorboard=false", "log.samples=1"]
-    outcome = train(Request("dcgan", layers("dcgan", scenes["dcgan"], *short), str(tmp_path / "run"), device="cpu"))
+    run, short = tmp_path / "run", ["train.images=8", "log.tensorboard=false", "log.samples=1"]
+    train(Request("dcgan", layers("dcgan", scenes["dcgan"], *short), str(run), device="cpu"))
+    (run / "report.html").unlink()
+    (run / "report.html").mkdir()  # what is in the way cannot be replaced
+    outcome = train(Request("dcgan", [config.parse_override("train.images=16")], str(run), resume=True, device="cpu"))
     assert outcome is not None
     assert outcome.finished
     assert "report.html: not written" in capfd.readouterr().err
