@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import cv2  # noqa: F401
 import torchvision.transforms.v2.functional  # noqa: F401
-from processes import start, wait_for
+from processes import hear_signals, start, wait_for
 
 # what commands import when they need it, here once for all of them
 import i2i.data.check
@@ -64,8 +64,7 @@ def i2i(folder: Path, *arguments: object, before: Callable[[], object] | None = 
 
 
 def _run(folder: Path, arguments: list[str], before: Callable[[], object] | None) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    hear_signals()
     for name, number in (("out", 1), ("err", 2)):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), number)
     sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(number, "w", closefd=False), "utf-8") for number in (1, 2))

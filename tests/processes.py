@@ -1,12 +1,20 @@
 """Processes that tests start in order to kill them: forked, so that the libraries are loaded once."""
 
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 _FORK = multiprocessing.get_context("fork")
+
+
+def hear_signals() -> None:
+    """Take stopping signals as a terminal's programs do: they are ignored where tests run in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def start(function: Callable[..., Any], *arguments: Any) -> BaseProcess:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from processes import start
+from processes import hear_signals, start
 
 from i2i.checkpoint import load_state, newest
 from i2i.cli import main
@@ -51,6 +51,7 @@ def command(words: list[str], log: Path, prepare: Callable[[], None] | None = No
     os.dup2(handle, 2)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
     torch.set_num_threads(1)
+    hear_signals()
     if prepare:
         prepare()
     sys.argv = ["i2i", *words]

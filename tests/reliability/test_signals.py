@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from processes import wait_for
+from processes import hear_signals, wait_for
 from runs import draw_scenes, final_state, finish, rows, start_ranks, train_words
 from states import equal
 
@@ -132,12 +132,19 @@ def test_second_interrupt_of_a_lone_process_stops_at_once_and_loses_no_checkpoin
     assert "Traceback" not in log.read_text()
 
 
+def program(words: list[str], output: int) -> subprocess.Popen[bytes]:
+    """Start a program as a user does, whatever signals the tests themselves ignore."""
+    return subprocess.Popen(words, stdout=output, stderr=output, start_new_session=True, preexec_fn=hear_signals)
+
+
 def test_run_whose_terminal_is_gone_saves_and_stops(scenes: dict[str, Path], tmp_path: Path) -> None:
     run, log = tmp_path / "run", tmp_path / "log"
     words = train_words("pix2pix", scenes, run, *WORDS, "--set", "data.workers=1", "--images", "1000000")
     main, terminal = pty.openpty()
     command = [sys.executable, "-m", "i2i", *words]
-    process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True)
+    process = subprocess.Popen(
+        command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True, preexec_fn=hear_signals
+    )
     os.close(terminal)
     reader = threading.Thread(target=lambda: log.write_bytes(b"".join(iter(lambda: read(main), b""))), daemon=True)
     reader.start()
@@ -154,7 +161,9 @@ def test_interrupt_that_the_reader_of_the_log_has_had_too_loses_nothing(
     run = tmp_path / "run"
     words = train_words("pix2pix", scenes, run, *WORDS, "--images", "1000000")
     reader, writer = os.pipe()
-    process = subprocess.Popen([sys.executable, "-m", "i2i", *words], stdout=writer, stderr=writer)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "i2i", *words], stdout=writer, stderr=writer, preexec_fn=hear_signals
+    )
     os.close(writer)
     wait_for(lambda: (run / "metrics.jsonl").exists() and len(rows(run)) > 1, 120, "the first rows")
     os.close(reader)  # as `| tee log` does on Ctrl-C
@@ -179,7 +188,9 @@ def test_torchrun_passes_a_signal_on_and_both_processes_save(
     words = train_words("pix2pix", scenes, run, *WORDS, "--images", "1000000")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "i2i"]
     with log.open("w") as output:
-        agent = subprocess.Popen([*launcher, *words], stdout=output, stderr=output, start_new_session=True)
+        agent = subprocess.Popen(
+            [*launcher, *words], stdout=output, stderr=output, start_new_session=True, preexec_fn=hear_signals
+        )
     try:
         wait_for(lambda: (run / "metrics.jsonl").exists() and len(rows(run)) > 1, 120, "the first rows")
         if number == signal.SIGINT:

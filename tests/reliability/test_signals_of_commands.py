@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 from commands import Command, Ended, i2i
 from models import outputs, temporaries, write_model, write_pictures
-from processes import wait_for
+from processes import hear_signals, wait_for
 
 from i2i import demo, images
 from i2i.cli import main
@@ -122,8 +122,7 @@ def test_program_as_a_user_starts_it_stops_and_goes_on(
 ) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "i2i", *map(str, works["translate"].arguments(out))]
-    given_back = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **given_back)  # type: ignore[call-overload]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=hear_signals)
     wait_for(lambda: bool(outputs(out)), 60, "the first output")
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
