@@ -10,74 +10,43 @@ import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
+from i2i.errors import I2IError
+from i2i.files import DiskFullError, flush_file, flush_folder, sha256, write_atomically, write_error
+
 WEIGHTS = "weights.safetensors"
 CHECKPOINTS = "checkpoints"  # folder of a run
 STATE = "state.pt"
 MANIFEST = "manifest.json"
-FORMAT = 2  # raise it when files change, and keep the reader of every earlier format; 1 had no seals
+FORMAT = (
+    2  # raise it when files change, and keep the reader of every earlier format; 1 had no seals
+)
 
-_TEMPORARY = re.compile(r"^\.?.+\.tmp-\d+$")
 _STEP = re.compile(r"^step-(\d{8,})$")
 
 
-class CheckpointError(ValueError):
+class CheckpointError(I2IError, ValueError):
     """A file that is missing, damaged, foreign or could not be written; the message names it and the mend."""
 
 
-class DiskFullError(CheckpointError):
-    """A file could not be written whole because its disk, quota or size limit is exhausted. Nothing was replaced."""
-
-
-# -- one file -------------------------------------------------------------------------------------------------------
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content`: readers see the old bytes or the new ones, also after a power cut.
-
-    Raises:
-        DiskFullError: there is no room; the old file is intact.
-    """
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            _flush(file)
-        os.replace(temporary, path)
-        _flush_folder(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise _write_error(path, error) from None
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def remove_temporaries(folder: Path) -> None:
-    """Remove what killed processes left half-written in `folder`. Only for the one process that may write there."""
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if _TEMPORARY.match(path.name):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
-
-
-# -- weights --------------------------------------------------------------------------------------------------------
+# -- weights ---------------------------------------------------------------------------------------
 
 
 def weights_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bytes:
     """Return a safetensors file: `tensors` named DIRECTION/PARAMETER on the CPU, and `metadata` as JSON, sealed."""
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     described = json.loads(json.dumps({"format": FORMAT, **metadata}))
-    text = json.dumps(described | {"seal": _seal(plain, described)}, sort_keys=True)
+    text = json.dumps(described | {"seal": _checksum(plain, described)}, sort_keys=True)
     return safetensors_bytes(plain, {"i2i": text})
 
 
-def _seal(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
+def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
     """Return a hash of everything in a weights file: safetensors itself does not notice a flipped bit."""
     digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
@@ -117,9 +86,13 @@ def _open_weights(path: Path, tensors: bool) -> tuple[dict[str, Tensor], dict[st
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: not a readable weights file ({error}). Is it whole?") from None
+        raise CheckpointError(
+            f"{path}: not a readable weights file ({error}). Is it whole?"
+        ) from None
     if text is None:
-        raise CheckpointError(f"{path}: a safetensors file of another program; `i2i import` converts known ones")
+        raise CheckpointError(
+            f"{path}: a safetensors file of another program; `i2i import` converts known ones"
+        )
     try:
         metadata = json.loads(text)
         version = metadata["format"]
@@ -127,12 +100,12 @@ def _open_weights(path: Path, tensors: bool) -> tuple[dict[str, Tensor], dict[st
         raise CheckpointError(f"{path}: its description is damaged; take another copy") from None
     _check_format(path, version)
     seal = metadata.pop("seal", None)
-    if tensors and version > 1 and seal != _seal(found, metadata):
+    if tensors and version > 1 and seal != _checksum(found, metadata):
         raise CheckpointError(f"{path}: damaged (its seal is broken); take another copy")
     return found, metadata
 
 
-# -- checkpoints ----------------------------------------------------------------------------------------------------
+# -- checkpoints -----------------------------------------------------------------------------------
 
 
 def publish(folder: Path, images: int, state: Mapping[str, Any], weights: bytes, keep: int) -> Path:
@@ -148,30 +121,40 @@ def publish(folder: Path, images: int, state: Mapping[str, Any], weights: bytes,
     temporary = folder / f"{final.name}.tmp-{os.getpid()}"
     try:
         _need_room(folder, state, weights)
-        shutil.rmtree(temporary, ignore_errors=True)  # of an earlier process with our number, in a container
+        shutil.rmtree(
+            temporary, ignore_errors=True
+        )  # of an earlier process with our number, in a container
         temporary.mkdir()
         with open(temporary / STATE, "wb") as file:
             torch.save(dict(state), file)
-            _flush(file)
+            flush_file(file)
         with open(temporary / WEIGHTS, "wb") as file:
             file.write(weights)
-            _flush(file)
+            flush_file(file)
         hashes = {name: sha256(temporary / name) for name in (STATE, WEIGHTS)}
-        manifest = {"format": FORMAT, "images": images, "torch": torch.__version__, "sha256": hashes}
+        manifest = {
+            "format": FORMAT,
+            "images": images,
+            "torch": torch.__version__,
+            "sha256": hashes,
+        }
         write_atomically(temporary / MANIFEST, _sealed(manifest))
-        _flush_folder(temporary)
+        flush_folder(temporary)
         if final.exists():  # a run that was taken back to an earlier point writes this step again
             shutil.rmtree(final)
         os.replace(temporary, final)
-        _flush_folder(folder)
+        flush_folder(folder)
     except OSError as error:
-        raise _write_error(final, error) from None
+        raise write_error(final, error) from None
     except RuntimeError as error:  # torch.save reports a full disk this way
-        raise DiskFullError(f"{final}: could not be written ({str(error).splitlines()[0]})") from None
+        raise DiskFullError(
+            f"{final}: could not be written ({str(error).splitlines()[0]})"
+        ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     write_atomically(folder / "latest.json", json.dumps({"step": final.name}).encode())
-    # later ones are damaged, or of a course that was given up: they must not push out what this run can go back to
+    # later ones are damaged, or of a course that was given up: they must not push out what this run
+    # can go back to
     earlier = [path for seen, path in steps(folder) if seen <= images]
     for old in earlier[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
@@ -218,7 +201,11 @@ def verify(path: Path) -> None:
         manifest = json.loads(text)
         hashes, images, version = manifest["sha256"], manifest["images"], manifest["format"]
         sealed = manifest.pop("seal", None) is not None and text == _sealed(manifest)
-        whole = isinstance(hashes, dict) and set(hashes) == {STATE, WEIGHTS} and (sealed or version == 1)
+        whole = (
+            isinstance(hashes, dict)
+            and set(hashes) == {STATE, WEIGHTS}
+            and (sealed or version == 1)
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise CheckpointError(f"{path / MANIFEST}: missing or damaged") from None
     _check_format(path, version)
@@ -244,7 +231,15 @@ def load_state(path: Path) -> dict[str, Any]:
     """
     try:
         state = torch.load(path / STATE, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        EOFError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+    ) as error:
         reason = str(error).split("\n", 1)[0]
         raise CheckpointError(f"{path / STATE}: cannot be read safely ({reason})") from None
     if not isinstance(state, dict):
@@ -252,13 +247,7 @@ def load_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-# -- details --------------------------------------------------------------------------------------------------------
+# -- details ---------------------------------------------------------------------------------------
 
 
 def _check_format(path: Path, version: object) -> None:
@@ -281,36 +270,3 @@ def _tensor_bytes(value: Any) -> int:
     if isinstance(value, Mapping):
         return sum(map(_tensor_bytes, value.values()))
     return sum(map(_tensor_bytes, value)) if isinstance(value, list | tuple) else 0
-
-
-def _write_error(path: Path, error: OSError) -> CheckpointError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return DiskFullError(f"{path}: the disk is full ({error.strerror}). Free some space; nothing was replaced.")
-    return CheckpointError(f"{path}: cannot be written ({error.strerror or error})")
-
-
-def _flush(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _flush_folder(folder: Path) -> None:
-    if os.name == "posix":  # other systems cannot open a folder
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def process_alive(pid: int) -> bool:
-    """Say whether a process of this machine is running."""
-    if os.name != "posix":  # there, signal 0 is no question but Ctrl-C
-        return True
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from i2i.errors import I2IError
+
 _NAME = ".lock"
 _TRIES, _PAUSE = 4, 0.1  # seconds between tries: somebody who only asks holds the lock for less
 
 
-class InUseError(ValueError):
+class InUseError(I2IError, ValueError):
     """Another live process writes to this run."""
 
 
@@ -21,8 +23,10 @@ class InUseError(ValueError):
 def exclusive(folder: Path) -> Iterator[None]:
     """Hold the run `folder`, which exists, for this process.
 
-    It is a record lock of the operating system: the lock of a dead process is free by itself, and processes that
-    load data do not inherit it. Where the file system has no locks (or the platform no POSIX), there is none.
+    It is a record lock of the operating system: the lock of a dead process is free by itself, and
+        processes that
+    load data do not inherit it. Where the file system has no locks (or the platform no POSIX),
+    there is none.
 
     Raises:
         InUseError: another process holds it.
@@ -35,7 +39,7 @@ def exclusive(folder: Path) -> Iterator[None]:
         yield
 
 
-def refuse_held(folder: Path) -> None:
+def check_held(folder: Path) -> None:
     """Raise InUseError if a process holds the run `folder`. Nothing is created."""
     if (folder / _NAME).exists():
         with open(folder / _NAME, "r+b") as file:
@@ -58,4 +62,6 @@ def _lock(file: BinaryIO, folder: Path) -> None:
                 time.sleep(_PAUSE)
     file.seek(0)
     owner = file.read(200).decode("utf-8", "replace").strip() or "unknown"
-    raise InUseError(f"{folder}: another process is using this run ({owner}). Wait for it, or choose another --out.")
+    raise InUseError(
+        f"{folder}: another process is using this run ({owner}). Wait for it, or choose another --out."
+    )

@@ -5,10 +5,12 @@ from contextlib import AbstractContextManager
 
 import torch
 
+from i2i.errors import I2IError
+
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class DeviceError(ValueError):
+class DeviceError(I2IError, ValueError):
     """A device or precision that this machine does not have."""
 
 
@@ -19,7 +21,13 @@ def pick_device(name: str) -> torch.device:
         DeviceError: it is not there.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        name = (
+            "cuda"
+            if torch.cuda.is_available()
+            else "mps"
+            if torch.backends.mps.is_available()
+            else "cpu"
+        )
     if name == "cuda":
         name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     try:
@@ -27,7 +35,9 @@ def pick_device(name: str) -> torch.device:
     except RuntimeError:
         raise DeviceError(f"--device {name}: write auto, cpu, cuda, cuda:N or mps") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices")
+        raise DeviceError(
+            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices"
+        )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("--device mps: not available on this machine")
     if device.type not in ("cpu", "cuda", "mps"):
@@ -42,9 +52,15 @@ def pick_precision(name: str, device: torch.device) -> str:
         DeviceError: fp16 on a CPU, whose convolutions are slower in it and overflow.
     """
     if name == "auto":
-        return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+        return (
+            "bf16"
+            if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+            else "fp32"
+        )
     if name == "fp16" and device.type == "cpu":
-        raise DeviceError("--precision fp16: not on a CPU; use fp32, or bf16 where the processor has it")
+        raise DeviceError(
+            "--precision fp16: not on a CPU; use fp32, or bf16 where the processor has it"
+        )
     return name
 
 

@@ -3,15 +3,19 @@
 import sysconfig
 from pathlib import Path
 
+from i2i.errors import I2IError
 
-class UnknownRecipeError(ValueError):
+
+class UnknownRecipeError(I2IError, ValueError):
     """Neither a file nor a recipe."""
 
 
 def recipe_files() -> dict[str, Path]:
     """Return the recipes by name."""
     beside = Path(__file__).resolve().parent.parent / "configs"
-    folder = beside if beside.is_dir() else Path(sysconfig.get_path("data"), "share", "i2i", "configs")
+    folder = (
+        beside if beside.is_dir() else Path(sysconfig.get_path("data"), "share", "i2i", "configs")
+    )
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
@@ -26,7 +30,9 @@ def recipe_path(name: str) -> Path:
     recipes = recipe_files()
     if name not in recipes:
         known = ", ".join(recipes)
-        raise UnknownRecipeError(f"--config {name}: no such file, and no recipe of that name. Recipes: {known}.")
+        raise UnknownRecipeError(
+            f"--config {name}: no such file, and no recipe of that name. Recipes: {known}."
+        )
     return recipes[name]
 
 

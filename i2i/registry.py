@@ -8,6 +8,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
+from i2i.errors import I2IError
+
 Room = Literal["methods", "generators", "discriminators"]
 
 _PACKAGES: dict[Room, str] = {
@@ -17,7 +19,7 @@ _PACKAGES: dict[Room, str] = {
 }
 
 
-class UnknownComponentError(ValueError):
+class UnknownComponentError(I2IError, ValueError):
     """A name that no file and no preset of a room carries."""
 
 
@@ -59,10 +61,14 @@ def find(room: Room, name: str) -> Found:
     public = [
         value
         for key, value in vars(module).items()
-        if inspect.isclass(value) and value.__module__ == module.__name__ and not key.startswith("_")
+        if inspect.isclass(value)
+        and value.__module__ == module.__name__
+        and not key.startswith("_")
     ]
     if len(public) != 1:
-        raise TypeError(f"{path}: a component file defines exactly one public class, this one has {len(public)}")
+        raise TypeError(
+            f"{path}: a component file defines exactly one public class, this one has {len(public)}"
+        )
     return Found(name, public[0], dict(preset))
 
 

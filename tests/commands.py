@@ -17,7 +17,7 @@ from processes import hear_signals, start, wait_for
 # what commands import when they need it, here once for all of them
 import i2i.data.check
 import i2i.data.scenes
-import i2i.evaluate
+import i2i.evaluation.evaluate
 import i2i.translation.sampling
 from i2i import cli
 
@@ -33,12 +33,16 @@ class Ended(NamedTuple):
 class Command:
     """A running command; its streams and a sign that it has begun are files in `folder`."""
 
-    def __init__(self, folder: Path, *arguments: object, before: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *arguments: object, before: Callable[[], object] | None = None
+    ) -> None:
         self.folder = folder
         folder.mkdir(exist_ok=True)
         for path in folder.iterdir():
             path.unlink()
-        self.process: BaseProcess = start(_run, folder, [str(argument) for argument in arguments], before)
+        self.process: BaseProcess = start(
+            _run, folder, [str(argument) for argument in arguments], before
+        )
 
     def begun(self) -> None:
         """Wait until the command has come as far as reading its arguments."""
@@ -67,7 +71,9 @@ def _run(folder: Path, arguments: list[str], before: Callable[[], object] | None
     hear_signals()
     for name, number in (("out", 1), ("err", 2)):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), number)
-    sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(number, "w", closefd=False), "utf-8") for number in (1, 2))
+    sys.stdout, sys.stderr = (
+        io.TextIOWrapper(io.FileIO(number, "w", closefd=False), "utf-8") for number in (1, 2)
+    )
     sys.argv = ["i2i", *arguments]
     main = cli.group.main
 
@@ -91,7 +97,9 @@ def small_disk(folder: Path, size: str) -> Iterator[Callable[[str], None]]:
     import subprocess
 
     def mount(*words: object) -> None:
-        done = subprocess.run(["mount", *map(str, words)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["mount", *map(str, words)], capture_output=True, text=True, check=False
+        )
         if done.returncode:
             raise PermissionError(done.stderr.strip())
 

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-torch.set_num_threads(1)  # small networks: threads cost more than they save, and sums are rounded by their number
+torch.set_num_threads(
+    1
+)  # small networks: threads cost more than they save, and sums are rounded by their number
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Image files as the world has them: odd but right, hopeless, and damaged by chance; the same ones for every seed.
 
-The name of each file begins with what is to become of it: "good" is read, "bad" is refused, "any" may be either.
+The name of each file begins with what is to become of it: "good" is read, "bad" is refused, "any"
+may be either.
 """
 
 import io
@@ -23,9 +24,15 @@ def malformed(count: int, seed: int = 0) -> list[File]:
     """Return `count` files: every odd one, every hopeless one, and copies of good ones damaged in all ways by turns."""
     fixed = [*(("good-" + name, content) for name, content in odd()), *hopeless()]
     files = [(f"{place:04}-{name}", content) for place, (name, content) in enumerate(fixed)]
-    damage = ((f"{place:04}-{name}", content) for place, (name, content) in enumerate(damaged(seed), len(fixed)))
+    damage = (
+        (f"{place:04}-{name}", content)
+        for place, (name, content) in enumerate(damaged(seed), len(fixed))
+    )
     files += itertools.islice(damage, max(0, count - len(files)))
-    return [(f"{name[5:].split('-')[0]}-{name[:4]}-{name[5:].partition('-')[2]}", content) for name, content in files]
+    return [
+        (f"{name[5:].split('-')[0]}-{name[:4]}-{name[5:].partition('-')[2]}", content)
+        for name, content in files
+    ]
 
 
 def picture(size: tuple[int, int] = (SIDE, SIDE + 8)) -> Image.Image:
@@ -41,18 +48,29 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
     return memory.getvalue()
 
 
-# -- PNG by hand ------------------------------------------------------------------------------------------------------
+# -- PNG by hand -----------------------------------------------------------------------------------
 
 
-def chunk(kind: bytes, body: bytes, length: int | None = None, checksum: int | None = None) -> bytes:
+def chunk(
+    kind: bytes, body: bytes, length: int | None = None, checksum: int | None = None
+) -> bytes:
     """Return a chunk of a PNG; `length` and `checksum` may lie."""
     right = zlib.crc32(kind + body)
     return (
-        struct.pack(">I", len(body) if length is None else length) + kind + body + struct.pack(">I", checksum or right)
+        struct.pack(">I", len(body) if length is None else length)
+        + kind
+        + body
+        + struct.pack(">I", checksum or right)
     )
 
 
-def png(size: tuple[int, int], depth: int = 8, color: int = 2, data: bytes | None = None, extra: bytes = b"") -> bytes:
+def png(
+    size: tuple[int, int],
+    depth: int = 8,
+    color: int = 2,
+    data: bytes | None = None,
+    extra: bytes = b"",
+) -> bytes:
     """Return a PNG: of noise, or with `data` (uncompressed) for its pixels; `extra` chunks stand before them."""
     values = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(color, 1)
     if data is None:
@@ -69,7 +87,7 @@ def bomb(size: tuple[int, int] = HUGE) -> bytes:
     return png(size, 1, 0, bytes((size[0] // 8 + 1) * size[1]))
 
 
-# -- TIFF, BMP, JPEG, WebP by hand ------------------------------------------------------------------------------------
+# -- TIFF, BMP, JPEG, WebP by hand -----------------------------------------------------------------
 
 Tag = tuple[int, int, int, int]  # tag, type (3: 16 bits, 4: 32 bits), count, value or offset
 
@@ -77,8 +95,20 @@ Tag = tuple[int, int, int, int]  # tag, type (3: 16 bits, 4: 32 bits), count, va
 def tiff_tags(size: tuple[int, int], compression: int = 1, length: int | None = None) -> list[Tag]:
     """Return the tags of a gray 8-bit TIFF whose pixels lie at byte 8."""
     width, height = size
-    tags = [(256, width), (257, height), (258, 8), (259, compression), (262, 1), (273, 8), (277, 1), (278, height)]
-    return [(tag, 4, 1, value) for tag, value in [*tags, (279, width * height if length is None else length)]]
+    tags = [
+        (256, width),
+        (257, height),
+        (258, 8),
+        (259, compression),
+        (262, 1),
+        (273, 8),
+        (277, 1),
+        (278, height),
+    ]
+    return [
+        (tag, 4, 1, value)
+        for tag, value in [*tags, (279, width * height if length is None else length)]
+    ]
 
 
 def tiff(tags: list[Tag], data: bytes = bytes(64), following: int = 0) -> bytes:
@@ -104,14 +134,22 @@ def sixteen_tiff(size: tuple[int, int], extra: Sequence[Tag] = ()) -> bytes:
 
 
 def bmp(
-    size: tuple[int, int], bits: int = 24, compression: int = 0, data: bytes = bytes(64), offset: int = 54
+    size: tuple[int, int],
+    bits: int = 24,
+    compression: int = 0,
+    data: bytes = bytes(64),
+    offset: int = 54,
 ) -> bytes:
     head = struct.pack("<IiiHHIIiiII", 40, *size, 1, bits, compression, len(data), 2835, 2835, 0, 0)
     return b"BM" + struct.pack("<IHHI", 54 + len(data), 0, 0, offset) + head + data
 
 
 def segment(marker: int, body: bytes, length: int | None = None) -> bytes:
-    return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2 if length is None else length) + body
+    return (
+        bytes([0xFF, marker])
+        + struct.pack(">H", len(body) + 2 if length is None else length)
+        + body
+    )
 
 
 def with_size(jpeg: bytes, size: tuple[int, int]) -> bytes:
@@ -121,7 +159,10 @@ def with_size(jpeg: bytes, size: tuple[int, int]) -> bytes:
 
 
 def riff(*chunks: tuple[bytes, bytes], size: int | None = None) -> bytes:
-    body = b"".join(name + struct.pack("<I", len(part)) + part + b"\0" * (len(part) % 2) for name, part in chunks)
+    body = b"".join(
+        name + struct.pack("<I", len(part)) + part + b"\0" * (len(part) % 2)
+        for name, part in chunks
+    )
     return b"RIFF" + struct.pack("<I", len(body) + 4 if size is None else size) + b"WEBP" + body
 
 
@@ -144,7 +185,7 @@ def overlapping_tags(entries: int, length: int) -> bytes:
     return tiff(tags, bytes(length))
 
 
-# -- right, if odd ----------------------------------------------------------------------------------------------------
+# -- right, if odd ---------------------------------------------------------------------------------
 
 
 def odd() -> Iterator[File]:
@@ -173,7 +214,10 @@ def odd() -> Iterator[File]:
     for color in (0, 2, 4, 6):
         yield f"sixteen-{color}.png", png((SIDE, SIDE), 16, color)
     yield "low-bits.png", png((SIDE, SIDE), 2, 0)
-    yield "text.png", png((SIDE, SIDE), extra=chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"words " * 99)))
+    yield (
+        "text.png",
+        png((SIDE, SIDE), extra=chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"words " * 99))),
+    )
     yield "unknown-chunk.png", png((SIDE, SIDE), extra=chunk(b"abCd", bytes(9)))
     yield "animated.png", saved(rgb, "PNG", save_all=True, append_images=[other, rgb])
     for name, image in (("rgb", rgb), ("gray", gray), ("cmyk", cmyk)):
@@ -209,7 +253,7 @@ def odd() -> Iterator[File]:
     yield "bmp-named.webp", saved(rgb, "BMP")
 
 
-# -- hopeless ---------------------------------------------------------------------------------------------------------
+# -- hopeless --------------------------------------------------------------------------------------
 
 
 def hopeless() -> Iterator[File]:
@@ -225,8 +269,16 @@ def _no_images() -> Iterator[File]:
     yield "bad-zeros.png", bytes(4096)
     yield "bad-text.jpg", b"<html><body>404 Not Found</body></html>"
     yield "bad-noise.webp", np.random.default_rng(1).integers(0, 256, 4096, np.uint8).tobytes()
-    yield "bad-gif-named.png", saved(picture(), "GIF", save_all=True, append_images=[picture().rotate(90)])
-    for magic, suffix in ((_PNG, "png"), (b"\xff\xd8\xff", "jpg"), (b"II*\0", "tif"), (b"BM", "bmp")):
+    yield (
+        "bad-gif-named.png",
+        saved(picture(), "GIF", save_all=True, append_images=[picture().rotate(90)]),
+    )
+    for magic, suffix in (
+        (_PNG, "png"),
+        (b"\xff\xd8\xff", "jpg"),
+        (b"II*\0", "tif"),
+        (b"BM", "bmp"),
+    ):
         yield f"bad-magic-only.{suffix}", magic
     yield "bad-magic-only.webp", b"RIFF\0\0\0\0WEBP"
 
@@ -236,7 +288,10 @@ def _headers(size: tuple[int, int]) -> Iterator[File]:
     jpeg = saved(picture(), "JPEG")
     some = bytes(2000)
     for color, depth in ((0, 1), (2, 8), (2, 16), (3, 8), (6, 16)):
-        yield f"color-{color}-{depth}.png", png(size, depth, color, some, chunk(b"PLTE", bytes(768)))
+        yield (
+            f"color-{color}-{depth}.png",
+            png(size, depth, color, some, chunk(b"PLTE", bytes(768))),
+        )
     yield "baseline.jpg", with_size(jpeg, size)
     yield "progressive.jpg", with_size(saved(picture(), "JPEG", progressive=True), size)
     yield "cmyk.jpg", with_size(saved(picture().convert("CMYK"), "JPEG"), size)
@@ -266,7 +321,9 @@ def _huge() -> Iterator[File]:
 
 def _hollow() -> Iterator[File]:
     yield from ((f"bad-hollow-{name}", content) for name, content in _headers(LARGE))
-    noise = np.random.default_rng(2).integers(0, 255, 30_000, np.uint8).tobytes()  # no 0xff: no marks inside
+    noise = (
+        np.random.default_rng(2).integers(0, 255, 30_000, np.uint8).tobytes()
+    )  # no 0xff: no marks inside
     full = saved(picture(), "JPEG")
     start = full.index(b"\xff\xda") + 14
     yield "any-noise-baseline.jpg", with_size(full, (1_000, 1_000))[:start] + noise + b"\xff\xd9"
@@ -276,13 +333,20 @@ def _hollow() -> Iterator[File]:
     yield "bad-canvas-lies.webp", riff(canvas(LARGE), vp8l((4, 4)))
     yield (
         "bad-frames-lie.webp",
-        riff(canvas(LARGE, 2), (b"ANIM", bytes(6)), (b"ANMF", bytes(16) + b"VP8L" + struct.pack("<I", 64) + bytes(64))),
+        riff(
+            canvas(LARGE, 2),
+            (b"ANIM", bytes(6)),
+            (b"ANMF", bytes(16) + b"VP8L" + struct.pack("<I", 64) + bytes(64)),
+        ),
     )
 
 
 def _bad_png() -> Iterator[File]:
     good = png((SIDE, SIDE))
-    head, data = chunk(b"IHDR", struct.pack(">IIBBBBB", SIDE, SIDE, 8, 2, 0, 0, 0)), zlib.compress(bytes(SIDE * 145))
+    head, data = (
+        chunk(b"IHDR", struct.pack(">IIBBBBB", SIDE, SIDE, 8, 2, 0, 0, 0)),
+        zlib.compress(bytes(SIDE * 145)),
+    )
     end = chunk(b"IEND", b"")
     for length in (2**31, 2**32 - 1, 2**31 - 1, 10**6):
         yield f"bad-length-{length}.png", _PNG + head + chunk(b"IDAT", data, length=length) + end
@@ -290,7 +354,10 @@ def _bad_png() -> Iterator[File]:
             f"bad-text-length-{length}.png",
             _PNG + head + chunk(b"tEXt", b"a\0b", length) + chunk(b"IDAT", data) + end,
         )
-    yield "bad-checksum-header.png", _PNG + chunk(b"IHDR", head[8:21], checksum=1) + chunk(b"IDAT", data) + end
+    yield (
+        "bad-checksum-header.png",
+        _PNG + chunk(b"IHDR", head[8:21], checksum=1) + chunk(b"IDAT", data) + end,
+    )
     yield "bad-checksum-pixels.png", _PNG + head + chunk(b"IDAT", data, checksum=1) + end
     yield "bad-checksum-text.png", png((SIDE, SIDE), extra=chunk(b"tEXt", b"a\0b", checksum=1))
     yield "bad-no-end.png", good[:-12]
@@ -312,7 +379,10 @@ def _bad_png() -> Iterator[File]:
     yield "any-no-palette.png", png((SIDE, SIDE), 8, 3)
     yield "any-long-palette.png", png((SIDE, SIDE), 8, 3, extra=chunk(b"PLTE", bytes(3000)))
     yield "any-odd-palette.png", png((SIDE, SIDE), 8, 3, extra=chunk(b"PLTE", bytes(7)))
-    yield "any-long-clear.png", png((SIDE, SIDE), 8, 3, extra=chunk(b"PLTE", bytes(9)) + chunk(b"tRNS", bytes(3000)))
+    yield (
+        "any-long-clear.png",
+        png((SIDE, SIDE), 8, 3, extra=chunk(b"PLTE", bytes(9)) + chunk(b"tRNS", bytes(3000))),
+    )
     yield "any-short-clear.png", png((SIDE, SIDE), 16, 2, extra=chunk(b"tRNS", bytes(1)))
     zeros = zlib.compress(bytes(64_000_000), 9)
     for name, extra in {
@@ -326,7 +396,10 @@ def _bad_png() -> Iterator[File]:
         "exif": chunk(b"eXIf", b"MM\0*\xff\xff"),
         "exif-tags": chunk(b"eXIf", overlapping_tags(5_000, 400_000)),
         "exif-loop": chunk(b"eXIf", tiff([(34665, 4, 1, 8 + 64)], following=8 + 64)),
-        "gamma": chunk(b"gAMA", b"") + chunk(b"cHRM", bytes(3)) + chunk(b"sRGB", b"") + chunk(b"pHYs", b"\0"),
+        "gamma": chunk(b"gAMA", b"")
+        + chunk(b"cHRM", bytes(3))
+        + chunk(b"sRGB", b"")
+        + chunk(b"pHYs", b"\0"),
     }.items():
         yield f"good-{name}.png", png((SIDE, SIDE), extra=extra)
         yield f"good-{name}-sixteen.png", png((SIDE, SIDE), 16, 2, extra=extra)
@@ -348,7 +421,10 @@ def _bad_jpeg() -> Iterator[File]:
     for count in (0, 2, 5, 255):
         yield f"bad-components-{count}.jpg", good[: size + 9] + bytes([count]) + good[size + 10 :]
     for precision in (0, 12, 16):
-        yield f"bad-precision-{precision}.jpg", good[: size + 4] + bytes([precision]) + good[size + 5 :]
+        yield (
+            f"bad-precision-{precision}.jpg",
+            good[: size + 4] + bytes([precision]) + good[size + 5 :],
+        )
     for length in (0, 1, 2, 65_535):
         yield f"any-segment-{length}.jpg", good[:2] + segment(0xE1, b"Exif\0\0", length) + good[2:]
         yield f"any-tables-{length}.jpg", good[:2] + segment(0xC4, bytes(40), length) + good[2:]
@@ -357,19 +433,29 @@ def _bad_jpeg() -> Iterator[File]:
     exif = overlapping_tags(2_000, 30_000)
     yield "any-exif-tags.jpg", good[:2] + segment(0xE1, b"Exif\0\0" + exif) + good[2:]
     long = overlapping_tags(5_000, 400_000)
-    parts = [segment(0xE1, b"Exif\0\0" + long[start : start + 60_000]) for start in range(0, len(long), 60_000)]
+    parts = [
+        segment(0xE1, b"Exif\0\0" + long[start : start + 60_000])
+        for start in range(0, len(long), 60_000)
+    ]
     yield "any-exif-tags-long.jpg", good[:2] + b"".join(parts) + good[2:]
     yield (
         "any-exif-loop.jpg",
         good[:2] + segment(0xE1, b"Exif\0\0" + tiff([(34665, 4, 1, 72)], following=72)) + good[2:],
     )
-    profile = b"".join(segment(0xE2, b"ICC_PROFILE\0" + bytes([255, 255]) + bytes(60_000)) for _ in range(60))
+    profile = b"".join(
+        segment(0xE2, b"ICC_PROFILE\0" + bytes([255, 255]) + bytes(60_000)) for _ in range(60)
+    )
     yield "any-profiles.jpg", good[:2] + profile + good[2:]
     yield (
         "any-photoshop.jpg",
-        good[:2] + segment(0xED, b"Photoshop 3.0\0" + b"8BIM\xff\xff\xff" + b"\xff" * 99) + good[2:],
+        good[:2]
+        + segment(0xED, b"Photoshop 3.0\0" + b"8BIM\xff\xff\xff" + b"\xff" * 99)
+        + good[2:],
     )
-    yield "any-pictures.jpg", good[:2] + segment(0xE2, b"MPF\0" + overlapping_tags(9, 999)) + good[2:]
+    yield (
+        "any-pictures.jpg",
+        good[:2] + segment(0xE2, b"MPF\0" + overlapping_tags(9, 999)) + good[2:],
+    )
     yield "any-comments.jpg", good[:2] + segment(0xFE, bytes(60_000)) * 50 + good[2:]
     last = progressive.rindex(b"\xff\xda")
     yield "any-scans.jpg", progressive[:-2] + progressive[last:-2] * 2_000 + b"\xff\xd9"
@@ -425,7 +511,10 @@ def _bad_tiff() -> Iterator[File]:
         more = [(322, 4, 1, side), (323, 4, 1, side), (324, 4, 1, 8), (325, 4, 1, len(pixels))]
         yield f"any-tiles-{side}.tif", tiff(sorted(tiles + more), pixels)
         packed = [(*tag[:3], 8) if tag[0] == 259 else tag for tag in tiles]
-        yield f"any-packed-tiles-{side}.tif", tiff(sorted(packed + more), zlib.compress(bytes(10**6)))
+        yield (
+            f"any-packed-tiles-{side}.tif",
+            tiff(sorted(packed + more), zlib.compress(bytes(10**6))),
+        )
 
 
 def _bad_bmp() -> Iterator[File]:
@@ -453,10 +542,13 @@ def _bad_webp() -> Iterator[File]:
     yield "any-flat-lossless.webp", riff(vp8l((SIDE, SIDE), bytes(99)))
     picture_chunk = good[good.index(b"VP8 ") + 8 :]
     extras = (b"ICCP", bytes(100_000)), (b"EXIF", overlapping_tags(5_000, 400_000))
-    yield "any-exif-tags.webp", riff(canvas((SIDE, SIDE + 8), 0x28), extras[0], (b"VP8 ", picture_chunk), extras[1])
+    yield (
+        "any-exif-tags.webp",
+        riff(canvas((SIDE, SIDE + 8), 0x28), extras[0], (b"VP8 ", picture_chunk), extras[1]),
+    )
 
 
-# -- damaged by chance ------------------------------------------------------------------------------------------------
+# -- damaged by chance -----------------------------------------------------------------------------
 
 
 def damaged(seed: int) -> Iterator[File]:
@@ -487,7 +579,9 @@ def damaged(seed: int) -> Iterator[File]:
             changed = changed[place:] + changed[:place]
         else:
             suffix = ("png", "jpg", "webp", "tif", "bmp")[int(random.integers(5))]
-            deep = "sixteen" in stem or "wide" in stem  # some formats, and so their suffixes, are too shallow for it
+            deep = (
+                "sixteen" in stem or "wide" in stem
+            )  # some formats, and so their suffixes, are too shallow for it
             yield f"{'any' if deep else 'good'}-{how}-{stem}.{suffix}", content
             continue
         yield f"any-{how}-{stem}.{suffix}", bytes(changed)

@@ -24,8 +24,20 @@ def write_model(folder: Path, kind: str) -> Path:
     network = registry.find("generators", kind).factory(3, 3, **OPTIONS[kind])
     for parameter in network.parameters():
         nn.init.normal_(parameter, 0.0, 0.2 if parameter.ndim > 1 else 1.0)
-    part = {"name": kind, "in_channels": 3, "out_channels": 3, "options": OPTIONS[kind], "law": "normal"}
-    metadata = {"method": "test", "generators": {direction: part}, "direction": direction, "facts": {}, "config": None}
+    part = {
+        "name": kind,
+        "in_channels": 3,
+        "out_channels": 3,
+        "options": OPTIONS[kind],
+        "latent_distribution": "normal",
+    }
+    metadata = {
+        "method": "test",
+        "generators": {direction: part},
+        "direction": direction,
+        "facts": {},
+        "config": None,
+    }
     tensors = {f"{direction}/{name}": value for name, value in network.state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(folder / WEIGHTS, tensors, metadata | {"statistics": "image", "alpha": "drop"})
@@ -41,13 +53,17 @@ def write_pictures(folder: Path, count: int, side: int = 40) -> Path:
         random = np.random.default_rng(number)
         size = (side + number % 7, side + number % 5, 3)
         deep = path.parent.name == "sixteen"
-        images.encode(random.integers(0, 65536 if deep else 256, size, np.uint16 if deep else np.uint8), path)
+        images.encode(
+            random.integers(0, 65536 if deep else 256, size, np.uint16 if deep else np.uint8), path
+        )
     return folder
 
 
 def outputs(folder: Path) -> dict[str, bytes]:
     """Return path -> content of all files below `folder` that have a final name."""
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    found = sorted(
+        path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")
+    )
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 

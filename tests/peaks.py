@@ -36,7 +36,9 @@ def measure(prepare: Callable[[], Any], work: Callable[[Any], Any], folder: Path
     return Measured(found, growth, said)
 
 
-def _child(prepare: Callable[[], Any], work: Callable[[Any], Any], answer: Path, terminal: Path) -> None:
+def _child(
+    prepare: Callable[[], Any], work: Callable[[Any], Any], answer: Path, terminal: Path
+) -> None:
     with open(terminal, "wb") as file:
         for stream in (1, 2):  # C libraries write there, past sys.stderr
             os.dup2(file.fileno(), stream)

@@ -20,12 +20,32 @@ from i2i.data.scenes import write_dataset
 
 SMALL: dict[str, tuple[str, list[str]]] = {  # method -> kind of scenes, settings
     "pix2pix": ("facades", ["generator.name=unet", "generator.depth=5", "generator.width=4"]),
-    "cyclegan": ("orchard", ["generator.name=resnet", "generator.blocks=1", "generator.width=4", "method.history=3"]),
-    "cut": ("orchard", ["generator.name=resnet", "generator.blocks=1", "generator.width=4", "method.patches=16"]),
-    "dcgan": ("portraits", ["generator.width=4", "method.latent=5", "method.augment=ada", "method.augment_images=100"]),
+    "cyclegan": (
+        "orchard",
+        ["generator.name=resnet", "generator.blocks=1", "generator.width=4", "method.history=3"],
+    ),
+    "cut": (
+        "orchard",
+        ["generator.name=resnet", "generator.blocks=1", "generator.width=4", "method.patches=16"],
+    ),
+    "dcgan": (
+        "portraits",
+        ["generator.width=4", "method.latent=5", "method.augment=ada", "method.augment_images=100"],
+    ),
 }
-COMMON = ["data.load_size=36", "data.crop_size=32", "discriminator.width=4", "train.batch=2", "data.workers=0"]
-COMMON += ["log.samples=2", "log.images=4", "log.tensorboard=false", "train.checkpoint_images=1000"]
+COMMON = [
+    "data.load_size=36",
+    "data.crop_size=32",
+    "discriminator.width=4",
+    "train.batch=2",
+    "data.workers=0",
+]
+COMMON += [
+    "log.samples=2",
+    "log.every_images=4",
+    "log.tensorboard=false",
+    "train.checkpoint_every_images=1000",
+]
 
 
 def draw_scenes(root: Path, count: int = 15) -> dict[str, Path]:
@@ -67,7 +87,10 @@ def ranked(index: int, world: int, port: int) -> None:
 def rows(run: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
     """Return the logged rows of a run, without what depends on the clock."""
     lines = [json.loads(line) for line in (run / name).read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k not in ("images_per_second", "data_wait")} for row in lines]
+    return [
+        {k: v for k, v in row.items() if k not in ("images_per_second", "data_wait")}
+        for row in lines
+    ]
 
 
 def final_state(run: Path) -> dict[str, Any]:

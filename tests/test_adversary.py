@@ -8,9 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from i2i.losses import penalties
-from i2i.losses.adversarial import OBJECTIVES, ObjectiveName, discriminator_loss, generator_loss, loss_range
+from i2i.losses.adversarial import (
+    OBJECTIVES,
+    ObjectiveName,
+    discriminator_loss,
+    discriminator_loss_bounds,
+    generator_loss,
+)
 from i2i.losses.patch_nce import patch_nce
-from i2i.methods._adversary import Adversary
+from i2i.methods._adversarial import AdversarialLoss
 from i2i.methods._augment import AdaptiveProbability, augment
 from i2i.networks.discriminators.multiscale import MultiScale
 from i2i.networks.discriminators.patchgan import PatchGAN
@@ -39,7 +45,9 @@ def test_objective_gives_the_value_computed_by_hand(name: Any) -> None:
     for r in SCALAR:
         for f in SCALAR:
             real, fake = torch.tensor([[[[r]]]]), torch.tensor([[[[f]]]])
-            assert float(sum(discriminator_loss(name, real, fake).values())) == pytest.approx(for_d(r, f), abs=1e-5)
+            assert float(sum(discriminator_loss(name, real, fake).values())) == pytest.approx(
+                for_d(r, f), abs=1e-5
+            )
             assert float(generator_loss(name, fake, real)) == pytest.approx(for_g(r, f), abs=1e-5)
 
 
@@ -65,9 +73,13 @@ def images(seed: int, n: int = 3) -> Tensor:
     return torch.rand(n, 3, 16, 16, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-@pytest.mark.parametrize("option", [{"objective": "wgan-gp"}, {"r1": 1.0}, {"r2": 1.0}, {"gradient_penalty": 1.0}])
-def test_penalty_is_really_applied_and_its_gradient_reaches_the_discriminator(option: dict[str, Any]) -> None:
-    adversary = Adversary(critic(), **option)
+@pytest.mark.parametrize(
+    "option", [{"objective": "wgan-gp"}, {"r1": 1.0}, {"r2": 1.0}, {"gradient_penalty": 1.0}]
+)
+def test_penalty_is_really_applied_and_its_gradient_reaches_the_discriminator(
+    option: dict[str, Any],
+) -> None:
+    adversary = AdversarialLoss(critic(), **option)
     terms = adversary.discriminator_terms([images(1)], [images(2)])
     (name,) = set(terms) - {"real", "fake"}
     assert float(terms[name].detach()) > 0
@@ -90,7 +102,9 @@ def test_gradient_norm_equals_finite_differences() -> None:
             shift = torch.zeros_like(x)
             shift[n, place[0], place[1], place[2]] = step
             total += float((score(x + shift)[n] - score(x - shift)[n]) / (2 * step)) ** 2
-    assert float(penalties.gradient_norm(net, x).detach()) == pytest.approx(total / 2, rel=1e-4)
+    assert float(penalties.zero_centered_gradient_penalty(net, x).detach()) == pytest.approx(
+        total / 2, rel=1e-4
+    )
 
 
 def test_unit_slope_penalty_is_zero_for_a_critic_of_slope_one() -> None:
@@ -100,12 +114,17 @@ def test_unit_slope_penalty_is_zero_for_a_critic_of_slope_one() -> None:
     def net(x: Tensor) -> Tensor:
         return (x * weight).sum([1, 2, 3], keepdim=True)
 
-    assert float(penalties.unit_slope(net, images(1), images(2))) < 1e-9
-    assert float(penalties.unit_slope(lambda x: 3 * net(x), images(1), images(2))) == pytest.approx(4, rel=1e-4)
+    assert float(penalties.wgan_gp_penalty(net, images(1), images(2))) < 1e-9
+    assert float(
+        penalties.wgan_gp_penalty(lambda x: 3 * net(x), images(1), images(2))
+    ) == pytest.approx(4, rel=1e-4)
 
 
 def test_lazy_penalty_comes_every_interval_and_makes_up_for_the_steps_left_out() -> None:
-    every, lazy = Adversary(critic(), r1=1.0, penalty_interval=1), Adversary(critic(), r1=1.0, penalty_interval=4)
+    every, lazy = (
+        AdversarialLoss(critic(), r1=1.0, penalty_interval=1),
+        AdversarialLoss(critic(), r1=1.0, penalty_interval=4),
+    )
     once = float(every.discriminator_terms([images(1)], [images(2)])["r1"])
     found = [lazy.discriminator_terms([images(1)], [images(2)]).get("r1") for _ in range(8)]
     assert [term is not None for term in found] == [True, False, False, False] * 2
@@ -130,20 +149,27 @@ def test_lazy_penalty_comes_every_interval_and_makes_up_for_the_steps_left_out()
         ({"augment": "ada", "objective": "rpgan"}, "means nothing"),
     ],
 )
-def test_combination_that_makes_no_sense_is_refused_with_the_reason(option: dict[str, Any], message: str) -> None:
+def test_combination_that_makes_no_sense_is_refused_with_the_reason(
+    option: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
-        Adversary(option.pop("net", critic()), **option)
+        AdversarialLoss(option.pop("net", critic()), **option)
 
 
 def test_smoothed_label_is_the_minimum_of_the_loss_on_reals() -> None:
-    best = min((x / 100 for x in range(-500, 500)), key=lambda x: float(OBJECTIVES["lsgan"].real(torch.tensor(x), 0.9)))
+    best = min(
+        (x / 100 for x in range(-500, 500)),
+        key=lambda x: float(OBJECTIVES["lsgan"].real(torch.tensor(x), 0.9)),
+    )
     assert best == pytest.approx(0.9)
 
 
 def test_turns_alternate_by_steps_and_by_blocks() -> None:
     def turns(**options: Any) -> list[str]:
-        a = Adversary(critic(), **options)
-        return ["D" * a.d_turn.includes(step) + "G" * a.g_turn.includes(step) for step in range(6)]
+        a = AdversarialLoss(critic(), **options)
+        return [
+            "D" * a.d_schedule.is_due(step) + "G" * a.g_schedule.is_due(step) for step in range(6)
+        ]
 
     assert turns() == ["DG"] * 6
     assert turns(d_steps=3) == ["DG", "D", "D", "DG", "D", "D"]
@@ -153,7 +179,9 @@ def test_turns_alternate_by_steps_and_by_blocks() -> None:
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_accuracies_are_shares_of_logits_on_the_right_side(objective: ObjectiveName) -> None:
-    adversary = Adversary(MultiScale(3, scales=2, width=4, layers=1, norm="none"), objective=objective)
+    adversary = AdversarialLoss(
+        MultiScale(3, scales=2, width=4, layers=1, norm="none"), objective=objective
+    )
     real, fake = images(1), images(2)
     adversary.discriminator_terms([real], [fake])
     with torch.no_grad():
@@ -167,7 +195,9 @@ def test_accuracies_are_shares_of_logits_on_the_right_side(objective: ObjectiveN
         expected = {"accuracy_pair": sum(float((r > f).double().mean()) for r, f in pairs) / 2}
     if objective == "wgan-gp":
         expected = {}
-    assert {name: float(share) for name, share in adversary.observed.items()} == pytest.approx(expected)
+    assert {name: float(share) for name, share in adversary.metrics.items()} == pytest.approx(
+        expected
+    )
 
 
 @pytest.mark.parametrize(
@@ -176,15 +206,17 @@ def test_accuracies_are_shares_of_logits_on_the_right_side(objective: ObjectiveN
 def test_loss_range_holds_what_a_sure_and_a_guessing_discriminator_have(
     objective: ObjectiveName, smoothing: float
 ) -> None:
-    limits = loss_range(objective, 1 - smoothing)
+    limits = discriminator_loss_bounds(objective, 1 - smoothing)
     assert limits is not None
     logits = torch.linspace(-20, 20, 4001)
     terms = [discriminator_loss(objective, x, x, 1 - smoothing) for x in logits.split(1)]
     least = min(float(term["real"]) for term in terms) + min(float(term["fake"]) for term in terms)
     assert limits[0] == pytest.approx(least, abs=1e-4)
     middle = torch.tensor([0.5 if objective == "lsgan" else 0.0])
-    assert limits[1] == pytest.approx(float(sum(discriminator_loss(objective, middle, middle, 1 - smoothing).values())))
-    assert loss_range("wgan-gp") is None
+    assert limits[1] == pytest.approx(
+        float(sum(discriminator_loss(objective, middle, middle, 1 - smoothing).values()))
+    )
+    assert discriminator_loss_bounds("wgan-gp") is None
 
 
 class Memory(nn.Module):
@@ -199,15 +231,17 @@ class Memory(nn.Module):
         return x
 
 
-def test_flipped_labels_exchange_real_and_fake_for_some_samples_and_accuracy_keeps_to_the_truth() -> None:
+def test_flipped_labels_exchange_real_and_fake_for_some_samples_and_accuracy_keeps_to_the_truth() -> (
+    None
+):
     torch.manual_seed(0)
     net = Memory()
-    adversary = Adversary(net, label_flip=0.3)
+    adversary = AdversarialLoss(net, label_flip=0.3)
     adversary.discriminator_terms([torch.ones(1000, 1, 1, 1)], [-torch.ones(1000, 1, 1, 1)])
     shown_real, shown_fake = net.shown
     assert 0.25 < float((shown_fake == 1).float().mean()) < 0.35
     assert torch.equal(shown_real, -shown_fake)
-    assert {name: float(share) for name, share in adversary.observed.items()} == {
+    assert {name: float(share) for name, share in adversary.metrics.items()} == {
         "accuracy_real": 1.0,
         "accuracy_fake": 1.0,
     }
@@ -215,7 +249,9 @@ def test_flipped_labels_exchange_real_and_fake_for_some_samples_and_accuracy_kee
 
 def test_multi_scale_discriminator_and_feature_matching_work_together() -> None:
     torch.manual_seed(0)
-    adversary = Adversary(MultiScale(3, scales=2, width=4, layers=1), objective="rpgan", feature_matching=10.0)
+    adversary = AdversarialLoss(
+        MultiScale(3, scales=2, width=4, layers=1), objective="rpgan", feature_matching=10.0
+    )
     fake = images(2).requires_grad_(True)
     assert set(adversary.discriminator_terms([images(1)], [fake.detach()])) == {"pair"}
     terms = adversary.generator_terms([fake], [images(1)])
@@ -226,7 +262,7 @@ def test_multi_scale_discriminator_and_feature_matching_work_together() -> None:
     assert float(same) == 0
 
 
-# -- augmentation ---------------------------------------------------------------------------------------------------
+# -- augmentation ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("policy", ["diffaugment", "ada"])
@@ -256,17 +292,17 @@ def test_mirror_and_quarter_turn_move_pixels_without_blurring_them() -> None:
 def test_probability_rises_while_d_is_sure_of_reals_and_falls_again() -> None:
     ada = AdaptiveProbability(target=0.6, images=64)
     for _ in range(8):
-        ada.observe(torch.ones(4, 1, 2, 2), middle=0.0)
+        ada.observe(torch.ones(4, 1, 2, 2), decision_threshold=0.0)
     assert ada.probability == pytest.approx(0.5)
     state = ada.state()
     for _ in range(8):
-        ada.observe(-torch.ones(4, 1, 2, 2), middle=0.0)
+        ada.observe(-torch.ones(4, 1, 2, 2), decision_threshold=0.0)
     assert ada.probability == 0
     ada.restore(state)
     assert ada.probability == pytest.approx(0.5)
 
 
-# -- contrastive term -----------------------------------------------------------------------------------------------
+# -- contrastive term ------------------------------------------------------------------------------
 
 
 def test_patch_nce_equals_a_plain_double_loop() -> None:
@@ -276,7 +312,9 @@ def test_patch_nce_equals_a_plain_double_loop() -> None:
     total = 0.0
     for n in range(2):
         for s in range(5):
-            scores = [math.exp(float((query[n, s] * key[n, other]).sum()) / 0.07) for other in range(5)]
+            scores = [
+                math.exp(float((query[n, s] * key[n, other]).sum()) / 0.07) for other in range(5)
+            ]
             total -= math.log(scores[s] / sum(scores))
     assert float(patch_nce(query, key)) == pytest.approx(total / 10, rel=1e-4)
 
@@ -295,7 +333,9 @@ def test_contrastive_gradient_reaches_encoder_and_heads() -> None:
     torch.manual_seed(0)
     method = CUT(
         lambda i, o: ResNet(i, o, width=4, blocks=5),
-        lambda c: Adversary(PatchGAN(c, width=4, layers=1, norm="instance"), objective="lsgan"),
+        lambda c: AdversarialLoss(
+            PatchGAN(c, width=4, layers=1, norm="instance"), objective="lsgan"
+        ),
         {"a": 3, "b": 3},
         "a2b",
         patches=16,
@@ -303,7 +343,9 @@ def test_contrastive_gradient_reaches_encoder_and_heads() -> None:
     real = {"a": images(1), "b": images(2)}
     loss = method.generator_loss(real, method.fakes(real))["nce"]
     loss.backward()
-    assert all(p.grad is not None and float(p.grad.abs().sum()) > 0 for p in method.heads.parameters())
+    assert all(
+        p.grad is not None and float(p.grad.abs().sum()) > 0 for p in method.heads.parameters()
+    )
     encoder = method.G.get_submodule("stem")
     assert all(p.grad is not None and float(p.grad.abs().sum()) > 0 for p in encoder.parameters())
 
@@ -320,7 +362,14 @@ def test_fast_form_compares_mirrored_fakes_with_their_own_places() -> None:
             return [x]
 
     torch.manual_seed(0)
-    method = CUT(lambda *_: Copy(), lambda c: Adversary(critic()), {"a": 3, "b": 3}, "a2b", fast=True, patches=256)
+    method = CUT(
+        lambda *_: Copy(),
+        lambda c: AdversarialLoss(critic()),
+        {"a": 3, "b": 3},
+        "a2b",
+        fast=True,
+        patches=256,
+    )
     real = {"a": images(1), "b": images(2)}
     mirrored = []
     for _ in range(20):

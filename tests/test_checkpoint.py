@@ -10,15 +10,18 @@ import pytest
 import torch
 
 from i2i import checkpoint
-from i2i.checkpoint import CheckpointError, DiskFullError
-from i2i.lock import InUseError, exclusive, refuse_held
+from i2i.checkpoint import CheckpointError
+from i2i.files import DiskFullError, remove_temporaries, write_atomically
+from i2i.lock import InUseError, check_held, exclusive
 
 TENSORS = {"a2b/weight": torch.arange(6.0).reshape(2, 3)}
 
 
 def publish(folder: Path, images: int, keep: int = 3) -> Path:
     weights = checkpoint.weights_bytes(TENSORS, {"direction": "a2b"})
-    return checkpoint.publish(folder, images, {"images": images, "x": torch.ones(1000) * images}, weights, keep)
+    return checkpoint.publish(
+        folder, images, {"images": images, "x": torch.ones(1000) * images}, weights, keep
+    )
 
 
 def test_weights_come_back_with_their_description(tmp_path: Path) -> None:
@@ -59,16 +62,18 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "latest.json").read_text()) == {"step": "step-00000040"}
 
 
-def test_full_disk_leaves_the_old_file_and_no_temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_leaves_the_old_file_and_no_temporary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "file"
-    checkpoint.write_atomically(path, b"old")
+    write_atomically(path, b"old")
 
     def fail(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(DiskFullError, match="nothing was replaced"):
-        checkpoint.write_atomically(path, b"new")
+        write_atomically(path, b"new")
     with pytest.raises(DiskFullError):
         publish(tmp_path / "steps", 10)
     assert path.read_bytes() == b"old"
@@ -77,11 +82,18 @@ def test_full_disk_leaves_the_old_file_and_no_temporary(tmp_path: Path, monkeypa
 
 def test_temporaries_are_removed_whoever_wrote_them_and_other_files_stay(tmp_path: Path) -> None:
     (tmp_path / "step-00000010.tmp-999999998").mkdir()
-    (tmp_path / f".x.png.tmp-{os.getpid()}").touch()  # in a container, numbers of processes come again
+    (
+        tmp_path / f".x.png.tmp-{os.getpid()}"
+    ).touch()  # in a container, numbers of processes come again
     for name in ("x.png", "step-00000010", "notes.tmp", ".hidden"):
         (tmp_path / name).touch()
-    checkpoint.remove_temporaries(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"x.png", "step-00000010", "notes.tmp", ".hidden"}
+    remove_temporaries(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "x.png",
+        "step-00000010",
+        "notes.tmp",
+        ".hidden",
+    }
 
 
 def test_damaged_later_checkpoint_does_not_push_out_the_good_ones(tmp_path: Path) -> None:
@@ -130,12 +142,14 @@ def test_second_writer_of_a_run_is_refused_and_a_dead_ones_lock_is_free(tmp_path
     import sys
 
     code = (
-        f"from i2i.lock import refuse_held; from pathlib import Path\nrefuse_held(Path({str(tmp_path)!r}))\n"
+        f"from i2i.lock import check_held; from pathlib import Path\ncheck_held(Path({str(tmp_path)!r}))\n"
         "import sys; assert 'torch' not in sys.modules"
     )
-    refuse_held(tmp_path / "nothing here yet")
+    check_held(tmp_path / "nothing here yet")
     with exclusive(tmp_path):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        )
         assert done.returncode != 0
         assert InUseError.__name__ in done.stderr
         assert str(os.getpid()) in done.stderr

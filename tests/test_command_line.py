@@ -25,9 +25,17 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def i2i(*arguments: object, code: int = 0) -> Result:
     """Run the command in this process; errors of the package become exit status 2, as `main` makes them."""
-    result = CliRunner().invoke(group, [str(argument) for argument in arguments], standalone_mode=False)
-    status = result.return_value if result.exception is None else getattr(result.exception, "exit_code", 2)
-    if result.exception is not None and not type(result.exception).__module__.startswith(("i2i.", "click.")):
+    result = CliRunner().invoke(
+        group, [str(argument) for argument in arguments], standalone_mode=False
+    )
+    status = (
+        result.return_value
+        if result.exception is None
+        else getattr(result.exception, "exit_code", 2)
+    )
+    if result.exception is not None and not type(result.exception).__module__.startswith(
+        ("i2i.", "click.")
+    ):
         raise result.exception
     assert (status or 0) == code, f"{result.output}\n{result.exception}"
     return result
@@ -38,7 +46,9 @@ def train(method: str, scenes: dict[str, Path], out: Path, *more: object, code: 
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_run_writes_all_that_the_design_promises(accumulate: int, scenes: dict[str, Path], tmp_path: Path) -> None:
+def test_run_writes_all_that_the_design_promises(
+    accumulate: int, scenes: dict[str, Path], tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     train(
         "pix2pix",
@@ -57,7 +67,9 @@ def test_run_writes_all_that_the_design_promises(accumulate: int, scenes: dict[s
     assert any(name.startswith("events.out.tfevents") for name in names)
     sheets = sorted((run / "samples").iterdir())
     assert [sheet.name for sheet in sheets] == ["00000000.png", "00000024.png"]
-    assert json.loads((run / "checkpoints" / "latest.json").read_text()) == {"step": "step-00000024"}
+    assert json.loads((run / "checkpoints" / "latest.json").read_text()) == {
+        "step": "step-00000024"
+    }
     assert rows(run)[-1]["images"] == 24
 
 
@@ -72,7 +84,9 @@ def test_existing_run_is_refused_without_resume_and_a_finished_one_has_nothing_l
     assert (run / "metrics.jsonl").read_bytes() == before
     i2i("train", "pix2pix", "--out", run, "--resume", "--images", 8)
     assert rows(run)[-1]["images"] == 8
-    changed = i2i("train", "pix2pix", "--out", run, "--resume", "--set", "generator.width=8", code=2)
+    changed = i2i(
+        "train", "pix2pix", "--out", run, "--resume", "--set", "generator.width=8", code=2
+    )
     assert "generator.width" in str(changed.exception)
 
 
@@ -80,17 +94,29 @@ def test_folder_that_holds_something_else_or_lies_in_the_data_is_refused(
     scenes: dict[str, Path], tmp_path: Path
 ) -> None:
     (tmp_path / "README.md").write_text("mine")
-    assert "holds no run" in str(train("pix2pix", scenes, tmp_path, "--images", 4, code=2).exception)
+    assert "holds no run" in str(
+        train("pix2pix", scenes, tmp_path, "--images", 4, code=2).exception
+    )
     inside = scenes[FACADES] / "train" / "run"
-    assert "inside the data" in str(train("pix2pix", scenes, inside, "--images", 4, code=2).exception)
+    assert "inside the data" in str(
+        train("pix2pix", scenes, inside, "--images", 4, code=2).exception
+    )
     assert not inside.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
 
 
-def test_dry_run_tells_everything_and_writes_nothing(scenes: dict[str, Path], tmp_path: Path) -> None:
+def test_dry_run_tells_everything_and_writes_nothing(
+    scenes: dict[str, Path], tmp_path: Path
+) -> None:
     result = train("pix2pix", scenes, tmp_path / "run", "--epochs", 3, "--dry-run")
     assert not (tmp_path / "run").exists()
-    for expected in ("lambda_l1: 100.0", "G: ", "receptive field", "12 pairs", "36 images = 3 epochs = 18 steps"):
+    for expected in (
+        "lambda_l1: 100.0",
+        "G: ",
+        "receptive field",
+        "12 pairs",
+        "36 images = 3 epochs = 18 steps",
+    ):
         assert expected in result.output
 
 
@@ -101,7 +127,10 @@ def test_dry_run_tells_everything_and_writes_nothing(scenes: dict[str, Path], tm
         (["--set", "data.crop_size=48"], "larger than load_size"),
         (["--set", "data.load_size=48", "--set", "data.crop_size=40"], "multiples of 32"),
         (["--set", "method.objective=wgan-gp"], "batch norm"),
-        (["--set", "method.label_smoothing=0.1", "--set", "method.objective=hinge"], "no labels to smooth"),
+        (
+            ["--set", "method.label_smoothing=0.1", "--set", "method.objective=hinge"],
+            "no labels to smooth",
+        ),
         (["--set", "discriminator.layers=0"], "discriminator.layers"),
         (["--config", "no-such-recipe"], "Recipes:"),
         (["--set", "discriminator.layers=4"], "at least 48 pixels"),
@@ -133,7 +162,9 @@ def photos(tmp_path: Path) -> Path:
     (folder / "sub").mkdir(parents=True)
     random = np.random.default_rng(0)
     Image.fromarray(random.integers(0, 256, (33, 50, 3), dtype=np.uint8)).save(folder / "one.jpg")
-    Image.fromarray(random.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(folder / "sub" / "two.png")
+    Image.fromarray(random.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(
+        folder / "sub" / "two.png"
+    )
     (folder / "broken.png").write_bytes((folder / "sub" / "two.png").read_bytes()[:500])
     (folder / "notes.txt").write_text("not an image")
     return folder
@@ -165,12 +196,16 @@ def test_load_translates_pil_numpy_and_tensor_alike(model: Path) -> None:
     assert np.abs(expected - from_array).max() <= 1
 
 
-def test_model_of_one_direction_names_it_when_asked_for_the_other(model: Path, photos: Path, tmp_path: Path) -> None:
+def test_model_of_one_direction_names_it_when_asked_for_the_other(
+    model: Path, photos: Path, tmp_path: Path
+) -> None:
     result = i2i("translate", model, photos, tmp_path / "out", "--direction", "b2a", code=2)
     assert "a2b" in str(result.exception)
 
 
-def test_checkpoint_folder_and_weights_file_are_models_too(model: Path, photos: Path, tmp_path: Path) -> None:
+def test_checkpoint_folder_and_weights_file_are_models_too(
+    model: Path, photos: Path, tmp_path: Path
+) -> None:
     outputs = []
     checkpoint = steps(model / "checkpoints")[-1][1]
     for number, path in enumerate((model, model / "weights.safetensors", checkpoint)):
@@ -187,7 +222,15 @@ def test_show_prints_the_settings_of_a_method_and_the_description_of_a_model(mod
 
 def test_list_names_everything_that_can_be_chosen() -> None:
     output = i2i("list").output
-    for name in ("pix2pix", "cyclegan", "resnet_9blocks", "unet_256", "patchgan", "pixel", "pix2pix_facades"):
+    for name in (
+        "pix2pix",
+        "cyclegan",
+        "resnet_9blocks",
+        "unet_256",
+        "patchgan",
+        "pixel",
+        "pix2pix_facades",
+    ):
         assert name in output
     assert "unet_256" not in i2i("list", "methods").output
 
@@ -204,7 +247,9 @@ def test_evaluation_of_a_model_stands_beside_what_costs_nothing(
     assert (tmp_path / "sheet.png").stat().st_size > 0
 
 
-def test_same_seed_generates_the_same_bytes_however_many_are_made(scenes: dict[str, Path], tmp_path: Path) -> None:
+def test_same_seed_generates_the_same_bytes_however_many_are_made(
+    scenes: dict[str, Path], tmp_path: Path
+) -> None:
     run = tmp_path / "faces"
     train("dcgan", scenes, run, "--images", 4)
     i2i("generate", run, tmp_path / "three", "--count", 3, "--seed", 7, "--score")
@@ -219,26 +264,39 @@ def test_same_seed_generates_the_same_bytes_however_many_are_made(scenes: dict[s
     i2i("generate", run, tmp_path / "strip.png", "--interpolate", "1:2:4")
     with Image.open(tmp_path / "strip.png") as strip:
         assert strip.size[0] > 4 * 32
-    assert "from noise" in str(i2i("translate", run, tmp_path / "three", tmp_path / "x", code=2).exception)
-    assert "exclude" in str(i2i("generate", run, tmp_path / "x", "--count", 2, "--grid", "1x1", code=2).exception)
+    assert "from noise" in str(
+        i2i("translate", run, tmp_path / "three", tmp_path / "x", code=2).exception
+    )
+    assert "exclude" in str(
+        i2i("generate", run, tmp_path / "x", "--count", 2, "--grid", "1x1", code=2).exception
+    )
 
 
-def test_side_by_side_pairs_and_two_folders_give_the_same_training(scenes: dict[str, Path], tmp_path: Path) -> None:
+def test_side_by_side_pairs_and_two_folders_give_the_same_training(
+    scenes: dict[str, Path], tmp_path: Path
+) -> None:
     joined = tmp_path / "joined" / "train"
     joined.mkdir(parents=True)
     for path in sorted((scenes[FACADES] / "train" / "a").iterdir()):
-        both = [np.asarray(Image.open(scenes[FACADES] / "train" / domain / path.name)) for domain in "ab"]
+        both = [
+            np.asarray(Image.open(scenes[FACADES] / "train" / domain / path.name))
+            for domain in "ab"
+        ]
         Image.fromarray(np.concatenate(both, 1)).save(joined / path.name)
     runs = [tmp_path / "folders", tmp_path / "sides"]
     train("pix2pix", scenes, runs[0], "--images", 4)
-    train("pix2pix", {FACADES: tmp_path / "joined"}, runs[1], "--images", 4, "--set", "data.layout=ab")
+    train(
+        "pix2pix", {FACADES: tmp_path / "joined"}, runs[1], "--images", 4, "--set", "data.layout=ab"
+    )
     assert rows(runs[0]) == rows(runs[1])
 
 
 def test_main_turns_errors_into_messages_and_exit_status_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["i2i", "translate", str(tmp_path / "nothing"), str(tmp_path), "out"])
+    monkeypatch.setattr(
+        sys, "argv", ["i2i", "translate", str(tmp_path / "nothing"), str(tmp_path), "out"]
+    )
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 2

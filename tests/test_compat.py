@@ -1,7 +1,8 @@
 """Checkpoints of pytorch-CycleGAN-and-pix2pix: recognized, converted, refused.
 
-The reference's networks are rebuilt here from their published layout (the order of the layers in each Sequential), so
-that names and numbers are checked against something that shares no code with the networks under test.
+The reference's networks are rebuilt here from their published layout (the order of the layers in
+each Sequential), so that names and numbers are checked against something that shares no code with
+the networks under test.
 """
 
 import re
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from i2i.compat import junyanz
-from i2i.networks.init import initialize
+from i2i.networks.init import init_weights
 
 
 def norm_of(kind, channels, old=False):
@@ -31,7 +32,10 @@ class Block(nn.Module):
         super().__init__()
         layers = []
         for half in range(2):
-            layers += [nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3, bias=norm == "instance")]
+            layers += [
+                nn.ReflectionPad2d(1),
+                nn.Conv2d(channels, channels, 3, bias=norm == "instance"),
+            ]
             layers += [norm_of(norm, channels, old)]
             if half == 0:
                 layers += [nn.ReLU(True)] + [nn.Dropout(0.5)] * dropout
@@ -57,7 +61,7 @@ class Net(nn.Module):
 def draw(net):
     """Random weights, biases and running statistics, all away from their neutral values."""
     torch.manual_seed(0)
-    initialize(net, "kaiming", 0.2)
+    init_weights(net, "kaiming", 0.2)
     for key, value in [*net.named_parameters(), *net.named_buffers()]:
         if key.endswith(("bias", "running_mean")):
             nn.init.normal_(value, 0, 0.1)
@@ -99,10 +103,16 @@ def unet(norm="batch", depth=5, channels=(3, 3), width=2):
         outer, inner = widths[level - 1], widths[level]
         layers = [nn.LeakyReLU(0.2, True), nn.Conv2d(outer, inner, 4, 2, 1, bias=bias)]
         layers += [norm_of(norm, inner), child] if child else []
-        layers += [nn.ReLU(True), nn.ConvTranspose2d(2 * inner if child else inner, outer, 4, 2, 1, bias=bias)]
+        layers += [
+            nn.ReLU(True),
+            nn.ConvTranspose2d(2 * inner if child else inner, outer, 4, 2, 1, bias=bias),
+        ]
         layers += [norm_of(norm, outer)] + [nn.Dropout(0.5)] * (4 <= level < depth - 1)
         child = Level(layers)
-    first, last = nn.Conv2d(channels[0], width, 4, 2, 1, bias=bias), nn.ConvTranspose2d(2 * width, channels[1], 4, 2, 1)
+    first, last = (
+        nn.Conv2d(channels[0], width, 4, 2, 1, bias=bias),
+        nn.ConvTranspose2d(2 * width, channels[1], 4, 2, 1),
+    )
     net = nn.Module()
     net.model = Level([first, child, nn.ReLU(True), last, nn.Tanh()], outermost=True)
     net.forward = lambda x: net.model(x)
@@ -114,15 +124,25 @@ def patchgan(norm="batch", layers=3, width=4):
     widths = [width * min(2**i, 8) for i in range(layers + 1)]
     parts = [nn.Conv2d(6, width, 4, 2, 1), nn.LeakyReLU(0.2, True)]
     for i in range(layers):
-        conv = nn.Conv2d(widths[i], widths[i + 1], 4, 2 if i < layers - 1 else 1, 1, bias=norm == "instance")
+        conv = nn.Conv2d(
+            widths[i], widths[i + 1], 4, 2 if i < layers - 1 else 1, 1, bias=norm == "instance"
+        )
         parts += [conv, norm_of(norm, widths[i + 1]), nn.LeakyReLU(0.2, True)]
     return Net([*parts, nn.Conv2d(widths[-1], 1, 4, 1, 1)]).eval()
 
 
 def pixel(norm="batch", width=4):
     bias = norm == "instance"
-    parts = [nn.Conv2d(6, width, 1), nn.LeakyReLU(0.2, True), nn.Conv2d(width, 2 * width, 1, bias=bias)]
-    parts += [norm_of(norm, 2 * width), nn.LeakyReLU(0.2, True), nn.Conv2d(2 * width, 1, 1, bias=bias)]
+    parts = [
+        nn.Conv2d(6, width, 1),
+        nn.LeakyReLU(0.2, True),
+        nn.Conv2d(width, 2 * width, 1, bias=bias),
+    ]
+    parts += [
+        norm_of(norm, 2 * width),
+        nn.LeakyReLU(0.2, True),
+        nn.Conv2d(2 * width, 1, 1, bias=bias),
+    ]
     return Net(parts, "net").eval()
 
 
@@ -159,7 +179,9 @@ def test_unets_are_recognized_and_give_the_same_images(norm, depth):
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("make", [patchgan, lambda norm: patchgan(norm, 1), lambda norm: patchgan(norm, 5), pixel])
+@pytest.mark.parametrize(
+    "make", [patchgan, lambda norm: patchgan(norm, 1), lambda norm: patchgan(norm, 5), pixel]
+)
 def test_discriminators_are_recognized_and_give_the_same_logits(make, norm):
     net = make(norm)
     found = check_same_output(net, net.state_dict(), torch.randn(2, 6, 96, 96))
@@ -184,16 +206,24 @@ def test_running_statistics_of_old_instance_norm_files_are_recognized_and_left_o
 
 def test_batch_norm_files_without_a_batch_counter_load():
     net = unet()
-    state = {key: value for key, value in net.state_dict().items() if not key.endswith("num_batches_tracked")}
+    state = {
+        key: value
+        for key, value in net.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
     check_same_output(net, state, torch.randn(1, 3, 32, 32))
 
 
 def test_the_order_of_the_keys_does_not_matter():
     net = resnet()
-    check_same_output(net, dict(sorted(net.state_dict().items(), reverse=True)), torch.randn(1, 3, 16, 16))
+    check_same_output(
+        net, dict(sorted(net.state_dict().items(), reverse=True)), torch.randn(1, 3, 16, 16)
+    )
 
 
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+@pytest.mark.parametrize(
+    "prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."]
+)
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_wrappers_around_a_state_dict_are_taken_off(tmp_path, wrapped, prefix):
     net = resnet()
@@ -214,7 +244,9 @@ def test_a_cyclegan_folder_gives_both_directions_ready_to_load(tmp_path):
     torch.save(nets["b2a"].state_dict(), tmp_path / "latest_net_G_B.pth")
     torch.save(patchgan("instance").state_dict(), tmp_path / "latest_net_D_A.pth")
     found = junyanz.import_generators(tmp_path)
-    assert {key: (g.name, g.in_channels, g.out_channels, g.statistics) for key, g in found.items()} == {
+    assert {
+        key: (g.name, g.in_channels, g.out_channels, g.statistics) for key, g in found.items()
+    } == {
         "a2b": ("resnet", 3, 1, "image"),
         "b2a": ("resnet", 1, 3, "image"),
     }
@@ -230,7 +262,9 @@ def test_a_pix2pix_file_translates_a2b_with_running_statistics(tmp_path):
     torch.save(unet().state_dict(), tmp_path / "latest_net_G.pth")
     for path in (tmp_path, tmp_path / "latest_net_G.pth"):
         found = junyanz.import_generators(path)
-        assert [(key, g.name, g.statistics) for key, g in found.items()] == [("a2b", "unet", "running")]
+        assert [(key, g.name, g.statistics) for key, g in found.items()] == [
+            ("a2b", "unet", "running")
+        ]
 
 
 def names(found):
@@ -238,7 +272,14 @@ def names(found):
 
 
 def test_the_latest_file_is_taken_and_otherwise_the_highest_epoch(tmp_path):
-    for name in ("5_net_G_A", "100_net_G_A", "latest_net_G_B", "200_net_G_B", "iter_7_net_D_A", "notes_net_G_A"):
+    for name in (
+        "5_net_G_A",
+        "100_net_G_A",
+        "latest_net_G_B",
+        "200_net_G_B",
+        "iter_7_net_D_A",
+        "notes_net_G_A",
+    ):
         (tmp_path / f"{name}.pth").touch()
     assert names(junyanz.find(tmp_path)) == {"a2b": "100_net_G_A.pth", "b2a": "latest_net_G_B.pth"}
     assert names(junyanz.find(tmp_path / "200_net_G_B.pth")) == {"b2a": "200_net_G_B.pth"}
@@ -268,9 +309,18 @@ def refusal(path):
             "CUT's anti-aliased ResNet",
         ),
         ({"main.0.weight": torch.zeros(100, 512, 4, 4)}, "DCGAN of pytorch/examples"),
-        ({"layer.weight": torch.zeros(2, 3), "b": torch.zeros(1)}, r"these tensors: layer.weight \[2, 3\], b \[1\]"),
-        ({f"model.model.{n}.weight": torch.zeros(4, 4, 4, 4) for n in (0, 3)}, "depth: must be at least 2"),
-        ({"model.0.weight": torch.zeros(4, 3, 4, 4)}, r"these tensors: model.0.weight \[4, 3, 4, 4\]"),
+        (
+            {"layer.weight": torch.zeros(2, 3), "b": torch.zeros(1)},
+            r"these tensors: layer.weight \[2, 3\], b \[1\]",
+        ),
+        (
+            {f"model.model.{n}.weight": torch.zeros(4, 4, 4, 4) for n in (0, 3)},
+            "depth: must be at least 2",
+        ),
+        (
+            {"model.0.weight": torch.zeros(4, 3, 4, 4)},
+            r"these tensors: model.0.weight \[4, 3, 4, 4\]",
+        ),
         ({"netG": {"a": torch.zeros(1)}, "step": 3}, "netG, step hold no tensor"),
         ([torch.zeros(1)], "not a state dict but list"),
         ({}, "not a state dict"),

@@ -8,12 +8,16 @@ from typing import Any
 import pytest
 import yaml
 
-from i2i import build, config
+from i2i import config
 from i2i.config import Config, ConfigError, Layer
+from i2i.run import build
 
 
 def resolved(*overrides: str, method: str = "pix2pix") -> Config:
-    layers = [Layer("test", {"data": {"root": "somewhere"}}), *map(config.parse_override, overrides)]
+    layers = [
+        Layer("test", {"data": {"root": "somewhere"}}),
+        *map(config.parse_override, overrides),
+    ]
     return build.resolve(method, layers)
 
 
@@ -34,7 +38,9 @@ def test_number_in_scientific_notation_in_yaml_is_a_number() -> None:
 
 def test_all_errors_are_reported_at_once_each_with_its_mend() -> None:
     with pytest.raises(ConfigError) as caught:
-        resolved("optim.lr=-1", "optim.lrr=1", "generator.widht=3", "data.direction=AtoB", "nonsense.x=1")
+        resolved(
+            "optim.lr=-1", "optim.lrr=1", "generator.widht=3", "data.direction=AtoB", "nonsense.x=1"
+        )
     lines = str(caught.value).splitlines()
     assert len(lines) == 5
     assert any("optim.lr:" in line and "greater than 0" in line for line in lines)
@@ -60,7 +66,12 @@ def test_every_setting_can_be_set_to_its_own_value_on_the_command_line(method: s
     import json
 
     settings = resolved(method=method)
-    keys = [(section, key) for section, values in settings.to_dict().items() if section != "version" for key in values]
+    keys = [
+        (section, key)
+        for section, values in settings.to_dict().items()
+        if section != "version"
+        for key in values
+    ]
     for section, key in keys:
         value = settings.to_dict()[section][key]
         again = resolved(f"{section}.{key}={json.dumps(value)}", method=method)
@@ -69,7 +80,13 @@ def test_every_setting_can_be_set_to_its_own_value_on_the_command_line(method: s
 
 def test_misspelled_keys_are_all_refused_and_the_right_one_is_suggested() -> None:
     rng = random.Random(0)
-    known = [f"{s}.{k}" for s, v in resolved().to_dict().items() if s != "version" for k in v if k != "name"]
+    known = [
+        f"{s}.{k}"
+        for s, v in resolved().to_dict().items()
+        if s != "version"
+        for k in v
+        if k != "name"
+    ]
     right = 0
     for _ in range(60):
         key = rng.choice(known)
@@ -102,8 +119,11 @@ def test_options_of_the_published_network_do_not_follow_to_another_one() -> None
 
 
 def test_length_in_images_replaces_a_length_in_epochs_and_the_other_way_round() -> None:
-    assert build.with_length(resolved("train.images=10"), 7).train.images == 10
-    assert build.with_length(resolved("train.images=10", "train.epochs=2"), 7).train.images == 14
+    assert build.with_length(resolved("train.total_images=10"), 7).train.total_images == 10
+    assert (
+        build.with_length(resolved("train.total_images=10", "train.epochs=2"), 7).train.total_images
+        == 14
+    )
 
 
 def test_empty_section_of_a_file_says_nothing_and_both_lengths_at_once_are_refused() -> None:
@@ -111,10 +131,12 @@ def test_empty_section_of_a_file_says_nothing_and_both_lengths_at_once_are_refus
     empty = build.resolve("dcgan", [Layer("file", {"train": None, "data": None}), root])
     assert (empty.train.batch, empty.data.load_size) == (128, 64)
     with pytest.raises(ConfigError, match="one of them"):
-        build.resolve("dcgan", [root, Layer("file", {"train": {"images": 5, "epochs": 5}})])
+        build.resolve("dcgan", [root, Layer("file", {"train": {"total_images": 5, "epochs": 5}})])
 
 
-@pytest.mark.parametrize("values", [{"method": 3}, {"generator": {"name": 7}}, {"data": []}, {"train": 5}])
+@pytest.mark.parametrize(
+    "values", [{"method": 3}, {"generator": {"name": 7}}, {"data": []}, {"train": 5}]
+)
 def test_section_of_the_wrong_form_is_an_error_and_not_a_crash(values: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         build.resolve("pix2pix", [Layer("file", {"data": {"root": "x"}}), Layer("file", values)])
@@ -133,7 +155,11 @@ def test_settings_for_another_method_are_refused() -> None:
 @pytest.mark.parametrize("first", ["{x: *a0}", "{x: 1}", "[1]"])
 def test_file_whose_aliases_never_end_is_refused(first: str, tmp_path: Path) -> None:
     twice = "[*a{0}, *a{0}]" if first == "[1]" else "{{x: *a{0}, y: *a{0}}}"
-    lines = [f"k0: &a0 {first}", *(f"k{n}: &a{n} {twice.format(n - 1)}" for n in range(1, 25)), "train: *a24"]
+    lines = [
+        f"k0: &a0 {first}",
+        *(f"k{n}: &a{n} {twice.format(n - 1)}" for n in range(1, 25)),
+        "train: *a24",
+    ]
     (tmp_path / "laugh.yaml").write_text("\n".join(lines))
     with pytest.raises(ConfigError, match=r"laugh\.yaml: holds more than"):
         config.read_yaml(tmp_path / "laugh.yaml")

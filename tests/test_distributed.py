@@ -8,9 +8,10 @@ import torch
 from processes import start
 from runs import finish, free_port
 
-from i2i import build, config
+from i2i import config
 from i2i.config import Layer
 from i2i.methods._base import Images
+from i2i.run import build
 from i2i.training.distributed import Rank, RankLostError, process_group
 from i2i.training.loop import GuardError
 from i2i.training.trainer import Trainer
@@ -26,7 +27,7 @@ OVERRIDES = [
     "discriminator.layers=1",
     "data.load_size=16",
     "data.crop_size=16",
-    "train.images=64",
+    "train.total_images=64",
 ]
 
 
@@ -44,29 +45,45 @@ def batch(step: int) -> Images:
 
 
 def work(index: int, port: int, folder: Path) -> None:
-    os.environ |= {"RANK": str(index), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {
+        "RANK": str(index),
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
     torch.set_num_threads(1)
     with process_group(torch.device("cpu")) as rank:
-        trainer = trainer_for(rank, seed=index)  # other weights on each rank until they are broadcast
+        trainer = trainer_for(
+            rank, seed=index
+        )  # other weights on each rank until they are broadcast
         gradients = None
         for step in range(3):
             trainer.step([{name: x[index : index + 1] for name, x in batch(step).items()}])
-            gradients = gradients or [p.grad.clone() for p in trainer.method.parameters() if p.grad is not None]
+            gradients = gradients or [
+                p.grad.clone() for p in trainer.method.parameters() if p.grad is not None
+            ]
         assert rank.any(7 * index) == 7
         parameter = torch.zeros(3, requires_grad=True)
         parameter.grad = torch.full((3,), float(index))
-        assert rank.average_gradients([parameter], broken=index == 1), "what one rank has, all know"
+        assert rank.average_gradients([parameter], nonfinite=index == 1), (
+            "what one rank has, all know"
+        )
         assert torch.equal(parameter.grad, torch.full((3,), 0.5))
         assert not rank.average_gradients([parameter])
         state = trainer.state()
         assert len(state["ranks"]) == 2
-        row = trainer.drain()
+        row = trainer.pop_metrics()
         assert "b/diversity" in row
         assert rank.gather(row) == [row, row]
-        torch.save({"weights": state["method"], "first": gradients, "images": state["images"]}, folder / f"{index}.pt")
+        torch.save(
+            {"weights": state["method"], "first": gradients, "images": state["images"]},
+            folder / f"{index}.pt",
+        )
 
 
-def test_two_ranks_stay_equal_and_their_gradient_is_that_of_one_larger_batch(tmp_path: Path) -> None:
+def test_two_ranks_stay_equal_and_their_gradient_is_that_of_one_larger_batch(
+    tmp_path: Path,
+) -> None:
     port = free_port()
     assert finish([start(work, index, port, tmp_path) for index in range(2)]) == [0, 0]
     one, two = (torch.load(tmp_path / f"{index}.pt", weights_only=True) for index in range(2))
@@ -85,7 +102,11 @@ def test_error_of_the_run_stays_itself_and_that_of_a_lost_process_is_told_as_suc
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    for name, result in (("init_process_group", None), ("destroy_process_group", None), ("get_rank", 1)):
+    for name, result in (
+        ("init_process_group", None),
+        ("destroy_process_group", None),
+        ("get_rank", 1),
+    ):
         monkeypatch.setattr(torch.distributed, name, lambda *_, result=result, **__: result)
     lost = RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer")
     for error, expected in ((GuardError("files: igloos/1.png"), GuardError), (lost, RankLostError)):

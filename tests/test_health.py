@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import pytest
 import torch
 
-from i2i import build, config, registry
+from i2i import config, registry
 from i2i.config import Layer
 from i2i.losses.adversarial import OBJECTIVES
-from i2i.training.health import GRACE, RULES, SPAN, Facts, Health
+from i2i.run import build
+from i2i.training.health import GRACE, RULES, SPAN, Health, RunInfo
 
 WON = {"D/real": 0.001, "D/fake": 0.001, "D/accuracy_real": 1.0, "D/accuracy_fake": 1.0}
 EVEN = {"D/real": 0.2, "D/fake": 0.25, "D/accuracy_real": 0.8, "D/accuracy_fake": 0.75}
@@ -22,15 +23,23 @@ WITHOUT_GRADIENT = {"G/grad_norm": 1e-9}
 NEEDED = {"pix2pix": "paired", "cyclegan": "unpaired", "cut": "unpaired", "dcgan": "unconditional"}
 
 
-def facts(method: str = "pix2pix", *overrides: str, batch: int = 1, guessing: float | None = 0.693) -> Facts:
+def facts(
+    method: str = "pix2pix", *overrides: str, batch: int = 1, guessing: float | None = 0.693
+) -> RunInfo:
     layers = [Layer("test", {"data": {"root": "x"}}), *map(config.parse_override, overrides)]
-    return Facts(build.resolve(method, layers).to_dict(), batch, guessing)
+    return RunInfo(build.resolve(method, layers).to_dict(), batch, guessing)
 
 
-def watch(rows: list[Mapping[str, float]], given: Facts | None = None, images: int = 100) -> list[str]:
+def watch(
+    rows: list[Mapping[str, float]], given: RunInfo | None = None, images: int = 100
+) -> list[str]:
     """What is said about rows that are `images` apart."""
     health = Health(given or facts())
-    return [line for n, row in enumerate(rows, 1) for line in health.look({"images": n * images} | dict(row))]
+    return [
+        line
+        for n, row in enumerate(rows, 1)
+        for line in health.update({"images": n * images} | dict(row))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -43,7 +52,9 @@ def watch(rows: list[Mapping[str, float]], given: Facts | None = None, images: i
         (WITHOUT_GRADIENT, "G stuck", "optim.clip=1"),
     ],
 )
-def test_lasting_disease_is_told_once_with_what_to_try(row: dict[str, float], name: str, advice: str) -> None:
+def test_lasting_disease_is_told_once_with_what_to_try(
+    row: dict[str, float], name: str, advice: str
+) -> None:
     (line,) = watch([EVEN] * 3 + [row] * 30 + [EVEN] * 3 + [row] * 30)
     assert line.startswith(f"{name}: ")
     assert advice in line
@@ -51,7 +62,7 @@ def test_lasting_disease_is_told_once_with_what_to_try(row: dict[str, float], na
 
 def test_inversion_is_told_with_the_setting_of_its_own_method() -> None:
     (line,) = watch([INVERTED] * 30, facts("cyclegan"))
-    assert "method.identity=1" in line
+    assert "method.lambda_identity=1" in line
     assert "nce_identity" not in line
     (line,) = watch([INVERTED] * 30, facts("cut", "method.fast=true", "method.nce_identity=false"))
     assert "method.nce_identity=true" in line
@@ -79,8 +90,14 @@ def test_reals_that_are_black_and_white_themselves_do_not_make_a_generator_stuck
 
 
 def test_one_of_two_discriminators_is_enough_and_is_named() -> None:
-    ill = {name.replace("D/acc", "D_b/acc") if "acc" in name else f"{name}_b": value for name, value in WON.items()}
-    well = {name.replace("D/acc", "D_a/acc") if "acc" in name else f"{name}_a": value for name, value in EVEN.items()}
+    ill = {
+        name.replace("D/acc", "D_b/acc") if "acc" in name else f"{name}_b": value
+        for name, value in WON.items()
+    }
+    well = {
+        name.replace("D/acc", "D_a/acc") if "acc" in name else f"{name}_a": value
+        for name, value in EVEN.items()
+    }
     (line,) = watch([ill | well] * 30)
     assert line.startswith("D wins: D_b is right about 100.0%")
 
@@ -90,11 +107,18 @@ def test_critic_has_no_rules_about_its_loss() -> None:
 
 
 def test_smoothed_labels_do_not_hide_that_the_discriminator_wins() -> None:
-    settings = build.resolve("dcgan", [Layer("test", {"data": {"root": "x"}, "method": {"label_smoothing": 0.1}})])
+    settings = build.resolve(
+        "dcgan", [Layer("test", {"data": {"root": "x"}, "method": {"label_smoothing": 0.1}})]
+    )
     torch.manual_seed(0)
     health = build.health(build.make_method(settings, {"image": 3}), settings, processes=1)
-    sure = {"D/real": 0.1626, "D/fake": 0.0, "D/accuracy_real": 1.0, "D/accuracy_fake": 1.0}  # half an entropy of 0.1
-    lines = [line for n in range(1, 50) for line in health.look({"images": n * 128 * 20} | sure)]
+    sure = {
+        "D/real": 0.1626,
+        "D/fake": 0.0,
+        "D/accuracy_real": 1.0,
+        "D/accuracy_fake": 1.0,
+    }  # half an entropy of 0.1
+    lines = [line for n in range(1, 50) for line in health.update({"images": n * 128 * 20} | sure)]
     assert [line.split(":")[0] for line in lines] == ["D wins"]
 
 
@@ -103,29 +127,41 @@ def test_replayed_rows_leave_the_watch_as_if_it_had_seen_them() -> None:
     for cut in (2, 5, 15):
         whole, resumed = Health(facts()), Health(facts())
         for row in rows[:cut]:
-            whole.look(row)
+            whole.update(row)
         for row in rows:  # a run that goes back has seen what did not happen
-            resumed.look(row)
+            resumed.update(row)
         resumed.replay(rows[:cut])
-        assert [resumed.look(row) for row in rows[cut:]] == [whole.look(row) for row in rows[cut:]]
+        assert [resumed.update(row) for row in rows[cut:]] == [
+            whole.update(row) for row in rows[cut:]
+        ]
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("method", registry.names("methods"))
 def test_every_advice_is_a_setting_that_the_run_accepts(method: str, objective: str) -> None:
     size = 32 if method == "dcgan" else 64
-    small = [f"data.load_size={size}", f"data.crop_size={size}", "generator.width=4", "discriminator.width=4"]
+    small = [
+        f"data.load_size={size}",
+        f"data.crop_size={size}",
+        "generator.width=4",
+        "discriminator.width=4",
+    ]
     small += ["generator.depth=5", "generator.name=unet"] if method == "pix2pix" else []
     small += [f"method.objective={objective}"]
     small += ["discriminator.norm=instance"] if objective == "wgan-gp" else []
     given = facts(method, *small, guessing=None if objective == "wgan-gp" else 0.693)
     ill = WON | SAME | SATURATED | INVERTED, LOST
     lines = list(itertools.chain.from_iterable(watch([row] * 30, given) for row in ill))
-    assert {line.split(":")[0] for line in lines} == set(RULES) - ({"D wins", "D guesses"} & _silent(objective))
+    assert {line.split(":")[0] for line in lines} == set(RULES) - (
+        {"D wins", "D guesses"} & _silent(objective)
+    )
     for line in lines:
         for choice in re.split(r", or |; or | with |: ", line.split("To try: ")[1].rstrip(".")):
             settings = re.findall(r"\w+\.\w+=[\w.\-]+\w", choice)
-            layers = [Layer("test", {"data": {"root": "x"}}), *map(config.parse_override, [*small, *settings])]
+            layers = [
+                Layer("test", {"data": {"root": "x"}}),
+                *map(config.parse_override, [*small, *settings]),
+            ]
             if objective == "wgan-gp" and "objective=rpgan" not in choice and "r1" in choice:
                 continue
             build.make_method(build.resolve(method, layers), {"a": 3, "b": 3, "image": 3})

@@ -44,7 +44,10 @@ def test_a_picture_larger_than_the_budget_goes_alone() -> None:
 
 def test_a_forked_worker_decodes_though_a_thread_held_the_budget(tmp_path: Path) -> None:
     images.encode(np.zeros((8, 8, 3), np.uint8), tmp_path / "x.png")
-    with budget.reserved(budget.LIMIT), budget._budget.changed:  # as a thread in the midst of decoding
+    with (
+        budget.reserved(budget.LIMIT),
+        budget._budget.changed,
+    ):  # as a thread in the midst of decoding
         process = start(images.decode, tmp_path / "x.png")
         try:
             wait_for(lambda: process.exitcode is not None, 20, "the worker")
@@ -63,15 +66,24 @@ def test_memory_stays_reserved_until_the_picture_was_used(tmp_path: Path) -> Non
 
 OPTIONS = {
     ".png": [{"compress_level": 9}],
-    ".jpg": [{"quality": 1}, {"quality": 1, "progressive": True, "optimize": True}, {"subsampling": 2}],
+    ".jpg": [
+        {"quality": 1},
+        {"quality": 1, "progressive": True, "optimize": True},
+        {"subsampling": 2},
+    ],
     ".webp": [{"lossless": True}, {"quality": 0}],
-    ".tif": [{"compression": kind} for kind in ("raw", "packbits", "tiff_lzw", "tiff_deflate", "jpeg", "lzma", "zstd")],
+    ".tif": [
+        {"compression": kind}
+        for kind in ("raw", "packbits", "tiff_lzw", "tiff_deflate", "jpeg", "lzma", "zstd")
+    ],
     ".bmp": [{}],
 }
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
-@pytest.mark.parametrize(("suffix", "options"), [(s, options) for s in OPTIONS for options in OPTIONS[s]], ids=str)
+@pytest.mark.parametrize(
+    ("suffix", "options"), [(s, options) for s in OPTIONS for options in OPTIONS[s]], ids=str
+)
 @pytest.mark.parametrize("size", [(1500, 1500), (1, 9000), (9000, 1)], ids=str)
 def test_a_picture_of_one_color_is_believed_however_small_its_file(
     tmp_path: Path, suffix: str, options: dict[str, object], mode: str, size: tuple[int, int]
@@ -87,5 +99,7 @@ def test_a_run_length_bmp_is_believed(tmp_path: Path) -> None:
     from malformed import bmp
 
     line = b"\xff\x00" * 4 + b"\x04\x00" + b"\0\0"  # 1024 pixels
-    (tmp_path / "x.bmp").write_bytes(bmp((1024, 64), 8, 1, bytes(1024) + line * 64 + b"\0\1", offset=54 + 1024))
+    (tmp_path / "x.bmp").write_bytes(
+        bmp((1024, 64), 8, 1, bytes(1024) + line * 64 + b"\0\1", offset=54 + 1024)
+    )
     assert images.decode(tmp_path / "x.bmp").shape[:2] == (64, 1024)

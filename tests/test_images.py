@@ -44,14 +44,31 @@ def tiff(array, bits, photometric=1, sample_format=1):
     if bits == 12:
         pairs = array.reshape(-1, 2).astype(int)
         data = b"".join(bytes([a >> 4, (a & 15) << 4 | b >> 8, b & 255]) for a, b in pairs)
-    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, photometric), (273, 8), (277, 1)]
+    tags = [
+        (256, width),
+        (257, height),
+        (258, bits),
+        (259, 1),
+        (262, photometric),
+        (273, 8),
+        (277, 1),
+    ]
     tags += [(278, height), (279, len(data)), (339, sample_format)]
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
-    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(tags)) + entries + bytes(4)
+    return (
+        b"II*\0"
+        + struct.pack("<I", 8 + len(data))
+        + data
+        + struct.pack("<H", len(tags))
+        + entries
+        + bytes(4)
+    )
 
 
 def saved(path, array, **options):
-    Image.fromarray(array if array.ndim == 2 or array.shape[2] > 1 else array[..., 0]).save(path, **options)
+    Image.fromarray(array if array.ndim == 2 or array.shape[2] > 1 else array[..., 0]).save(
+        path, **options
+    )
     return path
 
 
@@ -66,7 +83,7 @@ def exif(orientation):
     return tags
 
 
-# -- reading ----------------------------------------------------------------------------------------------------------
+# -- reading ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -91,7 +108,10 @@ def test_every_exif_orientation_is_applied_in_every_format(tmp_path, suffix, ori
 def test_sixteen_bit_color_is_turned_like_eight_bit_color(tmp_path, suffix, orientation):
     array = gradient(16, 24, dtype=np.uint16)
     if suffix == ".png":
-        path = written(tmp_path / "x.png", png(array, 16, 2, png_chunk(b"eXIf", exif(orientation).tobytes()[6:])))
+        path = written(
+            tmp_path / "x.png",
+            png(array, 16, 2, png_chunk(b"eXIf", exif(orientation).tobytes()[6:])),
+        )
     else:
         path = tmp_path / "x.tif"
         images.encode(array, path)
@@ -105,7 +125,9 @@ def _with_orientation(content, orientation):
     start = struct.unpack_from("<I", content, 4)[0]
     count = struct.unpack_from("<H", content, start)[0]
     entries = [content[start + 2 + 12 * i : start + 14 + 12 * i] for i in range(count)]
-    entries = sorted([*entries, struct.pack("<HHIHH", 274, 3, 1, orientation, 0)], key=lambda e: e[:2][::-1])
+    entries = sorted(
+        [*entries, struct.pack("<HHIHH", 274, 3, 1, orientation, 0)], key=lambda e: e[:2][::-1]
+    )
     directory = struct.pack("<H", count + 1) + b"".join(entries) + bytes(4)
     content += b"\0" * (len(content) % 2)
     return content[:4] + struct.pack("<I", len(content)) + content[8:] + directory
@@ -113,7 +135,9 @@ def _with_orientation(content, orientation):
 
 def test_orientation_behind_the_pixels_of_a_png_is_found(tmp_path):
     array = gradient()
-    path = written(tmp_path / "x.png", png(array, 8, 2, late=png_chunk(b"eXIf", exif(6).tobytes()[6:])))
+    path = written(
+        tmp_path / "x.png", png(array, 8, 2, late=png_chunk(b"eXIf", exif(6).tobytes()[6:]))
+    )
     assert images.read_header(path).width == array.shape[0]
     np.testing.assert_array_equal(images.decode(path), np.rot90(array, -1))
 
@@ -121,9 +145,13 @@ def test_orientation_behind_the_pixels_of_a_png_is_found(tmp_path):
 def test_a_header_is_read_without_decoding_pixels(tmp_path, monkeypatch):
     for suffix in images.EXTENSIONS:
         images.encode(gradient(16, 24), tmp_path / f"x{suffix}")
-    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("pixels were decoded"))
+    monkeypatch.setattr(
+        ImageFile.ImageFile, "load", lambda self: pytest.fail("pixels were decoded")
+    )
     for path in tmp_path.iterdir():
-        assert images.read_header(path) == images.Header(24, 16, 3, 8, images.format_of(path), False)
+        assert images.read_header(path) == images.Header(
+            24, 16, 3, 8, images.format_of(path), False
+        )
 
 
 def test_damaged_exif_leaves_the_picture_as_it_is(tmp_path):
@@ -143,10 +171,18 @@ MODES = {  # PIL mode: from pixels to an image of that mode and its channels, wi
 }
 
 
-LACKING = {".png": ["CMYK"], ".tif": [], ".webp": [], ".jpg": ["LA", "P", "RGBA"], ".bmp": ["LA", "CMYK"]}
+LACKING = {
+    ".png": ["CMYK"],
+    ".tif": [],
+    ".webp": [],
+    ".jpg": ["LA", "P", "RGBA"],
+    ".bmp": ["LA", "CMYK"],
+}
 
 
-@pytest.mark.parametrize(("suffix", "mode"), [(s, m) for s in LACKING for m in MODES if m not in LACKING[s]])
+@pytest.mark.parametrize(
+    ("suffix", "mode"), [(s, m) for s in LACKING for m in MODES if m not in LACKING[s]]
+)
 def test_every_color_mode_decodes_to_what_pillow_shows(tmp_path, suffix, mode):
     image, channels = MODES[mode](gradient(16, 24))
     path = tmp_path / f"x{suffix}"
@@ -222,9 +258,13 @@ def test_float_tiff_is_read_as_zero_to_one_and_refused_outside(tmp_path):
             images.decode(written(tmp_path / "x.tif", tiff(bad, 32, sample_format=3)))
 
 
-@pytest.mark.parametrize(("bits", "sample_format", "dtype"), [(32, 1, np.uint32), (16, 2, np.int16)])
+@pytest.mark.parametrize(
+    ("bits", "sample_format", "dtype"), [(32, 1, np.uint32), (16, 2, np.int16)]
+)
 def test_integers_without_a_known_range_are_refused(tmp_path, bits, sample_format, dtype):
-    path = written(tmp_path / "x.tif", tiff(np.ones((4, 4), dtype), bits, sample_format=sample_format))
+    path = written(
+        tmp_path / "x.tif", tiff(np.ones((4, 4), dtype), bits, sample_format=sample_format)
+    )
     with pytest.raises(ImageError, match="not supported"):
         images.read_header(path)
     with pytest.raises(ImageError, match="32-bit integers"):
@@ -258,16 +298,20 @@ def test_no_file_stays_open(tmp_path):
     assert len(list(folder.iterdir())) == before
 
 
-# -- bad files --------------------------------------------------------------------------------------------------------
+# -- bad files -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("side", [15_000, 60_000])
 def test_a_small_file_that_asks_for_huge_memory_is_refused_from_its_header(tmp_path, side):
     pixels = png_chunk(b"IDAT", zlib.compress(b"\0" * 99))
     header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
-    path = written(tmp_path / "bomb.png", b"\x89PNG\r\n\x1a\n" + header + pixels + png_chunk(b"IEND", b""))
+    path = written(
+        tmp_path / "bomb.png", b"\x89PNG\r\n\x1a\n" + header + pixels + png_chunk(b"IEND", b"")
+    )
     for read in (images.read_header, images.decode):
-        with pytest.raises(ImageError, match=r"bomb\.png: \d+x\d+ is \d+ megapixels, the limit is 100 "):
+        with pytest.raises(
+            ImageError, match=r"bomb\.png: \d+x\d+ is \d+ megapixels, the limit is 100 "
+        ):
             read(path)
 
 
@@ -282,9 +326,13 @@ def test_the_pixel_limit_holds_in_every_format(tmp_path, suffix):
 def test_a_webp_header_is_measured_before_its_reader_allocates(tmp_path, monkeypatch):
     from i2i.images import reading
 
-    for number, options in enumerate(({"lossless": True}, {"quality": 80}, {"quality": 80, "exif": exif(1)})):
+    for number, options in enumerate(
+        ({"lossless": True}, {"quality": 80}, {"quality": 80, "exif": exif(1)})
+    ):
         Image.fromarray(gradient(16, 24)).save(tmp_path / f"{number}.webp", **options)
-    monkeypatch.setitem(reading._READERS, "WEBP", lambda file: pytest.fail("the reader was started"))
+    monkeypatch.setitem(
+        reading._READERS, "WEBP", lambda file: pytest.fail("the reader was started")
+    )
     for path in tmp_path.iterdir():
         with pytest.raises(ImageError, match="24x16 is"):
             images.read_header(path, max_pixels=383)
@@ -347,7 +395,8 @@ def test_data_behind_the_end_of_a_jpeg_is_no_damage(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"", "an empty file"), (b"hello", "not a PNG"), (b"GIF89a" + bytes(30), "not a PNG")]
+    ("content", "message"),
+    [(b"", "an empty file"), (b"hello", "not a PNG"), (b"GIF89a" + bytes(30), "not a PNG")],
 )
 def test_what_is_no_image_is_an_error_that_says_so(tmp_path, content, message):
     with pytest.raises(ImageError, match=rf"x\.png: {message}"):
@@ -365,7 +414,7 @@ def test_missing_files_folders_and_pipes_are_errors_that_say_so(tmp_path):
             images.decode(tmp_path / "pipe.png")
 
 
-# -- in memory --------------------------------------------------------------------------------------------------------
+# -- in memory -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -399,7 +448,9 @@ def test_from_tensor_rounds_to_nearest_and_clamps():
 
 
 def test_sixteen_bits_do_not_saturate():
-    assert images.to_unit(np.array([[[0], [256], [65535]]], np.uint16)).ravel() == pytest.approx([0, 256 / 65535, 1])
+    assert images.to_unit(np.array([[[0], [256], [65535]]], np.uint16)).ravel() == pytest.approx(
+        [0, 256 / 65535, 1]
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
@@ -431,14 +482,20 @@ def test_alpha_is_dropped_laid_over_white_or_kept_at_both_depths(tmp_path, dtype
     array[0, :, 3] = [0, top // 2 + 1, top]
     images.encode(array, tmp_path / "x.png")
     assert (images.decode(tmp_path / "x.png", alpha="drop") == 0).all()
-    assert images.decode(tmp_path / "x.png", alpha="composite")[0, :, 0].tolist() == [top, top // 2, 0]
+    assert images.decode(tmp_path / "x.png", alpha="composite")[0, :, 0].tolist() == [
+        top,
+        top // 2,
+        0,
+    ]
     np.testing.assert_array_equal(images.decode(tmp_path / "x.png", alpha="keep"), array)
 
 
 def test_resize_antialiases_like_pillow_within_one_level():
     rng = np.random.default_rng(0)
     array = rng.integers(0, 256, (96, 64, 3), dtype=np.uint8)
-    expected = np.asarray(Image.fromarray(array).resize((17, 31), Image.Resampling.BICUBIC)).astype(int)
+    expected = np.asarray(Image.fromarray(array).resize((17, 31), Image.Resampling.BICUBIC)).astype(
+        int
+    )
     assert np.abs(images.resize(array, (31, 17)) - expected).max() <= 1
     sixteen = images.resize(array.astype(np.uint16) * 257, (31, 17))
     assert sixteen.dtype == np.uint16
@@ -458,7 +515,12 @@ def test_resize_keeps_labels_and_range():
 
 
 def test_grid_takes_any_mix_of_pictures():
-    pictures = [gradient(), gradient(4, 5, 1), gradient(3, 3, 3, np.uint16), np.zeros((2, 2, 4), np.uint8)]
+    pictures = [
+        gradient(),
+        gradient(4, 5, 1),
+        gradient(3, 3, 3, np.uint16),
+        np.zeros((2, 2, 4), np.uint8),
+    ]
     sheet = images.grid(pictures, columns=3)
     assert sheet.dtype == np.uint8
     assert sheet.shape == (2 * 8 + 2, 3 * 11 + 2, 3)
@@ -466,7 +528,7 @@ def test_grid_takes_any_mix_of_pictures():
     assert (sheet[10:12, 2:4] == 255).all(), "full transparency lies over white"
 
 
-# -- writing ----------------------------------------------------------------------------------------------------------
+# -- writing ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp", ".jpg", ".bmp"])
@@ -475,7 +537,7 @@ def test_grid_takes_any_mix_of_pictures():
 def test_a_format_keeps_all_of_a_picture_or_refuses_it(tmp_path, suffix, dtype, channels):
     array = gradient(16, 24, channels, dtype)
     path = tmp_path / f"x{suffix}"
-    if not images.holds(images.format_of(path), channels, images.depth_of(array)):
+    if not images.supports(images.format_of(path), channels, images.depth_of(array)):
         with pytest.raises(ImageError, match=r"cannot hold .* of (8|16) bits \(use PNG"):
             images.encode(array, path)
         assert list(tmp_path.iterdir()) == []
@@ -483,7 +545,9 @@ def test_a_format_keeps_all_of_a_picture_or_refuses_it(tmp_path, suffix, dtype, 
     images.encode(array, path)
     back = images.decode(path, alpha="keep")
     assert back.dtype == array.dtype
-    stored = images.match_channels(array, back.shape[2])  # WebP has no gray; 16-bit gray with alpha is kept as color
+    stored = images.match_channels(
+        array, back.shape[2]
+    )  # WebP has no gray; 16-bit gray with alpha is kept as color
     assert np.abs(back.astype(int) - stored).max() <= (8 if suffix == ".jpg" else 0)
 
 
@@ -534,7 +598,9 @@ def test_readers_never_see_half_a_file(tmp_path, monkeypatch):
     path = tmp_path / "x.png"
     seen = []
     original = os.replace
-    monkeypatch.setattr(os, "replace", lambda a, b: (seen.append((Path(a).name, path.exists())), original(a, b)))
+    monkeypatch.setattr(
+        os, "replace", lambda a, b: (seen.append((Path(a).name, path.exists())), original(a, b))
+    )
     images.encode(gradient(), path)
     assert seen == [(f".x.png.tmp-{os.getpid()}", False)]
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from i2i.training.lines import Lines, read_rows
-from i2i.training.report import Reporter
+from i2i.files import JsonlWriter, read_rows
+from i2i.training.metrics_logger import MetricsLogger
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def room(size: int) -> Iterator[None]:
 
 
 def test_row_without_room_leaves_nothing_behind_and_is_written_later(tmp_path: Path) -> None:
-    lines = Lines(tmp_path / "rows.jsonl", 0)
+    lines = JsonlWriter(tmp_path / "rows.jsonl", 0)
     lines.add({"images": 1})
     before = lines.path.read_bytes()
     with room(len(before) + 5):
@@ -38,36 +38,45 @@ def test_row_without_room_leaves_nothing_behind_and_is_written_later(tmp_path: P
     assert [row["images"] for row in read_rows(lines.path)] == [1, 2, 3, 4]
 
 
-def test_reopened_file_goes_on_after_the_position_and_forgets_a_half_written_row(tmp_path: Path) -> None:
+def test_reopened_file_goes_on_after_the_position_and_forgets_a_half_written_row(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"images": 1}\n{"images": 2}\n{"images": 3}\n{"ima')
-    lines = Lines(path, 2)
+    lines = JsonlWriter(path, 2)
     lines.add({"images": 3, "new": True})
     lines.close()
     assert read_rows(path) == [{"images": 1}, {"images": 2}, {"images": 3, "new": True}]
 
 
-def reporter(folder: Path, position: int = 0) -> Reporter:
-    return Reporter(folder, 100, position, tensorboard=True)
+def reporter(folder: Path, position: int = 0) -> MetricsLogger:
+    return MetricsLogger(folder, 100, position, tensorboard=True)
 
 
 def test_full_disk_is_told_once_for_each_file_and_stops_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told = reporter(tmp_path)
-    told.row(1, 0.1, {"G/gan": 1.0}, {})
+    told.log(1, 0.1, {"G/gan": 1.0}, {})
     with room(10):
         for images in range(2, 6):
-            told.row(images, 0.1, {"G/gan": 1.0}, {})
-            told.sheet(images, np.zeros((8, 8, 3), np.uint8))
+            told.log(images, 0.1, {"G/gan": 1.0}, {})
+            told.log_images(images, np.zeros((8, 8, 3), np.uint8))
             told.event(images, "health", "D wins")
     said = capsys.readouterr().err
     assert "Traceback" not in said
-    for name in ("metrics.jsonl: not written", "events.jsonl: not written", "TensorBoard: not written", "D wins"):
+    for name in (
+        "metrics.jsonl: not written",
+        "events.jsonl: not written",
+        "TensorBoard: not written",
+        "D wins",
+    ):
         assert said.count(name) == 1, name
     told.close()
     assert [row["images"] for row in read_rows(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4, 5]
-    assert sorted(event["kind"] for event in read_rows(tmp_path / "events.jsonl")) == ["disk"] * 3 + ["health"]
+    assert sorted(event["kind"] for event in read_rows(tmp_path / "events.jsonl")) == [
+        "disk"
+    ] * 3 + ["health"]
 
 
 def test_disk_that_is_full_from_the_beginning_to_the_end_is_survived(
@@ -75,14 +84,16 @@ def test_disk_that_is_full_from_the_beginning_to_the_end_is_survived(
 ) -> None:
     with room(0):
         told = reporter(tmp_path)
-        told.row(1, 0.1, {"G/gan": 1.0}, {})
+        told.log(1, 0.1, {"G/gan": 1.0}, {})
         told.close()
     said = capsys.readouterr().err
     assert "Traceback" not in said
     assert "metrics.jsonl: its last lines are lost" in said
 
 
-def test_event_is_kept_once_also_by_a_resumed_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_event_is_kept_once_also_by_a_resumed_run(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     first = reporter(tmp_path)
     for images in (10, 20):
         first.event(images, "health", "D wins")
@@ -97,20 +108,26 @@ def test_event_is_kept_once_also_by_a_resumed_run(tmp_path: Path, capfd: pytest.
     assert capfd.readouterr().err.count("D wins") == 1
 
 
-def test_tensorboard_reads_scalars_and_pictures_and_forgets_what_a_resumed_run_writes_again(tmp_path: Path) -> None:
+def test_tensorboard_reads_scalars_and_pictures_and_forgets_what_a_resumed_run_writes_again(
+    tmp_path: Path,
+) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     first = reporter(tmp_path)
     for images in (10, 20, 30):
-        first.row(images, 0.1, {"G/gan": 1.0}, {"G": 0.5})
-    first.sheet(30, np.full((8, 8, 3), 7, np.uint8))
+        first.log(images, 0.1, {"G/gan": 1.0}, {"G": 0.5})
+    first.log_images(30, np.full((8, 8, 3), 7, np.uint8))
     first.close()
     second = reporter(tmp_path, 20)
-    second.row(30, 0.1, {"G/gan": 2.0}, {"G": 0.5})
-    second.sheet(30, np.full((8, 8, 3), 9, np.uint8))
+    second.log(30, 0.1, {"G/gan": 2.0}, {"G": 0.5})
+    second.log_images(30, np.full((8, 8, 3), 9, np.uint8))
     second.close()
     found: Any = EventAccumulator(str(tmp_path))
     found.Reload()
-    assert [(event.step, event.value) for event in found.Scalars("G/gan")] == [(10, 1.0), (20, 1.0), (30, 2.0)]
+    assert [(event.step, event.value) for event in found.Scalars("G/gan")] == [
+        (10, 1.0),
+        (20, 1.0),
+        (30, 2.0),
+    ]
     assert len(found.Images("samples")) == 1
     assert {"lr/G", "epoch"} <= set(found.Tags()["scalars"])

@@ -9,25 +9,47 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from i2i import build, config, registry
+from i2i import config, registry
 from i2i.config import Layer
-from i2i.methods._adversary import Adversary
+from i2i.methods._adversarial import AdversarialLoss
 from i2i.methods._base import Images
+from i2i.run import build
 from i2i.training.trainer import Trainer
 
 SIDE, BATCH = 16, 2
 TINY = {
     "pix2pix": ["generator.name=unet", "generator.depth=4", "discriminator.layers=1"],
-    "cyclegan": ["generator.name=resnet", "generator.blocks=1", "discriminator.layers=1", "method.history=3"],
-    "cut": ["generator.name=resnet", "generator.blocks=2", "discriminator.layers=1", "method.patches=16"],
-    "dcgan": ["method.latent=5", "train.ema_images=null"],
+    "cyclegan": [
+        "generator.name=resnet",
+        "generator.blocks=1",
+        "discriminator.layers=1",
+        "method.history=3",
+    ],
+    "cut": [
+        "generator.name=resnet",
+        "generator.blocks=2",
+        "discriminator.layers=1",
+        "method.patches=16",
+    ],
+    "dcgan": ["method.latent=5", "train.ema_halflife_images=null"],
 }
 METHODS = registry.names("methods")
 
 
 def trainer_for(method: str, *overrides: str) -> Trainer:
-    sizes = [f"data.load_size={SIDE}", f"data.crop_size={SIDE}", "generator.width=4", "discriminator.width=4"]
-    texts = [*sizes, f"train.batch={BATCH}", "train.images=64", *TINY.get(method, []), *overrides]
+    sizes = [
+        f"data.load_size={SIDE}",
+        f"data.crop_size={SIDE}",
+        "generator.width=4",
+        "discriminator.width=4",
+    ]
+    texts = [
+        *sizes,
+        f"train.batch={BATCH}",
+        "train.total_images=64",
+        *TINY.get(method, []),
+        *overrides,
+    ]
     layers = [Layer("test", {"data": {"root": "x"}}), *map(config.parse_override, texts)]
     chosen = build.resolve(method, layers)
     torch.manual_seed(0)
@@ -41,7 +63,7 @@ def batch(number: int, method: str) -> Images:
     return {name: torch.rand(BATCH, 3, SIDE, SIDE, generator=random) * 2 - 1 for name in names}
 
 
-# -- three steps by hand --------------------------------------------------------------------------------------------
+# -- three steps by hand ---------------------------------------------------------------------------
 
 
 def adam(*nets: nn.Module) -> torch.optim.Adam:
@@ -77,7 +99,9 @@ def step_by_trainer(trainer: Trainer, method: str, seed: int) -> Any:
 
 
 def assert_same(trained: nn.Module, by_hand: nn.Module) -> None:
-    found, wanted = (dict([*net.named_parameters(), *net.named_buffers()]) for net in (trained, by_hand))
+    found, wanted = (
+        dict([*net.named_parameters(), *net.named_buffers()]) for net in (trained, by_hand)
+    )
     assert found.keys() == wanted.keys()
     assert [name for name in wanted if not torch.equal(found[name], wanted[name])] == []
 
@@ -104,7 +128,7 @@ class Pool:
 
 @pytest.mark.parametrize("identity", [0.5, 0.0])
 def test_three_steps_of_cyclegan_equal_a_loop_written_by_hand(identity: float) -> None:
-    trainer = trainer_for("cyclegan", f"method.identity={identity}")
+    trainer = trainer_for("cyclegan", f"method.lambda_identity={identity}")
     nets = step_by_trainer(trainer, "cyclegan", seed=1)
     ab, ba, d_a, d_b = nets.G_ab, nets.G_ba, nets.D_a.net, nets.D_b.net
     adam_g, adam_d = adam(ab, ba), adam(d_a, d_b)
@@ -124,7 +148,9 @@ def test_three_steps_of_cyclegan_equal_a_loop_written_by_hand(identity: float) -
     assert_same(trainer.method, nets)
 
 
-def contrast(encode: Any, heads: nn.ModuleList, output: Tensor, source: Tensor, mirrored: bool, patches: int) -> Tensor:
+def contrast(
+    encode: Any, heads: nn.ModuleList, output: Tensor, source: Tensor, mirrored: bool, patches: int
+) -> Tensor:
     """PatchNCE over all depths: at each, the patch of the output should find its own patch of the source."""
     with torch.no_grad():
         keys = encode(source)
@@ -136,16 +162,20 @@ def contrast(encode: Any, heads: nn.ModuleList, output: Tensor, source: Tensor, 
         chosen = torch.randperm(height * width)[:patches]
         first, last = head.layers[0], head.layers[2]
 
-        def project(x: Tensor, chosen: Tensor = chosen, first: Any = first, last: Any = last) -> Tensor:
+        def project(
+            x: Tensor, chosen: Tensor = chosen, first: Any = first, last: Any = last
+        ) -> Tensor:
             x = x.reshape(x.shape[0], x.shape[1], -1)[:, :, chosen].permute(0, 2, 1)
             hidden = F.relu(F.linear(x, first.weight, first.bias))
             return F.normalize(F.linear(hidden, last.weight, last.bias), dim=-1)
 
         with torch.no_grad():
             positives = project(key)
-        alike = torch.bmm(project(query), positives.mT) / 0.07
-        own = torch.arange(alike.shape[1]).expand(n, -1)
-        losses.append(F.cross_entropy(alike.reshape(-1, alike.shape[2]), own.reshape(-1)))
+        near_duplicate = torch.bmm(project(query), positives.mT) / 0.07
+        own = torch.arange(near_duplicate.shape[1]).expand(n, -1)
+        losses.append(
+            F.cross_entropy(near_duplicate.reshape(-1, near_duplicate.shape[2]), own.reshape(-1))
+        )
     return torch.stack(losses).mean()
 
 
@@ -192,12 +222,14 @@ def test_three_steps_of_dcgan_equal_a_loop_written_by_hand() -> None:
         real = batch(number, "dcgan")["image"]
         fake = g(torch.randn(BATCH, 5, 1, 1))
         on_real, on_fake = d(real), d(fake.detach())
-        update(adam_d, cross_entropy_of_label(on_real, 1) / 2, cross_entropy_of_label(on_fake, 0) / 2)
+        update(
+            adam_d, cross_entropy_of_label(on_real, 1) / 2, cross_entropy_of_label(on_fake, 0) / 2
+        )
         update(adam_g, cross_entropy_of_label(d(fake), 1))
     assert_same(trainer.method, nets)
 
 
-# -- the toolbox ----------------------------------------------------------------------------------------------------
+# -- the toolbox -----------------------------------------------------------------------------------
 
 # option set: settings, and the terms of D or G that must show that they came through
 TOOLBOX: dict[str, tuple[list[str], set[str]]] = {
@@ -217,7 +249,10 @@ TOOLBOX: dict[str, tuple[list[str], set[str]]] = {
     "diffaugment": (["method.augment=diffaugment"], {"real", "fake", "gan"}),
     "ada": (["method.augment=ada"], {"real", "fake", "gan"}),
     "feature_matching": (["method.feature_matching=5"], {"features", "gan"}),
-    "flipped_labels_and_noise": (["method.label_flip=0.1", "method.instance_noise=0.05"], {"real", "fake", "gan"}),
+    "flipped_labels_and_noise": (
+        ["method.label_flip=0.1", "method.instance_noise=0.05"],
+        {"real", "fake", "gan"},
+    ),
     "multiscale": (
         ["discriminator.name=multiscale", "discriminator.scales=2", "discriminator.layers=1"],
         {"real", "fake", "gan"},
@@ -230,16 +265,21 @@ TOOLBOX: dict[str, tuple[list[str], set[str]]] = {
 
 
 def weights_of(nets: dict[str, nn.Module]) -> dict[str, list[Tensor]]:
-    return {name: [parameter.detach().clone() for parameter in net.parameters()] for name, net in nets.items()}
+    return {
+        name: [parameter.detach().clone() for parameter in net.parameters()]
+        for name, net in nets.items()
+    }
 
 
 @pytest.mark.parametrize("options", TOOLBOX)
 @pytest.mark.parametrize("method", METHODS)
-def test_every_tool_trains_the_networks_that_are_due_with_every_method(method: str, options: str) -> None:
+def test_every_tool_trains_the_networks_that_are_due_with_every_method(
+    method: str, options: str
+) -> None:
     settings, expected = TOOLBOX[options]
     trainer = trainer_for(method, *settings)
     for module in trainer.method.modules():
-        if isinstance(module, Adversary) and module.ada:
+        if isinstance(module, AdversarialLoss) and module.ada:
             module.ada.probability = 1.0  # two steps would not get it off 0
     nets = {f"{phase.name}{i}": net for phase in trainer.phases for i, net in enumerate(phase.nets)}
     torch.manual_seed(1)
@@ -248,8 +288,11 @@ def test_every_tool_trains_the_networks_that_are_due_with_every_method(method: s
         trainer.step([batch(10 * step + part, method) for part in range(trainer.train.accumulate)])
         after = weights_of(nets)
         moved = {name for name in nets if not all(map(torch.equal, before[name], after[name]))}
-        turns = {phase.name: phase.turn.includes(step) for phase in trainer.phases}
+        turns = {phase.name: phase.schedule.is_due(step) for phase in trainer.phases}
         assert moved == {name for name in nets if turns[name[:-1]]}
-    terms = trainer.drain()
+    terms = trainer.pop_metrics()
     assert all(math.isfinite(value) for value in terms.values()), terms
-    assert all(any(key.split("/")[1].startswith(name) for key in terms) for name in expected), (expected, terms)
+    assert all(any(key.split("/")[1].startswith(name) for key in terms) for name in expected), (
+        expected,
+        terms,
+    )

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from i2i.metrics.paired import bootstrap, l1, psnr, score_pairs, ssim
+from i2i.evaluation.paired import bootstrap, l1, psnr, score_pairs, ssim
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -32,10 +32,15 @@ def ssim_by_loops(one: Tensor, other: Tensor) -> float:
                 for j in range(11)
             ]
             mx, my = sum(w * a for w, a, _ in window), sum(w * b for w, _, b in window)
-            vx, vy = sum(w * (a - mx) ** 2 for w, a, _ in window), sum(w * (b - my) ** 2 for w, _, b in window)
+            vx, vy = (
+                sum(w * (a - mx) ** 2 for w, a, _ in window),
+                sum(w * (b - my) ** 2 for w, _, b in window),
+            )
             cov = sum(w * (a - mx) * (b - my) for w, a, b in window)
             c1, c2 = 0.01**2, 0.03**2
-            scores.append((2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2)))
+            scores.append(
+                (2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
+            )
     return sum(scores) / len(scores)
 
 
@@ -57,7 +62,9 @@ def test_psnr_and_l1_equal_a_loop_over_pixels() -> None:
         ]
         mse = sum((a - b) ** 2 for a, b in pairs) / len(pairs)
         assert float(psnr(one, other)[n]) == pytest.approx(10 * math.log10(1 / mse), abs=1e-9)
-        assert float(l1(one, other)[n]) == pytest.approx(sum(abs(a - b) for a, b in pairs) / len(pairs), abs=1e-12)
+        assert float(l1(one, other)[n]) == pytest.approx(
+            sum(abs(a - b) for a, b in pairs) / len(pairs), abs=1e-12
+        )
 
 
 def test_known_pairs_have_known_scores() -> None:
@@ -65,7 +72,9 @@ def test_known_pairs_have_known_scores() -> None:
     step = black + 2 / 255
     assert psnr(black, white).item() == pytest.approx(0)
     assert l1(black, white).item() == 1
-    assert ssim(black, white).item() == pytest.approx(1e-4 / (1 + 1e-4))  # means 0 and 1, no variance
+    assert ssim(black, white).item() == pytest.approx(
+        1e-4 / (1 + 1e-4)
+    )  # means 0 and 1, no variance
     assert psnr(black, step).item() == pytest.approx(20 * math.log10(255))
     assert l1(black, step).item() == pytest.approx(1 / 255)
 
@@ -81,7 +90,9 @@ def test_equal_images_are_perfect_and_finite() -> None:
 def test_scores_are_those_of_the_stored_picture_not_of_the_tensor() -> None:
     stored = (torch.arange(256).float() / 127.5 - 1).reshape(1, 1, 16, 16)
     assert l1(stored + 0.9 / 255, stored).item() == 0  # less than half a level away
-    assert l1(torch.full_like(stored, 3.0), torch.ones_like(stored)).item() == 0  # beyond the range is clamped
+    assert (
+        l1(torch.full_like(stored, 3.0), torch.ones_like(stored)).item() == 0
+    )  # beyond the range is clamped
 
 
 def test_the_score_of_an_image_does_not_depend_on_its_batch() -> None:
@@ -89,7 +100,9 @@ def test_the_score_of_an_image_does_not_depend_on_its_batch() -> None:
     whole = score_pairs(one, other)
     for n in range(3):
         alone = score_pairs(one[n : n + 1], other[n : n + 1])
-        assert all(whole[name][n].item() == pytest.approx(alone[name].item(), rel=1e-12) for name in whole)
+        assert all(
+            whole[name][n].item() == pytest.approx(alone[name].item(), rel=1e-12) for name in whole
+        )
 
 
 def test_no_images_have_no_scores() -> None:
@@ -98,7 +111,10 @@ def test_no_images_have_no_scores() -> None:
 
 
 def test_images_that_cannot_be_compared_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"outputs \[1, 3, 16, 16\] and truths \[1, 1, 16, 16\] must have one shape"):
+    with pytest.raises(
+        ValueError,
+        match=r"outputs \[1, 3, 16, 16\] and truths \[1, 1, 16, 16\] must have one shape",
+    ):
         score_pairs(noise(1, 3, 16, 16), noise(1, 1, 16, 16))
     with pytest.raises(ValueError, match="one shape"):
         l1(noise(3, 16, 16), noise(3, 16, 16))

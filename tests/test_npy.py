@@ -15,7 +15,9 @@ def noise(*shape, dtype=np.uint8):
     random = np.random.default_rng(sum(shape))
     kind = np.dtype(dtype)
     return (
-        random.random(shape).astype(kind) if kind.kind == "f" else random.integers(0, 2 ** (8 * kind.itemsize), shape)
+        random.random(shape).astype(kind)
+        if kind.kind == "f"
+        else random.integers(0, 2 ** (8 * kind.itemsize), shape)
     )
 
 
@@ -33,7 +35,9 @@ def with_header(path, text, values=b"", version=1):
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5, 16])
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float16, np.float32, np.float64, ">u2", ">f4", ">f8"])
+@pytest.mark.parametrize(
+    "dtype", [np.uint8, np.uint16, np.float16, np.float32, np.float64, ">u2", ">f4", ">f8"]
+)
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_every_kind_of_array_is_read_and_written_as_it_is(tmp_path, channels, dtype, order):
     array = np.asarray(noise(6, 9, channels, dtype=dtype), dtype=dtype, order=order)
@@ -46,7 +50,10 @@ def test_every_kind_of_array_is_read_and_written_as_it_is(tmp_path, channels, dt
     np.testing.assert_array_equal(read, array.astype(read.dtype))
     images.encode(read, tmp_path / "y.npy")
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), read)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["x.npy", "y.npy"]  # no temporary is left
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "x.npy",
+        "y.npy",
+    ]  # no temporary is left
 
 
 def test_an_array_of_two_axes_has_one_channel(tmp_path):
@@ -60,7 +67,9 @@ def test_an_array_of_two_axes_has_one_channel(tmp_path):
 @pytest.mark.parametrize("channels", [2, 4])
 def test_two_or_four_channels_of_an_array_are_not_alpha(tmp_path, channels, policy):
     array = noise(6, 9, channels).astype(np.uint8)
-    np.testing.assert_array_equal(images.decode(file_of(tmp_path / "x.npy", array), alpha=policy), array)
+    np.testing.assert_array_equal(
+        images.decode(file_of(tmp_path / "x.npy", array), alpha=policy), array
+    )
 
 
 def test_an_array_is_known_by_its_content_not_its_suffix(tmp_path):
@@ -103,7 +112,9 @@ def test_an_array_of_objects_runs_nothing(tmp_path):
     array[:] = Harm()
     path = tmp_path / "x.npy"
     with open(path, "wb") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": (4, 4)})
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "|O", "fortran_order": False, "shape": (4, 4)}
+        )
         pickle.dump(array, file)
     for read in (images.read_header, images.decode):
         with pytest.raises(ImageError, match="values are object"):
@@ -121,7 +132,9 @@ def test_an_array_of_objects_runs_nothing(tmp_path):
         ((2**70, 1, 3), "megapixels"),
     ],
 )
-def test_a_header_that_claims_too_much_is_refused_before_memory_is_taken(tmp_path, shape, reason, monkeypatch):
+def test_a_header_that_claims_too_much_is_refused_before_memory_is_taken(
+    tmp_path, shape, reason, monkeypatch
+):
     text = repr({"descr": "|u1", "fortran_order": False, "shape": shape})
     path = with_header(tmp_path / "x.npy", text, bytes(100))
     monkeypatch.setattr(np, "fromfile", lambda *_: pytest.fail("memory was taken"))
@@ -131,10 +144,15 @@ def test_a_header_that_claims_too_much_is_refused_before_memory_is_taken(tmp_pat
 
 
 def test_a_file_of_holes_has_a_limit_in_bytes(tmp_path):
-    path = with_header(tmp_path / "x.npy", repr({"descr": "<f8", "fortran_order": False, "shape": (9000, 9000, 16)}))
+    path = with_header(
+        tmp_path / "x.npy",
+        repr({"descr": "<f8", "fortran_order": False, "shape": (9000, 9000, 16)}),
+    )
     with open(path, "r+b") as file:
         file.truncate(path.stat().st_size + 9000 * 9000 * 16 * 8)
-    with pytest.raises(ImageError, match="10,368,000,000 bytes of values, the limit is 8 x 100,000,000"):
+    with pytest.raises(
+        ImageError, match="10,368,000,000 bytes of values, the limit is 8 x 100,000,000"
+    ):
         images.decode(path)
 
 
@@ -181,34 +199,51 @@ def test_what_comes_behind_the_values_is_passed_over(tmp_path):
     np.testing.assert_array_equal(images.decode(tmp_path / "x.npy"), array)
 
 
-# -- ranges -----------------------------------------------------------------------------------------------------------
+# -- ranges ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("span", [(-1000.0, 3000.0), (0.0, 0.1), (-1.0, 1.0), (1e-3, 1.0)])
+@pytest.mark.parametrize("value_range", [(-1000.0, 3000.0), (0.0, 0.1), (-1.0, 1.0), (1e-3, 1.0)])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_a_range_becomes_zero_to_one_and_back(tmp_path, span, dtype):
-    low, high = span
-    array = (noise(8, 8, 5, dtype=np.float64) * (high - low) + low).astype(dtype).clip(dtype(low), dtype(high))
-    array[0, 0, :2] = span  # the ends of a range belong to it, whatever they are rounded to
-    read = images.decode(file_of(tmp_path / "x.npy", array), span=span)
-    np.testing.assert_allclose((read.min(), read.max()), (0, 1), atol=1e-3 if dtype == np.float16 else 1e-6)
-    images.encode(read, tmp_path / "y.npy", span=span)
+def test_a_range_becomes_zero_to_one_and_back(tmp_path, value_range, dtype):
+    low, high = value_range
+    array = (
+        (noise(8, 8, 5, dtype=np.float64) * (high - low) + low)
+        .astype(dtype)
+        .clip(dtype(low), dtype(high))
+    )
+    array[0, 0, :2] = value_range  # the ends of a range belong to it, whatever they are rounded to
+    read = images.decode(file_of(tmp_path / "x.npy", array), value_range=value_range)
+    np.testing.assert_allclose(
+        (read.min(), read.max()), (0, 1), atol=1e-3 if dtype == np.float16 else 1e-6
+    )
+    images.encode(read, tmp_path / "y.npy", value_range=value_range)
     back = np.load(tmp_path / "y.npy")
     np.testing.assert_allclose(back, array.astype(np.float32), rtol=1e-6, atol=(high - low) * 2e-7)
-    np.testing.assert_array_equal(images.decode(tmp_path / "y.npy", span=span) <= 1, True)
+    np.testing.assert_array_equal(
+        images.decode(tmp_path / "y.npy", value_range=value_range) <= 1, True
+    )
 
 
 def test_a_float_tiff_has_a_range_too_and_integers_have_none(tmp_path):
     values = np.linspace(0, 1, 54, dtype=np.float32).reshape(6, 9, 1)
-    images.encode(values, tmp_path / "x.tif", span=(-1000, 3000))
-    np.testing.assert_allclose(images.decode(tmp_path / "x.tif", span=(-1000, 3000)), values, atol=1e-6)
-    with pytest.raises(ImageError, match=r"x\.tif: float values from -1000 to 3000, outside \[0, 1\]"):
+    images.encode(values, tmp_path / "x.tif", value_range=(-1000, 3000))
+    np.testing.assert_allclose(
+        images.decode(tmp_path / "x.tif", value_range=(-1000, 3000)), values, atol=1e-6
+    )
+    with pytest.raises(
+        ImageError, match=r"x\.tif: float values from -1000 to 3000, outside \[0, 1\]"
+    ):
         images.decode(tmp_path / "x.tif")
-    images.encode((values * 255).astype(np.uint8), tmp_path / "y.tif", span=(-1000, 3000))
-    np.testing.assert_array_equal(images.decode(tmp_path / "y.tif", span=(0, 7)), (values * 255).astype(np.uint8))
+    images.encode((values * 255).astype(np.uint8), tmp_path / "y.tif", value_range=(-1000, 3000))
+    np.testing.assert_array_equal(
+        images.decode(tmp_path / "y.tif", value_range=(0, 7)), (values * 255).astype(np.uint8)
+    )
 
 
 def test_values_outside_their_range_are_refused_with_what_was_found(tmp_path):
     path = file_of(tmp_path / "x.npy", np.linspace(-1001, 2000, 16, dtype=np.float32).reshape(4, 4))
-    with pytest.raises(ImageError, match=r"x\.npy: float values from -1001 to 2000, outside \[-1000, 3000\] .rescale"):
-        images.decode(path, span=(-1000, 3000))
+    with pytest.raises(
+        ImageError,
+        match=r"x\.npy: float values from -1001 to 2000, outside \[-1000, 3000\] .rescale",
+    ):
+        images.decode(path, value_range=(-1000, 3000))

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from i2i.methods._base import Images
-from i2i.training.observe import Observer
+from i2i.training.image_stats import ImageStats
 
 
 def images(seed: int, n: int = 8, size: int = 16) -> Tensor:
@@ -14,29 +14,41 @@ def images(seed: int, n: int = 8, size: int = 16) -> Tensor:
     return coarse.repeat_interleave(size // 4, 2).repeat_interleave(size // 4, 3)
 
 
-def measured(real: Images, fake: Images, batch: int = 8, unpaired: bool = False) -> dict[str, float]:
-    observer = Observer(unpaired)
+def measured(
+    real: Images, fake: Images, batch: int = 8, unpaired: bool = False
+) -> dict[str, float]:
+    observer = ImageStats(unpaired)
     for start in range(0, 8, batch):
         part = slice(start, start + batch)
-        observer.look({k: x[part] for k, x in real.items()}, {k: x[part] for k, x in fake.items()})
-    return {name: float(value) for name, value in observer.measures().items()}
+        observer.update(
+            {k: x[part] for k, x in real.items()}, {k: x[part] for k, x in fake.items()}
+        )
+    return {name: float(value) for name, value in observer.compute().items()}
 
 
 @pytest.mark.parametrize("batch", [1, 2, 8])
-def test_diversity_is_one_for_equal_sets_half_for_half_the_contrast_and_zero_for_one_image(batch: int) -> None:
+def test_diversity_is_one_for_equal_sets_half_for_half_the_contrast_and_zero_for_one_image(
+    batch: int,
+) -> None:
     real = {"b": images(0)}
     assert measured(real, real, batch)["b/diversity"] == 1
-    assert measured(real, {"b": real["b"] / 2}, batch)["b/diversity"] == pytest.approx(0.5, rel=1e-4)
+    assert measured(real, {"b": real["b"] / 2}, batch)["b/diversity"] == pytest.approx(
+        0.5, rel=1e-4
+    )
     same = images(1, n=1).expand(8, -1, -1, -1)
     assert measured(real, {"b": same}, batch)["b/diversity"] < 1e-4
-    assert measured({"b": same}, {"b": same}, batch)["b/diversity"] == 1, "one image is all there is to learn"
+    assert measured({"b": same}, {"b": same}, batch)["b/diversity"] == 1, (
+        "one image is all there is to learn"
+    )
 
 
 def test_diversity_estimates_the_ratio_of_standard_deviations() -> None:
     real, fake = images(0, n=2000), images(1, n=2000) * 0.7
-    observer = Observer(False)
-    observer.look({"b": real}, {"b": fake})
-    assert float(observer.measures()["b/diversity"]) == pytest.approx(float(fake.std() / real.std()), rel=0.02)
+    observer = ImageStats(False)
+    observer.update({"b": real}, {"b": fake})
+    assert float(observer.compute()["b/diversity"]) == pytest.approx(
+        float(fake.std() / real.std()), rel=0.02
+    )
 
 
 @pytest.mark.parametrize("batch", [1, 4, 8])
@@ -55,7 +67,9 @@ def test_saturation_is_the_share_that_is_black_or_white_in_8_bits() -> None:
     assert found["b/saturation"] == 1
 
 
-def test_correlation_with_the_source_tells_inverted_from_kept_and_mirroring_changes_nothing() -> None:
+def test_correlation_with_the_source_tells_inverted_from_kept_and_mirroring_changes_nothing() -> (
+    None
+):
     real = {"a": images(0), "b": images(1)}
 
     def correlation(fake: Tensor) -> float:
@@ -70,23 +84,27 @@ def test_correlation_with_the_source_tells_inverted_from_kept_and_mirroring_chan
 
 
 def test_only_domains_with_reals_are_measured_and_cleared_ones_begin_anew() -> None:
-    observer = Observer(False)
-    observer.look({"b": images(0)}, {"b": images(1), "identity": images(2)})
-    assert {name.split("/")[0] for name in observer.measures()} == {"b"}
-    observer.clear()
-    assert observer.measures() == {}
-    observer.look({"b": images(0)}, {"b": images(0)})
-    assert float(observer.measures()["b/drift"]) == 0
+    observer = ImageStats(False)
+    observer.update({"b": images(0)}, {"b": images(1), "identity": images(2)})
+    assert {name.split("/")[0] for name in observer.compute()} == {"b"}
+    observer.reset()
+    assert observer.compute() == {}
+    observer.update({"b": images(0)}, {"b": images(0)})
+    assert float(observer.compute()["b/drift"]) == 0
 
 
 def test_restored_observer_measures_the_same_bits() -> None:
-    whole, first, second = Observer(True), Observer(True), Observer(True)
-    batches = [({"a": images(n, 1), "b": images(n + 9, 1)}, {"b": images(n + 20, 1)}) for n in range(5)]
+    whole, first, second = ImageStats(True), ImageStats(True), ImageStats(True)
+    batches = [
+        ({"a": images(n, 1), "b": images(n + 9, 1)}, {"b": images(n + 20, 1)}) for n in range(5)
+    ]
     for batch in batches:
-        whole.look(*batch)
+        whole.update(*batch)
     for batch in batches[:3]:
-        first.look(*batch)
+        first.update(*batch)
     second.restore(first.state(), torch.device("cpu"))
     for batch in batches[3:]:
-        second.look(*batch)
-    assert all(torch.equal(second.measures()[name], value) for name, value in whole.measures().items())
+        second.update(*batch)
+    assert all(
+        torch.equal(second.compute()[name], value) for name, value in whole.compute().items()
+    )

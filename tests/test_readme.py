@@ -7,13 +7,16 @@ from pathlib import Path
 import click
 import pytest
 
-from i2i import build, config, recipes, registry
+from i2i import config, recipes, registry
 from i2i.cli import group
 from i2i.config import Layer
+from i2i.run import build
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-COMMANDS = [line.split(" #")[0].strip() for line in README.splitlines() if line.startswith("    i2i ")]
+COMMANDS = [
+    line.split(" #")[0].strip() for line in README.splitlines() if line.startswith("    i2i ")
+]
 
 
 def parsed(words: list[str]) -> dict[str, object]:
@@ -33,7 +36,10 @@ def test_command_of_the_readme_is_one_that_exists(line: str) -> None:
     assert words[0] == "i2i"
     values = parsed(words[1:])
     if words[1] == "train" and values.get("resume") is None:
-        layers = [Layer("data", {"data": {"root": "x"}}), *map(config.parse_override, values["overrides"])]  # type: ignore[call-overload]
+        layers = [
+            Layer("data", {"data": {"root": "x"}}),
+            *map(config.parse_override, values["overrides"]),
+        ]  # type: ignore[call-overload]
         build.resolve(words[2], layers)
 
 
@@ -41,8 +47,17 @@ def test_settings_named_in_the_readme_exist_in_some_method() -> None:
     known = set()
     for method in registry.names("methods"):
         settings = build.resolve(method, [Layer("data", {"data": {"root": "x"}})]).to_dict()
-        known |= {f"{section}.{key}" for section, values in settings.items() if section != "version" for key in values}
-    named = set(re.findall(r"`((?:data|generator|discriminator|method|optim|train|log)\.[a-z_0-9]+)", README))
+        known |= {
+            f"{section}.{key}"
+            for section, values in settings.items()
+            if section != "version"
+            for key in values
+        }
+    named = set(
+        re.findall(
+            r"`((?:data|generator|discriminator|method|optim|train|log)\.[a-z_0-9]+)", README
+        )
+    )
     assert named
     assert named <= known
 
@@ -56,7 +71,9 @@ def test_install_commands_stand_in_the_readme_as_they_are_run() -> None:
 def test_recipe_is_a_short_diff_that_resolves_and_gives_reasons(name: str) -> None:
     path = recipes.recipe_files()[name]
     layer = config.read_yaml(path)
-    settings = build.resolve(layer.values["method"]["name"], [Layer("data", {"data": {"root": "x"}}), layer])
+    settings = build.resolve(
+        layer.values["method"]["name"], [Layer("data", {"data": {"root": "x"}}), layer]
+    )
     assert settings.method.name == layer.values["method"]["name"]
     assert recipes.title(path)
     assert len(path.read_text("utf-8").splitlines()) < 30

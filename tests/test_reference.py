@@ -53,7 +53,9 @@ def cases(*kinds: str) -> list[Any]:
 
 
 def weights(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    return {
+        key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
+    }
 
 
 def built(state: dict[str, torch.Tensor], dropout: bool = True) -> torch.nn.Module:
@@ -83,17 +85,17 @@ def test_training_steps_give_the_reference_losses(name: str) -> None:
     case, tensors = INDEX[name], load_file(GOLDEN / f"{name}.safetensors")
     options, model = case["options"], case["method"]
     method = reference_method(model, options, tensors)
-    optim = OptimConfig(lr=options["lr"], betas=(options["beta1"], 0.999), decay_from=1.0)
-    trainer = Trainer(method, TrainConfig(images=10**9), optim, torch.device("cpu"), "fp32")
+    optim = OptimConfig(lr=options["lr"], betas=(options["beta1"], 0.999), lr_decay_start=1.0)
+    trainer = Trainer(method, TrainConfig(total_images=10**9), optim, torch.device("cpu"), "fp32")
     a, b = ("B", "A") if options["direction"] == "BtoA" else ("A", "B")
     for step, losses in enumerate(case["losses"]):
         trainer.step([{"a": tensors[a][step], "b": tensors[b][step]}])
-        terms = trainer.drain()
+        terms = trainer.pop_metrics()
         for loss, expected in losses.items():
             factor, ours = LOSSES[model][loss]
-            assert factor * sum(terms[term] for term in ours if term in terms) == pytest.approx(expected, rel=1e-4), (
-                loss
-            )
+            assert factor * sum(terms[term] for term in ours if term in terms) == pytest.approx(
+                expected, rel=1e-4
+            ), loss
     for theirs, mine in NETWORKS[model].items():
         after = built(weights(tensors, f"after.{theirs}."), not options["no_dropout"])
         part = getattr(method, mine)
@@ -106,17 +108,20 @@ def test_training_steps_give_the_reference_losses(name: str) -> None:
 def reference_method(model: str, options: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
     """Our method with the reference's weights and options."""
     from i2i import registry
-    from i2i.methods._adversary import Adversary
+    from i2i.methods._adversarial import AdversarialLoss
 
     dropout = not options["no_dropout"]
-    nets = {m: built(weights(tensors, f"before.{theirs}."), dropout) for theirs, m in NETWORKS[model].items()}
+    nets = {
+        m: built(weights(tensors, f"before.{theirs}."), dropout)
+        for theirs, m in NETWORKS[model].items()
+    }
     objective = OBJECTIVES.get(options["gan_mode"], options["gan_mode"])
     method = registry.find("methods", METHODS[model]).factory
     generators = iter([net for name, net in nets.items() if name.startswith("G")])
     by_channels = iter([nets[name] for name in ("D", "D_a", "D_b") if name in nets])
     parts: dict[str, Any] = {
         "make_generator": lambda *_: next(generators),
-        "make_discriminator": lambda *_: Adversary(next(by_channels), objective=objective),
+        "make_discriminator": lambda *_: AdversarialLoss(next(by_channels), objective=objective),
         "channels": {"a": options["input_nc"], "b": options["output_nc"]},
     }
     if model == "Pix2PixModel":
@@ -125,14 +130,14 @@ def reference_method(model: str, options: dict[str, Any], tensors: dict[str, tor
         **parts,
         lambda_a=options["lambda_A"],
         lambda_b=options["lambda_B"],
-        identity=options["lambda_identity"],
+        lambda_identity=options["lambda_identity"],
         history=options["pool_size"],
     )
 
 
 def probe_shape(net: torch.nn.Module) -> tuple[int, int, int]:
     first = next(parameter for parameter in net.parameters() if parameter.ndim == 4)
-    side = max(64, int(getattr(net, "multiple", 1)))
+    side = max(64, int(getattr(net, "size_divisor", 1)))
     return first.shape[1], side, side
 
 
@@ -153,10 +158,21 @@ def test_imported_checkpoint_translates_as_the_reference_does(name: str, tmp_pat
         arguments += ["--statistics", "running" if "--eval" in case["reference"] else "image"]
     done = run.invoke(group, arguments)
     assert done.exit_code == 0, done.output
-    sizes = case["size"] if isinstance(case["size"], dict) else {path.name: case["size"] for path in inputs(folder)}
+    sizes = (
+        case["size"]
+        if isinstance(case["size"], dict)
+        else {path.name: case["size"] for path in inputs(folder)}
+    )
     for path in inputs(folder):
         size = sizes[path.name]
-        arguments = ["translate", str(model), str(path), str(out / f"{path.stem}.png"), "--format", "png"]
+        arguments = [
+            "translate",
+            str(model),
+            str(path),
+            str(out / f"{path.stem}.png"),
+            "--format",
+            "png",
+        ]
         arguments += ["--half", case["input_half"]] if case.get("paired_input") else []
         arguments += ["--size", size if isinstance(size, str) else "{}x{}".format(*size)]
         done = run.invoke(group, arguments)
@@ -164,7 +180,10 @@ def test_imported_checkpoint_translates_as_the_reference_does(name: str, tmp_pat
     expected = sorted((folder / "expected").glob("*.png"))
     assert expected, shlex.join(arguments)
     for path in expected:
-        want, got = np.asarray(Image.open(path)).astype(int), np.asarray(Image.open(out / path.name)).astype(int)
+        want, got = (
+            np.asarray(Image.open(path)).astype(int),
+            np.asarray(Image.open(out / path.name)).astype(int),
+        )
         assert got.shape == want.shape
         difference = np.abs(got - want)
         if "max_levels" in case:

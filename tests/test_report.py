@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from i2i.report import GAP, html_report, sheet
-from i2i.run_report import newest_sheet
+from i2i.report.page import GAP, html_report, sheet
+from i2i.report.run import newest_sheet
 
 
 class Page(HTMLParser):
@@ -61,15 +61,23 @@ def test_a_sheet_shows_every_pixel_enlarged_by_one_whole_factor(tmp_path: Path) 
             top, left = bottom - side - r * (side + GAP), GAP + c * (side + GAP)
             assert np.array_equal(whole[top : top + side : 3, left : left + side : 3], picture)
     head = whole[: whole.shape[0] - 2 * (side + GAP) - GAP]
-    assert all((head[:, GAP + c * (side + GAP) :][:, :side] < 128).any() for c in range(3))  # text over each column
+    assert all(
+        (head[:, GAP + c * (side + GAP) :][:, :side] < 128).any() for c in range(3)
+    )  # text over each column
 
 
-def test_a_sheet_takes_gray_deep_and_transparent_pictures_of_different_sizes(tmp_path: Path) -> None:
+def test_a_sheet_takes_gray_deep_and_transparent_pictures_of_different_sizes(
+    tmp_path: Path,
+) -> None:
     gray = np.full((40, 40, 1), 65535, np.uint16)
     clear = np.zeros((20, 30, 4), np.uint8)
     unit = np.full((40, 20, 3), 0.5, np.float32)
     large = np.zeros((300, 500, 3), np.uint8)
-    sheet([[gray, clear], [unit]], ["a very long header that cannot fit in its column", ""], tmp_path / "s.png")
+    sheet(
+        [[gray, clear], [unit]],
+        ["a very long header that cannot fit in its column", ""],
+        tmp_path / "s.png",
+    )
     whole = read(tmp_path / "s.png")
     assert (whole[-GAP - 3, GAP + 3] == 128).all()
     assert (whole[:-GAP, -GAP - 100 :][60:] == 255).all()  # what is transparent is white
@@ -101,7 +109,10 @@ def test_a_page_stands_alone(tmp_path: Path) -> None:
     (source,) = [attributes["src"] for tag, attributes in parsed.tags if tag == "img"]
     assert source is not None
     assert base64.b64decode(source.removeprefix("data:image/png;base64,")) == content
-    assert all(word in parsed.words for word in ("pix2pix", "400", "PSNR", "21.5", "Held-out scenes", "G_gan"))
+    assert all(
+        word in parsed.words
+        for word in ("pix2pix", "400", "PSNR", "21.5", "Held-out scenes", "G_gan")
+    )
     assert "health after 1,234 images" in parsed.words
     assert "D wins: D is right" in parsed.words
     assert "default-src 'none'" in text
@@ -120,8 +131,12 @@ def test_a_page_escapes_every_text_it_is_given(tmp_path: Path) -> None:
         curves={evil: [(0, 1)], evil + "2": []},
     )
     assert "<script" not in text
-    assert parsed.words.count(evil) == 11  # title twice, name, value, two cells, an event's two, caption, two curves
-    assert all(attributes.get("alt", evil) == evil for tag, attributes in parsed.tags if tag == "img")
+    assert (
+        parsed.words.count(evil) == 11
+    )  # title twice, name, value, two cells, an event's two, caption, two curves
+    assert all(
+        attributes.get("alt", evil) == evil for tag, attributes in parsed.tags if tag == "img"
+    )
 
 
 def test_curves_survive_gaps_constants_and_great_length(tmp_path: Path) -> None:
@@ -133,7 +148,11 @@ def test_curves_survive_gaps_constants_and_great_length(tmp_path: Path) -> None:
         "long": [(n, n % 7) for n in range(10_001)],
     }
     text, parsed = page(tmp_path / "r.html", curves=curves)
-    lines = [attributes for tag, attributes in parsed.tags if tag == "polyline" and attributes["class"] == "raw"]
+    lines = [
+        attributes
+        for tag, attributes in parsed.tags
+        if tag == "polyline" and attributes["class"] == "raw"
+    ]
     numbers = [[float(v) for v in re.findall(r"-?[\d.]+", line["points"] or "")] for line in lines]
     assert [len(spots) // 2 for spots in numbers[:3]] == [2, 2, 1]
     assert len(numbers) == 4

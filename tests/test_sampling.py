@@ -53,14 +53,17 @@ def test_animation_goes_there_and_back(tmp_path: Path) -> None:
 
 
 def test_settled_generator_normalizes_by_its_own_activations(sampler: Sampler) -> None:
-    from i2i.methods.dcgan import settled
+    from i2i.methods.dcgan import recalibrate_batchnorm
 
     net = sampler.network
     for buffer in net.buffers():
         if buffer.is_floating_point():
             buffer.mul_(9)  # statistics of another network
-    state, before = torch.get_rng_state(), {name: value.clone() for name, value in net.state_dict().items()}
-    twin = settled(net, 5, "normal")
+    state, before = (
+        torch.get_rng_state(),
+        {name: value.clone() for name, value in net.state_dict().items()},
+    )
+    twin = recalibrate_batchnorm(net, 5, "normal")
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     latents = sampler.latents(0, 256, 1)

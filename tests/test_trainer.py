@@ -11,26 +11,45 @@ from states import equal
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss
 
-from i2i import build, config, registry
+from i2i import config, registry
 from i2i.config import Config, Layer, OptimConfig, TrainConfig
 from i2i.methods._base import Images, Method, Phase
+from i2i.run import build
 from i2i.training.trainer import NonFiniteError, Trainer, decay
 
 SMALL = {
     "pix2pix": ["generator.name=unet", "generator.depth=4", "generator.width=4"],
-    "cyclegan": ["generator.name=resnet", "generator.blocks=1", "generator.width=4", "method.history=3"],
-    "cut": ["generator.name=resnet", "generator.blocks=1", "generator.width=4", "method.patches=16"],
-    "dcgan": ["generator.width=4", "method.latent=5", "train.ema_images=20"],
+    "cyclegan": [
+        "generator.name=resnet",
+        "generator.blocks=1",
+        "generator.width=4",
+        "method.history=3",
+    ],
+    "cut": [
+        "generator.name=resnet",
+        "generator.blocks=1",
+        "generator.width=4",
+        "method.patches=16",
+    ],
+    "dcgan": ["generator.width=4", "method.latent=5", "train.ema_halflife_images=20"],
 }
 METHODS = registry.names("methods")
 
 
 def settings(method: str, *overrides: str) -> Config:
-    size = ["data.load_size=16", "data.crop_size=16", "discriminator.width=4", "train.images=64", "train.batch=2"]
+    size = [
+        "data.load_size=16",
+        "data.crop_size=16",
+        "discriminator.width=4",
+        "train.total_images=64",
+        "train.batch=2",
+    ]
     shallow = [] if method == "dcgan" else ["discriminator.layers=1"]
     layers = [Layer("test", {"data": {"root": "x"}})]
     return build.resolve(
-        method, layers + [config.parse_override(text) for text in (*size, *shallow, *SMALL[method], *overrides)]
+        method,
+        layers
+        + [config.parse_override(text) for text in (*size, *shallow, *SMALL[method], *overrides)],
     )
 
 
@@ -59,7 +78,12 @@ def test_each_phase_moves_its_own_networks_and_no_other(method: str) -> None:
         trainer.phases = (phase,)
         before = copy.deepcopy(trainer.method.state_dict())
         trainer.step([batch(0, method)])
-        own = {name for net in phase.nets for name, part in trainer.method.named_modules() if part is net}
+        own = {
+            name
+            for net in phase.nets
+            for name, part in trainer.method.named_modules()
+            if part is net
+        }
         moved = {
             name
             for name, _ in trainer.method.named_parameters()
@@ -67,7 +91,11 @@ def test_each_phase_moves_its_own_networks_and_no_other(method: str) -> None:
         }
         assert moved
         assert all(any(name.startswith(f"{prefix}.") for prefix in own) for name in moved)
-        expected = {name for name, _ in trainer.method.named_parameters() if any(name.startswith(f"{p}.") for p in own)}
+        expected = {
+            name
+            for name, _ in trainer.method.named_parameters()
+            if any(name.startswith(f"{p}.") for p in own)
+        }
         assert moved == expected, "a parameter got no gradient"
 
 
@@ -89,7 +117,7 @@ def test_restored_trainer_continues_bit_for_bit(method: str, accumulate: int) ->
     run(second, range(3, 5))
     state = whole.state()
     assert equal(second.state()["ranks"][0]["observer"], state["ranks"][0]["observer"])
-    assert second.drain() == whole.drain()
+    assert second.pop_metrics() == whole.pop_metrics()
     state = whole.state()
     assert equal(second.state() | {"ranks": 0}, state | {"ranks": 0})
     assert equal(second.state()["ranks"][0]["pools"], state["ranks"][0]["pools"])
@@ -97,37 +125,56 @@ def test_restored_trainer_continues_bit_for_bit(method: str, accumulate: int) ->
 
 OBSERVED = {
     "pix2pix": ["D/accuracy_real", "D/accuracy_fake", "b/drift", "b/diversity", "b/saturation"],
-    "cyclegan": ["D_a/accuracy_real", "D_b/accuracy_fake", "a/correlation", "b/correlation", "a/drift", "b/diversity"],
+    "cyclegan": [
+        "D_a/accuracy_real",
+        "D_b/accuracy_fake",
+        "a/correlation",
+        "b/correlation",
+        "a/drift",
+        "b/diversity",
+    ],
     "cut": ["D/accuracy_real", "D/accuracy_fake", "b/correlation", "b/drift", "b/diversity"],
-    "dcgan": ["D/accuracy_real", "D/accuracy_fake", "image/drift", "image/diversity", "image/saturation"],
+    "dcgan": [
+        "D/accuracy_real",
+        "D/accuracy_fake",
+        "image/drift",
+        "image/diversity",
+        "image/saturation",
+    ],
 }
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("method", METHODS)
-def test_row_has_accuracies_and_measures_of_the_images_of_its_interval(method: str, accumulate: int) -> None:
+def test_row_has_accuracies_and_measures_of_the_images_of_its_interval(
+    method: str, accumulate: int
+) -> None:
     trainer = trainer_for(method, f"train.accumulate={accumulate}")
     for step in range(3):
         trainer.step([batch(10 * step + part, method) for part in range(accumulate)])
-    row = trainer.drain()
+    row = trainer.pop_metrics()
     assert set(OBSERVED[method]) <= set(row)
-    assert all(0 <= value <= 1 for name, value in row.items() if "/accuracy_" in name or "/drift" in name)
+    assert all(
+        0 <= value <= 1 for name, value in row.items() if "/accuracy_" in name or "/drift" in name
+    )
 
 
 def test_row_knows_nothing_of_the_images_of_an_earlier_interval() -> None:
     black = {name: torch.full_like(x, -1) for name, x in batch(0).items()}
     fresh, used = trainer_for("pix2pix", "optim.lr=1e-12"), trainer_for("pix2pix", "optim.lr=1e-12")
     used.step([black])
-    assert used.drain()["b/saturation_real"] == 1
+    assert used.pop_metrics()["b/saturation_real"] == 1
     for trainer in (fresh, used):
         trainer.step([batch(1)])
-    assert used.drain()["b/saturation_real"] == fresh.drain()["b/saturation_real"]
+    assert used.pop_metrics()["b/saturation_real"] == fresh.pop_metrics()["b/saturation_real"]
 
 
 def test_observed_accuracy_is_no_term_of_the_loss() -> None:
     trainer = trainer_for("pix2pix")
     trainer.step([batch(0)])
-    losses = {name for name in trainer.drain() if name.startswith("D/") and "accuracy" not in name}
+    losses = {
+        name for name in trainer.pop_metrics() if name.startswith("D/") and "accuracy" not in name
+    }
     assert losses == {"D/real", "D/fake", "D/grad_norm"}
 
 
@@ -154,7 +201,10 @@ def test_three_steps_of_pix2pix_equal_a_loop_written_by_hand() -> None:
         adam_g.zero_grad()
         (softplus_loss(d(torch.cat([a, fake], 1)), 1) + 100 * l1_loss(fake, b)).backward()
         adam_g.step()
-    assert equal(trainer.method.state_dict(), method.state_dict() | {"D._extra_state": {"asked": 3, "ada": {}}})
+    assert equal(
+        trainer.method.state_dict(),
+        method.state_dict() | {"D._extra_state": {"asked": 3, "ada": {}}},
+    )
 
 
 def softplus_loss(logits: Tensor, target: float) -> Tensor:
@@ -170,7 +220,9 @@ def test_vanilla_objective_is_binary_cross_entropy_with_logits() -> None:
         assert torch.allclose(vanilla(logits, target), expected, atol=1e-6)
 
 
-def test_resumed_run_takes_its_learning_rate_from_the_settings_and_not_from_the_checkpoint() -> None:
+def test_resumed_run_takes_its_learning_rate_from_the_settings_and_not_from_the_checkpoint() -> (
+    None
+):
     first = trainer_for("pix2pix")
     first.step([batch(0)])
     second = trainer_for("pix2pix", "optim.lr=1e-5", "optim.betas=[0.9, 0.99]")
@@ -180,8 +232,15 @@ def test_resumed_run_takes_its_learning_rate_from_the_settings_and_not_from_the_
 
 
 def test_accumulated_batches_give_the_gradient_of_one_batch() -> None:
-    overrides = ["generator.norm=instance", "generator.dropout=false", "discriminator.norm=instance"]
-    one, two = trainer_for("pix2pix", *overrides), trainer_for("pix2pix", *overrides, "train.accumulate=2")
+    overrides = [
+        "generator.norm=instance",
+        "generator.dropout=false",
+        "discriminator.norm=instance",
+    ]
+    one, two = (
+        trainer_for("pix2pix", *overrides),
+        trainer_for("pix2pix", *overrides, "train.accumulate=2"),
+    )
     data = batch(0)
     one.step([data])
     two.step([{name: x[:1] for name, x in data.items()}, {name: x[1:] for name, x in data.items()}])
@@ -213,7 +272,9 @@ class Toy(Method):
 
 
 def toy_trainer(method: Method) -> Trainer:
-    return Trainer(method, TrainConfig(images=100), OptimConfig(lr=0.1), torch.device("cpu"), "fp32")
+    return Trainer(
+        method, TrainConfig(total_images=100), OptimConfig(lr=0.1), torch.device("cpu"), "fp32"
+    )
 
 
 def test_second_live_phase_sees_the_generator_after_it_moved() -> None:
@@ -223,7 +284,9 @@ def test_second_live_phase_sees_the_generator_after_it_moved() -> None:
         seen.append(float(fake["b"].detach().mean()))
         return {"mean": fake["b"].mean()}
 
-    method = Toy(lambda m: (Phase("one", (m.G,), loss, live=True), Phase("two", (m.G,), loss, live=True)))
+    method = Toy(
+        lambda m: (Phase("one", (m.G,), loss, live=True), Phase("two", (m.G,), loss, live=True))
+    )
     toy_trainer(method).step([{"a": torch.ones(1, 1, 2, 2)}])
     assert seen[1] == pytest.approx(seen[0] - 0.1, abs=1e-4)
     assert method.passes == 2
@@ -251,7 +314,8 @@ def test_nan_stops_the_step_before_the_phase_that_has_it_is_applied(where: str) 
         trainer.step([data])
     after = dict(trainer.method.named_parameters())
     assert equal(
-        {n: p for n, p in before.items() if n.startswith("G")}, {n: after[n] for n in before if n.startswith("G")}
+        {n: p for n, p in before.items() if n.startswith("G")},
+        {n: after[n] for n in before if n.startswith("G")},
     )
 
 
@@ -260,7 +324,9 @@ def test_learning_rate_falls_linearly_in_the_second_half_and_ends_above_zero() -
     assert factors[:11] == [1.0] * 11
     assert factors[-1] == pytest.approx(0.1)
     assert all(x > y for x, y in pairwise(factors[10:]))
-    assert {decay(images, 200, 1.0) for images in range(203)} == {1.0}, "the last batch may pass the total"
+    assert {decay(images, 200, 1.0) for images in range(203)} == {1.0}, (
+        "the last batch may pass the total"
+    )
 
 
 def test_average_moves_halfway_in_its_half_life() -> None:
@@ -276,10 +342,10 @@ def test_average_moves_halfway_in_its_half_life() -> None:
 
 
 def test_history_returns_new_fakes_until_full_and_then_half_old_ones() -> None:
-    from i2i.training.history import History
+    from i2i.training.image_pool import ImagePool
 
     torch.manual_seed(0)
-    pool = History(50)
+    pool = ImagePool(50)
     first = torch.arange(50.0).view(50, 1, 1, 1)
     assert torch.equal(pool.query(first), first)
     later = torch.arange(50.0, 1050.0).view(1000, 1, 1, 1)
@@ -294,9 +360,9 @@ def test_bfloat16_step_trains_and_keeps_weights_and_terms_in_float32() -> None:
     made = build.make_method(chosen, {"a": 3, "b": 3})
     trainer = Trainer(made, chosen.train, chosen.optim, torch.device("cpu"), "bf16")
     trainer.step([batch(0)])
-    terms = trainer.drain()
+    terms = trainer.pop_metrics()
     reference = trainer_for("pix2pix")
     torch.set_rng_state(torch.get_rng_state())
     reference.step([batch(0)])
     assert all(parameter.dtype == torch.float32 for parameter in made.parameters())
-    assert terms["G/l1"] == pytest.approx(reference.drain()["G/l1"], rel=0.05)
+    assert terms["G/l1"] == pytest.approx(reference.pop_metrics()["G/l1"], rel=0.05)

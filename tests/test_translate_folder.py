@@ -30,11 +30,17 @@ class Echo(nn.Module):
         self.weight = nn.Parameter(torch.tensor(weight))
 
     def forward(self, x):
-        return (x * self.weight)[:, :1].expand(-1, self.out, -1, -1) if self.out != x.shape[1] else x * self.weight
+        return (
+            (x * self.weight)[:, :1].expand(-1, self.out, -1, -1)
+            if self.out != x.shape[1]
+            else x * self.weight
+        )
 
 
 def echo(channels=3, out=None, weight=1.0, **options):
-    return Translator(Echo(out or channels, weight), channels, out or channels, device="cpu", **options)
+    return Translator(
+        Echo(out or channels, weight), channels, out or channels, device="cpu", **options
+    )
 
 
 def generator(name, **options):
@@ -46,7 +52,9 @@ def generator(name, **options):
 
 
 def picture(height=8, width=12, channels=3, dtype=np.uint8, seed=0):
-    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, (height, width, channels), dtype, True)
+    return np.random.default_rng(seed).integers(
+        0, np.iinfo(dtype).max, (height, width, channels), dtype, True
+    )
 
 
 def tree(root, *names, **options):
@@ -61,14 +69,18 @@ def tree(root, *names, **options):
 def outputs(root):
     """Return path -> content of everything under `root` but the manifests."""
     found = sorted(path for path in root.rglob("*") if path.is_file())
-    return {p.relative_to(root).as_posix(): p.read_bytes() for p in found if not p.name.startswith(".i2i-manifest")}
+    return {
+        p.relative_to(root).as_posix(): p.read_bytes()
+        for p in found
+        if not p.name.startswith(".i2i-manifest")
+    }
 
 
 def run(source, target, translator=None, progress=None, **options):
     return translate_folder(translator or echo(), source, target, Options(**options), progress)
 
 
-# -- what is written --------------------------------------------------------------------------------------------------
+# -- what is written -------------------------------------------------------------------------------
 
 
 def test_the_output_tree_mirrors_the_input_tree_whatever_the_formats(tmp_path):
@@ -81,7 +93,10 @@ def test_the_output_tree_mirrors_the_input_tree_whatever_the_formats(tmp_path):
     assert (report.written, report.skipped, report.failed, report.ignored) == (6, 0, [], 1)
     assert report.images_per_second > 0
     for name in names:
-        before, after = images.read_header(source / name), images.read_header(tmp_path / "out" / name)
+        before, after = (
+            images.read_header(source / name),
+            images.read_header(tmp_path / "out" / name),
+        )
         assert before == after
         change = images.decode(source / name).astype(int) - images.decode(tmp_path / "out" / name)
         assert np.abs(change).max() <= (8 if after.format == "JPEG" else 0)
@@ -92,7 +107,9 @@ def test_the_output_tree_mirrors_the_input_tree_whatever_the_formats(tmp_path):
 def test_sixteen_bits_stay_sixteen_bits(tmp_path, channels, suffix):
     source = tree(tmp_path / "in", f"x{suffix}", channels=channels, dtype=np.uint16)
     run(source, tmp_path / "out", echo(channels))
-    np.testing.assert_array_equal(images.decode(tmp_path / f"out/x{suffix}"), images.decode(tmp_path / f"in/x{suffix}"))
+    np.testing.assert_array_equal(
+        images.decode(tmp_path / f"out/x{suffix}"), images.decode(tmp_path / f"in/x{suffix}")
+    )
     assert images.read_header(tmp_path / f"out/x{suffix}").depth == 16
 
 
@@ -104,10 +121,14 @@ def test_float_gray_stays_float_and_float_to_color_says_that_it_does_not(tmp_pat
     np.testing.assert_allclose(images.decode(tmp_path / "gray/x.tif"), values, atol=1e-6)
     report = run(tmp_path / "in", tmp_path / "color", echo(3))
     assert images.decode(tmp_path / "color/x.tif").dtype == np.uint16
-    assert report.notes == ["32-bit inputs were written with 16 bits, which is what TIFF holds (1, first: x.tif)"]
+    assert report.notes == [
+        "32-bit inputs were written with 16 bits, which is what TIFF holds (1, first: x.tif)"
+    ]
 
 
-@pytest.mark.parametrize(("asked", "format"), [("png", "PNG"), ("jpg", "JPEG"), ("webp", "WEBP"), ("tif", "TIFF")])
+@pytest.mark.parametrize(
+    ("asked", "format"), [("png", "PNG"), ("jpg", "JPEG"), ("webp", "WEBP"), ("tif", "TIFF")]
+)
 def test_an_asked_for_format_is_written(tmp_path, asked, format):
     source = tree(tmp_path / "in", "a.bmp", "b/c.jpeg")
     run(source, tmp_path / "out", format=asked)
@@ -118,7 +139,9 @@ def test_an_asked_for_format_is_written(tmp_path, asked, format):
 def test_a_format_that_costs_depth_is_obeyed_and_reported(tmp_path):
     source = tree(tmp_path / "in", "a.png", dtype=np.uint16)
     report = run(source, tmp_path / "out", format="webp")
-    assert report.notes == ["16-bit inputs were written with 8 bits, which is what WEBP holds (1, first: a.webp)"]
+    assert report.notes == [
+        "16-bit inputs were written with 8 bits, which is what WEBP holds (1, first: a.webp)"
+    ]
     expected = np.round(images.decode(source / "a.png") / 257)
     np.testing.assert_array_equal(images.decode(tmp_path / "out/a.webp"), expected)
 
@@ -128,14 +151,18 @@ def test_depth_is_never_lost_unasked(tmp_path):
     source.mkdir()
     images.encode(picture(dtype=np.uint16), source / "really-png.jpg", "PNG")
     report = run(source, tmp_path / "out")
-    assert report.failed == [("really-png.jpg", "has 16 bits, which a JPEG file cannot hold (choose png)")]
+    assert report.failed == [
+        ("really-png.jpg", "has 16 bits, which a JPEG file cannot hold (choose png)")
+    ]
 
 
 def test_a_model_that_adds_alpha_turns_jpeg_into_png_and_says_so(tmp_path):
     source = tree(tmp_path / "in", "a.jpg", "b.webp")
     report = run(source, tmp_path / "out", echo(3, out=4))
     assert sorted(outputs(tmp_path / "out")) == ["a.png", "b.webp"]
-    assert report.notes == ["outputs are PNG where their format cannot hold the model's channels (1, first: a.png)"]
+    assert report.notes == [
+        "outputs are PNG where their format cannot hold the model's channels (1, first: a.png)"
+    ]
     with pytest.raises(TranslationError, match="4 channels, which JPEG cannot hold"):
         run(source, tmp_path / "other", echo(3, out=4), format="jpg")
     with pytest.raises(TranslationError, match="the model makes 17 channels"):
@@ -147,7 +174,9 @@ def test_one_half_of_side_by_side_images_is_translated(tmp_path, half, columns):
     source = tree(tmp_path / "in", "a.png")
     tree(tmp_path / "in", "odd.png", width=13)
     report = run(source, tmp_path / "out", half=half)
-    np.testing.assert_array_equal(images.decode(tmp_path / "out/a.png"), images.decode(source / "a.png")[:, columns])
+    np.testing.assert_array_equal(
+        images.decode(tmp_path / "out/a.png"), images.decode(source / "a.png")[:, columns]
+    )
     assert report.failed == [("odd.png", "a width of 13 pixels cannot be cut into halves")]
 
 
@@ -190,7 +219,9 @@ def test_one_file_goes_into_a_folder_or_into_a_file(tmp_path):
     run(source, tmp_path / "out")
     run(source, tmp_path / "new/x.jpg")
     assert sorted(outputs(tmp_path / "out")) == ["a.png"]
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["x.jpg"], "no manifest beside a single file"
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["x.jpg"], (
+        "no manifest beside a single file"
+    )
     assert images.read_header(tmp_path / "new/x.jpg").format == "JPEG"
     with pytest.raises(TranslationError, match="would be replaced"):
         run(source, tmp_path / "new/x.jpg")
@@ -200,7 +231,14 @@ def test_one_file_goes_into_a_folder_or_into_a_file(tmp_path):
 
 
 def test_a_pattern_selects_files_and_keeps_their_folders(tmp_path, monkeypatch):
-    tree(tmp_path, "in/a.png", "in/deep/b.png", "in/deep/c.jpg", "in/.hidden/d.png", "elsewhere/e.png")
+    tree(
+        tmp_path,
+        "in/a.png",
+        "in/deep/b.png",
+        "in/deep/c.jpg",
+        "in/.hidden/d.png",
+        "elsewhere/e.png",
+    )
     monkeypatch.chdir(tmp_path)
     assert run("in/**/*.png", "out").written == 2
     assert sorted(outputs(tmp_path / "out")) == ["a.png", "deep/b.png"]
@@ -221,10 +259,13 @@ def test_links_in_the_input_are_followed_once(tmp_path):
     assert sorted(outputs(tmp_path / "out")) == ["a.png", "linked/b.png"]
 
 
-# -- batches and memory -----------------------------------------------------------------------------------------------
+# -- batches and memory ----------------------------------------------------------------------------
 
 
-NETWORKS = {"unet": {"width": 4, "depth": 4, "norm": "batch"}, "resnet": {"width": 4, "blocks": 1, "norm": "instance"}}
+NETWORKS = {
+    "unet": {"width": 4, "depth": 4, "norm": "batch"},
+    "resnet": {"width": 4, "blocks": 1, "norm": "instance"},
+}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -268,7 +309,9 @@ def test_batches_hold_images_of_one_size_and_look_ahead_to_fill_up(tmp_path):
     assert sorted(shape[:2] for shape in translator.seen) == [(2, 8), (2, 12), (4, 8), (4, 12)]
 
 
-@pytest.mark.parametrize(("name", "value", "most"), [("_HELD_IMAGES", 3, 3), ("_HELD_PIXELS", 500, 5)])
+@pytest.mark.parametrize(
+    ("name", "value", "most"), [("_HELD_IMAGES", 3, 3), ("_HELD_PIXELS", 500, 5)]
+)
 def test_waiting_images_are_bounded_in_number_and_pixels(monkeypatch, name, value, most):
     monkeypatch.setattr(folder_module, name, value)
     taken = given = 0
@@ -299,10 +342,12 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved(tmp_path):
     report = run(source, tmp_path / "out", translator, batch=8)
     assert [shape[0] for shape in translator.seen if shape[1] == 8] == [8, 4, 2, 2, 4, 2, 2]
     assert report.written == 8
-    assert report.failed == [("large.png", "not enough memory for 12x20 pixels (try a smaller --size)")]
+    assert report.failed == [
+        ("large.png", "not enough memory for 12x20 pixels (try a smaller --size)")
+    ]
 
 
-# -- failures ---------------------------------------------------------------------------------------------------------
+# -- failures --------------------------------------------------------------------------------------
 
 
 def test_a_bad_file_is_listed_with_its_reason_and_the_rest_goes_on(tmp_path):
@@ -312,7 +357,9 @@ def test_a_bad_file_is_listed_with_its_reason_and_the_rest_goes_on(tmp_path):
     (source / "empty.jpg").touch()
     tree(source, "huge.png", height=99)
     done = []
-    report = run(source, tmp_path / "out", max_pixels=999, progress=lambda *state: done.append(state))
+    report = run(
+        source, tmp_path / "out", max_pixels=999, progress=lambda *state: done.append(state)
+    )
     assert report.written == 2
     assert [name for name, _ in report.failed] == ["cut.png", "empty.jpg", "huge.png"]
     reasons = " ".join(reason for _, reason in report.failed)
@@ -361,14 +408,16 @@ def test_an_error_of_the_program_is_not_swallowed(tmp_path):
         run(tree(tmp_path / "in", "a.png"), tmp_path / "out", translator)
 
 
-# -- refusals ---------------------------------------------------------------------------------------------------------
+# -- refusals --------------------------------------------------------------------------------------
 
 
 def refused(source, target, message, **options):
     before = {path: path.lstat().st_mtime_ns for path in Path(target).parent.rglob("*")}
     with pytest.raises(TranslationError, match=message):
         run(source, target, **options)
-    assert {path: path.lstat().st_mtime_ns for path in Path(target).parent.rglob("*")} == before, "nothing was touched"
+    assert {path: path.lstat().st_mtime_ns for path in Path(target).parent.rglob("*")} == before, (
+        "nothing was touched"
+    )
 
 
 def test_output_that_meets_input_is_refused_before_anything_is_written(tmp_path):
@@ -383,7 +432,9 @@ def test_output_that_meets_input_is_refused_before_anything_is_written(tmp_path)
     refused(source / "a.png", source / "a.png", "same file")
     refused(f"{source}/*.png", source, "lie inside the output")
     refused(f"{tmp_path}/**/*.png", source, "lie inside the output")
-    assert run(f"{source}/*.png", source / "out").written == 1, "a pattern that does not reach into the output is fine"
+    assert run(f"{source}/*.png", source / "out").written == 1, (
+        "a pattern that does not reach into the output is fine"
+    )
 
 
 def test_symbolic_links_in_the_output_are_refused(tmp_path):
@@ -432,7 +483,7 @@ def test_missing_and_empty_inputs_are_refused(tmp_path):
     refused(tmp_path / "in/x.txt", tmp_path / "out", "not an image")
 
 
-# -- going on ---------------------------------------------------------------------------------------------------------
+# -- going on --------------------------------------------------------------------------------------
 
 
 def test_a_second_run_does_nothing_and_a_new_file_is_added(tmp_path):
@@ -489,8 +540,14 @@ def test_a_job_killed_between_output_and_manifest_goes_on(tmp_path):
     source = tree(tmp_path / "in", "a.png", "b.png")
     run(source, tmp_path / "out")
     manifest = tmp_path / "out/.i2i-manifest.jsonl"
-    lines = [line for line in manifest.read_text().splitlines() if json.loads(line)["status"] == "writing"]
-    manifest.write_text("\n".join(lines) + '\n{"path": "a.p')  # both outputs exist, neither is known to be complete
+    lines = [
+        line
+        for line in manifest.read_text().splitlines()
+        if json.loads(line)["status"] == "writing"
+    ]
+    manifest.write_text(
+        "\n".join(lines) + '\n{"path": "a.p'
+    )  # both outputs exist, neither is known to be complete
     report = run(source, tmp_path / "out")
     assert (report.written, report.skipped) == (2, 0)
     assert run(source, tmp_path / "out").skipped == 2
@@ -507,7 +564,8 @@ def test_a_clock_that_was_set_back_does_not_make_earlier_lines_the_latest(tmp_pa
 
 
 @pytest.mark.parametrize(
-    "line", ["[" * 100_000, '{"output": "a.png", "time_ns": "x"}', '{"output": [], "time_ns": 1}', "7"]
+    "line",
+    ["[" * 100_000, '{"output": "a.png", "time_ns": "x"}', '{"output": [], "time_ns": 1}', "7"],
 )
 def test_a_line_of_the_manifest_that_means_nothing_is_passed_over(tmp_path, line):
     source = tree(tmp_path / "in", "a.png")
@@ -518,7 +576,9 @@ def test_a_line_of_the_manifest_that_means_nothing_is_passed_over(tmp_path, line
 
 
 def test_killed_processes_leave_nothing_half_written(tmp_path):
-    source = tree(tmp_path / "in", *(f"{number:02}.png" for number in range(40)), height=64, width=64)
+    source = tree(
+        tmp_path / "in", *(f"{number:02}.png" for number in range(40)), height=64, width=64
+    )
     run(source, tmp_path / "whole")
     code = (
         "import os, sys, threading, random\n"
@@ -530,7 +590,9 @@ def test_killed_processes_leave_nothing_half_written(tmp_path):
     )
     for moment in (1, 7):
         arguments = [str(source), str(tmp_path / "out"), str(Path(__file__).parent), str(moment)]
-        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, check=False
+        )
         assert done.returncode == -9, done.stderr
         finished = {k: v for k, v in outputs(tmp_path / "out").items() if ".tmp-" not in k}
         assert finished.items() <= outputs(tmp_path / "whole").items()
@@ -543,7 +605,12 @@ def test_only_temporaries_of_dead_processes_and_own_outputs_are_removed(tmp_path
     (tmp_path / "out").mkdir()
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    names = [f".a.png.tmp-{dead.pid}", f".a.png.tmp-{os.getppid()}", f".other.png.tmp-{dead.pid}", "a.png.tmp-1"]
+    names = [
+        f".a.png.tmp-{dead.pid}",
+        f".a.png.tmp-{os.getppid()}",
+        f".other.png.tmp-{dead.pid}",
+        "a.png.tmp-1",
+    ]
     for name in names:
         (tmp_path / "out" / name).touch()
     run(source, tmp_path / "out")
@@ -613,7 +680,7 @@ def test_another_write_error_fails_only_its_file(tmp_path, monkeypatch):
     assert report.failed == [("a.png", "Permission denied")]
 
 
-# -- shards -----------------------------------------------------------------------------------------------------------
+# -- shards ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
@@ -631,7 +698,9 @@ def test_each_shard_has_its_own_manifest(tmp_path):
     source = tree(tmp_path / "in", *(f"{number}.png" for number in range(6)))
     for index in range(2):
         run(source, tmp_path / "out", shard=(index, 2))
-    found = {path.name: len(path.read_text().splitlines()) for path in (tmp_path / "out").glob(".i2i*")}
+    found = {
+        path.name: len(path.read_text().splitlines()) for path in (tmp_path / "out").glob(".i2i*")
+    }
     assert sorted(found) == [".i2i-manifest-0-of-2.jsonl", ".i2i-manifest-1-of-2.jsonl"]
     assert sum(found.values()) == 12
     line = json.loads((tmp_path / "out/.i2i-manifest-0-of-2.jsonl").read_text().splitlines()[-1])

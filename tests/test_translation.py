@@ -24,24 +24,34 @@ class Echo(nn.Module):
 
     def __init__(self, channels=3, out=None, multiple=1):
         super().__init__()
-        self.out, self.multiple = out or channels, multiple
+        self.out, self.size_divisor = out or channels, multiple
         self.scale = nn.Parameter(torch.ones(()))
         self.sizes = []
 
     def forward(self, x):
         self.sizes.append(tuple(x.shape))
-        assert x.shape[2] % self.multiple == 0
-        assert x.shape[3] % self.multiple == 0
-        return (self.scale * x)[:, : self.out] if self.out <= x.shape[1] else x.repeat(1, self.out, 1, 1)
+        assert x.shape[2] % self.size_divisor == 0
+        assert x.shape[3] % self.size_divisor == 0
+        return (
+            (self.scale * x)[:, : self.out]
+            if self.out <= x.shape[1]
+            else x.repeat(1, self.out, 1, 1)
+        )
 
 
 def echo(channels=3, out=None, multiple=1, **options):
-    return Translator(Echo(channels, out, multiple), channels, out or channels, device="cpu", **options)
+    return Translator(
+        Echo(channels, out, multiple), channels, out or channels, device="cpu", **options
+    )
 
 
 def noise(*shape, dtype=np.uint8):
     rng = np.random.default_rng(sum(shape))
-    return rng.random(shape, dtype) if dtype == np.float32 else rng.integers(0, np.iinfo(dtype).max, shape, dtype, True)
+    return (
+        rng.random(shape, dtype)
+        if dtype == np.float32
+        else rng.integers(0, np.iinfo(dtype).max, shape, dtype, True)
+    )
 
 
 def generator(name, seed=0, channels=(3, 3), **options):
@@ -74,14 +84,28 @@ def write_model(folder, directions=("a2b",), **changes):
     for seed, direction in enumerate(directions):
         network = generator("unet", seed, **options)
         tensors |= {f"{direction}/{name}": value for name, value in network.state_dict().items()}
-        generators[direction] = {"name": "unet", "in_channels": 3, "out_channels": 3, "options": options}
-    metadata = {"method": "cyclegan", "generators": generators, "direction": directions[0], "statistics": "image"}
+        generators[direction] = {
+            "name": "unet",
+            "in_channels": 3,
+            "out_channels": 3,
+            "options": options,
+        }
+    metadata = {
+        "method": "cyclegan",
+        "generators": generators,
+        "direction": directions[0],
+        "statistics": "image",
+    }
     folder.mkdir(exist_ok=True)
-    save_weights(folder / WEIGHTS, tensors, {**metadata, "alpha": "drop", "facts": {}, "config": None, **changes})
+    save_weights(
+        folder / WEIGHTS,
+        tensors,
+        {**metadata, "alpha": "drop", "facts": {}, "config": None, **changes},
+    )
     return folder
 
 
-# -- kinds of input ---------------------------------------------------------------------------------------------------
+# -- kinds of input --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
@@ -184,7 +208,7 @@ def test_alpha_is_dropped_or_laid_over_white_or_kept_as_the_model_was_trained():
     np.testing.assert_allclose(echo(alpha="composite")(array.astype(np.float32) / 255), 1)
 
 
-# -- sizes ------------------------------------------------------------------------------------------------------------
+# -- sizes -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", SMALL)
@@ -203,7 +227,8 @@ def test_padding_is_a_reflection_of_the_least_size_and_is_cut_off_again(size):
 
 
 @pytest.mark.parametrize(
-    ("size", "expected"), [(5, [1, 0, 1, 2, 3, 4, 3, 2]), (2, [1, 0] * 4), (1, [0] * 8), (8, list(range(8)))]
+    ("size", "expected"),
+    [(5, [1, 0, 1, 2, 3, 4, 3, 2]), (2, [1, 0] * 4), (1, [0] * 8), (8, list(range(8)))],
 )
 def test_padding_reflects_on_both_sides_and_repeatedly_on_tiny_images(size, expected):
     seen = []
@@ -223,7 +248,7 @@ def test_padding_equals_that_of_torch_where_torch_can_reflect():
     assert torch.equal(seen[0], nn.functional.pad(x, (3, 3, 1, 2), mode="reflect"))
 
 
-# -- batches ----------------------------------------------------------------------------------------------------------
+# -- batches ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", SMALL)
@@ -270,7 +295,10 @@ def test_a_translator_survives_pickling():
 def test_the_fingerprint_changes_with_anything_that_changes_results():
     base = {"channels": 3}
     prints = [echo(**base).fingerprint, echo(**base, alpha="composite").fingerprint]
-    prints += [echo(**base, statistics="running").fingerprint, echo(**base, precision="bf16").fingerprint]
+    prints += [
+        echo(**base, statistics="running").fingerprint,
+        echo(**base, precision="bf16").fingerprint,
+    ]
     changed = Echo()
     changed.scale.data += 1e-6
     prints.append(Translator(changed, 3, 3, device="cpu").fingerprint)
@@ -285,20 +313,25 @@ def test_bf16_is_close_to_fp32_and_returns_fp32():
     assert (low - small("resnet instance").batch(x)).abs().mean() < 0.05
 
 
-# -- files ------------------------------------------------------------------------------------------------------------
+# -- files -----------------------------------------------------------------------------------------
 
 
 def test_a_model_is_loaded_from_its_folder_or_its_file(tmp_path):
     write_model(tmp_path / "run")
     image = noise(10, 14, 3)
-    results = [load(path, device="cpu")(image) for path in (tmp_path / "run", tmp_path / "run" / WEIGHTS)]
+    results = [
+        load(path, device="cpu")(image) for path in (tmp_path / "run", tmp_path / "run" / WEIGHTS)
+    ]
     np.testing.assert_array_equal(results[0], results[1])
     np.testing.assert_array_equal(i2i.load(str(tmp_path / "run"), device="cpu")(image), results[0])
 
 
 def test_each_direction_has_its_own_weights(tmp_path):
     write_model(tmp_path / "run", ["b2a", "a2b"])
-    default, other = load(tmp_path / "run", device="cpu"), load(tmp_path / "run", "a2b", device="cpu")
+    default, other = (
+        load(tmp_path / "run", device="cpu"),
+        load(tmp_path / "run", "a2b", device="cpu"),
+    )
     assert (default.direction, other.direction) == ("b2a", "a2b")
     assert default.directions == other.directions == ("a2b", "b2a")
     image = noise(8, 8, 3)
@@ -347,8 +380,16 @@ def test_a_model_that_makes_images_from_noise_is_refused(tmp_path):
         ({"in_channels": 1, "options": {"width": 4, "depth": 2}}, "weights do not fit unet"),
     ],
 )
-def test_a_file_that_does_not_fit_this_version_is_an_error_that_names_it(tmp_path, changes, message):
-    parts = {"name": "unet", "in_channels": 3, "out_channels": 3, "options": {"width": 4, "depth": 2}, **changes}
+def test_a_file_that_does_not_fit_this_version_is_an_error_that_names_it(
+    tmp_path, changes, message
+):
+    parts = {
+        "name": "unet",
+        "in_channels": 3,
+        "out_channels": 3,
+        "options": {"width": 4, "depth": 2},
+        **changes,
+    }
     write_model(tmp_path / "run", generators={"a2b": parts})
     with pytest.raises(TranslationError, match=rf"(?s)weights\.safetensors: .*{message}"):
         load(tmp_path / "run", device="cpu")
@@ -360,7 +401,7 @@ def test_a_device_that_is_not_there_is_an_error(tmp_path):
         load(tmp_path / "run", device="abacus")
 
 
-# -- shards -----------------------------------------------------------------------------------------------------------
+# -- shards ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 17])
@@ -390,17 +431,41 @@ def test_a_shard_is_read_from_text():
         ({"RANK": "1", "WORLD_SIZE": "4", "SLURM_PROCID": "3", "SLURM_NTASKS": "8"}, (1, 4)),
         ({"SLURM_PROCID": "3", "SLURM_NTASKS": "8"}, (3, 8)),
         ({"SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_TASK_COUNT": "5"}, (2, 5)),
-        ({"SLURM_ARRAY_TASK_ID": "5", "SLURM_ARRAY_TASK_COUNT": "5", "SLURM_ARRAY_TASK_MIN": "1"}, (4, 5)),
         (
-            {"SLURM_ARRAY_TASK_ID": "14", "SLURM_ARRAY_TASK_COUNT": "3", "SLURM_ARRAY_TASK_MIN": "10"}
+            {
+                "SLURM_ARRAY_TASK_ID": "5",
+                "SLURM_ARRAY_TASK_COUNT": "5",
+                "SLURM_ARRAY_TASK_MIN": "1",
+            },
+            (4, 5),
+        ),
+        (
+            {
+                "SLURM_ARRAY_TASK_ID": "14",
+                "SLURM_ARRAY_TASK_COUNT": "3",
+                "SLURM_ARRAY_TASK_MIN": "10",
+            }
             | {"SLURM_ARRAY_TASK_STEP": "2"},
             (2, 3),
         ),
         (
-            {"SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_TASK_COUNT": "3", "SLURM_PROCID": "1", "SLURM_NTASKS": "4"},
+            {
+                "SLURM_ARRAY_TASK_ID": "2",
+                "SLURM_ARRAY_TASK_COUNT": "3",
+                "SLURM_PROCID": "1",
+                "SLURM_NTASKS": "4",
+            },
             (9, 12),
         ),
-        ({"SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_TASK_COUNT": "3", "SLURM_PROCID": "0", "SLURM_NTASKS": "1"}, (2, 3)),
+        (
+            {
+                "SLURM_ARRAY_TASK_ID": "2",
+                "SLURM_ARRAY_TASK_COUNT": "3",
+                "SLURM_PROCID": "0",
+                "SLURM_NTASKS": "1",
+            },
+            (2, 3),
+        ),
         ({"RANK": "0"}, None),
     ],
 )
@@ -431,7 +496,9 @@ def test_variables_that_make_no_sense_are_errors(env):
         ([], "cannot be built here"),
     ],
 )
-def test_a_description_that_asks_for_too_much_is_refused_before_memory_is_taken(tmp_path, options, message):
+def test_a_description_that_asks_for_too_much_is_refused_before_memory_is_taken(
+    tmp_path, options, message
+):
     options = {"width": 4, "depth": 2, "norm": "batch", **options} if options else options
     part = {"name": "unet", "in_channels": 3, "out_channels": 3, "options": options}
     with pytest.raises(TranslationError, match=message):
@@ -443,15 +510,34 @@ def test_a_discriminator_whose_description_lies_is_refused(tmp_path, size):
     options = {"width": 2, "size": [8, 8], "norm": "batch"}
     net = generator("dcgan", **options)
     tensors = {f"generate/{name}": value for name, value in net.state_dict().items()}
-    part = {"name": "dcgan", "in_channels": 3, "out_channels": 3, "options": options, "law": "normal"}
-    judge = {"name": "patchgan", "in_channels": 3, "options": {"head": "image", "size": size, "layers": 1}}
-    save_weights(tmp_path / WEIGHTS, tensors, {"generators": {"generate": part}, "discriminator": judge})
+    part = {
+        "name": "dcgan",
+        "in_channels": 3,
+        "out_channels": 3,
+        "options": options,
+        "latent_distribution": "normal",
+    }
+    judge = {
+        "name": "patchgan",
+        "in_channels": 3,
+        "options": {"head": "image", "size": size, "layers": 1},
+    }
+    save_weights(
+        tmp_path / WEIGHTS, tensors, {"generators": {"generate": part}, "discriminator": judge}
+    )
     with pytest.raises(TranslationError, match="its discriminator cannot be built here"):
         load_sampler(tmp_path)
 
 
 @pytest.mark.parametrize(
-    "change", [{"statistics": "both"}, {"alpha": 7}, {"generators": []}, {"config": "x"}, {"config": {"data": [1]}}]
+    "change",
+    [
+        {"statistics": "both"},
+        {"alpha": 7},
+        {"generators": []},
+        {"config": "x"},
+        {"config": {"data": [1]}},
+    ],
 )
 def test_a_damaged_description_is_refused_by_its_key(tmp_path, change):
     with pytest.raises(TranslationError, match="its description is damaged"):

@@ -18,7 +18,11 @@ sys.path[:0] = [str(Path(__file__).resolve().parent.parent / folder) for folder 
 @click.option("--only", metavar="WORD", default="", help="Properties whose name holds this word.")
 @click.option("--seed", type=int, help="Of the first round.  [default: the time]")
 @click.option(
-    "--examples", type=click.IntRange(min=1), default=200, show_default=True, help="Of a property in a round."
+    "--examples",
+    type=click.IntRange(min=1),
+    default=200,
+    show_default=True,
+    help="Of a property in a round.",
 )
 def main(minutes: float, only: str, seed: int | None, examples: int) -> None:
     """Try generated inputs on every property in turns; print each new fault once. Exit status 1 if there was one."""
@@ -46,7 +50,9 @@ def main(minutes: float, only: str, seed: int | None, examples: int) -> None:
     for name in names:
         click.echo(f"{tried[name]:>9,} examples  {name}")
     seconds = time.monotonic() - began
-    click.echo(f"{sum(tried.values()):>9,} in {seconds / 60:.1f} minutes from seed {first}; {len(faults)} faults")
+    click.echo(
+        f"{sum(tried.values()):>9,} in {seconds / 60:.1f} minutes from seed {first}; {len(faults)} faults"
+    )
     sys.exit(bool(faults))
 
 

@@ -10,8 +10,9 @@ from typing import NoReturn
 
 import click
 
-from i2i.cli._signals import Stopped, stopping
-from i2i.say import say
+from i2i.console import log
+from i2i.errors import I2IError
+from i2i.signals import Stopped, raise_on_stop
 
 _SMALLER = "Try a smaller train.batch with train.accumulate, data.crop_size, or --precision bf16."
 _FILES = {"import": "import_", "list": "list_"}  # names that Python keeps for itself
@@ -31,7 +32,10 @@ class _Commands(click.Group):
         return command
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(package_name="i2i", message="i2i %(version)s")
 def group() -> None:
     """Image-to-image translation and generation with GANs.
@@ -42,9 +46,10 @@ def group() -> None:
     i2i translate runs/facades photos out      a whole folder
 
     \b
-    Exit status: 0 done; 1 some inputs failed or faults were found; 2 wrong use or settings, or a full disk;
-    3 stopped by a guard; 4 another process of the training ended; 129, 130 or 143 stopped by a closed terminal,
-    Ctrl-C or SIGTERM, with no file half-written.
+    Exit status: 0 done; 1 some inputs failed or faults were found; 2 wrong use or settings, or a
+        full disk;
+    3 stopped by a guard; 4 another process of the training ended; 129, 130 or 143 stopped by a
+    closed terminal, Ctrl-C or SIGTERM, with no file half-written.
     """
 
 
@@ -52,14 +57,14 @@ def main() -> None:
     """Run the command line. Errors that this package raises on purpose, and the system's, are messages."""
     _open_standard_streams()
     try:
-        with stopping():
+        with raise_on_stop():
             status = group.main(standalone_mode=False) or 0
     except click.exceptions.Exit as error:
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         status = 130
     except Stopped as stop:
-        _complain(f"stopped by {stop.name}; no file is half-written")
+        _print_error(f"stopped by {stop.name}; no file is half-written")
         status = 128 + stop.number
     except click.ClickException as error:
         with suppress(OSError):
@@ -69,16 +74,16 @@ def main() -> None:
         message = _message(error)
         if message is None:
             raise
-        _complain(message)
+        _print_error(message)
         status = getattr(error, "exit_code", 2)
-    _leave(status)
+    _exit(status)
 
 
-def _leave(status: int) -> NoReturn:
+def _exit(status: int) -> NoReturn:
     """End the program; one of several processes without the interpreter's own end.
 
-    There, threads that a process group leaves behind aborted about one process in 25 ("terminate called without an
-    active exception", torch 2.14 over gloo), when all its work was done.
+    There, threads that a process group leaves behind aborted about one process in 25 ("terminate
+    called without an active exception", torch 2.14 over gloo), when all its work was done.
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
         with suppress(OSError, ValueError):
@@ -95,11 +100,11 @@ def _message(error: Exception) -> str | None:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if type(error).__name__ == "OutOfMemoryError":  # torch's: torch is not imported for --help
         return f"out of memory on the device: {error}\n{_SMALLER}"
-    return str(error) if type(error).__module__.startswith("i2i.") else None
+    return str(error) if isinstance(error, I2IError) else None
 
 
-def _complain(message: str) -> None:
-    say(f"i2i: {message}")  # where it cannot be said, the exit status still tells
+def _print_error(message: str) -> None:
+    log(f"i2i: {message}")  # where it cannot be said, the exit status still tells
 
 
 def _open_standard_streams() -> None:

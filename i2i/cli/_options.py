@@ -8,7 +8,11 @@ import click
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 device: Decorator = click.option(
-    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]|mps", help="Where the networks run."
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="auto|cpu|cuda[:i]|mps",
+    help="Where the networks run.",
 )
 
 

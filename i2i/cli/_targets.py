@@ -7,7 +7,9 @@ from pathlib import Path
 import click
 
 
-def refuse_file(path: Path, suffixes: Collection[str] = (), overwrite: bool = False, make_folder: bool = False) -> None:
+def check_file(
+    path: Path, suffixes: Collection[str] = (), overwrite: bool = False, make_folder: bool = False
+) -> None:
     """Refuse a file that is there already, is a link, or could not be written.
 
     Args:
@@ -21,30 +23,36 @@ def refuse_file(path: Path, suffixes: Collection[str] = (), overwrite: bool = Fa
     if suffixes and path.suffix.lower() not in suffixes:
         raise click.UsageError(f"{path}: must end in {', '.join(sorted(suffixes))}")
     if path.is_symlink():
-        raise click.UsageError(f"{path}: a symbolic link (to {path.resolve()}); name that, or remove the link")
+        raise click.UsageError(
+            f"{path}: a symbolic link (to {path.resolve()}); name that, or remove the link"
+        )
     if path.exists() and (not overwrite or not path.is_file()):
         raise click.UsageError(f"{path} exists; choose another name, or remove it first")
-    _refuse_folder(path.parent, make_folder)
+    _check_folder(path.parent, make_folder)
 
 
-def refuse_new_folder(path: Path) -> None:
+def check_new_folder(path: Path) -> None:
     """Refuse a folder that is a link, a file, holds something, or could not be made or written.
 
     Raises:
         click.UsageError: with what to do.
     """
     if path.is_symlink():
-        raise click.UsageError(f"{path}: a symbolic link (to {path.resolve()}); name that, or remove the link")
-    _refuse_folder(path, make=True)
+        raise click.UsageError(
+            f"{path}: a symbolic link (to {path.resolve()}); name that, or remove the link"
+        )
+    _check_folder(path, make=True)
     if path.exists() and any(path.iterdir()):
         raise click.UsageError(f"{path}: exists and is not empty; choose another folder")
 
 
-def _refuse_folder(folder: Path, make: bool) -> None:
+def _check_folder(folder: Path, make: bool) -> None:
     place = next(place for place in (folder, *folder.parents) if place.exists())
     if place != folder and not make:
         raise click.UsageError(f"{folder}: no such folder; make it first")
     if not place.is_dir():
         raise click.UsageError(f"{place}: a file, not a folder; choose another place")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise click.UsageError(f"{place}: cannot be written (permission denied); choose another place")
+        raise click.UsageError(
+            f"{place}: cannot be written (permission denied); choose another place"
+        )

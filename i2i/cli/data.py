@@ -18,10 +18,16 @@ def command() -> None:
 @command.command()
 @click.argument("kind", type=click.Choice(_KINDS))
 @click.argument("out")
-@click.option("--count", default=400, show_default=True, help="Scenes in all; every fifth is for testing.")
+@click.option(
+    "--count", default=400, show_default=True, help="Scenes in all; every fifth is for testing."
+)
 @click.option("--size", default=256, show_default=True, help="Side in pixels.")
 @click.option("--seed", default=0, show_default=True, help="Of the scenes.")
-@click.option("--unpaired", is_flag=True, help="Two worlds without pairs; the test split keeps the true partners.")
+@click.option(
+    "--unpaired",
+    is_flag=True,
+    help="Two worlds without pairs; the test split keeps the true partners.",
+)
 def synth(kind: str, out: str, count: int, size: int, seed: int, unpaired: bool) -> None:
     """Draw procedural scenes into OUT/{train,test}/{a,b}/NAME.png.
 
@@ -32,7 +38,7 @@ def synth(kind: str, out: str, count: int, size: int, seed: int, unpaired: bool)
     """
     from i2i.data.scenes import write_dataset
 
-    _targets.refuse_new_folder(Path(out))
+    _targets.check_new_folder(Path(out))
     try:
         written = write_dataset(kind, Path(out), count, size, seed, unpaired)
     except ValueError as error:
@@ -44,37 +50,59 @@ def synth(kind: str, out: str, count: int, size: int, seed: int, unpaired: bool)
 @command.command()
 @click.argument("path")
 @click.option(
-    "--kind", type=click.Choice(["auto", "paired", "unpaired", "unconditional"]), default="auto", show_default=True
+    "--kind",
+    type=click.Choice(["auto", "paired", "unpaired", "unconditional"]),
+    default="auto",
+    show_default=True,
 )
-@click.option("--layout", type=click.Choice(["auto", "ab", "ba", "folders"]), default="auto", show_default=True)
+@click.option(
+    "--layout",
+    type=click.Choice(["auto", "ab", "ba", "folders"]),
+    default="auto",
+    show_default=True,
+)
 @click.option(
     "--range",
-    "span",
+    "value_range",
     type=float,
     nargs=2,
     default=(0, 1),
     show_default=True,
     metavar="LOW HIGH",
-    help="Of the floats in files, as data.ranges says for training.",
+    help="Of the floats in files, as data.value_range says for training.",
 )
-@click.option("--mask", "masks", type=click.Choice(["a", "b"]), multiple=True, help="A domain of label maps.")
+@click.option(
+    "--mask", "masks", type=click.Choice(["a", "b"]), multiple=True, help="A domain of label maps."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-@click.option("--fix", metavar="DIR", help="Lay out a clean copy in DIR (links); the original is never touched.")
+@click.option(
+    "--fix",
+    metavar="DIR",
+    help="Lay out a clean copy in DIR (links); the original is never touched.",
+)
 def check(
-    path: str, kind: str, layout: str, span: tuple[float, float], masks: tuple[str, ...], as_json: bool, fix: str | None
+    path: str,
+    kind: str,
+    layout: str,
+    value_range: tuple[float, float],
+    masks: tuple[str, ...],
+    as_json: bool,
+    fix: str | None,
 ) -> int:
     """Decode every image under PATH and list faults: corrupt, unmatched, constant, duplicate, leaking, small.
 
     Exit status 1 where something was found that stops training or spoils its test.
     """
-    from i2i.data.check import check_folder, refuse_overlap, write_clean
+    from i2i.data.check import check_folder, check_overlap, write_clean
 
-    if not -math.inf < span[0] < span[1] < math.inf:
-        raise click.UsageError(f"--range {span[0]:g} {span[1]:g}: the first must be below the second, both finite")
+    if not -math.inf < value_range[0] < value_range[1] < math.inf:
+        raise click.UsageError(
+            f"--range {value_range[0]:g} {value_range[1]:g}: the first must be below the second, both finite"
+        )
     if fix is not None:
-        refuse_overlap(path, fix)
-        _targets.refuse_new_folder(Path(fix))
-    report = check_folder(path, kind, layout, span=span, masks=masks)  # type: ignore[arg-type]
+        check_overlap(path, fix)
+        _targets.check_new_folder(Path(fix))
+    report = check_folder(path, kind, layout, value_range=value_range, masks=masks)  # type: ignore[arg-type]
     if as_json:
         click.echo(report.to_json())
     else:
@@ -89,12 +117,14 @@ def check(
 @command.command()
 @click.argument("archive")
 @click.argument("out")
-@click.option("--max-gb", default=100.0, show_default=True, help="Refuse archives that unpack to more.")
+@click.option(
+    "--max-gb", default=100.0, show_default=True, help="Refuse archives that unpack to more."
+)
 def unpack(archive: str, out: str, max_gb: float) -> int:
     """Unpack the images of ARCHIVE (zip, tar, tar.gz, tar.bz2, tar.xz) into the new folder OUT.
 
-    All members are looked at first. An archive with links, absolute paths, .. or bombs is refused as a whole; images
-    that cannot be read are listed and left out, and the exit status is 1.
+    All members are looked at first. An archive with links, absolute paths, .. or bombs is refused
+    as a whole; images that cannot be read are listed and left out, and the exit status is 1.
     """
     from i2i.data.archives import unpack as unpack_archive
 

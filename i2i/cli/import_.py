@@ -7,7 +7,12 @@ from i2i.cli import _targets
 
 @click.command("import")
 @click.argument("source", metavar="FILE_OR_FOLDER")
-@click.option("--out", required=True, metavar="MODEL", help="Folder to write; it is what `i2i translate` takes.")
+@click.option(
+    "--out",
+    required=True,
+    metavar="MODEL",
+    help="Folder to write; it is what `i2i translate` takes.",
+)
 @click.option(
     "--statistics",
     type=click.Choice(["running", "image"]),
@@ -28,11 +33,18 @@ def command(source: str, out: str, statistics: str | None, overwrite: bool) -> N
     target = Path(out) / WEIGHTS
     if target.exists() and not overwrite:
         raise click.UsageError(f"{target} exists; choose another --out, or pass --overwrite")
-    _targets.refuse_file(target, overwrite=overwrite, make_folder=True)
+    _targets.check_file(target, overwrite=overwrite, make_folder=True)
     found = import_generators(Path(source))
-    tensors = {f"{d}/{key}": value for d, net in found.items() for key, value in net.tensors.items()}
+    tensors = {
+        f"{d}/{key}": value for d, net in found.items() for key, value in net.tensors.items()
+    }
     generators = {
-        d: {"name": g.name, "in_channels": g.in_channels, "out_channels": g.out_channels, "options": g.options}
+        d: {
+            "name": g.name,
+            "in_channels": g.in_channels,
+            "out_channels": g.out_channels,
+            "options": g.options,
+        }
         for d, g in found.items()
     }
     used = statistics or next(iter(found.values())).statistics

@@ -10,11 +10,13 @@ from i2i import registry
 def command(what: str) -> None:
     """Print the settings of a METHOD with their defaults, or the description of a MODEL."""
     if what in registry.names("methods"):
-        from i2i.build import resolve
         from i2i.config import Layer
+        from i2i.run.build import resolve
 
         settings = resolve(what, [Layer("show", {"data": {"root": "PATH"}})])
-        click.echo(f"# {registry.summary('methods', what)}\n# Set any of these with --set section.key=value.")
+        click.echo(
+            f"# {registry.summary('methods', what)}\n# Set any of these with --set section.key=value."
+        )
         click.echo(settings.to_yaml(), nl=False)
         return
     from pathlib import Path
@@ -27,4 +29,7 @@ def command(what: str) -> None:
     if not path.exists():
         known = ", ".join(registry.names("methods"))
         raise click.UsageError(f"{what}: no method and no model of this name. Methods: {known}.")
-    click.echo(yaml.safe_dump(read_metadata(path), sort_keys=False, default_flow_style=None, width=100), nl=False)
+    click.echo(
+        yaml.safe_dump(read_metadata(path), sort_keys=False, default_flow_style=None, width=100),
+        nl=False,
+    )

@@ -6,7 +6,7 @@ import time
 import click
 
 from i2i.cli import _options
-from i2i.say import say
+from i2i.console import log
 
 
 class _Progress:
@@ -17,19 +17,33 @@ class _Progress:
 
     def __call__(self, done: int, total: int) -> None:
         if sys.stderr.isatty():
-            say(f"\r{done}/{total} images", nl=False)
+            log(f"\r{done}/{total} images", nl=False)
         elif time.monotonic() - self.spoken > 30:
             self.spoken = time.monotonic()
-            say(f"{done}/{total} images")
+            log(f"{done}/{total} images")
 
 
 @click.command()
 @click.argument("model")
 @click.argument("paths", metavar="[INPUT] OUTPUT", nargs=-1, required=True)
-@click.option("--input", "inputs", multiple=True, metavar="PATH", help="Of a model of stacked inputs: one for each.")
-@click.option("--direction", type=click.Choice(["a2b", "b2a"]), help="Of a model with two.  [default: its own]")
-@click.option("--half", type=click.Choice(["left", "right"]), help="Take this half of side-by-side inputs.")
-@click.option("--size", default="keep", show_default=True, metavar="keep|N|WxH", help="Resize inputs first.")
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="PATH",
+    help="Of a model of stacked inputs: one for each.",
+)
+@click.option(
+    "--direction",
+    type=click.Choice(["a2b", "b2a"]),
+    help="Of a model with two.  [default: its own]",
+)
+@click.option(
+    "--half", type=click.Choice(["left", "right"]), help="Take this half of side-by-side inputs."
+)
+@click.option(
+    "--size", default="keep", show_default=True, metavar="keep|N|WxH", help="Resize inputs first."
+)
 @click.option("--batch", type=click.IntRange(min=1), help="Images at once; never changes a result.")
 @click.option(
     "--format",
@@ -43,8 +57,14 @@ class _Progress:
     type=click.Choice(["drop", "composite", "carry"]),
     help="Drop it, lay it over white, or put it back onto outputs.  [default: as trained]",
 )
-@click.option("--overwrite", is_flag=True, help="Replace files in OUTPUT that are not this job's own.")
-@click.option("--shard", metavar="I/N", help="Translate one of N parts of the input.  [default: from the environment]")
+@click.option(
+    "--overwrite", is_flag=True, help="Replace files in OUTPUT that are not this job's own."
+)
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Translate one of N parts of the input.  [default: from the environment]",
+)
 @_options.device
 @_options.precision("auto")
 def command(
@@ -69,7 +89,8 @@ def command(
     \b
     i2i translate runs/rooms OUTPUT --input depth --input normals
 
-    OUTPUT mirrors INPUT: same tree, stems, formats, depths and sizes. A job that was stopped goes on when run again.
+    OUTPUT mirrors INPUT: same tree, stems, formats, depths and sizes. A job that was stopped goes
+        on when run again.
     A file that cannot be read is listed, the others are translated, and the exit status is 1.
     """
     import os
@@ -85,7 +106,7 @@ def command(
     given = shard_from_environment(os.environ)
     part = parse_shard(shard) if shard else given or (0, 1)
     if given and not shard:
-        say(f"note: shard {part[0]}/{part[1]}, from the environment; --shard 0/1 takes everything")
+        log(f"note: shard {part[0]}/{part[1]}, from the environment; --shard 0/1 takes everything")
     options = Options(
         format=kind,  # type: ignore[arg-type]
         size=parse_size(size),
@@ -97,11 +118,11 @@ def command(
     translator = load(model, direction, device, precision, alpha)  # type: ignore[arg-type]
     report = translate_folder(translator, inputs or paths[0], paths[-1], options, _Progress())
     if sys.stderr.isatty():
-        say("")
+        log("")
     for note in report.notes:
-        say(f"note: {note}")
+        log(f"note: {note}")
     for relative, reason in report.failed:
-        say(f"failed: {relative}: {reason}")
+        log(f"failed: {relative}: {reason}")
     click.echo(
         f"{report.written} written, {report.skipped} already done, {len(report.failed)} failed; "
         f"{report.ignored} other files ignored; {report.images_per_second:.1f} images/s"

@@ -46,15 +46,17 @@ class _Member(NamedTuple):
     open: Callable[[], IO[bytes]]  # before the next member is asked for
 
 
-def unpack(archive: str | os.PathLike[str], out: str | os.PathLike[str], max_gb: float = MAX_GB) -> Unpacked:
+def unpack(
+    archive: str | os.PathLike[str], out: str | os.PathLike[str], max_gb: float = MAX_GB
+) -> Unpacked:
     """Write the images of a zip, tar, tar.gz, tar.bz2 or tar.xz file to the folder `out`, in the archive's tree.
 
-    Images whose header cannot be read, or asks for more than MAX_PIXELS, are listed and left out. The folder appears
-    when it is complete, and not before.
+    Images whose header cannot be read, or asks for more than MAX_PIXELS, are listed and left out.
+    The folder appears when it is complete, and not before.
 
     Raises:
-        DataError: `out` is not empty; a member leads out of it, is no plain file, has the name of another, is
-            encrypted, or too large; damage; a full disk. Nothing was left behind.
+        DataError: `out` is not empty; a member leads out of it, is no plain file, has the name of
+            another, is encrypted, or too large; damage; a full disk. Nothing was left behind.
     """
     source, target = Path(archive), Path(out).resolve()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -115,13 +117,17 @@ def _pieces(member: _Member, source: Path) -> Iterator[bytes]:
         while piece := content.read(_PIECE):
             left -= len(piece)
             if left < 0:
-                raise _refusal(source, member.name, f"is longer than the {member.size} bytes that it claims")
+                raise _refusal(
+                    source, member.name, f"is longer than the {member.size} bytes that it claims"
+                )
             yield piece
     if left:
-        raise _refusal(source, member.name, f"is shorter than the {member.size} bytes that it claims")
+        raise _refusal(
+            source, member.name, f"is shorter than the {member.size} bytes that it claims"
+        )
 
 
-# -- what is refused --------------------------------------------------------------------------------------------------
+# -- what is refused -------------------------------------------------------------------------------
 
 
 class _Survey:
@@ -152,7 +158,11 @@ class _Survey:
             self.others += 1
             return None
         if member.size > _LARGEST:
-            raise _refusal(self.source, member.name, f"is an image of {member.size / 1e9:.3g} GB; none needs so much")
+            raise _refusal(
+                self.source,
+                member.name,
+                f"is an image of {member.size / 1e9:.3g} GB; none needs so much",
+            )
         self.images, self.needed = self.images + 1, self.needed + member.size
         return "/".join(parts)
 
@@ -188,7 +198,7 @@ def _refusal(source: Path, name: str, reason: str) -> DataError:
     return DataError(f"{source}: refused: its member {name!r} {reason}. Nothing was unpacked.")
 
 
-# -- reading ----------------------------------------------------------------------------------------------------------
+# -- reading ---------------------------------------------------------------------------------------
 
 
 def _members(source: Path) -> Generator[_Member, None, None]:
@@ -219,10 +229,16 @@ def _reading(source: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise DataError(f"{source}: no such file.") from None
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, gzip.BadGzipFile) as error:
-        raise DataError(f"{source}: not a whole zip or tar archive ({error}). Fetch it again.") from None
+        raise DataError(
+            f"{source}: not a whole zip or tar archive ({error}). Fetch it again."
+        ) from None
     except OSError as error:
-        raise DataError(f"{source}: cannot be read ({error.strerror or error}). Fetch it again.") from None
-    except Exception as error:  # damage shows itself as zlib, lzma, struct, value, type and other errors
+        raise DataError(
+            f"{source}: cannot be read ({error.strerror or error}). Fetch it again."
+        ) from None
+    except (
+        Exception
+    ) as error:  # damage shows itself as zlib, lzma, struct, value, type and other errors
         raise DataError(f"{source}: damaged ({error}). Fetch it again.") from error
 
 
@@ -230,7 +246,9 @@ def _zip_members(file: BinaryIO, source: Path) -> Generator[_Member, None, None]
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
         if sum(entry.compress_size for entry in entries) > source.stat().st_size:
-            raise DataError(f"{source}: refused: its members overlap, as those of bombs do. Nothing was unpacked.")
+            raise DataError(
+                f"{source}: refused: its members overlap, as those of bombs do. Nothing was unpacked."
+            )
         for entry in entries:
             kind = _kind_of(entry)
             yield _Member(entry.filename, entry.file_size, kind, partial(archive.open, entry))
@@ -262,12 +280,18 @@ def _tar_members(content: IO[bytes], source: Path) -> Generator[_Member, None, N
             elif entry.isreg():
                 kind = "file"
             yield _Member(entry.name, entry.size, kind, partial(_content, archive, entry))
-    if stream.last != bytes(tarfile.BLOCKSIZE):  # tarfile takes a damaged header in the middle for the end
-        raise DataError(f"{source}: damaged or cut off: it does not end as archives do. Fetch it again.")
+    if stream.last != bytes(
+        tarfile.BLOCKSIZE
+    ):  # tarfile takes a damaged header in the middle for the end
+        raise DataError(
+            f"{source}: damaged or cut off: it does not end as archives do. Fetch it again."
+        )
     end = stream.place
     while stream.read(_PIECE):  # to the checksum of the compression
         if stream.place - end > _PADDING:
-            raise DataError(f"{source}: refused: there is much behind its end. Nothing was unpacked.")
+            raise DataError(
+                f"{source}: refused: there is much behind its end. Nothing was unpacked."
+            )
 
 
 def _content(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
@@ -286,7 +310,9 @@ class _Forward:
 
     def read(self, size: int) -> bytes:
         if size > _PIECE:  # a long name or a list of attributes; tarfile would read it into memory
-            raise DataError(f"{self.source}: refused: a header of {size} bytes. Nothing was unpacked.")
+            raise DataError(
+                f"{self.source}: refused: a header of {size} bytes. Nothing was unpacked."
+            )
         self.last = self.content.read(size)
         self.place += len(self.last)
         return self.last
@@ -317,7 +343,10 @@ class _Xz(io.RawIOBase):
                 rest = (self._decoder.unused_data or self._file.read(_PIECE)).lstrip(b"\0")
                 if not rest:
                     return 0
-                self._decoder, packed = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_DICTIONARY), rest
+                self._decoder, packed = (
+                    lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_DICTIONARY),
+                    rest,
+                )
             else:
                 packed = self._file.read(_PIECE) if self._decoder.needs_input else b""
                 if self._decoder.needs_input and not packed:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from i2i import images
-from i2i.config import DataConfig, size_of
-from i2i.data.headers import resized
+from i2i.config import DataConfig, height_width
+from i2i.data.inspect import resized
 from i2i.images import Array
 from i2i.seeds import key
 
@@ -16,10 +16,14 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # its import would ask the network
 import albumentations as A
 import cv2
 
-cv2.setNumThreads(1)  # before any fork: a worker that inherits a pool of threads waits for ever on threads it has not
+cv2.setNumThreads(
+    1
+)  # before any fork: a worker that inherits a pool of threads waits for ever on threads it has not
 
 Arrays = dict[str, Array]  # name -> [H, W, C], uint8 or float32 in [0, 1]
-_MOST_STD = 3.0  # the largest displacement of a smooth random field is about three standard deviations
+_MOST_STD = (
+    3.0  # the largest displacement of a smooth random field is about three standard deviations
+)
 
 
 class Augment:
@@ -33,14 +37,27 @@ class Augment:
     """
 
     def __init__(
-        self, config: DataConfig, names: Sequence[str], *, masks: Collection[str] = (), color: Collection[str] = ()
+        self,
+        config: DataConfig,
+        names: Sequence[str],
+        *,
+        masks: Collection[str] = (),
+        color: Collection[str] = (),
     ) -> None:
-        self.crop, self.load, self.resize = size_of(config.crop_size), size_of(config.load_size), config.resize
+        self.crop, self.load, self.resize = (
+            height_width(config.crop_size),
+            height_width(config.load_size),
+            config.resize,
+        )
         self.masks = frozenset(masks)
-        self.color = [name for name in names if name in color and name not in masks and config.color]
-        self._names = sorted(names, key=lambda name: name in masks)  # albumentations needs an "image": not a mask
+        self.color = [
+            name for name in names if name in color and name not in masks and config.color_jitter
+        ]
+        self._names = sorted(
+            names, key=lambda name: name in masks
+        )  # albumentations needs an "image": not a mask
         self._geometry = _geometry(config, self._names, self.masks)
-        low, high = 1 - config.color, 1 + config.color
+        low, high = 1 - config.color_jitter, 1 + config.color_jitter
         self._jitter = A.ColorJitter((low, high), (low, high), (low, high), (0, 0), p=1)
 
     def __call__(self, arrays: Mapping[str, Array], seed: int) -> Arrays:
@@ -49,7 +66,9 @@ class Augment:
         All have one size once resized; uint8 stays, other depths become float32 in [0, 1].
         """
         for step, transform in enumerate(self._geometry.transforms):
-            transform.set_random_seed(key(seed, step))  # one seed for all would tie the angle to the crop's corner
+            transform.set_random_seed(
+                key(seed, step)
+            )  # one seed for all would tie the angle to the crop's corner
         loaded = [self._resized(name, arrays[name], self.load) for name in self._names]
         given = dict(zip(("image", *self._names[1:]), loaded, strict=True))
         done = self._geometry(**given)
@@ -61,7 +80,10 @@ class Augment:
 
     def plain(self, arrays: Mapping[str, Array]) -> Arrays:
         """Return `arrays` without chance: resized to the crop, and what is over cut off around the center."""
-        return {name: _centered(self._resized(name, array, self.crop), self.crop) for name, array in arrays.items()}
+        return {
+            name: _centered(self._resized(name, array, self.crop), self.crop)
+            for name, array in arrays.items()
+        }
 
     def _resized(self, name: str, array: Array, goal: tuple[int, int]) -> Array:
         if array.dtype != np.uint8:
@@ -73,24 +95,30 @@ class Augment:
     def _colored(self, array: Array) -> Array:
         colors = array.shape[2] - (array.shape[2] in (2, 4))  # without alpha
         changed = self._jitter(image=np.ascontiguousarray(array[..., :colors]))["image"]
-        return np.concatenate([changed.reshape(*array.shape[:2], colors), array[..., colors:]], axis=2)
+        return np.concatenate(
+            [changed.reshape(*array.shape[:2], colors), array[..., colors:]], axis=2
+        )
 
 
 def _geometry(config: DataConfig, names: Sequence[str], masks: Collection[str]) -> Any:
-    height, width = size_of(config.crop_size)
+    height, width = height_width(config.crop_size)
     all_masks = names[0] in masks
     smooth = cv2.INTER_NEAREST if all_masks else cv2.INTER_LINEAR
     steps: list[Any] = []
-    if config.rotate:
-        limit = (-config.rotate, config.rotate)
+    if config.rotate_degrees:
+        limit = (-config.rotate_degrees, config.rotate_degrees)
         steps.append(A.Rotate(limit, interpolation=smooth, border_mode=cv2.BORDER_REFLECT_101, p=1))
-    if config.elastic:
+    if config.elastic_pixels:
         sigma = max(2.0, min(height, width) / 32)  # pixels over which the displacement varies
         # blurred uniform noise has a standard deviation of 1 / sqrt(3) / (2 sqrt(pi) sigma)
-        alpha = config.elastic / _MOST_STD * np.sqrt(12 * np.pi) * sigma
+        alpha = config.elastic_pixels / _MOST_STD * np.sqrt(12 * np.pi) * sigma
         border = cv2.BORDER_REFLECT_101
         noise = "uniform"
-        steps.append(A.ElasticTransform(alpha, sigma, smooth, noise_distribution=noise, border_mode=border, p=1))
+        steps.append(
+            A.ElasticTransform(
+                alpha, sigma, smooth, noise_distribution=noise, border_mode=border, p=1
+            )
+        )
     steps.append(A.RandomCrop(height, width, p=1))
     if config.flip:
         steps.append(A.HorizontalFlip(p=0.5))

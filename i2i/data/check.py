@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from i2i.config import Kind
-from i2i.data.content import Content, alike, alike_pairs, read_contents
+from i2i.data.content import Content, near_duplicate, near_duplicate_pairs, read_contents
 from i2i.data.folders import (
     SPLITS,
     DataError,
@@ -23,7 +23,7 @@ from i2i.data.folders import (
     scan,
     split_images,
 )
-from i2i.images import UNIT, Span
+from i2i.images import UNIT, ValueRange
 
 Level = Literal["error", "warning"]
 
@@ -43,7 +43,9 @@ _RULES = {
     "near leak": _Rule("warning", False, "of the training split look like one of a held-out split"),
     "duplicate": _Rule("warning", True, "repeat the pixels of an earlier file"),
     "near duplicate": _Rule("warning", False, "look like an earlier file"),
-    "constant": _Rule("error", True, "have one value in all pixels, which training refuses but in masks"),
+    "constant": _Rule(
+        "error", True, "have one value in all pixels, which training refuses but in masks"
+    ),
     "small": _Rule("warning", False, "are smaller than asked for"),
     "unequal pair": _Rule("warning", False, "differ in size from their partner"),
     "other file": _Rule("warning", False, "are no images of a known format, and are passed over"),
@@ -121,13 +123,14 @@ def check_folder(
     layout: Layout = "auto",
     smallest: int = 32,
     threads: int = 4,
-    span: Span = UNIT,
+    value_range: ValueRange = UNIT,
     masks: Collection[str] = (),
 ) -> CheckReport:
     """Decode every image under `path`, and report what training would stumble over.
 
-    `kind="auto"` reads two folders as paired where most files have a partner and as unpaired where not; without them,
-    images twice as wide as high as pairs side by side, and others as unconditional.
+    `kind="auto"` reads two folders as paired where most files have a partner and as unpaired where
+    not; without them, images twice as wide as high as pairs side by side, and others as
+    unconditional.
 
     Args:
         path: folder of the data set.
@@ -135,7 +138,7 @@ def check_folder(
         layout: of pairs, as in the config.
         smallest: shortest side that is large enough, pixels.
         threads: that decode.
-        span: (low, high) of the floats in files.
+        value_range: (low, high) of the floats in files.
         masks: domains that hold labels, of which an image may have one value.
 
     Raises:
@@ -144,11 +147,13 @@ def check_folder(
     find_images(path)
     parts = _parts(path, kind, layout)
     files = sorted({file for part in parts for file in _all_files(part)})
-    contents = read_contents(files, threads, span)
+    contents = read_contents(files, threads, value_range)
     if kind == "auto" and not parts[0].domains[0]:
         parts = [part._replace(halves=_all_double(contents.values())) for part in parts]
     if masks and _kind(parts) != "paired":
-        raise DataError(f"--mask: only pairs have label maps, and {path} is {_kind(parts)}. Leave it out.")
+        raise DataError(
+            f"--mask: only pairs have label maps, and {path} is {_kind(parts)}. Leave it out."
+        )
     root = str(Path(path).expanduser())
     found = _Findings(root)
     for part in parts:
@@ -165,12 +170,13 @@ def check_folder(
 def write_clean(report: CheckReport, folder: str | os.PathLike[str]) -> int:
     """Lay out the clean files of a report in `folder`, in the same tree, as hard links; return how many.
 
-    Across file systems symbolic links stand in, and copies where there are none. The original is only read.
+    Across file systems symbolic links stand in, and copies where there are none. The original is
+    only read.
 
     Raises:
         DataError: `folder` is inside the checked folder or around it, or is not empty.
     """
-    refuse_overlap(report.root, folder)
+    check_overlap(report.root, folder)
     source, target = Path(report.root).resolve(), Path(folder).resolve()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise DataError(f"--fix: {folder} is not empty. Choose a new folder.")
@@ -181,7 +187,7 @@ def write_clean(report: CheckReport, folder: str | os.PathLike[str]) -> int:
     return len(report.clean)
 
 
-def refuse_overlap(root: str | os.PathLike[str], folder: str | os.PathLike[str]) -> None:
+def check_overlap(root: str | os.PathLike[str], folder: str | os.PathLike[str]) -> None:
     """Raise DataError if the folder of a clean copy is the checked one, inside it or around it."""
     source, target = Path(root).expanduser().resolve(), Path(folder).resolve()
     if source == target or source in target.parents or target in source.parents:
@@ -211,11 +217,15 @@ class _Findings:
         self._files: dict[str, dict[str, str]] = {}  # fault -> file -> reason
         self._counts: Counter[str] = Counter()
 
-    def add(self, name: str, files: Iterable[str], reasons: Iterable[str] = (), count: int = 0) -> None:
+    def add(
+        self, name: str, files: Iterable[str], reasons: Iterable[str] = (), count: int = 0
+    ) -> None:
         files, reasons = list(files), list(reasons)
         if not files:
             return
-        self._files.setdefault(name, {}).update(zip(files, reasons or [""] * len(files), strict=True))
+        self._files.setdefault(name, {}).update(
+            zip(files, reasons or [""] * len(files), strict=True)
+        )
         self._counts[name] += count
         if _RULES[name].drop:
             self.dropped.update(files)
@@ -231,10 +241,14 @@ class _Findings:
             if files := self._files.get(name):
                 shown = tuple(self.relative(file) for file in files)
                 reasons = tuple(files.values()) if any(files.values()) else ()
-                yield Issue(name, rule.level, rule.text, self._counts[name] or len(files), shown, reasons)
+                yield Issue(
+                    name, rule.level, rule.text, self._counts[name] or len(files), shown, reasons
+                )
 
 
-def _parts(root: str | os.PathLike[str], kind: Kind | Literal["auto"], layout: Layout) -> list[_Part]:
+def _parts(
+    root: str | os.PathLike[str], kind: Kind | Literal["auto"], layout: Layout
+) -> list[_Part]:
     parts: list[_Part] = []
     two = kind in ("auto", "unpaired") or (kind == "paired" and layout in ("auto", "folders"))
     for split in SPLITS:
@@ -254,7 +268,9 @@ def _parts(root: str | os.PathLike[str], kind: Kind | Literal["auto"], layout: L
     if parts:
         return parts
     if kind == "unpaired" or layout == "folders":
-        raise DataError(f"data.root: {root} has no folders for a and b. Accepted: train/a, trainA, train_A, a (and b).")
+        raise DataError(
+            f"data.root: {root} has no folders for a and b. Accepted: train/a, trainA, train_A, a (and b)."
+        )
     for split in SPLITS:
         try:
             rows = [(file,) for file in split_images(root, split)]
@@ -262,12 +278,16 @@ def _parts(root: str | os.PathLike[str], kind: Kind | Literal["auto"], layout: L
             continue
         parts.append(_Part(split, ("",), rows, kind == "paired"))
     if not parts:
-        raise DataError(f"data.root: {root} has images only where no split is. Move them into {root}/train.")
+        raise DataError(
+            f"data.root: {root} has images only where no split is. Move them into {root}/train."
+        )
     return parts
 
 
 def _all_files(part: _Part) -> set[str]:
-    return {file for row in part.rows for file in row}.union(part.unmatched, (other for _, other in part.clashes))
+    return {file for row in part.rows for file in row}.union(
+        part.unmatched, (other for _, other in part.clashes)
+    )
 
 
 def _all_double(contents: Iterable[Content | str]) -> bool:
@@ -317,9 +337,18 @@ def _readable(part: _Part, contents: Mapping[str, Content | str]) -> list[Row]:
 
 
 def _check_part(
-    part: _Part, contents: Mapping[str, Content | str], smallest: int, masks: Collection[str], found: _Findings
+    part: _Part,
+    contents: Mapping[str, Content | str],
+    smallest: int,
+    masks: Collection[str],
+    found: _Findings,
 ) -> None:
-    labels = {row[place] for row in part.rows for place, domain in enumerate(part.domains) if domain in masks}
+    labels = {
+        row[place]
+        for row in part.rows
+        for place, domain in enumerate(part.domains)
+        if domain in masks
+    }
     found.add("unmatched", part.unmatched)
     found.add("same stem", (other for _, other in part.clashes))
     for file in sorted(_all_files(part)):
@@ -331,7 +360,9 @@ def _check_part(
         if part.halves and header.width % 2:
             found.add("odd width", [file])
         if min(header.width // (2 if part.halves else 1), header.height) < smallest:
-            found.add("small", [file], [f"{found.relative(file)} is {header.width}x{header.height}"])
+            found.add(
+                "small", [file], [f"{found.relative(file)} is {header.width}x{header.height}"]
+            )
         if content.flat and file not in labels:
             found.add("constant", [file])
     rows = _readable(part, contents)
@@ -342,16 +373,24 @@ def _check_part(
     for row in rows:
         original = first.setdefault(_identity(row), row)
         if original is not row:
-            found.add("duplicate", row[0], [found.relation(*both) for both in zip(row[0], original[0], strict=True)])
+            found.add(
+                "duplicate",
+                row[0],
+                [found.relation(*both) for both in zip(row[0], original[0], strict=True)],
+            )
     unique = list(first.values())
-    for one, other in _alike_rows(unique):
+    for one, other in _near_duplicate_rows(unique):
         pair = unique[other][0][0], unique[one][0][0]
         found.add("near duplicate", pair[:1], [found.relation(*pair)])
 
 
-def _check_leaks(parts: Sequence[_Part], contents: Mapping[str, Content | str], found: _Findings) -> None:
+def _check_leaks(
+    parts: Sequence[_Part], contents: Mapping[str, Content | str], found: _Findings
+) -> None:
     for part in (part for part in parts if part.split == "train"):
-        others = [other for other in parts if other.split != "train" and other.domains == part.domains]
+        others = [
+            other for other in parts if other.split != "train" and other.domains == part.domains
+        ]
         held = [row for other in others for row in _readable(other, contents)]
         known = {_identity(row): row for row in held}
         rest = []
@@ -359,8 +398,12 @@ def _check_leaks(parts: Sequence[_Part], contents: Mapping[str, Content | str], 
             if (same := known.get(_identity(row))) is None:
                 rest.append(row)
             else:
-                found.add("leak", row[0], [found.relation(*both) for both in zip(row[0], same[0], strict=True)])
-        for one, other in _alike_rows(rest + held) if held else ():
+                found.add(
+                    "leak",
+                    row[0],
+                    [found.relation(*both) for both in zip(row[0], same[0], strict=True)],
+                )
+        for one, other in _near_duplicate_rows(rest + held) if held else ():
             if one < len(rest) <= other:
                 pair = rest[one][0][0], held[other - len(rest)][0][0]
                 found.add("near leak", pair[:1], [found.relation(*pair)])
@@ -370,6 +413,6 @@ def _identity(row: Row) -> tuple[bytes, ...]:
     return tuple(content.digest for content in row[1])
 
 
-def _alike_rows(rows: Sequence[Row]) -> list[tuple[int, int]]:
-    pairs = alike_pairs([read[0] for _, read in rows])
-    return [(i, j) for i, j in pairs if all(map(alike, rows[i][1][1:], rows[j][1][1:]))]
+def _near_duplicate_rows(rows: Sequence[Row]) -> list[tuple[int, int]]:
+    pairs = near_duplicate_pairs([read[0] for _, read in rows])
+    return [(i, j) for i, j in pairs if all(map(near_duplicate, rows[i][1][1:], rows[j][1][1:]))]

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from i2i import images
 from i2i.config import DataConfig, PairedData, UnconditionalData, UnpairedData
-from i2i.data import headers
+from i2i.data import inspect as headers
 from i2i.data.augment import Arrays, Augment
 from i2i.data.folders import DataError, find_matched, find_unpaired, split_images
-from i2i.data.headers import Headers
+from i2i.data.inspect import Headers
 from i2i.data.order import shuffled
-from i2i.data.reading import Input, Reading, read
-from i2i.images import Array, ImageError, Span
+from i2i.images import Array, ImageError, ValueRange
+from i2i.images.spec import ChannelSpec, ImageSpec, read
 from i2i.seeds import key
 
 
@@ -51,20 +51,20 @@ class Dataset(ABC):
         seed: of the augmentation.
     """
 
-    readings: dict[str, Reading]  # domain -> how its files are read
+    specs: dict[str, ImageSpec]  # domain -> how its files are read
     epoch_rule: str  # what one epoch is, for people
     notes: tuple[str, ...] = ()  # what was noticed before the first sample, for people
 
     def __init__(self, config: DataConfig, seed: int) -> None:
         self.config = config
         self.seed = seed
-        self.readings = {}
+        self.specs = {}
         self.warnings: list[str] = []  # files skipped since the list was last emptied
 
     @property
     def channels(self) -> dict[str, int]:
         """Domain -> channels of every sample."""
-        return {domain: reading.channels for domain, reading in self.readings.items()}
+        return {domain: reading.channels for domain, reading in self.specs.items()}
 
     @abstractmethod
     def __len__(self) -> int:
@@ -78,9 +78,12 @@ class Dataset(ABC):
         """Return augmented images: domain -> [C, crop height, crop width], float32 in [-1, 1].
 
         Raises:
-            ImageError: a file cannot be decoded; with `on_bad_file: skip` the next index stands in instead.
+            ImageError: a file cannot be decoded; with `on_bad_file: skip` the next index stands in
+                instead.
         """
-        return self._first_good(index, lambda place: self._random(epoch, place, key(self.seed, epoch, index)))
+        return self._first_good(
+            index, lambda place: self._random(epoch, place, key(self.seed, epoch, index))
+        )
 
     def fixed(self, index: int) -> dict[str, Tensor]:
         """Return the images of a sample without augmentation, in the size and range of `sample`."""
@@ -102,59 +105,75 @@ class Dataset(ABC):
                 self.warnings.append(f"skipped {error}")
             else:
                 return {name: images.to_tensor(array) for name, array in arrays.items()}
-        raise DataError(f"data.root: no image of {self.config.root} can be decoded. Check it: i2i data check.")
+        raise DataError(
+            f"data.root: no image of {self.config.root} can be decoded. Check it: i2i data check."
+        )
 
     def _decode(self, domain: str, *files: str) -> Array:
-        return read(files, self.readings[domain], self.config.alpha).array
+        return read(files, self.specs[domain], self.config.alpha).array
 
     def _inspect(
-        self, *lists: Sequence[str], domains: Sequence[str], masks: Collection[str] = (), halves: bool = False
+        self,
+        *lists: Sequence[str],
+        domains: Sequence[str],
+        masks: Collection[str] = (),
+        halves: bool = False,
     ) -> tuple[list[list[str]], list[Headers]]:
         """Look at lists, each of one of `domains`, whose rows belong together; rows with a bad file are refused or left
-        out. In `masks` images of one value are good: label maps may be. `halves`: images lie side by side, and are cut
-        before they are resized.
+        out. In `masks` images of one value are good: label maps may be. `halves`: images lie side
+        by side, and are cut before they are resized.
         """
         lists = tuple(files[: self.config.max_images] for files in lists)
-        decode = len(lists[0]) <= self.config.verify
+        decode = len(lists[0]) <= self.config.decode_check_limit
         heads = [
-            headers.inspect(files, decode=decode, flat=domain in masks, span=self._span(domain))
+            headers.inspect(
+                files, decode=decode, flat=domain in masks, value_range=self._span(domain)
+            )
             for files, domain in zip(lists, domains, strict=True)
         ]
         for files, head in zip(lists, heads, strict=True):
-            head.bad.update(headers.too_long(files, (head.halved() if halves else head).sizes, self.config))
+            head.bad.update(
+                headers.too_long(files, (head.halved() if halves else head).sizes, self.config)
+            )
         bad = [reason for head in heads for reason in head.bad.values()]
         if self.config.on_bad_file == "fail":
-            headers.refuse_bad(bad)
+            headers.check_bad(bad)
         self.notes += tuple(f"left out {reason}" for reason in bad)
         good = np.ones(len(lists[0]), np.bool_)
         good[[row for head in heads for row in head.bad]] = False
         if not good.any():
-            raise DataError(f"data.root: no image of {self.config.root} can be read. Check it: i2i data check.")
+            raise DataError(
+                f"data.root: no image of {self.config.root} can be read. Check it: i2i data check."
+            )
         return [[files[row] for row in np.flatnonzero(good).tolist()] for files in lists], [
             head.keep(good) for head in heads
         ]
 
     def _admit(
-        self, domain: str, *found: tuple[Sequence[str], Headers], names: Sequence[str] = ("",), color: bool
+        self,
+        domain: str,
+        *found: tuple[Sequence[str], Headers],
+        names: Sequence[str] = ("",),
+        color: bool,
     ) -> None:
         """Take the files of each input of a domain as good, or refuse them; `color` says whether jitter will be."""
-        inputs: list[Input] = []
+        inputs: list[ChannelSpec] = []
         for name, (files, head) in zip(names, found, strict=True):
-            headers.refuse_small(files, head.sizes, self.config)
+            headers.check_small(files, head.sizes, self.config)
             brought, notes = headers.domain_input(domain, files, head, self.config.alpha, name)
             inputs.append(brought)
             self.notes += notes
-        reading = Reading(tuple(inputs), self._span(domain))
-        if color and self.config.color:
-            headers.refuse_color(domain, reading)
-        if domain in self.config.ranges:
-            headers.refuse_range(domain, [head for _, head in found])
+        reading = ImageSpec(tuple(inputs), self._span(domain))
+        if color and self.config.color_jitter:
+            headers.check_color(domain, reading)
+        if domain in self.config.value_range:
+            headers.check_range(domain, [head for _, head in found])
         if self.config.alpha == "carry":
-            headers.refuse_carry(domain, reading.channels)
-        self.readings[domain] = reading
+            headers.check_carry(domain, reading.channels)
+        self.specs[domain] = reading
 
-    def _span(self, domain: str) -> Span:
-        return self.config.ranges.get(domain, images.UNIT)
+    def _span(self, domain: str) -> ValueRange:
+        return self.config.value_range.get(domain, images.UNIT)
 
 
 class PairedImages(Dataset):
@@ -173,21 +192,29 @@ class PairedImages(Dataset):
             b = [pair.b for pair in matched.pairs]
             files, heads = self._inspect(a, b, domains=("a", "b"), masks=config.masks)
             if config.resize != "stretch":
-                headers.refuse_unequal(files[0], files[1], heads[0].sizes, heads[1].sizes)
+                headers.check_unequal(files[0], files[1], heads[0].sizes, heads[1].sizes)
         else:
             if self._span("a") != self._span("b"):
-                raise DataError("data.ranges: side-by-side images are one file. Give a and b the same range.")
+                raise DataError(
+                    "data.value_range: side-by-side images are one file. Give a and b the same range."
+                )
             files, heads = self._inspect(a, domains=("a",), halves=True)
-            headers.refuse_odd(files[0], heads[0].sizes)
+            headers.check_odd(files[0], heads[0].sizes)
             files, heads = files * 2, [head.halved() for head in heads] * 2
             self.notes += (f"pairs lie side by side; the left half is {self.layout[0]}.",)
         for domain, paths, head in zip(("a", "b"), files, heads, strict=True):
-            self._admit(domain, (paths, head), color=domain == config.direction[0] and domain not in config.masks)
+            self._admit(
+                domain,
+                (paths, head),
+                color=domain == config.direction.source and domain not in config.masks,
+            )
         if left_out := len(matched.only_a) + len(matched.only_b):
             self.notes += (f"{left_out} images without a partner are left out.",)
         self._a = Paths(files[0])
         self._b = Paths(files[1]) if self.layout == "folders" else self._a
-        self._augment = Augment(config, ("a", "b"), masks=config.masks, color=config.direction[0])
+        self._augment = Augment(
+            config, ("a", "b"), masks=config.masks, color=config.direction.source
+        )
         self.epoch_rule = f"one epoch = every pair once ({len(self)} pairs)"
 
     def __len__(self) -> int:
@@ -254,12 +281,16 @@ class UnpairedImages(Dataset):
 
     def _row(self, domain: str, epoch: int, index: int) -> int:
         count = len(self._paths[domain])
-        turn, place = divmod(epoch * len(self) + index, count)  # turns do not end with epochs: all are used equally
+        turn, place = divmod(
+            epoch * len(self) + index, count
+        )  # turns do not end with epochs: all are used equally
         return shuffled(place, count, key(self.seed, "turn", domain, turn))
 
     def _random(self, epoch: int, index: int, seed: int) -> Arrays:
         rows = {domain: self._row(domain, epoch, index) for domain in self._paths}
-        return {d: self._augment[d]({d: self._read(d, row)}, key(seed, d))[d] for d, row in rows.items()}
+        return {
+            d: self._augment[d]({d: self._read(d, row)}, key(seed, d))[d] for d, row in rows.items()
+        }
 
     def _plain(self, index: int) -> Arrays:
         rows = {domain: index % len(paths) for domain, paths in self._paths.items()}

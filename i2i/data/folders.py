@@ -6,14 +6,21 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from i2i.errors import I2IError
 from i2i.images import EXTENSIONS
 
 Layout = Literal["auto", "ab", "ba", "folders"]
 SPLITS = ("train", "test", "val")
-_FORMS = ("{split}/{domain}", "{split}{domain}", "{split}_{domain}", "{split}-{domain}", "{domain}/{split}")
+_FORMS = (
+    "{split}/{domain}",
+    "{split}{domain}",
+    "{split}_{domain}",
+    "{split}-{domain}",
+    "{domain}/{split}",
+)
 
 
-class DataError(ValueError):
+class DataError(I2IError, ValueError):
     """Images that cannot be trained on; the message says where, what, and what to do."""
 
 
@@ -31,7 +38,9 @@ class Matched(NamedTuple):
     pairs: list[Pair]
     only_a: list[str]  # files of a without a partner
     only_b: list[str]
-    clashes: list[tuple[str, str]]  # two files of one stem in one folder; the first is the one that is paired
+    clashes: list[
+        tuple[str, str]
+    ]  # two files of one stem in one folder; the first is the one that is paired
 
 
 class Scan(NamedTuple):
@@ -45,8 +54,8 @@ class Scan(NamedTuple):
 def find_images(root: str | os.PathLike[str], skip: Collection[str] = ()) -> list[str]:
     """Return the paths of all images under `root`, in the order of their relative paths.
 
-    Subfolders are searched and symbolic links followed. Hidden names are passed over, and so are the subfolders of
-    `root` that `skip` names.
+    Subfolders are searched and symbolic links followed. Hidden names are passed over, and so are
+    the subfolders of `root` that `skip` names.
 
     Raises:
         DataError: `root` is missing, is not a folder, cannot be read, or has no images.
@@ -55,7 +64,11 @@ def find_images(root: str | os.PathLike[str], skip: Collection[str] = ()) -> lis
     if found.images:
         return found.images
     known = ", ".join(sorted(EXTENSIONS))
-    others = f" {found.others} other files were passed over (first: {found.example})." if found.others else ""
+    others = (
+        f" {found.others} other files were passed over (first: {found.example})."
+        if found.others
+        else ""
+    )
     raise DataError(f"data.root: {root} has no images.{others} Add some: {known}.")
 
 
@@ -68,7 +81,9 @@ def scan(root: str | os.PathLike[str], skip: Collection[str] = ()) -> Scan:
     top = _folder(root).as_posix()
     images: list[str] = []
     others, example = 0, ""
-    pending: list[tuple[str, tuple[tuple[int, int], ...]]] = [(top, ())]  # folders, each with those above it
+    pending: list[tuple[str, tuple[tuple[int, int], ...]]] = [
+        (top, ())
+    ]  # folders, each with those above it
     while pending:
         folder, above = pending.pop()
         try:
@@ -78,35 +93,48 @@ def scan(root: str | os.PathLike[str], skip: Collection[str] = ()) -> Scan:
                 continue
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if entry.name.startswith(".") or (not above and entry.name.lower() in skip and entry.is_dir()):
+                    if entry.name.startswith(".") or (
+                        not above and entry.name.lower() in skip and entry.is_dir()
+                    ):
                         continue
                     path = f"{folder}/{entry.name}"
                     if entry.is_dir():
                         pending.append((path, (*above, here)))
-                    elif "." in entry.name and f".{entry.name.rpartition('.')[2].lower()}" in EXTENSIONS:
+                    elif (
+                        "." in entry.name
+                        and f".{entry.name.rpartition('.')[2].lower()}" in EXTENSIONS
+                    ):
                         images.append(path)
                     else:
                         others, example = others + 1, min(example or path, path)
         except OSError as error:
-            raise DataError(f"data.root: {folder} cannot be read ({error.strerror}). Check its permissions.") from None
+            raise DataError(
+                f"data.root: {folder} cannot be read ({error.strerror}). Check its permissions."
+            ) from None
     images.sort()
     return Scan(images, others, example)
 
 
 def find_paired(
-    root: str | os.PathLike[str], layout: Layout = "auto", split: str = "train", allow_unmatched: bool = False
+    root: str | os.PathLike[str],
+    layout: Layout = "auto",
+    split: str = "train",
+    allow_unmatched: bool = False,
 ) -> list[Pair]:
     """Return the pairs of `find_matched`."""
     return find_matched(root, layout, split, allow_unmatched).pairs
 
 
 def find_matched(
-    root: str | os.PathLike[str], layout: Layout = "auto", split: str = "train", allow_unmatched: bool = False
+    root: str | os.PathLike[str],
+    layout: Layout = "auto",
+    split: str = "train",
+    allow_unmatched: bool = False,
 ) -> Matched:
     """Return the pairs of one split, ordered by name, and what had no partner.
 
-    `auto` takes two folders where they exist, and otherwise side-by-side images with a on the left. A root without
-    subfolders for splits is its own `train` split.
+    `auto` takes two folders where they exist, and otherwise side-by-side images with a on the left.
+    A root without subfolders for splits is its own `train` split.
 
     Raises:
         DataError: no images; a file without a partner, unless allowed; two files of one stem.
@@ -114,16 +142,20 @@ def find_matched(
     folders = domain_folders(root, split) if layout in ("auto", "folders") else None
     if folders is not None:
         matched = match(*folders, nested_splits(root, folders[0]))
-        _refuse_clashes(matched)
-        _refuse_unmatched(matched, folders, allow_unmatched)
+        _check_clashes(matched)
+        _check_unmatched(matched, folders, allow_unmatched)
         return matched
     if layout == "folders":
-        raise DataError(f"data.root: {root} has no folders for a and b of the {split} split. {_accepted(split)}")
+        raise DataError(
+            f"data.root: {root} has no folders for a and b of the {split} split. {_accepted(split)}"
+        )
     side: Literal["ab", "ba"] = "ba" if layout == "ba" else "ab"
     return Matched([Pair(path, path, side) for path in split_images(root, split)], [], [], [])
 
 
-def find_unpaired(root: str | os.PathLike[str], split: str = "train") -> tuple[list[str], list[str]]:
+def find_unpaired(
+    root: str | os.PathLike[str], split: str = "train"
+) -> tuple[list[str], list[str]]:
     """Return the images of domain a and of domain b of one split, each ordered by name.
 
     Raises:
@@ -131,7 +163,9 @@ def find_unpaired(root: str | os.PathLike[str], split: str = "train") -> tuple[l
     """
     folders = domain_folders(root, split)
     if folders is None:
-        raise DataError(f"data.root: {root} has no folders for a and b of the {split} split. {_accepted(split)}")
+        raise DataError(
+            f"data.root: {root} has no folders for a and b of the {split} split. {_accepted(split)}"
+        )
     skip = nested_splits(root, folders[0])
     return find_images(folders[0], skip), find_images(folders[1], skip)
 
@@ -145,7 +179,9 @@ def split_images(root: str | os.PathLike[str], split: str) -> list[str]:
     top = _folder(root)
     folder = _child(top, split)
     if folder is None and split != "train":
-        raise DataError(f"data.root: {root} has no {split} split. Add the folder {top.as_posix()}/{split}.")
+        raise DataError(
+            f"data.root: {root} has no {split} split. Add the folder {top.as_posix()}/{split}."
+        )
     return find_images(top, SPLITS) if folder is None else find_images(folder)
 
 
@@ -165,7 +201,9 @@ def domain_folders(root: str | os.PathLike[str], split: str) -> tuple[Path, Path
         raise DataError(f"data.root: {root} has two layouts: {names}. Keep one.")
     if not found and halves:
         here, missing = halves[0]
-        raise DataError(f"data.root: {here.as_posix()} is there, but {missing} is not. Add that folder.")
+        raise DataError(
+            f"data.root: {here.as_posix()} is there, but {missing} is not. Add that folder."
+        )
     return found[0] if found else None
 
 
@@ -184,21 +222,27 @@ def match(folder_a: Path, folder_b: Path, skip: Collection[str] = ()) -> Matched
     return Matched(pairs, only_a, only_b, clashes_a + clashes_b)
 
 
-def _refuse_clashes(matched: Matched) -> None:
+def _check_clashes(matched: Matched) -> None:
     if matched.clashes:
         first = named((f"{one} and {other}" for one, other in matched.clashes), 5)
-        raise DataError(f"data.root: files of one stem in one folder: {first}. Remove or rename one of each.")
+        raise DataError(
+            f"data.root: files of one stem in one folder: {first}. Remove or rename one of each."
+        )
 
 
-def _refuse_unmatched(matched: Matched, folders: tuple[Path, Path], allowed: bool) -> None:
+def _check_unmatched(matched: Matched, folders: tuple[Path, Path], allowed: bool) -> None:
     a, b = (folder.as_posix() for folder in folders)
     lines = []
     for files, here, there in ((matched.only_a, a, b), (matched.only_b, b, a)):
         if files:
             first = named(_stem(path, here) for path in files)
-            lines.append(f"{here} has {len(files)} images without a partner in {there} (first: {first})")
+            lines.append(
+                f"{here} has {len(files)} images without a partner in {there} (first: {first})"
+            )
     if not matched.pairs:
-        raise DataError(f"data.root: no stem is in both folders: {'; '.join(lines)}. Rename the files of one.")
+        raise DataError(
+            f"data.root: no stem is in both folders: {'; '.join(lines)}. Rename the files of one."
+        )
     if lines and not allowed:
         raise DataError(f"data.root: {'; '.join(lines)}. Add them, or pass --allow-unmatched.")
 
@@ -228,7 +272,9 @@ def stems(folder: Path, skip: Collection[str] = ()) -> tuple[dict[str, str], lis
     return found, clashes
 
 
-def _by_form(top: Path, forms: Iterable[str], split: str) -> tuple[list[tuple[Path, Path]], list[tuple[Path, str]]]:
+def _by_form(
+    top: Path, forms: Iterable[str], split: str
+) -> tuple[list[tuple[Path, Path]], list[tuple[Path, str]]]:
     found, halves = [], []  # halves: the folder that exists, and the path of the one that should
     for form in forms:
         a, b = (_descend(top, form.format(split=split, domain=domain)) for domain in ("a", "b"))
@@ -252,9 +298,13 @@ def _descend(folder: Path, relative: str) -> Path | None:
 def _child(folder: Path, name: str) -> Path | None:
     try:
         with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if entry.name.lower() == name and entry.is_dir())
+            names = sorted(
+                entry.name for entry in entries if entry.name.lower() == name and entry.is_dir()
+            )
     except OSError as error:
-        raise DataError(f"data.root: {folder} cannot be read ({error.strerror}). Check its permissions.") from None
+        raise DataError(
+            f"data.root: {folder} cannot be read ({error.strerror}). Check its permissions."
+        ) from None
     if len(names) > 1:
         raise DataError(f"data.root: {folder.as_posix()} has both {' and '.join(names)}. Keep one.")
     return folder / names[0] if names else None
@@ -272,7 +322,9 @@ def _folder(root: str | os.PathLike[str]) -> Path:
 def nested_splits(root: str | os.PathLike[str], folder: Path) -> tuple[str, ...]:
     """Return the names of subfolders of a domain's folder that are splits of their own, and no part of it."""
     flat = folder.name.lower() in ("a", "b") and folder.parent == _folder(root)
-    return SPLITS if flat else ()  # ROOT/a/test beside ROOT/a/*.jpg is held out; ROOT/train/a/test is a subfolder
+    return (
+        SPLITS if flat else ()
+    )  # ROOT/a/test beside ROOT/a/*.jpg is held out; ROOT/train/a/test is a subfolder
 
 
 def _accepted(split: str) -> str:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Sampler, get_worker_info
 
 from i2i.data.folders import DataError
 from i2i.data.order import shuffled
+from i2i.errors import I2IError
 from i2i.images import ImageError
 from i2i.seeds import key
 
@@ -27,7 +28,7 @@ class Samples(Protocol):
     def files(self, epoch: int, index: int) -> list[str]: ...
 
 
-class LoaderError(RuntimeError):
+class LoaderError(I2IError, RuntimeError):
     """A worker process died; the message names the files that it was reading."""
 
 
@@ -36,13 +37,17 @@ class Batch:
     """Images of one step of one process, and where they come from."""
 
     images: dict[str, Tensor]  # domain -> [N, C, H, W] in [-1, 1]
-    keys: tuple[tuple[int, int], ...]  # (epoch, index) of each image: `dataset.files(*key)` names its files
+    keys: tuple[
+        tuple[int, int], ...
+    ]  # (epoch, index) of each image: `dataset.files(*key)` names its files
     position: int  # images that all processes together have seen after this batch: resume from here
     warnings: tuple[str, ...] = ()  # files skipped while reading it
 
     def pin_memory(self) -> "Batch":
         """Return the batch in page-locked memory; the loader's own thread calls this."""
-        return replace(self, images={name: image.pin_memory() for name, image in self.images.items()})
+        return replace(
+            self, images={name: image.pin_memory() for name, image in self.images.items()}
+        )
 
 
 def batches(
@@ -53,14 +58,14 @@ def batches(
     *,
     workers: int = 0,
     rank: int = 0,
-    world: int = 1,
+    world_size: int = 1,
     pin: bool = False,
 ) -> Generator[Batch, None, None]:
     """Yield batches for ever, from image `start_position` of the stream on; `close()` ends the workers.
 
-    The stream is every epoch's permutation one after the other, f(seed, epoch). It is cut into global batches of
-    `batch * world` images, across the ends of epochs, and process `rank` takes the `rank`-th part of each.
-    The global random state of torch is neither read nor changed.
+    The stream is every epoch's permutation one after the other, f(seed, epoch). It is cut into
+    global batches of `batch * world_size` images, across the ends of epochs, and process `rank`
+    takes the `rank`-th part of each. The global random state of torch is neither read nor changed.
 
     Args:
         seed: of the order.
@@ -74,9 +79,15 @@ def batches(
         DataError: from the iterator, none can be.
         LoaderError: from the iterator, a worker died.
     """
-    if batch < 1 or workers < 0 or start_position < 0 or not 0 <= rank < world or len(dataset) < 1:
+    if (
+        batch < 1
+        or workers < 0
+        or start_position < 0
+        or not 0 <= rank < world_size
+        or len(dataset) < 1
+    ):
         raise ValueError(
-            f"no stream of {len(dataset)} samples for {batch=} {workers=} {start_position=} {rank=} {world=}"
+            f"no stream of {len(dataset)} samples for {batch=} {workers=} {start_position=} {rank=} {world_size=}"
         )
     # rows: process id, epoch, index; shared, so that it survives the worker that wrote it
     progress = torch.zeros(workers, 3, dtype=torch.int64)
@@ -84,7 +95,7 @@ def batches(
     loader = DataLoader(
         _Reader(dataset, progress),
         batch_size=None,
-        sampler=_Requests(len(dataset), seed, batch, start_position, rank, world),
+        sampler=_Requests(len(dataset), seed, batch, start_position, rank, world_size),
         num_workers=workers,
         collate_fn=_unchanged,
         worker_init_fn=_start_worker,
@@ -106,15 +117,26 @@ class _Failure(NamedTuple):
 
 
 class _Requests(Sampler[_Request]):
-    def __init__(self, length: int, seed: int, batch: int, start: int, rank: int, world: int) -> None:
-        self.length, self.seed, self.batch, self.start, self.rank, self.world = length, seed, batch, start, rank, world
+    def __init__(
+        self, length: int, seed: int, batch: int, start: int, rank: int, world_size: int
+    ) -> None:
+        self.length, self.seed, self.batch, self.start, self.rank, self.world_size = (
+            length,
+            seed,
+            batch,
+            start,
+            rank,
+            world_size,
+        )
 
     def __iter__(self) -> Iterator[_Request]:
         position = self.start
         while True:
             first = position + self.rank * self.batch
-            position += self.batch * self.world
-            yield _Request(tuple(self._key(place) for place in range(first, first + self.batch)), position)
+            position += self.batch * self.world_size
+            yield _Request(
+                tuple(self._key(place) for place in range(first, first + self.batch)), position
+            )
 
     def _key(self, place: int) -> tuple[int, int]:
         epoch, offset = divmod(place, self.length)
@@ -134,7 +156,9 @@ class _Reader(torch.utils.data.Dataset[Batch | _Failure]):
             try:
                 samples.append(self.dataset.sample(epoch, index))
             except (ImageError, DataError) as error:
-                return _Failure(type(error), str(error))  # raised, it would come back with the worker's traceback
+                return _Failure(
+                    type(error), str(error)
+                )  # raised, it would come back with the worker's traceback
             except Exception as error:
                 error.add_note(f"while reading {', '.join(self.dataset.files(epoch, index))}")
                 raise
@@ -144,7 +168,9 @@ class _Reader(torch.utils.data.Dataset[Batch | _Failure]):
         return Batch(images, request.keys, request.position, warnings)
 
 
-def _stream(loader: DataLoader[Batch | _Failure], dataset: Samples, progress: Tensor) -> Generator[Batch, None, None]:
+def _stream(
+    loader: DataLoader[Batch | _Failure], dataset: Samples, progress: Tensor
+) -> Generator[Batch, None, None]:
     iterator = iter(loader)
     reported: set[str] = set()
     try:
@@ -164,7 +190,9 @@ def _stream(loader: DataLoader[Batch | _Failure], dataset: Samples, progress: Te
             reported.update(fresh)
             yield replace(item, warnings=fresh)
     finally:
-        if loader.num_workers:  # `del` would not do: the traceback of an exception on its way holds the iterator too
+        if (
+            loader.num_workers
+        ):  # `del` would not do: the traceback of an exception on its way holds the iterator too
             iterator._shutdown_workers()  # type: ignore[attr-defined]
             for worker in iterator._workers:  # type: ignore[attr-defined]
                 worker.kill()  # one that is still there ignores SIGTERM, and the interpreter's end would wait for it
@@ -179,8 +207,8 @@ def _unfinished(dataset: Samples, progress: Tensor) -> list[str]:
 
 
 def _start_worker(_: int) -> None:
-    # Ctrl-C, a cluster's SIGTERM and the hang-up of a terminal reach the whole group; the parent alone answers, and
-    # needs the workers until then
+    # Ctrl-C, a cluster's SIGTERM and the hang-up of a terminal reach the whole group; the parent
+    # alone answers, and needs the workers until then
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)

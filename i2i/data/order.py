@@ -7,15 +7,17 @@ _ROUNDS = 6  # of the Feistel network; four suffice for a pseudo-random permutat
 def shuffled(index: int, count: int, seed: int) -> int:
     """Return the image of `index` under the permutation of range(count) that `seed` names.
 
-    A Feistel network with cycle walking (Black and Rogaway, CT-RSA 2002): no table, so any position of an epoch of a
-    hundred million images is reached at once.
+    A Feistel network with cycle walking (Black and Rogaway, CT-RSA 2002): no table, so any position
+    of an epoch of a hundred million images is reached at once.
 
     Raises:
         IndexError: `index` is not in range(count).
     """
     if not 0 <= index < count:
         raise IndexError(f"index {index} is outside range({count})")
-    half = max(3, ((count - 1).bit_length() + 1) // 2)  # bits of each side; fewer than three mix badly
+    half = max(
+        3, ((count - 1).bit_length() + 1) // 2
+    )  # bits of each side; fewer than three mix badly
     mask = (1 << half) - 1
     while True:
         left, right = index >> half, index & mask

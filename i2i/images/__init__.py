@@ -1,21 +1,31 @@
 """Images on disk and in memory: the one place that knows bit depths, pixel ranges, color modes and file formats."""
 
-from i2i.images.formats import EXTENSIONS, MAX_CHANNELS, Alpha, Array, Format, Header, ImageError, format_of, holds
+from i2i.images.formats import (
+    EXTENSIONS,
+    MAX_CHANNELS,
+    Alpha,
+    Array,
+    Format,
+    Header,
+    ImageError,
+    format_of,
+    supports,
+)
 from i2i.images.pixels import (
     UNIT,
-    Span,
+    ValueRange,
     apply_alpha,
     depth_of,
-    from_span,
     from_tensor,
+    from_value_range,
     grid,
     match_channels,
     resize,
     shown,
     to_depth,
-    to_span,
     to_tensor,
     to_unit,
+    to_value_range,
 )
 from i2i.images.reading import MAX_PIXELS, decode, decoded, from_pil, read, read_header
 from i2i.images.writing import encode, to_pil
@@ -30,7 +40,7 @@ __all__ = [
     "Format",
     "Header",
     "ImageError",
-    "Span",
+    "ValueRange",
     "apply_alpha",
     "decode",
     "decoded",
@@ -38,18 +48,18 @@ __all__ = [
     "encode",
     "format_of",
     "from_pil",
-    "from_span",
     "from_tensor",
+    "from_value_range",
     "grid",
-    "holds",
     "match_channels",
     "read",
     "read_header",
     "resize",
     "shown",
+    "supports",
     "to_depth",
     "to_pil",
-    "to_span",
     "to_tensor",
     "to_unit",
+    "to_value_range",
 ]

@@ -5,7 +5,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-LIMIT = 3 * 2**27  # bytes: four photographs of 12 megapixels at once, or one picture of any size alone
+LIMIT = (
+    3 * 2**27
+)  # bytes: four photographs of 12 megapixels at once, or one picture of any size alone
 
 
 class _Budget:

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from i2i.errors import I2IError
+
 Array = NDArray[Any]  # [H, W, C] uint8, uint16, or float32 in [0, 1]
 Alpha = Literal["drop", "composite", "keep"]
 Format = Literal["PNG", "JPEG", "WEBP", "TIFF", "BMP", "NPY"]
@@ -37,7 +39,7 @@ _HOLDS: dict[Format, dict[int, tuple[int, ...]]] = {  # depth in bits -> channel
 CHANNEL_NAMES = {1: "gray", 2: "gray with alpha", 3: "RGB", 4: "RGB with alpha"}
 
 
-class ImageError(ValueError):
+class ImageError(I2IError, ValueError):
     """An image that cannot be read, converted or written. The message is "PATH: what happened (what to do)"."""
 
 
@@ -74,7 +76,7 @@ def check_size(width: int, height: int, max_pixels: int, path: object) -> None:
         raise ImageError(f"{path}: {size} (raise max_pixels if you trust the file)")
 
 
-def holds(format: Format, channels: int, depth: int) -> bool:
+def supports(format: Format, channels: int, depth: int) -> bool:
     """Whether a file of this format can hold a picture of these channels and bits, without loss but for JPEG's."""
     return channels in _HOLDS[format].get(depth, ())
 

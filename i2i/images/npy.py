@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib import format as numpy_format
 
 from i2i.images.formats import MAX_CHANNELS, Array, Header, ImageError, check_size
-from i2i.images.pixels import Span, from_span
+from i2i.images.pixels import ValueRange, from_value_range
 
 _HEAD = 2**14  # bytes; the header of a plain array takes 128
 _PIXEL = 8  # bytes: what the deepest picture of another format, 16-bit color with alpha, takes
@@ -36,7 +36,8 @@ def read_layout(file: BinaryIO, path: object, max_pixels: int) -> Layout:
     """Read the header of an array file, [H, W] or [H, W, C]; no value is read, and no memory taken for any.
 
     Raises:
-        ImageError: another shape or dtype, over `max_pixels`, or more values than the file has bytes for.
+        ImageError: another shape or dtype, over `max_pixels`, or more values than the file has
+            bytes for.
     """
     head = io.BytesIO(file.read(_HEAD))
     try:
@@ -46,32 +47,45 @@ def read_layout(file: BinaryIO, path: object, max_pixels: int) -> Layout:
         shape, fortran, dtype = _READERS[version](head)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
         reason = str(error).split("\n", 1)[0]
-        raise ImageError(f"{path}: damaged or cut off: {reason} (replace or remove the file)") from error
+        raise ImageError(
+            f"{path}: damaged or cut off: {reason} (replace or remove the file)"
+        ) from error
     depth = _DEPTHS.get(f"{dtype.kind}{dtype.itemsize}")
     if depth is None or dtype.fields is not None:
-        raise ImageError(f"{path}: values are {dtype} (save it as uint8 or uint16, or as floats with data.ranges)")
+        raise ImageError(
+            f"{path}: values are {dtype} (save it as uint8 or uint16, or as floats with data.value_range)"
+        )
     if len(shape) not in (2, 3) or min(shape) < 1:
-        raise ImageError(f"{path}: an array of shape {shape} is no picture (save it as [H, W, C] or [H, W])")
+        raise ImageError(
+            f"{path}: an array of shape {shape} is no picture (save it as [H, W, C] or [H, W])"
+        )
     height, width, channels = (*shape, 1)[:3]
     if channels > MAX_CHANNELS:
         raise ImageError(
             f"{path}: has {channels} channels, up to {MAX_CHANNELS} are read (save it as [H, W, C]: channels last)"
         )
     check_size(width, height, max_pixels, path)
-    size, there = height * width * channels * dtype.itemsize, file.seek(0, os.SEEK_END) - head.tell()
+    size, there = (
+        height * width * channels * dtype.itemsize,
+        file.seek(0, os.SEEK_END) - head.tell(),
+    )
     if size > there:
-        raise ImageError(f"{path}: cut off: its header announces {size:,} bytes, {there:,} are there (replace it)")
+        raise ImageError(
+            f"{path}: cut off: its header announces {size:,} bytes, {there:,} are there (replace it)"
+        )
     if size > _PIXEL * max_pixels:  # a file with holes takes next to nothing on disk
         limit = f"the limit is {_PIXEL} x {max_pixels:,} (raise max_pixels if you trust the file)"
         raise ImageError(f"{path}: {size:,} bytes of values, {limit}")
-    return Layout(Header(width, height, channels, depth, "NPY", alpha=False), dtype, fortran, head.tell())
+    return Layout(
+        Header(width, height, channels, depth, "NPY", alpha=False), dtype, fortran, head.tell()
+    )
 
 
-def read_pixels(file: BinaryIO, path: object, layout: Layout, span: Span) -> Array:
-    """Return the values [H, W, C]: uint8, uint16, or float32 with `span` as [0, 1].
+def read_pixels(file: BinaryIO, path: object, layout: Layout, value_range: ValueRange) -> Array:
+    """Return the values [H, W, C]: uint8, uint16, or float32 with `value_range` as [0, 1].
 
     Raises:
-        ImageError: floats that are not finite, or outside `span`.
+        ImageError: floats that are not finite, or outside `value_range`.
     """
     header = layout.header
     shape = (header.height, header.width, header.channels)
@@ -79,7 +93,7 @@ def read_pixels(file: BinaryIO, path: object, layout: Layout, span: Span) -> Arr
     stored = np.fromfile(file, layout.dtype, header.height * header.width * header.channels)
     stored = stored.reshape(shape, order="F" if layout.fortran else "C")
     values = stored.astype(layout.dtype.newbyteorder("="), "C", copy=False)
-    return from_span(values, span, path) if header.depth == 32 else values
+    return from_value_range(values, value_range, path) if header.depth == 32 else values
 
 
 def content(array: Array) -> bytes:

@@ -12,8 +12,8 @@ from torch import Tensor
 from i2i.images.formats import CHANNEL_NAMES, Alpha, Array, ImageError, named_channels
 
 _LUMA = np.array([19595, 38470, 7471], np.uint32)  # ITU-R BT.601 in units of 1 / 65536
-Span = tuple[float, float]  # (low, high) of the floats in a file
-UNIT: Span = (0.0, 1.0)
+ValueRange = tuple[float, float]  # (low, high) of the floats in a file
+UNIT: ValueRange = (0.0, 1.0)
 _DEPTHS = {np.dtype(np.uint8): 8, np.dtype(np.uint16): 16, np.dtype(np.float32): 32}
 
 
@@ -24,7 +24,9 @@ def depth_of(array: Array) -> int:
         ImageError: another dtype.
     """
     if array.dtype not in _DEPTHS:
-        raise ImageError(f"image: pixels are {array.dtype} (use uint8, uint16, or float32 in [0, 1])")
+        raise ImageError(
+            f"image: pixels are {array.dtype} (use uint8, uint16, or float32 in [0, 1])"
+        )
     return _DEPTHS[array.dtype]
 
 
@@ -34,40 +36,56 @@ def _top(array: Array) -> int:
 
 def to_unit(array: Array) -> NDArray[np.float32]:
     """Return pixels of any dtype as float32 in [0, 1]: the whole range of an integer is used, whatever the content."""
-    return array if array.dtype == np.float32 else array.astype(np.float32) / np.float32(_top(array))
+    return (
+        array if array.dtype == np.float32 else array.astype(np.float32) / np.float32(_top(array))
+    )
 
 
-def from_span(values: NDArray[np.floating[Any]], span: Span, path: object = "image") -> NDArray[np.float32]:
-    """Map floats of a file from `span` to [0, 1], as float32; `path` is named in errors.
+def from_value_range(
+    values: NDArray[np.floating[Any]], value_range: ValueRange, path: object = "image"
+) -> NDArray[np.float32]:
+    """Map floats of a file from `value_range` to [0, 1], as float32; `path` is named in errors.
 
     Raises:
-        ImageError: values that are not finite, or outside `span`.
+        ImageError: values that are not finite, or outside `value_range`.
     """
     with np.errstate(over="ignore"):
-        low, high = np.array(span, values.dtype)  # 0.1 of float32 is above 0.1, and still in a range up to 0.1
+        low, high = np.array(
+            value_range, values.dtype
+        )  # 0.1 of float32 is above 0.1, and still in a range up to 0.1
     least, most = values.min(), values.max()
     if not (np.isfinite(least) and np.isfinite(most)):
-        raise ImageError(f"{path}: holds values that are not finite (replace them, or remove the file)")
+        raise ImageError(
+            f"{path}: holds values that are not finite (replace them, or remove the file)"
+        )
     if least < low or most > high:
         raise ImageError(
-            f"{path}: float values from {least:g} to {most:g}, outside [{span[0]:g}, {span[1]:g}] "
-            "(rescale them; in training data.ranges says what is read)"
+            f"{path}: float values from {least:g} to {most:g}, outside [{value_range[0]:g}, {value_range[1]:g}] "
+            "(rescale them; in training data.value_range says what is read)"
         )
     wide = values.astype(np.promote_types(values.dtype, np.float32), copy=False)
-    scaled = wide if span == UNIT else ((wide - span[0]) / (span[1] - span[0])).clip(0, 1)
+    scaled = (
+        wide
+        if value_range == UNIT
+        else ((wide - value_range[0]) / (value_range[1] - value_range[0])).clip(0, 1)
+    )
     return scaled.astype(np.float32, copy=False)
 
 
-def to_span(values: NDArray[np.float32], span: Span) -> NDArray[np.float32]:
-    """Map float32 in [0, 1] to `span`, as float32."""
-    low, high = np.float32(span[0]), np.float32(span[1])
-    return values if span == UNIT else (values * (high - low) + low).clip(low, high)  # rounding may step over
+def to_value_range(values: NDArray[np.float32], value_range: ValueRange) -> NDArray[np.float32]:
+    """Map float32 in [0, 1] to `value_range`, as float32."""
+    low, high = np.float32(value_range[0]), np.float32(value_range[1])
+    return (
+        values if value_range == UNIT else (values * (high - low) + low).clip(low, high)
+    )  # rounding may step over
 
 
 def to_tensor(array: Array, device: torch.device | str = "cpu") -> Tensor:
     """[..., H, W, C] of any dtype -> contiguous float32 [..., C, H, W] in [-1, 1], on `device`."""
     scale = _top(array) / 2
-    wide = array.astype(np.int32) if array.dtype == np.uint16 else array  # few operations take uint16 tensors
+    wide = (
+        array.astype(np.int32) if array.dtype == np.uint16 else array
+    )  # few operations take uint16 tensors
     values = torch.from_numpy(np.require(wide, requirements=["C", "W"])).to(device).movedim(-1, -3)
     return (values.to(torch.float32) / scale).sub_(1).contiguous()
 
@@ -96,7 +114,11 @@ def to_depth(array: Array, depth: int) -> Array:
     if depth_of(array) == depth:
         return array
     unit = to_unit(array)
-    return unit if depth == 32 else np.round(unit * (2**depth - 1)).astype(np.uint8 if depth == 8 else np.uint16)
+    return (
+        unit
+        if depth == 32
+        else np.round(unit * (2**depth - 1)).astype(np.uint8 if depth == 8 else np.uint16)
+    )
 
 
 def match_channels(array: Array, channels: int) -> Array:
@@ -111,7 +133,9 @@ def match_channels(array: Array, channels: int) -> Array:
     color, wanted = have - (have in (2, 4)), channels - (channels in (2, 4))
     if not {have, channels} <= set(CHANNEL_NAMES) or (have != color and channels == wanted):
         mend = "convert it, or choose how alpha is read"
-        raise ImageError(f"image: has {named_channels(have)}, not {named_channels(channels)} ({mend})")
+        raise ImageError(
+            f"image: has {named_channels(have)}, not {named_channels(channels)} ({mend})"
+        )
     pixels = array[..., :color]
     if (color, wanted) == (3, 1):
         pixels = _luma(pixels)
@@ -160,8 +184,14 @@ def resize(image: Pixels, size: tuple[int, int], nearest: bool = False) -> Pixel
     if isinstance(image, Tensor):
         resized: Tensor = resample(image, list(size), mode, antialias=True).clamp(-1, 1)
         return resized
-    wide = image.astype(np.float32) if image.dtype == np.uint16 else np.require(image, requirements=["C", "W"])
-    planes = torch.from_numpy(wide).permute(2, 0, 1)  # a view: the 8-bit kernel is fastest on interleaved channels
+    wide = (
+        image.astype(np.float32)
+        if image.dtype == np.uint16
+        else np.require(image, requirements=["C", "W"])
+    )
+    planes = torch.from_numpy(wide).permute(
+        2, 0, 1
+    )  # a view: the 8-bit kernel is fastest on interleaved channels
     done = resample(planes, list(size), mode, antialias=True).permute(1, 2, 0).numpy()
     if image.dtype == np.uint16:
         done = done.round()

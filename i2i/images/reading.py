@@ -1,7 +1,7 @@
 """Image files into arrays: size before pixels, every orientation, depth and color mode, and damage by name.
 
-The content of a file decides its format, whatever its suffix says; of an animation or a multi-page file the first
-picture is taken. Color profiles are not applied.
+The content of a file decides its format, whatever its suffix says; of an animation or a multi-page
+file the first picture is taken. Color profiles are not applied.
 """
 
 import os
@@ -22,13 +22,14 @@ from PIL.WebPImagePlugin import WebPImageFile
 from i2i.images import npy
 from i2i.images.budget import reserved
 from i2i.images.formats import Alpha, Array, Format, Header, ImageError, check_size
-from i2i.images.pixels import UNIT, Span, apply_alpha, from_span
-from i2i.images.plausible import bare_png, check_holds, check_jpeg_end, check_webp_frame, webp_size
+from i2i.images.pixels import UNIT, ValueRange, apply_alpha, from_value_range
+from i2i.images.sanity import check_holds, check_jpeg_end, check_webp_frame, strip_png, webp_size
 from i2i.images.silence import quiet_opencv
 
 MAX_PIXELS = 100_000_000  # 300 MB of 8-bit RGB; a PNG of 27 KB can ask for more than twice that
 
-# The classes are called directly: Image.open() has a pixel limit of its own, one for the whole process.
+# The classes are called directly: Image.open() has a pixel limit of its own, one for the whole
+# process.
 _READERS: dict[Format, Callable[[BinaryIO], ImageFile.ImageFile]] = {
     "PNG": PngImageFile,
     "JPEG": JpegImageFile,
@@ -45,7 +46,20 @@ _MAGIC: tuple[tuple[bytes, Format], ...] = (
     (b"MM\0+", "TIFF"),
     (b"BM", "BMP"),
 )
-_CONVERTED = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr")  # to L or RGB, by Pillow
+_CONVERTED = (
+    "1",
+    "L",
+    "LA",
+    "La",
+    "P",
+    "PA",
+    "RGB",
+    "RGBA",
+    "RGBX",
+    "RGBa",
+    "CMYK",
+    "YCbCr",
+)  # to L or RGB, by Pillow
 _BAND = 2**20  # pixels that are converted at once
 
 
@@ -53,8 +67,8 @@ def read_header(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> H
     """Return the header of an image file without decoding its pixels.
 
     Raises:
-        ImageError: missing, empty, not an image, of an unsupported kind, cut off (JPEG, PNG, NPY), or larger than
-            `max_pixels`.
+        ImageError: missing, empty, not an image, of an unsupported kind, cut off (JPEG, PNG, NPY),
+            or larger than `max_pixels`.
     """
     with _reading(path) as file:
         if npy.is_npy(file):
@@ -63,30 +77,36 @@ def read_header(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> H
 
 
 def decode(
-    path: str | os.PathLike[str], alpha: Alpha = "drop", max_pixels: int = MAX_PIXELS, span: Span = UNIT
+    path: str | os.PathLike[str],
+    alpha: Alpha = "drop",
+    max_pixels: int = MAX_PIXELS,
+    value_range: ValueRange = UNIT,
 ) -> Array:
     """Return the picture [H, W, C]: uint8, uint16, or float32 in [0, 1] (float TIFF and NPY).
 
-    C is 1 (gray) or 3 (RGB), and with `alpha="keep"` one more where the file has alpha; an array has 1 to 16 and no
-    alpha. `composite` lays the picture over white, `drop` takes the colors as they are. 9 to 15 bits are scaled to 16.
-    Floats in the file are in `span`, (low, high), which becomes [0, 1].
+    C is 1 (gray) or 3 (RGB), and with `alpha="keep"` one more where the file has alpha; an array
+    has 1 to 16 and no alpha. `composite` lays the picture over white, `drop` takes the colors as
+    they are. 9 to 15 bits are scaled to 16. Floats in the file are in `value_range`, (low, high),
+    which becomes [0, 1].
 
     Raises:
-        ImageError: as `read_header`; damaged data; float values outside `span`.
+        ImageError: as `read_header`; damaged data; float values outside `value_range`.
     """
-    pixels, header = read(path, max_pixels, span)
+    pixels, header = read(path, max_pixels, value_range)
     return apply_alpha(pixels, alpha) if header.alpha else pixels
 
 
-def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, span: Span = UNIT) -> tuple[Array, Header]:
+def read(
+    path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, value_range: ValueRange = UNIT
+) -> tuple[Array, Header]:
     """Return the picture as `decode` does, its alpha kept, and the header of the file."""
-    with decoded(path, max_pixels, span) as found:
+    with decoded(path, max_pixels, value_range) as found:
         return found
 
 
 @contextmanager
 def decoded(
-    path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, span: Span = UNIT
+    path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, value_range: ValueRange = UNIT
 ) -> Iterator[tuple[Array, Header]]:
     """Hold what `read` returns, and its part of the memory budget: until the end of the block other threads wait with
     pictures for which there is no room. A thread that holds one must not ask for a second.
@@ -99,19 +119,27 @@ def decoded(
             if npy.is_npy(file):
                 layout = npy.read_layout(file, path, max_pixels)
                 held.enter_context(reserved(2 * os.fstat(file.fileno()).st_size))
-                pixels, header = npy.read_pixels(file, path, layout, span), layout.header
+                pixels, header = npy.read_pixels(file, path, layout, value_range), layout.header
             else:
                 image, source, header, orientation = _open(file, path, max_pixels, whole=True)
-                held.enter_context(reserved(_cost(image, header, orientation) + os.fstat(file.fileno()).st_size))
+                held.enter_context(
+                    reserved(_cost(image, header, orientation) + os.fstat(file.fileno()).st_size)
+                )
                 image.load()
-                narrow = header.depth == 16 and not image.mode.startswith("I;16")  # Pillow cut 16-bit color to 8
-                pixels = _color16(source, image, header, path) if narrow else _pixels(image, path, span)
+                narrow = header.depth == 16 and not image.mode.startswith(
+                    "I;16"
+                )  # Pillow cut 16-bit color to 8
+                pixels = (
+                    _color16(source, image, header, path)
+                    if narrow
+                    else _pixels(image, path, value_range)
+                )
                 del image
-                pixels = _turn(pixels, orientation)
+                pixels = _apply_orientation(pixels, orientation)
         yield pixels, header
 
 
-def from_pil(image: Image.Image, alpha: Alpha = "drop", span: Span = UNIT) -> Array:
+def from_pil(image: Image.Image, alpha: Alpha = "drop", value_range: ValueRange = UNIT) -> Array:
     """Return a PIL image as `decode` returns a file.
 
     Raises:
@@ -121,7 +149,9 @@ def from_pil(image: Image.Image, alpha: Alpha = "drop", span: Span = UNIT) -> Ar
         image.load()
     except Exception as error:
         raise ImageError(f"image: cannot be decoded ({error})") from error
-    return apply_alpha(_turn(_pixels(image, "image", span), _orientation(image)), alpha)
+    return apply_alpha(
+        _apply_orientation(_pixels(image, "image", value_range), _orientation(image)), alpha
+    )
 
 
 @contextmanager
@@ -138,11 +168,15 @@ def _reading(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except MemoryError:
         raise ImageError(f"{path}: there is not enough memory to decode it") from None
     except Image.DecompressionBombError as error:  # Pillow's own limit, for tiles and for WebP
-        raise ImageError(f"{path}: {error} (raise PIL.Image.MAX_IMAGE_PIXELS if you trust the file)") from error
+        raise ImageError(
+            f"{path}: {error} (raise PIL.Image.MAX_IMAGE_PIXELS if you trust the file)"
+        ) from error
     except OSError as error:
         reason = f"cannot be read: {error.strerror}" if error.strerror else _damaged(error)
         raise ImageError(f"{path}: {reason}") from error
-    except Exception as error:  # decoders meet damage with struct, zlib, key, index, syntax and many other errors
+    except (
+        Exception
+    ) as error:  # decoders meet damage with struct, zlib, key, index, syntax and many other errors
         raise ImageError(f"{path}: {_damaged(error)}") from error
 
 
@@ -168,11 +202,18 @@ def _open(file: BinaryIO, path: object, max_pixels: int, whole: bool) -> _Opened
         kind = "WEBP"
         check_size(*webp_size(start), max_pixels, path)  # its reader allocates the picture at once
     if kind is None:
-        raise ImageError(f"{path}: not a PNG, JPEG, WebP, TIFF, BMP or NPY image (convert it to one of these)")
+        raise ImageError(
+            f"{path}: not a PNG, JPEG, WebP, TIFF, BMP or NPY image (convert it to one of these)"
+        )
     source, data = file, os.fstat(file.fileno()).st_size
     if kind == "PNG":
-        check_size(int.from_bytes(start[16:20], "big"), int.from_bytes(start[20:24], "big"), max_pixels, path)
-        source, data = bare_png(file, path, whole)
+        check_size(
+            int.from_bytes(start[16:20], "big"),
+            int.from_bytes(start[20:24], "big"),
+            max_pixels,
+            path,
+        )
+        source, data = strip_png(file, path, whole)
     elif kind == "JPEG":
         check_jpeg_end(file, path, scans=whole)
     elif kind == "WEBP":
@@ -183,37 +224,57 @@ def _open(file: BinaryIO, path: object, max_pixels: int, whole: bool) -> _Opened
     check_size(width, height, max_pixels, path)
     check_holds(image, start, data, path)
     channels, depth = _layout(image, kind, start, path)
-    orientation = 1 if kind == "TIFF" else _orientation(image)  # Pillow turns TIFF, and only TIFF, itself
+    orientation = (
+        1 if kind == "TIFF" else _orientation(image)
+    )  # Pillow turns TIFF, and only TIFF, itself
     if orientation in (5, 6, 7, 8):
         width, height = height, width
-    return _Opened(image, source, Header(width, height, channels, depth, kind, channels in (2, 4)), orientation)
+    return _Opened(
+        image, source, Header(width, height, channels, depth, kind, channels in (2, 4)), orientation
+    )
 
 
 def _cost(image: ImageFile.ImageFile, header: Header, orientation: int) -> int:
     """Return the bytes that decoding takes at its peak, as far as the header tells."""
-    held = 1 if image.mode in ("1", "L", "P") else 2 if image.mode.startswith("I;16") else 4  # Pillow's own picture
-    again = orientation != 1 or header.alpha or header.depth == 16  # turned, without alpha, reordered
+    held = (
+        1 if image.mode in ("1", "L", "P") else 2 if image.mode.startswith("I;16") else 4
+    )  # Pillow's own picture
+    again = (
+        orientation != 1 or header.alpha or header.depth == 16
+    )  # turned, without alpha, reordered
     arrays = header.channels * header.depth // 8 * (1 + again)
-    decoder = 8 if header.format == "WEBP" else 6 if "progressive" in image.info else 0  # two frames; coefficients
+    decoder = (
+        8 if header.format == "WEBP" else 6 if "progressive" in image.info else 0
+    )  # two frames; coefficients
     return header.width * header.height * (held + arrays + decoder)
 
 
-def _layout(image: ImageFile.ImageFile, kind: Format, start: bytes, path: object) -> tuple[int, int]:
+def _layout(
+    image: ImageFile.ImageFile, kind: Format, start: bytes, path: object
+) -> tuple[int, int]:
     """Return channels and depth of the picture."""
     if image.mode == "F":
         return 1, 32
     bits = 8
     if not image.mode.startswith("I") and image.mode not in _CONVERTED:
-        raise ImageError(f"{path}: pixels of mode {image.mode} are not supported (save it as gray or RGB)")
+        raise ImageError(
+            f"{path}: pixels of mode {image.mode} are not supported (save it as gray or RGB)"
+        )
     if kind == "PNG":
         bits = start[24]
     elif isinstance(image, TiffImageFile):
         bits = max(image.tag_v2.get(258, (1,)))
     if image.mode.startswith("I;16"):
         return 1 + ("transparency" in image.info), 16
-    if image.mode == "I" or bits > 16 or (bits > 8 and image.mode not in ("RGB", "RGBA", "RGBX", "LA")):
+    if (
+        image.mode == "I"
+        or bits > 16
+        or (bits > 8 and image.mode not in ("RGB", "RGBA", "RGBX", "LA"))
+    ):
         kind_of_pixels = f"{bits}-bit pixels of mode {image.mode}"
-        raise ImageError(f"{path}: {kind_of_pixels} are not supported (save it as unsigned 8- or 16-bit gray or RGB)")
+        raise ImageError(
+            f"{path}: {kind_of_pixels} are not supported (save it as unsigned 8- or 16-bit gray or RGB)"
+        )
     if kind == "PNG" and bits == 16 and start[25] == 4:  # gray with alpha, which Pillow expands
         return 2, 16
     return len(_plain_mode(image)), 16 if bits > 8 else 8
@@ -226,16 +287,18 @@ def _plain_mode(image: Image.Image) -> str:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        return int(Image.Image.getexif(image).get(0x0112, 1))  # PngImageFile's own would decode the pixels first
+        return int(
+            Image.Image.getexif(image).get(0x0112, 1)
+        )  # PngImageFile's own would decode the pixels first
     except Exception:  # damaged EXIF: viewers show the picture as it is, too
         return 1
 
 
-def _pixels(image: Image.Image, path: object, span: Span) -> Array:
+def _pixels(image: Image.Image, path: object, value_range: ValueRange) -> Array:
     if image.mode == "F":
-        return from_span(_array(image, image.mode)[..., None], span, path)
+        return from_value_range(_array(image, image.mode)[..., None], value_range, path)
     if image.mode.startswith("I;16"):
-        return _keyed(_gray16(image)[..., None], image)
+        return _apply_trns(_gray16(image)[..., None], image)
     if image.mode == "I":
         raise ImageError(f"{path}: 32-bit integers have no known range (save it with 8 or 16 bits)")
     mode = _plain_mode(image)
@@ -276,17 +339,24 @@ def _color16(file: BinaryIO, image: Image.Image, header: Header, path: object) -
     quiet_opencv()
     file.seek(0)
     pixels = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[1::-1] != image.size:
-        raise ImageError(f"{path}: a kind of 16-bit color that is not supported (save it as 16-bit RGB)")
+    if (
+        pixels is None
+        or pixels.dtype != np.uint16
+        or pixels.ndim != 3
+        or pixels.shape[1::-1] != image.size
+    ):
+        raise ImageError(
+            f"{path}: a kind of 16-bit color that is not supported (save it as 16-bit RGB)"
+        )
     if header.channels == 2:
         return np.ascontiguousarray(pixels[..., [0, 3]])  # B = G = R
     rgb = np.ascontiguousarray(pixels[..., 2::-1])
     if image.mode == "RGBA":
         return np.concatenate([rgb, pixels[..., 3:]], axis=2)
-    return _keyed(rgb, image)
+    return _apply_trns(rgb, image)
 
 
-def _keyed(pixels: Array, image: Image.Image) -> Array:
+def _apply_trns(pixels: Array, image: Image.Image) -> Array:
     """Append alpha where a PNG declares one color transparent: 0 for pixels of that color."""
     if "transparency" not in image.info:
         return pixels
@@ -294,7 +364,7 @@ def _keyed(pixels: Array, image: Image.Image) -> Array:
     return np.concatenate([pixels, np.where(opaque, 65535, 0).astype(np.uint16)], axis=2)
 
 
-def _turn(pixels: Array, orientation: int) -> Array:
+def _apply_orientation(pixels: Array, orientation: int) -> Array:
     """Undo an EXIF orientation, 1 to 8 (any other value: nothing to undo). CIPA DC-008, tag 0x0112."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)

@@ -8,7 +8,9 @@ from PIL import _imaging
 
 # A damaged TIFF may bring thousands of warnings, none of which names the file.
 warnings.filterwarnings("ignore", module=r"PIL\.")
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # or errors are printed where logging is not set up
+logging.getLogger("PIL").addHandler(
+    logging.NullHandler()
+)  # or errors are printed where logging is not set up
 
 try:  # libtiff writes to the terminal by itself, and Pillow has no switch for it
     _libtiff = ctypes.CDLL(_imaging.__file__)

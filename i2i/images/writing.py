@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from i2i.images import npy
-from i2i.images.formats import Array, Format, ImageError, format_of, holds, named_channels
-from i2i.images.pixels import UNIT, Span, depth_of, match_channels, to_span, to_unit
+from i2i.images.formats import Array, Format, ImageError, format_of, named_channels, supports
+from i2i.images.pixels import UNIT, ValueRange, depth_of, match_channels, to_unit, to_value_range
 
 
 def encode(
@@ -18,23 +18,32 @@ def encode(
     path: str | os.PathLike[str],
     format: Format | None = None,
     quality: int = 95,
-    span: Span = UNIT,
+    value_range: ValueRange = UNIT,
 ) -> None:
     """Write [H, W, C] to `path`, whole or not at all: under a temporary name in the same folder, then renamed.
 
-    `format=None` takes it from the suffix. `quality` (1 to 100) is JPEG's; all other formats are written without loss.
-    Floats, in [0, 1], are written in `span`, (low, high). An array file is [H, W, C] for C = 1, too.
+    `format=None` takes it from the suffix. `quality` (1 to 100) is JPEG's; all other formats are
+    written without loss. Floats, in [0, 1], are written in `value_range`, (low, high). An array
+    file is [H, W, C] for C = 1, too.
 
     Raises:
-        ImageError: a format that cannot hold these channels or this depth, or a picture too large for it.
+        ImageError: a format that cannot hold these channels or this depth, or a picture too large
+            for it.
         OSError: the file system refuses; nothing is left behind, and what was at `path` is intact.
     """
     chosen, depth, channels = format or format_of(path), depth_of(array), array.shape[2]
-    if not holds(chosen, channels, depth):
-        able = " or ".join(kind for kind in get_args(Format) if holds(kind, channels, depth)) or "fewer channels"
-        raise ImageError(f"{path}: {chosen} cannot hold {named_channels(channels)} of {depth} bits (use {able})")
+    if not supports(chosen, channels, depth):
+        able = (
+            " or ".join(kind for kind in get_args(Format) if supports(kind, channels, depth))
+            or "fewer channels"
+        )
+        raise ImageError(
+            f"{path}: {chosen} cannot hold {named_channels(channels)} of {depth} bits (use {able})"
+        )
     try:
-        content = _content(to_span(array, span) if depth == 32 else array, chosen, quality)
+        content = _content(
+            to_value_range(array, value_range) if depth == 32 else array, chosen, quality
+        )
     except Exception as error:
         raise ImageError(f"{path}: cannot be written as {chosen}: {error} (try PNG)") from error
     target = Path(path)
@@ -44,7 +53,9 @@ def encode(
         os.replace(temporary, target)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(target)) from None  # a full disk is reported without a name
+        raise OSError(
+            error.errno, error.strerror, str(target)
+        ) from None  # a full disk is reported without a name
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -81,7 +92,9 @@ def to_pil(array: Array) -> Image.Image:
         ImageError: more than four channels.
     """
     if array.shape[2] > 4:
-        raise ImageError(f"image: PIL has no images of {array.shape[2]} channels (pass and take arrays)")
+        raise ImageError(
+            f"image: PIL has no images of {array.shape[2]} channels (pass and take arrays)"
+        )
     if array.dtype != np.uint8 and array.shape[2] > 1:
         array = np.round(to_unit(array) * 255).astype(np.uint8)
     return Image.fromarray(np.ascontiguousarray(array[..., 0] if array.shape[2] == 1 else array))

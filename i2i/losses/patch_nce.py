@@ -13,7 +13,9 @@ def patch_nce(query: Tensor, key: Tensor, temperature: float = 0.07) -> Tensor:
         key: unit features of the input at the same places, [N, S, D]; no gradient flows into them.
         temperature: τ of Eqn. (1).
     """
-    with torch.autocast(query.device.type, enabled=False):  # 1 / τ would magnify the rounding of 16 bits
+    with torch.autocast(
+        query.device.type, enabled=False
+    ):  # 1 / τ would magnify the rounding of 16 bits
         similarity = query.float() @ key.detach().float().transpose(1, 2) / temperature  # [N, S, S]
         places = torch.arange(query.shape[1], device=query.device).repeat(query.shape[0])
         return cross_entropy(similarity.flatten(0, 1), places)

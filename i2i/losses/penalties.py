@@ -8,12 +8,12 @@ from torch import Tensor
 Network = Callable[[Tensor], Tensor | Sequence[Tensor]]
 
 
-def gradient_norm(net: Network, images: Tensor) -> Tensor:
+def zero_centered_gradient_penalty(net: Network, images: Tensor) -> Tensor:
     """Return E[|dD/dx|^2] at `images`, [N, C, H, W]: R1 on reals, R2 on fakes. Mescheder et al., ICML 2018, (9)."""
     return _gradient(net, images).square().sum([1, 2, 3]).mean()
 
 
-def unit_slope(net: Network, real: Tensor, fake: Tensor) -> Tensor:
+def wgan_gp_penalty(net: Network, real: Tensor, fake: Tensor) -> Tensor:
     """Return E[(|dD/dx| - 1)^2] on lines between `real` and `fake`. Gulrajani et al., NeurIPS 2017, Eqn. (3)."""
     share = torch.rand(real.shape[0], 1, 1, 1, device=real.device)
     norms = _gradient(net, share * real + (1 - share) * fake).square().sum([1, 2, 3])
@@ -24,7 +24,8 @@ def _gradient(net: Network, images: Tensor) -> Tensor:
     images = images.detach().requires_grad_(True)
     logits = net(images)
     scales = [logits] if isinstance(logits, Tensor) else logits
-    # A patch discriminator's score of an image is the mean over its map: the penalty does not grow with the map.
+    # A patch discriminator's score of an image is the mean over its map: the penalty does not grow
+    # with the map.
     score = torch.stack([scale.mean([1, 2, 3]).sum() for scale in scales]).sum()
     (gradient,) = torch.autograd.grad(score, images, create_graph=True)
     return gradient

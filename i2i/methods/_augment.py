@@ -19,8 +19,8 @@ def augment(views: Sequence[Tensor], policy: AugmentName, probability: float) ->
 
     Args:
         views: images, each [N, C, H, W] in [-1, 1]; gradients flow through.
-        policy: diffaugment is brightness, saturation, contrast, translation and cutout on every sample; ada adds
-            mirroring, quarter turns and scaling, each with `probability`.
+        policy: diffaugment is brightness, saturation, contrast, translation and cutout on every
+            sample; ada adds mirroring, quarter turns and scaling, each with `probability`.
         probability: of one operation on one sample.
     """
     n, device = views[0].shape[0], views[0].device
@@ -37,7 +37,9 @@ def augment(views: Sequence[Tensor], policy: AugmentName, probability: float) ->
         x = view.float() + brightness
         x = torch.lerp(x.mean(1, keepdim=True), x, saturation)
         x = torch.lerp(x.mean((1, 2, 3), keepdim=True), x, contrast)
-        with torch.autocast(x.device.type, enabled=False):  # 8 bits of a coordinate would blur the image
+        with torch.autocast(
+            x.device.type, enabled=False
+        ):  # 8 bits of a coordinate would blur the image
             x = affine(x, matrix, padding_mode="reflection" if policy == "ada" else "zeros")
         seen.append(x * hole)
     return seen
@@ -75,7 +77,7 @@ def _hole(like: Tensor, uniform: Draw, chosen: Draw) -> Tensor:
 class AdaptiveProbability:
     """Raises the probability of augmentation while D overfits. Karras et al., NeurIPS 2020, Sec. 3.1: r_t and 0.6."""
 
-    interval = 4  # observations between adjustments
+    interval = 4  # pop_metrics between adjustments
 
     def __init__(self, target: float | None, images: int | None) -> None:
         target, images = 0.6 if target is None else target, 500_000 if images is None else images
@@ -88,21 +90,31 @@ class AdaptiveProbability:
         self._signs: Tensor | float = 0.0  # stays on the device until the window is full
         self._observed = self._seen = 0
 
-    def observe(self, logits: Logits, middle: float) -> None:
-        """Take D's opinion of a batch of reals; `middle` is the logit that means undecided."""
+    def observe(self, logits: Logits, decision_threshold: float) -> None:
+        """Take D's opinion of a batch of reals; `decision_threshold` is the logit that means undecided."""
         scales = [logits] if isinstance(logits, Tensor) else list(logits)
         with torch.no_grad():
-            self._signs = self._signs + torch.stack([(s.float() - middle).sign().mean() for s in scales]).mean()
+            self._signs = (
+                self._signs
+                + torch.stack(
+                    [(s.float() - decision_threshold).sign().mean() for s in scales]
+                ).mean()
+            )
         self._observed += 1
         self._seen += scales[0].shape[0]
         if self._observed == self.interval:
             direction = math.copysign(1.0, float(self._signs) / self._observed - self.target)
-            self.probability = min(max(self.probability + direction * self._seen / self.images, 0.0), 1.0)
+            self.probability = min(
+                max(self.probability + direction * self._seen / self.images, 0.0), 1.0
+            )
             self._signs, self._observed, self._seen = 0.0, 0, 0
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
-        return {"probability": self.probability, "window": [float(self._signs), self._observed, self._seen]}
+        return {
+            "probability": self.probability,
+            "window": [float(self._signs), self._observed, self._seen],
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take back what `state` returned."""

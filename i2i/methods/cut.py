@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from i2i.direction import Direction
 from i2i.losses.patch_nce import patch_nce
-from i2i.methods._adversary import MakeDiscriminator
+from i2i.methods._adversarial import MakeDiscriminator
 from i2i.methods._base import Images, MakeGenerator, Method, Phase, Terms
 
 _HEAD = 256  # features of a patch that are compared (Sec. 3)
@@ -17,7 +18,8 @@ _HEAD = 256  # features of a patch that are compared (Sec. 3)
 class CUT(Method):
     """Learns source -> target from two folders; every patch of the output keeps the content of its input patch.
 
-    Code (paper): G (G = decoder of encoder), D (D), heads (H_l), lambda_nce (λ_X), nce_identity (λ_Y = λ_X).
+    Code (paper): G (G = decoder of encoder), D (D), heads (H_l), lambda_nce (λ_X), nce_identity
+    (λ_Y = λ_X).
     """
 
     kind = "unpaired"
@@ -33,7 +35,7 @@ class CUT(Method):
         make_generator: MakeGenerator,
         make_discriminator: MakeDiscriminator,
         channels: Mapping[str, int],
-        direction: str,
+        direction: Direction,
         *,
         fast: bool = False,  # FastCUT: no identity term, λ 10, flip equivariance (Sec. 4)
         lambda_nce: float | None = None,  # None: 1, or 10 with fast
@@ -42,11 +44,15 @@ class CUT(Method):
         temperature: float = 0.07,
     ) -> None:
         super().__init__()
-        self.source, self.target = direction.split("2")
+        self.source, self.target = direction.source, direction.target
         self.fast = fast
         self.lambda_nce = (10.0 if fast else 1.0) if lambda_nce is None else lambda_nce
         self.nce_identity = not fast if nce_identity is None else nce_identity
-        for name, value in (("lambda_nce", self.lambda_nce), ("patches", patches), ("temperature", temperature)):
+        for name, value in (
+            ("lambda_nce", self.lambda_nce),
+            ("patches", patches),
+            ("temperature", temperature),
+        ):
             if not value > 0:
                 raise ValueError(f"{name}: must be above 0, got {value}")
         self.patches, self.temperature = patches, temperature
@@ -66,8 +72,10 @@ class CUT(Method):
     @torch.no_grad()
     def _widths(self, channels: int) -> list[int]:
         """The encoder's widths: heads made at the first step would be missing from the optimizer."""
-        side = max(64, int(getattr(self.G, "multiple", 1)))
-        return [feature.shape[1] for feature in self._features(torch.zeros(1, channels, side, side))]
+        side = max(64, int(getattr(self.G, "size_divisor", 1)))
+        return [
+            feature.shape[1] for feature in self._features(torch.zeros(1, channels, side, side))
+        ]
 
     def fakes(self, real: Images) -> Images:
         """Return {target: G(source), "identity": G(target)}; FastCUT mirrors half of its batches first."""
@@ -83,8 +91,14 @@ class CUT(Method):
     def phases(self) -> tuple[Phase, ...]:
         """D, then G together with the heads that read its encoder."""
         return (
-            Phase("D", (self.D,), self.discriminator_loss, turn=self.D.d_turn),
-            Phase("G", (self.G, self.heads), self.generator_loss, live=True, turn=self.D.g_turn),
+            Phase("D", (self.D,), self.discriminator_loss, schedule=self.D.d_schedule),
+            Phase(
+                "G",
+                (self.G, self.heads),
+                self.generator_loss,
+                live=True,
+                schedule=self.D.g_schedule,
+            ),
         )
 
     def translators(self) -> dict[str, nn.Module]:

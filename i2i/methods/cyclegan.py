@@ -6,14 +6,15 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
-from i2i.methods._adversary import MakeDiscriminator
+from i2i.methods._adversarial import MakeDiscriminator
 from i2i.methods._base import Images, MakeGenerator, Method, Phase, Terms
 
 
 class CycleGAN(Method):
     """Learns a -> b and b -> a at once: there and back again must give the same image.
 
-    Code (paper): G_ab (G), G_ba (F), D_b (D_Y), D_a (D_X), lambda_a and lambda_b (λ in Eqn. 3, one for each cycle).
+    Code (paper): G_ab (G), G_ba (F), D_b (D_Y), D_a (D_X), lambda_a and lambda_b (λ in Eqn. 3, one
+    for each cycle).
     """
 
     kind = "unpaired"
@@ -31,26 +32,35 @@ class CycleGAN(Method):
         *,
         lambda_a: float = 10.0,  # weight of the cycle a -> b -> a
         lambda_b: float = 10.0,
-        identity: float = 0.5,  # weight of G_ab(b) = b, relative to the cycles (Sec. 5.2); 0: off
+        lambda_identity: float = 0.5,  # weight of G_ab(b) = b, relative to the cycles (Sec. 5.2); 0: off
         history: int = 50,  # old fakes that D keeps seeing (Sec. 4)
     ) -> None:
         super().__init__()
-        for name, value in (("lambda_a", lambda_a), ("lambda_b", lambda_b), ("identity", identity)):
+        for name, value in (
+            ("lambda_a", lambda_a),
+            ("lambda_b", lambda_b),
+            ("lambda_identity", lambda_identity),
+        ):
             if not value >= 0:
                 raise ValueError(f"{name}: must be at least 0, got {value}")
         if history < 0:
             raise ValueError(f"history: must be at least 0, got {history}")
-        if identity and channels["a"] != channels["b"]:
+        if lambda_identity and channels["a"] != channels["b"]:
             self.notes = (
                 f"The identity term is off: a has {channels['a']} channels and b has {channels['b']}, "
                 "and no generator takes an image of its own output domain.",
             )
-            identity = 0.0
+            lambda_identity = 0.0
         self.G_ab = make_generator(channels["a"], channels["b"])
         self.G_ba = make_generator(channels["b"], channels["a"])
         self.D_a = make_discriminator(channels["a"])
         self.D_b = make_discriminator(channels["b"])
-        self.lambda_a, self.lambda_b, self.identity, self.history = lambda_a, lambda_b, identity, history
+        self.lambda_a, self.lambda_b, self.lambda_identity, self.history = (
+            lambda_a,
+            lambda_b,
+            lambda_identity,
+            history,
+        )
 
     def fakes(self, real: Images) -> Images:
         """Return {"a": F(b), "b": G(a)}."""
@@ -59,8 +69,14 @@ class CycleGAN(Method):
     def phases(self) -> tuple[Phase, ...]:
         """Both generators together, then both discriminators on fakes from before."""
         return (
-            Phase("G", (self.G_ab, self.G_ba), self.generator_loss, live=True, turn=self.D_b.g_turn),
-            Phase("D", (self.D_a, self.D_b), self.discriminator_loss, turn=self.D_b.d_turn),
+            Phase(
+                "G",
+                (self.G_ab, self.G_ba),
+                self.generator_loss,
+                live=True,
+                schedule=self.D_b.g_schedule,
+            ),
+            Phase("D", (self.D_a, self.D_b), self.discriminator_loss, schedule=self.D_b.d_schedule),
         )
 
     def translators(self) -> dict[str, nn.Module]:
@@ -73,9 +89,13 @@ class CycleGAN(Method):
         terms |= _named("a", self.D_a.generator_terms([fake["a"]], [real["a"]]))
         terms["cycle_a"] = self.lambda_a * _distance(self.G_ba(fake["b"]), real["a"])
         terms["cycle_b"] = self.lambda_b * _distance(self.G_ab(fake["a"]), real["b"])
-        if self.identity:
-            terms["identity_b"] = self.identity * self.lambda_b * _distance(self.G_ab(real["b"]), real["b"])
-            terms["identity_a"] = self.identity * self.lambda_a * _distance(self.G_ba(real["a"]), real["a"])
+        if self.lambda_identity:
+            terms["identity_b"] = (
+                self.lambda_identity * self.lambda_b * _distance(self.G_ab(real["b"]), real["b"])
+            )
+            terms["identity_a"] = (
+                self.lambda_identity * self.lambda_a * _distance(self.G_ba(real["a"]), real["a"])
+            )
         return terms
 
     def discriminator_loss(self, real: Images, fake: Images) -> Terms:

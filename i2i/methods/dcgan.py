@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from i2i.methods._adversary import MakeDiscriminator
+from i2i.methods._adversarial import MakeDiscriminator
 from i2i.methods._base import Images, MakeGenerator, Method, Phase, Terms
 
-Law = Literal["normal", "uniform"]
+LatentDistribution = Literal["normal", "uniform"]
 
 
 class DCGAN(Method):
@@ -25,9 +25,14 @@ class DCGAN(Method):
         "generator": {"name": "dcgan", "norm": "batch"},
         "discriminator": {"name": "patchgan", "norm": "batch", "head": "image"},
         "method": {"objective": "vanilla"},
-        "optim": {"decay_from": 1.0},
-        "train": {"batch": 128, "epochs": 100, "ema_images": 10_000, "checkpoint_images": 20_000},
-        "log": {"images": 1_280, "samples": 64},
+        "optim": {"lr_decay_start": 1.0},
+        "train": {
+            "batch": 128,
+            "epochs": 100,
+            "ema_halflife_images": 10_000,
+            "checkpoint_every_images": 20_000,
+        },
+        "log": {"every_images": 1_280, "samples": 64},
     }
 
     def __init__(
@@ -37,25 +42,31 @@ class DCGAN(Method):
         channels: Mapping[str, int],
         *,
         latent: int = 100,  # length of the noise vector
-        law: Law = "normal",  # normal: N(0, 1); uniform: [-1, 1], as published
+        latent_distribution: LatentDistribution = "normal",  # normal: N(0, 1); uniform: [-1, 1], as published
     ) -> None:
         super().__init__()
         if latent < 1:
             raise ValueError(f"latent: must be at least 1, got {latent}")
-        self.latent, self.law = latent, law
+        self.latent, self.latent_distribution = latent, latent_distribution
         self.G = make_generator(latent, channels["image"])
         self.D = make_discriminator(channels["image"])
 
     def fakes(self, real: Images) -> Images:
         """Return as many images as `real` has, from fresh noise."""
         image = real["image"]
-        return {"image": self.G(draw_latents(image.shape[0], self.latent, self.law, device=image.device))}
+        return {
+            "image": self.G(
+                draw_latents(
+                    image.shape[0], self.latent, self.latent_distribution, device=image.device
+                )
+            )
+        }
 
     def phases(self) -> tuple[Phase, ...]:
         """D, then G through the D that has just moved."""
         return (
-            Phase("D", (self.D,), self.discriminator_loss, turn=self.D.d_turn),
-            Phase("G", (self.G,), self.generator_loss, live=True, turn=self.D.g_turn),
+            Phase("D", (self.D,), self.discriminator_loss, schedule=self.D.d_schedule),
+            Phase("G", (self.G,), self.generator_loss, live=True, schedule=self.D.g_schedule),
         )
 
     def translators(self) -> dict[str, nn.Module]:
@@ -72,29 +83,38 @@ class DCGAN(Method):
 
 
 @torch.no_grad()
-def settled(net: nn.Module, latent: int, law: Law) -> nn.Module:
+def recalibrate_batchnorm(
+    net: nn.Module, latent: int, latent_distribution: LatentDistribution
+) -> nn.Module:
     """Return a copy of a generator whose BatchNorm statistics are those of its own activations, over 256 latents.
 
-    Averaged weights give other activations than the weights they are the average of; with the running statistics of
-    the latter their images are washed out. torch.optim.swa_utils.update_bn does the same for classifiers.
+    Averaged weights give other activations than the weights they are the average of; with the
+    running statistics of the latter their images are washed out. torch.optim.swa_utils.update_bn
+    does the same for classifiers.
     """
     twin = copy.deepcopy(net).train()
-    norms = [layer for layer in twin.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    norms = [
+        layer for layer in twin.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)
+    ]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over batches
     device = next(twin.parameters()).device
     random = torch.Generator().manual_seed(0)  # of its own: the run's random state stays as it is
     for _ in range(8 if norms else 0):
-        twin(draw_latents(32, latent, law, random=random).to(device))
+        twin(draw_latents(32, latent, latent_distribution, random=random).to(device))
     return twin.eval()
 
 
 def draw_latents(
-    count: int, length: int, law: Law, device: torch.device | str = "cpu", random: torch.Generator | None = None
+    count: int,
+    length: int,
+    latent_distribution: LatentDistribution,
+    device: torch.device | str = "cpu",
+    random: torch.Generator | None = None,
 ) -> Tensor:
     """Return noise, [count, length, 1, 1]. `random`: a generator of that device; None: the global one."""
     shape = (count, length, 1, 1)
-    if law == "uniform":
+    if latent_distribution == "uniform":
         return torch.rand(shape, device=device, generator=random) * 2 - 1
     return torch.randn(shape, device=device, generator=random)

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 from torch import nn
 from torch.nn.functional import l1_loss
 
-from i2i.methods._adversary import MakeDiscriminator, Views
+from i2i.direction import Direction
+from i2i.methods._adversarial import MakeDiscriminator, Views
 from i2i.methods._base import Images, MakeGenerator, Method, Phase, Terms
 
 
@@ -28,14 +29,14 @@ class Pix2Pix(Method):
         make_generator: MakeGenerator,
         make_discriminator: MakeDiscriminator,
         channels: Mapping[str, int],
-        direction: str,
+        direction: Direction,
         *,
         lambda_l1: float = 100.0,
     ) -> None:
         super().__init__()
         if not lambda_l1 >= 0:
             raise ValueError(f"lambda_l1: must be at least 0, got {lambda_l1}")
-        self.source, self.target = direction.split("2")
+        self.source, self.target = direction.source, direction.target
         self.G = make_generator(channels[self.source], channels[self.target])
         self.D = make_discriminator(channels[self.source] + channels[self.target])
         self.lambda_l1 = lambda_l1
@@ -47,8 +48,8 @@ class Pix2Pix(Method):
     def phases(self) -> tuple[Phase, ...]:
         """D, then G through the D that has just moved."""
         return (
-            Phase("D", (self.D,), self.discriminator_loss, turn=self.D.d_turn),
-            Phase("G", (self.G,), self.generator_loss, live=True, turn=self.D.g_turn),
+            Phase("D", (self.D,), self.discriminator_loss, schedule=self.D.d_schedule),
+            Phase("G", (self.G,), self.generator_loss, live=True, schedule=self.D.g_schedule),
         )
 
     def translators(self) -> dict[str, nn.Module]:

@@ -1,8 +1,9 @@
 """The layers every network here is made of: norms, one convolution, one down, one up, one residual block.
 
-Bias rule. A convolution with a norm behind it has no bias: InstanceNorm subtracts it again, so its true
-gradient is zero and Adam would turn the round-off into drift; the other norms bring a shift of their own. A
-convolution without a norm has one, except in the few places where `bias_without_norm` is asked.
+Bias rule. A convolution with a norm behind it has no bias: InstanceNorm subtracts it again, so its
+true gradient is zero and Adam would turn the round-off into drift; the other norms bring a shift of
+their own. A convolution without a norm has one, except in the few places where `bias_without_norm`
+is asked.
 """
 
 from typing import Literal
@@ -19,9 +20,11 @@ UpsampleName = Literal["deconv", "nearest", "bilinear", "pixelshuffle"]
 def norm_layer(name: NormName, channels: int) -> nn.Module:
     """A normalization of [N, C, H, W] -> [N, C, H, W].
 
-    instance: no affine, no running statistics (Ulyanov et al., arXiv 1607.08022). batch: affine, eps 1e-5,
-    momentum 0.1 (Ioffe and Szegedy, ICML 2015). group: affine, 32 groups or the largest number below that
-    divides `channels` (Wu and He, ECCV 2018). none: the identity. Raises ValueError for another name.
+    instance: no affine, no running statistics (Ulyanov et al., arXiv 1607.08022). batch: affine,
+        eps 1e-5,
+    momentum 0.1 (Ioffe and Szegedy, ICML 2015). group: affine, 32 groups or the largest number
+    below that divides `channels` (Wu and He, ECCV 2018). none: the identity. Raises ValueError for
+    another name.
     """
     match name:
         case "instance":
@@ -38,8 +41,8 @@ def norm_layer(name: NormName, channels: int) -> nn.Module:
 def bias_without_norm(norm: NormName) -> bool:
     """Whether the convolutions that the published BatchNorm networks leave bare (no norm, no bias) have a bias here.
 
-    Not with batch and group, so that training follows the published networks number for number; otherwise
-    they do.
+    Not with batch and group, so that training follows the published networks number for number;
+    otherwise they do.
     """
     return norm in ("instance", "none")
 
@@ -51,24 +54,26 @@ def check_at_least(minimum: int, **values: int) -> None:
             raise ValueError(f"{name}: must be at least {minimum}, got {value}")
 
 
-def check_sides(x: Tensor, multiple: int, minimum: int) -> None:
-    """Raise ValueError unless both sides of the images x [N, C, H, W] are multiples of `multiple`, >= `minimum`."""
+def check_sides(x: Tensor, size_divisor: int, min_size: int) -> None:
+    """Raise ValueError unless both sides of the images x [N, C, H, W] are multiples of `size_divisor`, >= `min_size`."""
     height, width = x.shape[-2:]
-    if height < minimum or width < minimum:
+    if height < min_size or width < min_size:
         raise ValueError(
             f"input: {height}x{width} pixels (height x width) are too few for this network; "
-            f"both sides need at least {minimum} (enlarge or pad the image, or take a shallower network)"
+            f"both sides need at least {min_size} (enlarge or pad the image, or take a shallower network)"
         )
-    if height % multiple or width % multiple:
+    if height % size_divisor or width % size_divisor:
         raise ValueError(
-            f"input: {height}x{width} pixels (height x width), but both sides must be multiples of {multiple} "
-            f"(pad to {-(-height // multiple) * multiple}x{-(-width // multiple) * multiple} and crop the result)"
+            f"input: {height}x{width} pixels (height x width), but both sides must be multiples of {size_divisor} "
+            f"(pad to {-(-height // size_divisor) * size_divisor}x{-(-width // size_divisor) * size_divisor} and crop the result)"
         )
 
 
 def reflect(x: Tensor, pixels: int) -> Tensor:
     """Reflection padding: [N, C, H, W] -> [N, C, H + 2 pixels, W + 2 pixels]."""
-    if torch.are_deterministic_algorithms_enabled():  # the gradient of F.pad's reflection is not, on CUDA
+    if (
+        torch.are_deterministic_algorithms_enabled()
+    ):  # the gradient of F.pad's reflection is not, on CUDA
         for axis in (2, 3):
             place = torch.arange(-pixels, x.shape[axis] + pixels, device=x.device).abs()
             x = x.index_select(axis, torch.minimum(place, 2 * (x.shape[axis] - 1) - place))
@@ -79,8 +84,8 @@ def reflect(x: Tensor, pixels: int) -> Tensor:
 class Conv(nn.Module):
     """Convolution, then norm: [N, C_in, H, W] -> [N, C_out, H', W'].
 
-    `bias=None` follows the bias rule of this file. `spectral` divides the weight by its largest singular
-    value (Miyato et al., ICLR 2018).
+    `bias=None` follows the bias rule of this file. `spectral` divides the weight by its largest
+    singular value (Miyato et al., ICLR 2018).
     """
 
     def __init__(
@@ -109,8 +114,8 @@ class Conv(nn.Module):
 class Down(Conv):
     """Convolution with stride 2 and zero padding 1, then norm: [N, C_in, H, W] -> [N, C_out, H // 2, W // 2].
 
-    Kernel 4 halves with floor, kernel 3 with ceiling. There is no activation: pre- and post-activation
-    networks share it.
+    Kernel 4 halves with floor, kernel 3 with ceiling. There is no activation: pre- and
+    post-activation networks share it.
     """
 
     def __init__(
@@ -124,17 +129,25 @@ class Down(Conv):
         spectral: bool = False,
     ) -> None:
         super().__init__(
-            in_channels, out_channels, kernel, stride=2, padding=1, norm=norm, bias=bias, spectral=spectral
+            in_channels,
+            out_channels,
+            kernel,
+            stride=2,
+            padding=1,
+            norm=norm,
+            bias=bias,
+            spectral=spectral,
         )
 
 
 class Up(nn.Module):
     """Doubling of both sides, then norm: [N, C_in, H, W] -> [N, C_out, 2H, 2W]; no activation.
 
-    deconv: a transposed convolution with `kernel` 3 (output padding 1) or 4. nearest, bilinear: interpolation
-    and a 3x3 convolution, which avoids checkerboards (Odena et al., Distill 2016). pixelshuffle: a 3x3
-    convolution to 4 C_out channels, rearranged (Shi et al., CVPR 2016). `bias=None` follows the bias rule of
-    this file.
+    deconv: a transposed convolution with `kernel` 3 (output padding 1) or 4. nearest, bilinear:
+        interpolation
+    and a 3x3 convolution, which avoids checkerboards (Odena et al., Distill 2016). pixelshuffle: a
+    3x3 convolution to 4 C_out channels, rearranged (Shi et al., CVPR 2016). `bias=None` follows the
+    bias rule of this file.
     """
 
     def __init__(
@@ -167,7 +180,9 @@ class Up(nn.Module):
             case "pixelshuffle":
                 self.conv = nn.Conv2d(in_channels, 4 * out_channels, 3, padding=1, bias=has_bias)
             case _:
-                raise ValueError(f"upsample: must be deconv, nearest, bilinear or pixelshuffle, got {upsample!r}")
+                raise ValueError(
+                    f"upsample: must be deconv, nearest, bilinear or pixelshuffle, got {upsample!r}"
+                )
         self.norm = norm_layer(norm, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -183,7 +198,8 @@ class Up(nn.Module):
 class Residual(nn.Module):
     """x + norm(conv(dropout(relu(norm(conv(x)))))) with reflection padding, both sides >= 2; [N, C, H, W] -> same.
 
-    He et al., CVPR 2016, without the ReLU after the sum (Johnson et al., ECCV 2016). Dropout has p = 0.5.
+    He et al., CVPR 2016, without the ReLU after the sum (Johnson et al., ECCV 2016). Dropout has p
+    = 0.5.
     """
 
     def __init__(self, channels: int, *, norm: NormName, dropout: bool = False) -> None:

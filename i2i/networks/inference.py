@@ -1,7 +1,7 @@
 """Networks as they are used after training: evaluation mode, and BatchNorm on the statistics of one image.
 
-pix2pix runs its generator with the statistics of the test batch, which is one image: Isola et al., CVPR 2017,
-Sec. 3.3.
+pix2pix runs its generator with the statistics of the test batch, which is one image: Isola et al.,
+CVPR 2017, Sec. 3.3.
 """
 
 import copy
@@ -24,7 +24,8 @@ class _PerImageNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[-1] * x.shape[-2] == 1:
-            # Zeros, or running statistics for this one layer, would be a result that training never saw.
+            # Zeros, or running statistics for this one layer, would be a result that training never
+            # saw.
             raise ValueError(
                 "per-image statistics: a normalized map has a single pixel, so it has no variance "
                 "(give larger images, or use running statistics)"
@@ -35,13 +36,15 @@ class _PerImageNorm(nn.Module):
 def per_image_statistics(net: nn.Module) -> nn.Module:
     """A copy of `net` in which every BatchNorm normalizes each image by that image's own statistics.
 
-    The result for an image is that of `net` in training mode on a batch of this image alone (on the CPU each
-    norm bit for bit), whatever else is in the batch; it does not depend on train() or eval(). `net` stays as
-    it is; the copy shares its parameters and buffers, so it follows later training, and moving or casting the
-    copy moves `net`. The copy has no running statistics. A normalized map of one pixel raises ValueError when
-    the copy is called.
+    The result for an image is that of `net` in training mode on a batch of this image alone (on the
+    CPU each norm bit for bit), whatever else is in the batch; it does not depend on train() or
+    eval(). `net` stays as it is; the copy shares its parameters and buffers, so it follows later
+    training, and moving or casting the copy moves `net`. The copy has no running statistics. A
+    normalized map of one pixel raises ValueError when the copy is called.
     """
-    memo = {id(tensor): tensor for tensor in (*net.parameters(), *net.buffers())}  # what deepcopy is to share
+    memo = {
+        id(tensor): tensor for tensor in (*net.parameters(), *net.buffers())
+    }  # what deepcopy is to share
     twin = copy.deepcopy(net, memo)
     if isinstance(twin, nn.modules.batchnorm._BatchNorm):
         return _PerImageNorm(twin)

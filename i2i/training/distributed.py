@@ -11,28 +11,37 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from i2i.errors import I2IError
+
 
 @dataclass(frozen=True)
 class Rank:
     """This process among its peers."""
 
-    index: int = 0
-    world: int = 1
+    rank: int = 0
+    world_size: int = 1
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         """True for the one process that writes to disk."""
-        return self.index == 0
+        return self.rank == 0
 
-    def average_gradients(self, parameters: Iterable[Tensor], broken: bool = False) -> bool:
-        """Replace every gradient by its mean over ranks, in one flat all-reduce; say whether any rank is `broken`."""
-        if self.world == 1:
-            return broken
+    def average_gradients(self, parameters: Iterable[Tensor], nonfinite: bool = False) -> bool:
+        """Replace every gradient by its mean over ranks, in one flat all-reduce; say whether any rank is `nonfinite`."""
+        if self.world_size == 1:
+            return nonfinite
         gradients = [p.grad for p in parameters if p.grad is not None]
-        flat = torch.cat([*(gradient.flatten() for gradient in gradients), gradients[0].new_tensor([float(broken)])])
+        flat = torch.cat(
+            [
+                *(gradient.flatten() for gradient in gradients),
+                gradients[0].new_tensor([float(nonfinite)]),
+            ]
+        )
         dist.all_reduce(flat)
-        anywhere = not flat.is_cuda and bool(flat[-1] != 0)  # a GPU is not waited for: no step of it says `broken`
-        flat /= self.world
+        anywhere = not flat.is_cuda and bool(
+            flat[-1] != 0
+        )  # a GPU is not waited for: no step of it reports `nonfinite`
+        flat /= self.world_size
         sizes = [gradient.numel() for gradient in gradients]
         for gradient, part in zip(gradients, torch.split(flat[:-1], sizes), strict=True):
             gradient.copy_(part.view_as(gradient))
@@ -40,14 +49,14 @@ class Rank:
 
     def mean(self, values: Tensor) -> Tensor:
         """Return the mean of `values` over ranks."""
-        if self.world > 1:
+        if self.world_size > 1:
             dist.all_reduce(values)
-            values /= self.world
+            values /= self.world_size
         return values
 
     def any(self, flag: int) -> int:
         """Return the largest `flag` of all ranks: all act on what one has seen, at the same step."""
-        if self.world == 1:
+        if self.world_size == 1:
             return flag
         seen = torch.tensor(flag)  # on the CPU, over gloo: the device is not waited for
         dist.all_reduce(seen, dist.ReduceOp.MAX)
@@ -56,26 +65,28 @@ class Rank:
     def gather(self, value: Any) -> list[Any]:
         """Return `value` of every rank, on every rank."""
         values = [value]
-        if self.world > 1:
-            values = [None] * self.world
+        if self.world_size > 1:
+            values = [None] * self.world_size
             dist.all_gather_object(values, value)
         return values
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
         """Give every rank the first rank's values."""
-        if self.world > 1:
+        if self.world_size > 1:
             for tensor in tensors:
                 dist.broadcast(tensor.detach(), 0)
 
 
-class RankLostError(RuntimeError):
+class RankLostError(I2IError, RuntimeError):
     """Another process of this run ended before its time."""
 
     exit_code = 4
 
 
 @contextmanager
-def process_group(device: torch.device, timeout: timedelta = timedelta(minutes=10)) -> Iterator[Rank]:
+def process_group(
+    device: torch.device, timeout: timedelta = timedelta(minutes=10)
+) -> Iterator[Rank]:
     """Join the group that torchrun describes in the environment; alone without it.
 
     Raises:
@@ -93,8 +104,10 @@ def process_group(device: torch.device, timeout: timedelta = timedelta(minutes=1
     try:
         yield Rank(dist.get_rank(), world)
     except RuntimeError as error:
-        own = type(error).__module__.startswith("i2i.")
-        if own or not (isinstance(error, dist.DistError) or "gloo" in str(error)):  # gloo's errors have no class
+        own = isinstance(error, I2IError)
+        if own or not (
+            isinstance(error, dist.DistError) or "gloo" in str(error)
+        ):  # gloo's errors have no class
             raise
         reason = str(error).split("\n", 1)[0]
         raise RankLostError(

@@ -19,8 +19,8 @@ class Ema:
     def update(self, images: int, seen: int) -> None:
         """Move the averages towards the networks, after an update made from `images` images, the `seen`-th the last.
 
-        At the start the half-life is a twentieth of what was seen, or the average would keep the random weights of
-        the beginning for long (Karras et al., CVPR 2020, in their code).
+        At the start the half-life is a twentieth of what was seen, or the average would keep the
+        random weights of the beginning for long (Karras et al., CVPR 2020, in their code).
         """
         weight = 1 - 0.5 ** (images / min(self.half_life, max(seen / 20, 1e-8)))
         for name, average in self.nets.items():

@@ -14,12 +14,17 @@ class Fakes:
         make: runs the generators on a batch.
         show: passes detached fakes through the history pools.
         reals: the batches.
-        graph: whether the first pass keeps its graph, because a live phase is due and there is one batch. With
-            several batches the graphs would not fit into memory together, so each live use makes its own.
+        graph: whether the first pass keeps its graph, because a live phase is due and there is one
+            batch. With several batches the graphs would not fit into memory together, so each live
+            use makes its own.
     """
 
     def __init__(
-        self, make: Callable[[Images], Images], show: Callable[[Images], Images], reals: list[Images], graph: bool
+        self,
+        make: Callable[[Images], Images],
+        show: Callable[[Images], Images],
+        reals: list[Images],
+        graph: bool,
     ) -> None:
         self._make_fakes, self._show, self._reals, self._graph = make, show, reals, graph
         self._with_graph: list[Images | None] = [None] * len(reals)

@@ -1,16 +1,12 @@
 """From the first image to the last: steps, rows, sample sheets, checkpoints, and stopping without losing work."""
 
 import math
-import os
-import signal
-import stat
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Protocol
 
 import numpy as np
@@ -18,22 +14,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from i2i import images
-from i2i.checkpoint import (
-    CHECKPOINTS,
-    WEIGHTS,
-    CheckpointError,
-    load_state,
-    newest,
-    publish,
-    steps,
-    write_atomically,
-)
+from i2i.checkpoint import CHECKPOINTS, WEIGHTS, load_state, newest, publish, steps
 from i2i.config import Config
+from i2i.errors import I2IError
+from i2i.files import WriteError, read_rows, write_atomically
 from i2i.methods._base import Images
+from i2i.signals import StopRequest
 from i2i.training.distributed import RankLostError
 from i2i.training.health import Health
-from i2i.training.lines import read_rows
-from i2i.training.report import METRICS, Reporter
+from i2i.training.metrics_logger import METRICS, MetricsLogger
 from i2i.training.trainer import NonFiniteError, Trainer
 
 
@@ -67,15 +56,25 @@ class Stream(Protocol):
         ...
 
 
-Draw = Callable[[Mapping[str, nn.Module]], NDArray[np.uint8]]  # networks by direction -> sample sheet [H, W, 3]
-Pack = Callable[[Mapping[str, nn.Module], int], bytes]  # networks by direction, images seen -> a weights file
+Draw = Callable[
+    [Mapping[str, nn.Module]], NDArray[np.uint8]
+]  # networks by direction -> sample sheet [H, W, 3]
+Pack = Callable[
+    [Mapping[str, nn.Module], int], bytes
+]  # networks by direction, images seen -> a weights file
 Open = Callable[[int], Stream]  # images seen -> the batches that follow
 
-_MOST_ROLLBACKS, _APART = 10, 100  # so many, each less than so many steps after the last: it is not the batches
-_TIME_UP, _NO_DATA = 1000, 2000  # larger than any signal's number, so that all ranks agree on one reason
+_MOST_ROLLBACKS, _APART = (
+    10,
+    100,
+)  # so many, each less than so many steps after the last: it is not the batches
+_TIME_UP, _NO_DATA = (
+    1000,
+    2000,
+)  # larger than any signal's number, so that all ranks agree on one reason
 
 
-class GuardError(RuntimeError):
+class GuardError(I2IError, RuntimeError):
     """Training was stopped because going on would destroy the networks."""
 
     exit_code = 3
@@ -94,54 +93,7 @@ class Outcome:
         """How it ended, in words."""
         if self.signal:
             return f"stopped by signal {self.signal}; go on with --resume"
-        return "finished" if self.finished else "stopped by train.minutes; go on with --resume"
-
-
-_STOPS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-
-
-class StopRequest:
-    """Turns SIGINT, SIGTERM and the hang-up of a terminal into a flag that the loop asks at every step boundary.
-
-    `alone`: a second Ctrl-C stops at once. Among several processes it must not: torchrun passes the terminal's Ctrl-C
-    on to processes that have had it already.
-    """
-
-    def __init__(self, alone: bool = True) -> None:
-        self.signal = 0
-        self.alone = alone
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        if self.signal and number == signal.SIGINT and self.alone:
-            raise KeyboardInterrupt
-        first, self.signal = not self.signal, number
-        if first:
-            twice = "; once more stops without" if self.alone else ""
-            if number not in (signal.SIGINT, signal.SIGTERM):
-                _leave_terminal()
-            with suppress(OSError):  # the reader of a pipe has had Ctrl-C too, and a print could meet itself half-way
-                os.write(2, f"stopping after this step, with a checkpoint{twice}\n".encode())
-
-    @contextmanager
-    def listening(self) -> Iterator["StopRequest"]:
-        """Handle the signals inside the block."""
-        # what is ignored stays so: nohup ignores the hang-up
-        heard = [number for number in _STOPS if signal.getsignal(number) not in (signal.SIG_IGN, None)]
-        before = {number: signal.signal(number, self._note) for number in heard}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def _leave_terminal() -> None:
-    """Send what would be printed to a terminal that has hung up nowhere: there, every line would be an error."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for handle in (1, 2):
-        if stat.S_ISCHR(os.fstat(handle).st_mode):
-            os.dup2(nowhere, handle)
-    os.close(nowhere)
+        return "finished" if self.finished else "stopped by train.max_minutes; go on with --resume"
 
 
 class Loop:
@@ -159,13 +111,22 @@ class Loop:
         health: Health,
     ) -> None:
         self.trainer, self.config, self.folder = trainer, config, folder
-        self.source, self.open_stream, self.draw, self.pack, self.health = source, open_stream, draw, pack, health
-        self._reporter: Reporter | None = None
+        self.source, self.open_stream, self.draw, self.pack, self.health = (
+            source,
+            open_stream,
+            draw,
+            pack,
+            health,
+        )
+        self._logger: MetricsLogger | None = None
         self._saved = trainer.images if trainer.images else -1
         self._failing = False  # the last checkpoint could not be written
-        self._skipped: set[int] = set()  # positions of steps that broke; resumed before one, a run finds it again
+        self._skipped: set[int] = (
+            set()
+        )  # positions of steps that broke; resumed before one, a run finds it again
         self._rollbacks = (0, 0)  # the step that broke last, and how many did in a row
-        # update -> its position, and (epoch, index) of its samples; since the terms were last looked at
+        # update -> its position, and (epoch, index) of its samples; since the terms were last
+        # looked at
         self._recent: dict[int, tuple[int, list[tuple[int, int]]]] = {}
 
     def run(self, stop: StopRequest) -> Outcome:
@@ -173,11 +134,11 @@ class Loop:
 
         Raises:
             GuardError: a term or a gradient is not finite.
-            CheckpointError: the last state could not be written.
+            WriteError: the last state could not be written.
         """
-        deadline = time.monotonic() + 60 * (self.config.train.minutes or math.inf)
+        deadline = time.monotonic() + 60 * (self.config.train.max_minutes or math.inf)
         while True:
-            self._open_reporter()
+            self._open_logger()
             stream = self.open_stream(self.trainer.images)
             try:
                 return self._advance(stream, stop, deadline)
@@ -185,16 +146,18 @@ class Loop:
                 self._go_back(error)
             finally:
                 stream.close()
-                if self._reporter:
-                    self._reporter.close()
+                if self._logger:
+                    self._logger.close()
 
-    def _open_reporter(self) -> None:
-        if self.trainer.rank.first:
+    def _open_logger(self) -> None:
+        if self.trainer.rank.is_main:
             log = self.config.log
-            self._reporter = Reporter(self.folder, self.trainer.total, self.trainer.images, log.tensorboard)
+            self._logger = MetricsLogger(
+                self.folder, self.trainer.total, self.trainer.images, log.tensorboard
+            )
             self.health.replay(read_rows(self.folder / METRICS))
             for note in (*self.source.notes, *self.trainer.method.notes):
-                self._reporter.note(self.trainer.images, "data", note)
+                self._logger.note(self.trainer.images, "data", note)
 
     def _advance(self, stream: Stream, stop: StopRequest, deadline: float) -> Outcome:
         trainer, rank = self.trainer, self.trainer.rank
@@ -204,7 +167,11 @@ class Loop:
         asked, failure = 0, None
         while trainer.images < trainer.total:
             batches, failure = self._fetch(stream)
-            own = _NO_DATA if failure else stop.signal or (_TIME_UP if time.monotonic() > deadline else 0)
+            own = (
+                _NO_DATA
+                if failure
+                else stop.signal or (_TIME_UP if time.monotonic() > deadline else 0)
+            )
             if asked := rank.any(own):
                 break
             self._step(batches)
@@ -216,7 +183,9 @@ class Loop:
         if failure:
             raise failure
         if asked == _NO_DATA:
-            raise RankLostError("another process of this run could not read its images; its own last lines say why.")
+            raise RankLostError(
+                "another process of this run could not read its images; its own last lines say why."
+            )
         return Outcome(trainer.images, finished, 0 if asked == _TIME_UP else asked)
 
     def _fetch(self, stream: Stream) -> tuple[list[Batch], Exception | None]:
@@ -227,10 +196,10 @@ class Loop:
         except Exception as error:
             return [], error
         warnings = [warning for batch in batches for warning in batch.warnings]
-        if self._reporter:
-            self._reporter.waited(time.monotonic() - began)
+        if self._logger:
+            self._logger.add_data_time(time.monotonic() - began)
             for warning in warnings:
-                self._reporter.event(self.trainer.images, "data", warning)
+                self._logger.event(self.trainer.images, "data", warning)
         elif warnings:  # the report is the first process's; the log is everybody's
             with suppress(OSError):  # of a log on a full disk
                 print("\n".join(warnings), file=sys.stderr, flush=True)
@@ -241,68 +210,89 @@ class Loop:
         before = trainer.images
         given = [batch.images for batch in batches]
         if before in self._skipped:
-            trainer.pass_over(given)
+            trainer.skip(given)
         else:
-            self._recent[trainer.updates] = (before, [key for batch in batches for key in batch.keys])
+            self._recent[trainer.updates] = (
+                before,
+                [key for batch in batches for key in batch.keys],
+            )
             trainer.step(given)
-        if self._reporter:
-            self._reporter.progress(trainer.images)
-        if _crossed(before, trainer.images, self.config.log.images):
+        if self._logger:
+            self._logger.progress(trainer.images)
+        if _crossed(before, trainer.images, self.config.log.every_images):
             self._row()
-        if _crossed(before, trainer.images, train.sample_images) and trainer.images < trainer.total:
+        if (
+            _crossed(before, trainer.images, self.config.log.sample_every_images)
+            and trainer.images < trainer.total
+        ):
             self._sample()
-        if _crossed(before, trainer.images, train.checkpoint_images) and trainer.images < trainer.total:
+        if (
+            _crossed(before, trainer.images, train.checkpoint_every_images)
+            and trainer.images < trainer.total
+        ):
             self._save()
 
     def _row(self) -> None:
-        terms = self.trainer.drain()
+        terms = self.trainer.pop_metrics()
         self._recent.clear()
-        if self._reporter and terms:
+        if self._logger and terms:
             epoch = self.trainer.images / len(self.source)
-            self._reporter.row(self.trainer.images, epoch, terms, self.trainer.rates())
-            for line in self.health.look({"images": self.trainer.images} | terms):
-                self._reporter.event(self.trainer.images, "health", line)
+            self._logger.log(self.trainer.images, epoch, terms, self.trainer.rates())
+            for line in self.health.update({"images": self.trainer.images} | terms):
+                self._logger.event(self.trainer.images, "health", line)
 
     def _sample(self) -> None:
-        if not self._reporter:
+        if not self._logger:
             return
         picture = self.draw(self.trainer.translators())
         path = self.folder / "samples" / f"{self.trainer.images:08d}.png"
         try:
             path.parent.mkdir(exist_ok=True)
             images.encode(picture, path, "PNG")
-            self._reporter.sheet(self.trainer.images, picture)
+            self._logger.log_images(self.trainer.images, picture)
         except (OSError, images.ImageError) as error:
             reason = getattr(error, "strerror", None) or error
             text = f"{path.parent}: a sample sheet was not written ({reason}). Training goes on."
-            self._reporter.event(self.trainer.images, "disk", text)
+            self._logger.event(self.trainer.images, "disk", text)
 
     def _save(self, last: bool = False) -> None:
         trainer = self.trainer
-        if not trainer.rank.any(trainer.images != self._saved):  # only the first knows that it could not write
+        if not trainer.rank.any(
+            trainer.images != self._saved
+        ):  # only the first knows that it could not write
             return
         trainer.check_terms()
         state = trainer.state() | {"epoch_images": len(self.source)}
-        if not self._reporter:
+        if not self._logger:
             self._saved = trainer.images
             return
         weights = self.pack(trainer.translators(), trainer.images)
         try:
-            publish(self.folder / CHECKPOINTS, trainer.images, state, weights, self.config.train.keep)
+            publish(
+                self.folder / CHECKPOINTS,
+                trainer.images,
+                state,
+                weights,
+                self.config.train.keep_checkpoints,
+            )
             write_atomically(self.folder / WEIGHTS, weights)
-        except CheckpointError as error:
+        except WriteError as error:
             if last:
                 raise
             if not self._failing:
-                kept = "the last good checkpoint is intact" if steps(self.folder / CHECKPOINTS) else "there is none yet"
-                self._reporter.event(trainer.images, "disk", f"{error} Training goes on; {kept}.")
+                kept = (
+                    "the last good checkpoint is intact"
+                    if steps(self.folder / CHECKPOINTS)
+                    else "there is none yet"
+                )
+                self._logger.event(trainer.images, "disk", f"{error} Training goes on; {kept}.")
             self._failing = True
             return
         if self._failing:
-            self._reporter.event(trainer.images, "disk", "checkpoints are written again")
+            self._logger.event(trainer.images, "disk", "checkpoints are written again")
         self._saved, self._failing = trainer.images, False
 
-    # -- the guard ----------------------------------------------------------------------------------------------------
+    # -- the guard ---------------------------------------------------------------------------------
 
     def _go_back(self, error: NonFiniteError) -> None:
         """Return to the newest checkpoint and pass over the step that broke, or stop.
@@ -314,25 +304,27 @@ class Loop:
         files = [file for key in dict.fromkeys(keys) for file in self.source.files(*key)]
         files = [file for part in self.trainer.rank.gather(files) for file in part]
         said = f"after {position} images: {error}. Files of that step: {', '.join(files) or 'unknown'}."
-        if self.config.train.guard == "stop":
+        if self.config.train.on_nonfinite == "stop":
             raise self._guard(
-                said, "Resume with --set train.guard=rollback to go back and pass over them, or with a lower optim.lr."
+                said,
+                "Resume with --set train.on_nonfinite=rollback to go back and pass over them, or with a lower optim.lr.",
             )
         last, row = self._rollbacks
         self._rollbacks = (error.update, row + 1 if error.update < last + _APART else 1)
         if self._rollbacks[1] > _MOST_ROLLBACKS:
             raise self._guard(
-                said, f"Passing over {_MOST_ROLLBACKS} batches has not helped. Resume with a lower optim.lr."
+                said,
+                f"Passing over {_MOST_ROLLBACKS} batches has not helped. Resume with a lower optim.lr.",
             )
         self._skipped.add(position)
         path, damaged = newest(self.folder / CHECKPOINTS)
         self.trainer.restore(load_state(path))
         self._saved = self.trainer.images
         self._recent.clear()
-        if self._reporter:
+        if self._logger:
             text = f"{said} Back to {path}; this step will be passed over."
             for line in (text, *(f"passed over a damaged checkpoint: {line}" for line in damaged)):
-                self._reporter.event(self.trainer.images, "guard", line)
+                self._logger.event(self.trainer.images, "guard", line)
 
     def _guard(self, said: str, mend: str) -> GuardError:
         return GuardError(

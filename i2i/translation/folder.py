@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from i2i import images
-from i2i.data.reading import opened
 from i2i.images import Array, ImageError
+from i2i.images.spec import opened
 from i2i.translation import TranslationError
 from i2i.translation.inputs import Source
 from i2i.translation.manifest import Manifest, Stamp, stamp
@@ -74,13 +74,14 @@ def translate_folder(
 ) -> Report:
     """Translate a file, a folder with all its subfolders, or a glob pattern, into a folder that mirrors it.
 
-    A single file may also be translated into a single file. For a model of stacked inputs `source` is a list with the
-    folder (or file) of each, in the order of training; outputs are named after the first. Outputs keep stem, format,
-    depth and size of their inputs unless `options` ask for others. Run again, a stopped job goes on. `progress` is
-    called with images done and total.
+    A single file may also be translated into a single file. For a model of stacked inputs `source`
+    is a list with the folder (or file) of each, in the order of training; outputs are named after
+    the first. Outputs keep stem, format, depth and size of their inputs unless `options` ask for
+    others. Run again, a stopped job goes on. `progress` is called with images done and total.
 
     Raises:
-        TranslationError: nothing was begun (see `make_plan`), or the disk is full; then a rerun goes on.
+        TranslationError: nothing was begun (see `make_plan`), or the disk is full; then a rerun
+            goes on.
     """
     start = time.perf_counter()
     chosen = options or Options()
@@ -96,13 +97,21 @@ def translate_folder(
             f"{output}: the disk is full after {tally.written} images ({error.strerror}). Nothing is half-written. "
             f"Free some space and run the same command again: it goes on."
         ) from None
-    notes = [f"{note} ({len(names)}, first: {min(names)})" for note, names in sorted(tally.notes.items())]
+    notes = [
+        f"{note} ({len(names)}, first: {min(names)})" for note, names in sorted(tally.notes.items())
+    ]
     seconds = time.perf_counter() - start
-    return Report(tally.written, plan.done, sorted(tally.failed), plan.ignored, plan.notes + notes, seconds)
+    return Report(
+        tally.written, plan.done, sorted(tally.failed), plan.ignored, plan.notes + notes, seconds
+    )
 
 
 def _run(
-    plan: Plan, translator: Translator, options: Options, tally: _Tally, progress: Callable[[int, int], None] | None
+    plan: Plan,
+    translator: Translator,
+    options: Options,
+    tally: _Tally,
+    progress: Callable[[int, int], None] | None,
 ) -> None:
     threads = options.threads or min(16, os.cpu_count() or 1)
     writing: deque[tuple[_Item, Future[None]]] = deque()
@@ -113,7 +122,9 @@ def _run(
         else:
             tally.failed.append((job.relative, _without_path(reason, job)))
             if plan.manifest:
-                plan.manifest.add(job.relative, job.output, None, "failed", reason=tally.failed[-1][1])
+                plan.manifest.add(
+                    job.relative, job.output, None, "failed", reason=tally.failed[-1][1]
+                )
         if progress:
             progress(tally.written + len(tally.failed), len(plan.jobs))
 
@@ -146,7 +157,14 @@ def _run(
                 if isinstance(result, str):
                     advance(item.job, result)
                 else:
-                    writing.append((item, writers.submit(_write, item, result, translator.target.span, plan.manifest)))
+                    writing.append(
+                        (
+                            item,
+                            writers.submit(
+                                _write, item, result, translator.target.value_range, plan.manifest
+                            ),
+                        )
+                    )
                     finish(_window(threads, result) + len(batch))
         finish(0)
 
@@ -160,11 +178,15 @@ def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)  # after an error, what has not begun must not begin
 
 
-# -- reading ----------------------------------------------------------------------------------------------------------
+# -- reading ---------------------------------------------------------------------------------------
 
 
 def _read_ahead(
-    pool: ThreadPoolExecutor, jobs: list[Job], translator: Translator, options: Options, threads: int
+    pool: ThreadPoolExecutor,
+    jobs: list[Job],
+    translator: Translator,
+    options: Options,
+    threads: int,
 ) -> Iterator[_Item | tuple[Job, str]]:
     reading: deque[Future[_Item | tuple[Job, str]]] = deque()
     window = 2  # until the size of the images is known
@@ -190,9 +212,14 @@ def _read(job: Job, translator: Translator, options: Options) -> _Item | tuple[J
         inputs = stamp(job.files)
         files = [str(file) for file in job.files]
         with opened(files, translator.source, translator.alpha, options.max_pixels) as found:
-            pixels, alpha = (None if part is None else _fitted(part, options) for part in (found.array, found.alpha))
+            pixels, alpha = (
+                None if part is None else _fitted(part, options)
+                for part in (found.array, found.alpha)
+            )
         assert pixels is not None
-        depth, note = _output_depth(job, found.depth, translator.out_channels + (alpha is not None), options)
+        depth, note = _output_depth(
+            job, found.depth, translator.out_channels + (alpha is not None), options
+        )
     except (ImageError, OSError, MemoryError) as error:
         return job, _why(error)
     return _Item(job, inputs, pixels, depth, alpha, note)
@@ -228,9 +255,15 @@ def target_size(height: int, width: int, size: Size) -> tuple[int, int]:
 def _output_depth(job: Job, depth: int, channels: int, options: Options) -> tuple[int, str]:
     """Return the bits of the output, and a note if they are fewer than the input's."""
     kind = images.format_of(job.target)
-    if not images.holds(kind, channels, 8):  # the model's channels were seen to fit: it is the alpha that does not
-        raise ImageError(f"has alpha, which a {kind} file cannot hold (choose png, or --alpha drop)")
-    able = next(bits for bits in (depth, 16, 8) if bits <= depth and images.holds(kind, channels, bits))
+    if not images.supports(
+        kind, channels, 8
+    ):  # the model's channels were seen to fit: it is the alpha that does not
+        raise ImageError(
+            f"has alpha, which a {kind} file cannot hold (choose png, or --alpha drop)"
+        )
+    able = next(
+        bits for bits in (depth, 16, 8) if bits <= depth and images.supports(kind, channels, bits)
+    )
     if able == depth:
         return depth, ""
     alone = options.format == "keep" and not job.partners  # a stack is as deep as its deepest file
@@ -239,7 +272,7 @@ def _output_depth(job: Job, depth: int, channels: int, options: Options) -> tupl
     return able, f"{depth}-bit inputs were written with {able} bits, which is what {kind} holds"
 
 
-# -- translating ------------------------------------------------------------------------------------------------------
+# -- translating -----------------------------------------------------------------------------------
 
 
 def _batches(items: Iterable[_Item], limit: int | None) -> Iterator[list[_Item]]:
@@ -258,7 +291,9 @@ def _batches(items: Iterable[_Item], limit: int | None) -> Iterator[list[_Item]]
         key = (item.pixels.shape, item.pixels.dtype, item.depth)
         waiting.setdefault(key, []).append(item)
         held_pixels, held_images = held_pixels + _area(item.pixels), held_images + 1
-        if len(waiting[key]) >= (limit or max(1, min(_BATCH_IMAGES, _BATCH_PIXELS // _area(item.pixels)))):
+        if len(waiting[key]) >= (
+            limit or max(1, min(_BATCH_IMAGES, _BATCH_PIXELS // _area(item.pixels)))
+        ):
             yield take(key)
         while held_pixels > _HELD_PIXELS or held_images > max(_HELD_IMAGES, 4 * (limit or 0)):
             yield take(next(iter(waiting)))  # the oldest, whatever it has gathered
@@ -273,8 +308,15 @@ def _translate(translator: Translator, batch: list[_Item]) -> Iterator[tuple[_It
     """Yield the output, [H, W, C], or the reason why there is none, for each item of a batch."""
     try:
         results = translator.pixels(np.stack([item.pixels for item in batch]), batch[0].depth)
-    except (RuntimeError, MemoryError, ImageError) as error:  # torch reports a lack of CPU memory as RuntimeError
-        if not isinstance(error, ImageError) and "memory" not in f"{type(error).__name__} {error}".lower():
+    except (
+        RuntimeError,
+        MemoryError,
+        ImageError,
+    ) as error:  # torch reports a lack of CPU memory as RuntimeError
+        if (
+            not isinstance(error, ImageError)
+            and "memory" not in f"{type(error).__name__} {error}".lower()
+        ):
             raise
         reason = _reason(batch[0], error)
     else:
@@ -291,24 +333,30 @@ def _translate(translator: Translator, batch: list[_Item]) -> Iterator[tuple[_It
 
 def _reason(item: _Item, error: Exception) -> str:
     if isinstance(error, ImageError):
-        return "the network returned values that are not finite (fp16 overflows: try --precision fp32)"
+        return (
+            "the network returned values that are not finite (fp16 overflows: try --precision fp32)"
+        )
     height, width = item.pixels.shape[:2]
     return f"not enough memory for {width}x{height} pixels (try a smaller --size)"
 
 
-# -- writing ----------------------------------------------------------------------------------------------------------
+# -- writing ---------------------------------------------------------------------------------------
 
 
-def _write(item: _Item, array: Array, span: images.Span, manifest: Manifest | None) -> None:
+def _write(
+    item: _Item, array: Array, value_range: images.ValueRange, manifest: Manifest | None
+) -> None:
     job = item.job
     if manifest:
         manifest.add(job.relative, job.output, item.inputs, "writing")
     job.target.parent.mkdir(parents=True, exist_ok=True)
     if item.alpha is not None:
         array = np.concatenate([array, images.to_depth(item.alpha, item.depth)], axis=2)
-    images.encode(array, job.target, span=span)
+    images.encode(array, job.target, value_range=value_range)
     if manifest:
-        manifest.add(job.relative, job.output, item.inputs, "written", bytes=job.target.stat().st_size)
+        manifest.add(
+            job.relative, job.output, item.inputs, "written", bytes=job.target.stat().st_size
+        )
 
 
 def _why(error: ImageError | OSError | MemoryError) -> str:

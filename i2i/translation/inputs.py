@@ -11,7 +11,9 @@ from i2i.data.folders import DataError, scan
 from i2i.translation import TranslationError
 from i2i.translation.translator import Translator
 
-Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]  # a sequence: one for each stacked input
+Source = (
+    str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+)  # a sequence: one for each stacked input
 
 
 class Inputs(NamedTuple):
@@ -33,15 +35,23 @@ def find_inputs(source: Source, translator: Translator) -> list[Inputs]:
     asked = " ".join(f"--input {name.upper()}" for name in names)
     if isinstance(source, str | os.PathLike):
         if len(names) > 1:
-            raise TranslationError(f"this model stacks {len(names)} inputs (use `i2i translate MODEL OUTPUT {asked}`)")
+            raise TranslationError(
+                f"this model stacks {len(names)} inputs (use `i2i translate MODEL OUTPUT {asked}`)"
+            )
         return [_find(source)]
     if len(names) == 1:
-        raise TranslationError("this model takes one input (use `i2i translate MODEL INPUT OUTPUT`, without --input)")
+        raise TranslationError(
+            "this model takes one input (use `i2i translate MODEL INPUT OUTPUT`, without --input)"
+        )
     if len(source) != len(names):
-        raise TranslationError(f"this model stacks {len(names)} inputs, not {len(source)} (in this order: {asked})")
+        raise TranslationError(
+            f"this model stacks {len(names)} inputs, not {len(source)} (in this order: {asked})"
+        )
     found = [_find(one) for one in source]
     if {one.kind for one in found} not in ({"folder"}, {"file"}):
-        raise TranslationError("--input: give a folder for each input, or a file for each (globs have no stems)")
+        raise TranslationError(
+            "--input: give a folder for each input, or a file for each (globs have no stems)"
+        )
     return found
 
 
@@ -56,7 +66,9 @@ def _find(source: str | os.PathLike[str]) -> Inputs:
         inputs = Inputs("folder", path, [image[start:] for image in found.images], found.others)
     elif path.exists():
         if path.suffix.lower() not in images.EXTENSIONS:
-            raise TranslationError(f"{path}: not an image (known: {', '.join(sorted(images.EXTENSIONS))})")
+            raise TranslationError(
+                f"{path}: not an image (known: {', '.join(sorted(images.EXTENSIONS))})"
+            )
         return Inputs("file", path.parent, [path.name], 0)
     elif any(mark in str(source) for mark in "*?["):
         inputs = _match(path)
@@ -78,5 +90,7 @@ def _match(pattern: Path) -> Inputs:
     found = [file for file in files if file.suffix.lower() in images.EXTENSIONS]
     relatives = [os.path.relpath(file, root) for file in found]
     if any(relative.startswith(os.pardir) for relative in relatives):
-        raise TranslationError(f"{pattern}: leads out of {root}, and outputs would leave their folder (drop the ..)")
+        raise TranslationError(
+            f"{pattern}: leads out of {root}, and outputs would leave their folder (drop the ..)"
+        )
     return Inputs("glob", root, relatives, len(files) - len(found))

@@ -1,7 +1,7 @@
 """What a folder job has done so far, one JSON line a step, so that a stopped job goes on where it was.
 
-A line is written before an output appears ("writing"), after it is complete ("written"), and where there is none
-("failed"). Each shard appends to a file of its own; all of them are read.
+A line is written before an output appears ("writing"), after it is complete ("written"), and where
+there is none ("failed"). Each shard appends to a file of its own; all of them are read.
 """
 
 import json
@@ -25,7 +25,9 @@ Stamp = dict[str, Any]
 
 def stamp(files: Sequence[Path]) -> Stamp:
     """Return what tells whether an input has changed: size and time of its file, and of each that is stacked on it."""
-    first, *rest = ((status.st_size, status.st_mtime_ns) for status in (file.stat() for file in files))
+    first, *rest = (
+        (status.st_size, status.st_mtime_ns) for status in (file.stat() for file in files)
+    )
     partners = {"partners": [list(one) for one in rest]} if rest else {}
     return {"size": first[0], "mtime_ns": first[1], **partners}
 
@@ -38,7 +40,9 @@ class Manifest:
 
     def __init__(self, folder: Path, job: str, shard: Shard) -> None:
         index, count = shard
-        self.path = folder / (".i2i-manifest.jsonl" if count == 1 else f".i2i-manifest-{index}-of-{count}.jsonl")
+        self.path = folder / (
+            ".i2i-manifest.jsonl" if count == 1 else f".i2i-manifest-{index}-of-{count}.jsonl"
+        )
         self._job = job
         self._latest = _read(folder)
         self._file: FileIO | None = None
@@ -57,28 +61,45 @@ class Manifest:
             return "foreign"
         if entry.get("status") == "writing":
             return "ours"
-        return "done" if entry.get("status") == "written" and entry.get("bytes") == found.st_size else "foreign"
+        return (
+            "done"
+            if entry.get("status") == "written" and entry.get("bytes") == found.st_size
+            else "foreign"
+        )
 
     def __enter__(self) -> "Manifest":
-        self._file = open(self.path, "a+b", buffering=0)  # a buffer would be flushed again when it is closed
+        self._file = open(
+            self.path, "a+b", buffering=0
+        )  # a buffer would be flushed again when it is closed
         if self._file.tell():
             self._file.seek(-1, os.SEEK_END)
             self._cut = self._file.read() != b"\n"
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._file:
             self._file.close()
 
-    def add(self, relative: str, output: str, inputs: Stamp | None, status: str, **details: int | str) -> None:
+    def add(
+        self, relative: str, output: str, inputs: Stamp | None, status: str, **details: int | str
+    ) -> None:
         """Append a line about one input. Safe from several threads; on the disk's cache when it returns.
 
         Raises:
-            OSError: it could not be written whole. Then no later line is, or it would be joined to what was cut.
+            OSError: it could not be written whole. Then no later line is, or it would be joined to
+                what was cut.
         """
-        entry: dict[str, Any] = {"path": relative, "status": status, "output": output, "job": self._job}
+        entry: dict[str, Any] = {
+            "path": relative,
+            "status": status,
+            "output": output,
+            "job": self._job,
+        }
         entry |= inputs or {}
         entry |= {"time_ns": time.time_ns(), **details}
         assert self._file is not None
@@ -96,7 +117,7 @@ class Manifest:
 
 
 def _read(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return the latest line about each output, whichever shard wrote it. Lines that a crash cut are passed over."""
+    """Return the latest line about each output, whichever shard wrote it. JsonlWriter that a crash cut are passed over."""
     latest: dict[str, dict[str, Any]] = {}
     for path in sorted(path for path in folder.glob(_GLOB) if path.is_file()):
         for output, entry in _read_one(path).items():

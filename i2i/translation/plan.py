@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from i2i import images
-from i2i.checkpoint import process_alive
-from i2i.data.reading import Reading
+from i2i.files import process_alive
+from i2i.images.spec import ImageSpec
 from i2i.translation import TranslationError
 from i2i.translation.inputs import Inputs, Source, find_inputs
 from i2i.translation.manifest import Manifest
@@ -38,19 +38,37 @@ class Options:
     format: OutputFormat = "keep"  # of the outputs; keep: as the input's suffix says
     size: Size = "keep"  # inputs are resized to it: the shorter side, or (width, height), in pixels
     half: Half | None = None  # of side-by-side inputs, cut before everything else
-    batch: int | None = None  # images of one size that are translated at once; None: as many as make sense
-    threads: int | None = None  # that decode, and as many that encode; None: one a processor, at most 16
-    overwrite: bool = False  # False: refuse to begin where a file that is not this job's would be replaced
+    batch: int | None = (
+        None  # images of one size that are translated at once; None: as many as make sense
+    )
+    threads: int | None = (
+        None  # that decode, and as many that encode; None: one a processor, at most 16
+    )
+    overwrite: bool = (
+        False  # False: refuse to begin where a file that is not this job's would be replaced
+    )
     shard: Shard = (0, 1)
     max_pixels: int = images.MAX_PIXELS  # of an input
 
     def __post_init__(self) -> None:
         if self.format not in get_args(OutputFormat):
-            raise TranslationError(f"format: {self.format!r} is not one of {', '.join(get_args(OutputFormat))}")
+            raise TranslationError(
+                f"format: {self.format!r} is not one of {', '.join(get_args(OutputFormat))}"
+            )
         if self.half not in (None, *get_args(Half)):
             raise TranslationError(f"half: {self.half!r} is not left or right")
-        sides = self.size if isinstance(self.size, tuple) else () if self.size == "keep" else (self.size,)
-        for name, value in (("size", min(sides, default=1)), ("batch", self.batch), ("threads", self.threads)):
+        sides = (
+            self.size
+            if isinstance(self.size, tuple)
+            else ()
+            if self.size == "keep"
+            else (self.size,)
+        )
+        for name, value in (
+            ("size", min(sides, default=1)),
+            ("batch", self.batch),
+            ("threads", self.threads),
+        ):
             if value is not None and value < 1:
                 raise TranslationError(f"{name}: must be at least 1, got {value}")
         check_shard(self.shard)
@@ -96,24 +114,31 @@ class Plan(NamedTuple):
     manifest: Manifest | None  # None: one file into one file
 
 
-def make_plan(translator: Translator, source: Source, output: str | os.PathLike[str], options: Options) -> Plan:
+def make_plan(
+    translator: Translator, source: Source, output: str | os.PathLike[str], options: Options
+) -> Plan:
     """Decide what to do, then create the output folder and remove what killed runs of this job left half-written.
 
     Raises:
-        TranslationError: no images; outputs that would meet inputs, links, each other or existing files; a folder that
-            cannot be written; more or fewer inputs than the model stacks. Nothing was created then.
+        TranslationError: no images; outputs that would meet inputs, links, each other or existing
+            files; a folder that cannot be written; more or fewer inputs than the model stacks.
+            Nothing was created then.
     """
     inputs, *others = find_inputs(source, translator)
-    into_file = inputs.kind == "file" and Path(output).suffix.lower() in images.EXTENSIONS and not Path(output).is_dir()
+    into_file = (
+        inputs.kind == "file"
+        and Path(output).suffix.lower() in images.EXTENSIONS
+        and not Path(output).is_dir()
+    )
     root = Path(output).parent if into_file else Path(output)
     all_jobs = _jobs(inputs, translator, root, Path(output).name if into_file else None, options)
     all_jobs = _stacked(all_jobs, others)
     for found in (inputs, *others):
-        _refuse_overlap(found, root, all_jobs)
-    _refuse_collisions(all_jobs, _ignores_case(root))
+        _check_overlap(found, root, all_jobs)
+    _check_collisions(all_jobs, _ignores_case(root))
     jobs = [job for job in all_jobs if member(job.relative, options.shard)]
     if not into_file:
-        _refuse_linked_folders(root, jobs)
+        _check_linked_folders(root, jobs)
     manifest = None if into_file else Manifest(root, _job_hash(translator, options), options.shard)
     if manifest and manifest.path.is_symlink():
         raise _link_error(manifest.path)
@@ -131,7 +156,11 @@ def _stacked(jobs: list[Job], others: Sequence[Inputs]) -> list[Job]:
             stem = "" if other.kind == "file" else relative.rpartition(".")[0]
             files.setdefault(stem, []).append(other.root / relative)
         jobs = [
-            _with_partner(job, files.get("" if other.kind == "file" else job.relative.rpartition(".")[0], []), other)
+            _with_partner(
+                job,
+                files.get("" if other.kind == "file" else job.relative.rpartition(".")[0], []),
+                other,
+            )
             for job in jobs
         ]
     return jobs
@@ -141,16 +170,28 @@ def _with_partner(job: Job, found: list[Path], other: Inputs) -> Job:
     if len(found) == 1:
         return job._replace(partners=(*job.partners, found[0]))
     names = " and ".join(path.name for path in found)
-    reason = f"has two partners in {other.root}: {names} (keep one)" if found else f"has no partner in {other.root}"
+    reason = (
+        f"has two partners in {other.root}: {names} (keep one)"
+        if found
+        else f"has no partner in {other.root}"
+    )
     return job._replace(missing=job.missing or reason)
 
 
-# -- outputs ----------------------------------------------------------------------------------------------------------
+# -- outputs ---------------------------------------------------------------------------------------
 
 
-def _jobs(inputs: Inputs, translator: Translator, root: Path, name: str | None, options: Options) -> list[Job]:
-    if name and options.format != "keep" and images.format_of(name) != images.format_of(f"x.{options.format}"):
-        raise TranslationError(f"format: {options.format} contradicts the suffix of {name} (leave one out)")
+def _jobs(
+    inputs: Inputs, translator: Translator, root: Path, name: str | None, options: Options
+) -> list[Job]:
+    if (
+        name
+        and options.format != "keep"
+        and images.format_of(name) != images.format_of(f"x.{options.format}")
+    ):
+        raise TranslationError(
+            f"format: {options.format} contradicts the suffix of {name} (leave one out)"
+        )
     if not translator.target.fits("NPY"):
         raise TranslationError(
             f"the model makes {translator.out_channels} channels, files hold 1 to {images.MAX_CHANNELS} (translate "
@@ -173,7 +214,7 @@ def _jobs(inputs: Inputs, translator: Translator, root: Path, name: str | None, 
 
 
 @cache
-def _suffix(suffix: str, target: Reading, asked: OutputFormat) -> str:
+def _suffix(suffix: str, target: ImageSpec, asked: OutputFormat) -> str:
     if asked != "keep":
         return f".{asked}"
     if target.fits(images.format_of(f"x{suffix}")):
@@ -209,7 +250,9 @@ def _left(jobs: list[Job], manifest: Manifest | None, overwrite: bool) -> list[J
         if stat.S_ISLNK(found.st_mode):
             raise _link_error(job.target)
         if not stat.S_ISREG(found.st_mode):
-            raise TranslationError(f"{job.target}: a folder, or no file, is in the way (choose another output)")
+            raise TranslationError(
+                f"{job.target}: a folder, or no file, is in the way (choose another output)"
+            )
         state = manifest.state(job.files, job.output, found) if manifest else "foreign"
         if state != "done":
             left.append(job)
@@ -224,39 +267,55 @@ def _left(jobs: list[Job], manifest: Manifest | None, overwrite: bool) -> list[J
 
 
 def _more(jobs: list[Job]) -> str:
-    return f"this file, and {len(jobs) - 1} more, exist, were " if len(jobs) > 1 else "this file exists, was "
+    return (
+        f"this file, and {len(jobs) - 1} more, exist, were "
+        if len(jobs) > 1
+        else "this file exists, was "
+    )
 
 
-# -- refusals ---------------------------------------------------------------------------------------------------------
+# -- refusals --------------------------------------------------------------------------------------
 
 
-def _refuse_overlap(inputs: Inputs, root: Path, jobs: list[Job]) -> None:
+def _check_overlap(inputs: Inputs, root: Path, jobs: list[Job]) -> None:
     target, source = root.resolve(), inputs.root.resolve()
     if inputs.kind == "file":
         if jobs[0].target.resolve() == (inputs.root / inputs.relatives[0]).resolve():
-            raise TranslationError(f"{jobs[0].target}: input and output are the same file (choose another output)")
+            raise TranslationError(
+                f"{jobs[0].target}: input and output are the same file (choose another output)"
+            )
         return
     if inputs.kind == "folder" and _within(target, source):
         same = "are the same folder" if _within(source, target) else "lie inside each other"
         raise TranslationError(f"{root}: input and output {same} (choose another output)")
     if inputs.kind == "folder" and _within(source, target):
-        raise TranslationError(f"{root}: input and output lie inside each other (choose an output elsewhere)")
+        raise TranslationError(
+            f"{root}: input and output lie inside each other (choose an output elsewhere)"
+        )
     for folder in {file.parent for job in jobs for file in job.files}:
         real = folder.resolve()
-        if inputs.kind == "folder" and source in (real, *real.parents):  # no link led out of the input
+        if inputs.kind == "folder" and source in (
+            real,
+            *real.parents,
+        ):  # no link led out of the input
             continue
         if _within(real, target):
-            raise TranslationError(f"{root}: inputs in {folder} lie inside the output (choose an output elsewhere)")
+            raise TranslationError(
+                f"{root}: inputs in {folder} lie inside the output (choose an output elsewhere)"
+            )
 
 
 def _within(path: Path, folder: Path) -> bool:
     """Whether `path` is `folder` or below it, by whatever name: mounts and letter case give a folder several."""
     if not folder.exists():
         return folder in (path, *path.parents)
-    return any(place == folder or (place.exists() and place.samefile(folder)) for place in (path, *path.parents))
+    return any(
+        place == folder or (place.exists() and place.samefile(folder))
+        for place in (path, *path.parents)
+    )
 
 
-def _refuse_collisions(jobs: list[Job], one_case: bool) -> None:
+def _check_collisions(jobs: list[Job], one_case: bool) -> None:
     first: dict[str, Job] = {}
     for job in jobs:
         other = first.setdefault(job.output.casefold() if one_case else job.output, job)
@@ -278,11 +337,13 @@ def _ignores_case(folder: Path) -> bool:
     return False
 
 
-def _refuse_linked_folders(root: Path, jobs: list[Job]) -> None:
+def _check_linked_folders(root: Path, jobs: list[Job]) -> None:
     folders = {job.output.rpartition("/")[0] for job in jobs}
     while more := {folder.rpartition("/")[0] for folder in folders} - folders:
         folders |= more
-    if root.name == os.pardir and (named := Path(os.path.normpath(root))).is_symlink():  # link/sub/.. is link
+    if (
+        root.name == os.pardir and (named := Path(os.path.normpath(root))).is_symlink()
+    ):  # link/sub/.. is link
         raise _link_error(named)
     for folder in sorted(folders):
         if (root / folder).is_symlink():
@@ -291,10 +352,12 @@ def _refuse_linked_folders(root: Path, jobs: list[Job]) -> None:
 
 def _link_error(path: Path) -> TranslationError:
     """Writing through a symbolic link could lead anywhere."""
-    return TranslationError(f"{path}: a symbolic link (to {path.resolve()}; name that, or remove the link)")
+    return TranslationError(
+        f"{path}: a symbolic link (to {path.resolve()}; name that, or remove the link)"
+    )
 
 
-# -- before the first image -------------------------------------------------------------------------------------------
+# -- before the first image ------------------------------------------------------------------------
 
 
 def _prepare_folders(root: Path, jobs: list[Job], manifest: Manifest | None) -> None:
@@ -313,7 +376,9 @@ def _prepare_folders(root: Path, jobs: list[Job], manifest: Manifest | None) -> 
         if manifest:
             manifest.path.touch()
     except OSError as error:
-        raise TranslationError(f"{folder}: cannot be written ({error.strerror}); choose another output") from None
+        raise TranslationError(
+            f"{folder}: cannot be written ({error.strerror}); choose another output"
+        ) from None
 
 
 def _check_writable(folder: Path) -> None:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from i2i import images
-from i2i.checkpoint import load_weights, write_atomically
+from i2i.checkpoint import load_weights
+from i2i.files import write_atomically
 from i2i.precision import autocast, pick_device, pick_precision
 from i2i.translation import TranslationError
-from i2i.translation.translator import described, named, reading_of, rebuild, weights_file
+from i2i.translation.translator import described, named, rebuild, spec_of, weights_file
 
 Picture = NDArray[np.uint8]
 
@@ -27,24 +28,26 @@ class Sampler:
 
     network: nn.Module
     latent: int
-    law: str  # normal or uniform
+    latent_distribution: str  # normal or uniform
     device: torch.device
     precision: str
-    judge: nn.Module | None = None
-    objective: str = "vanilla"  # that the judge was trained with
+    discriminator: nn.Module | None = None
+    objective: str = "vanilla"  # that the discriminator was trained with
     file: images.Format = "PNG"  # of numbered images: what holds their channels
 
     def latents(self, first: int, count: int, seed: int, truncate: float | None = None) -> Tensor:
         """Return [count, latent, 1, 1] for images `first`, `first` + 1, …: each is a function of (seed, number).
 
-        `truncate`: values beyond it are drawn again, which trades variety for quality (Brock et al., ICLR 2019).
+        `truncate`: values beyond it are drawn again, which trades variety for quality (Brock et
+            al., ICLR 2019).
         """
         return torch.stack([self._latent(seed, first + i, truncate) for i in range(count)])
 
     def _latent(self, seed: int, number: int, truncate: float | None) -> Tensor:
-        # torch's CPU generator keeps 32 bits of a seed: two numbers could meet. Philox is keyed by both, 128 bits.
+        # torch's CPU generator keeps 32 bits of a seed: two numbers could meet. Philox is keyed by
+        # both, 128 bits.
         random = np.random.Generator(np.random.Philox(key=[seed, number]))
-        if self.law == "uniform":
+        if self.latent_distribution == "uniform":
             z = random.uniform(-1, 1, self.latent)
         else:
             z = random.standard_normal(self.latent)
@@ -56,21 +59,28 @@ class Sampler:
     def pictures(self, latents: Tensor, score: bool = False) -> tuple[list[Picture], list[float]]:
         """Return one [H, W, C] picture for each latent, and with `score` its probability of being real.
 
-        Images are made one by one: convolutions round by batch size, and equal seeds must give equal bytes.
+        Images are made one by one: convolutions round by batch size, and equal seeds must give
+            equal bytes.
         """
         made, scores = [], []
         for latent in latents:
             with autocast(self.device, self.precision):
                 image = self.network(latent.unsqueeze(0).to(self.device))
-                if self.judge is not None and score:
-                    logits = self.judge(image)
+                if self.discriminator is not None and score:
+                    logits = self.discriminator(image)
                     scales = [logits] if isinstance(logits, Tensor) else logits
-                    scores.append(float(torch.stack([scale.float().mean() for scale in scales]).mean().sigmoid()))
+                    scores.append(
+                        float(
+                            torch.stack([scale.float().mean() for scale in scales]).mean().sigmoid()
+                        )
+                    )
             made.append(images.from_tensor(image[0].float(), depth=8))
         return made, scores
 
 
-def load_sampler(path: str | os.PathLike[str], device: str = "auto", precision: str = "auto") -> Sampler:
+def load_sampler(
+    path: str | os.PathLike[str], device: str = "auto", precision: str = "auto"
+) -> Sampler:
     """Return the sampler of a run folder, a weights file, or a checkpoint folder.
 
     Raises:
@@ -81,31 +91,52 @@ def load_sampler(path: str | os.PathLike[str], device: str = "auto", precision: 
     tensors, metadata = load_weights(file)
     parts = described(file, described(file, metadata, "generators"), "generate")
     if not parts:
-        raise TranslationError(f"{path}: this model translates images, it makes none from noise (use `i2i translate`)")
+        raise TranslationError(
+            f"{path}: this model translates images, it makes none from noise (use `i2i translate`)"
+        )
     place = pick_device(device)
     channels = (named(file, parts, "in_channels"), named(file, parts, "out_channels"))
-    law = named(file, parts, "law", ("normal", "uniform"))
+    latent_distribution = named(file, parts, "latent_distribution", ("normal", "uniform"))
     generator = rebuild(file, "generators", parts, channels, tensors, "generate").eval()
-    judge, critic = None, described(file, metadata, "discriminator")
+    discriminator, critic = None, described(file, metadata, "discriminator")
     if critic:
         seen = (named(file, critic, "in_channels"),)
-        judge = rebuild(file, "discriminators", critic, seen, tensors, "discriminator").eval().to(place)
+        discriminator = (
+            rebuild(file, "discriminators", critic, seen, tensors, "discriminator").eval().to(place)
+        )
     chosen = pick_precision(precision, place)
     objective = str(critic.get("objective", "vanilla"))
-    kind: images.Format = "PNG" if reading_of(file, metadata, "image", channels[1]).fits("PNG") else "NPY"
-    return Sampler(generator.to(place), channels[0], law, place, chosen, judge, objective, kind)
+    kind: images.Format = (
+        "PNG" if spec_of(file, metadata, "image", channels[1]).fits("PNG") else "NPY"
+    )
+    return Sampler(
+        generator.to(place),
+        channels[0],
+        latent_distribution,
+        place,
+        chosen,
+        discriminator,
+        objective,
+        kind,
+    )
 
 
 def slerp(start: Tensor, end: Tensor, share: float) -> Tensor:
     """Return the point at `share` of the great circle from `start` to `end`. Shoemake, SIGGRAPH 1985."""
-    cosine = torch.nn.functional.cosine_similarity(start.flatten(), end.flatten(), dim=0).clamp(-1, 1)
+    cosine = torch.nn.functional.cosine_similarity(start.flatten(), end.flatten(), dim=0).clamp(
+        -1, 1
+    )
     angle = torch.acos(cosine)
     if float(torch.sin(angle)) < 1e-6:  # parallel: the circle is not defined, the line is
         return torch.lerp(start, end, share)
-    return (torch.sin((1 - share) * angle) * start + torch.sin(share * angle) * end) / torch.sin(angle)
+    return (torch.sin((1 - share) * angle) * start + torch.sin(share * angle) * end) / torch.sin(
+        angle
+    )
 
 
-def walk(sampler: Sampler, a: int, b: int, steps: int, truncate: float | None = None) -> list[Picture]:
+def walk(
+    sampler: Sampler, a: int, b: int, steps: int, truncate: float | None = None
+) -> list[Picture]:
     """Return `steps` pictures from the image of seed `a` to that of seed `b`, both included.
 
     Raises:
@@ -126,9 +157,9 @@ def write_numbered(
     Channels that a PNG cannot hold are written as .npy.
 
     Raises:
-        TranslationError: the folder holds other files, or `score` without a judge.
+        TranslationError: the folder holds other files, or `score` without a discriminator.
     """
-    refuse_score(sampler, score)
+    check_score(sampler, score)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise TranslationError(f"{folder}: exists and is not empty; choose another OUT")
     folder.mkdir(parents=True, exist_ok=True)
@@ -145,12 +176,16 @@ def write_numbered(
         write_atomically(folder / "scores.csv", text.getvalue().encode())
 
 
-def refuse_score(sampler: Sampler, score: bool) -> None:
+def check_score(sampler: Sampler, score: bool) -> None:
     """Raise TranslationError where scores are asked for and no discriminator gives a probability."""
     if score and sampler.objective not in ("vanilla", "nonsaturating"):
-        raise TranslationError(f"--score: the logits of {sampler.objective} are no probabilities; there is no score")
-    if score and sampler.judge is None:
-        raise TranslationError("--score: this weights file has no discriminator; take the run it comes from")
+        raise TranslationError(
+            f"--score: the logits of {sampler.objective} are no probabilities; there is no score"
+        )
+    if score and sampler.discriminator is None:
+        raise TranslationError(
+            "--score: this weights file has no discriminator; take the run it comes from"
+        )
 
 
 def write_animation(pictures: list[Picture], path: Path, milliseconds: int = 80) -> None:
@@ -159,5 +194,13 @@ def write_animation(pictures: list[Picture], path: Path, milliseconds: int = 80)
 
     frames = [Image.fromarray(images.shown(picture)) for picture in pictures + pictures[-2:0:-1]]
     content = io.BytesIO()
-    frames[0].save(content, "WEBP", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0, quality=90)
+    frames[0].save(
+        content,
+        "WEBP",
+        save_all=True,
+        append_images=frames[1:],
+        duration=milliseconds,
+        loop=0,
+        quality=90,
+    )
     write_atomically(path, content.getvalue())

@@ -1,4 +1,4 @@
-"""Share a folder between processes that never talk to each other: membership is a hash of the relative path."""
+"""Fraction a folder between processes that never talk to each other: membership is a hash of the relative path."""
 
 import hashlib
 import re
@@ -39,23 +39,29 @@ def check_shard(shard: Shard) -> Shard:
     """
     index, count = shard
     if not 0 <= index < count:
-        raise TranslationError(f"shard: {index}/{count} does not exist (of {count}, I is 0 to {count - 1})")
+        raise TranslationError(
+            f"shard: {index}/{count} does not exist (of {count}, I is 0 to {count - 1})"
+        )
     return shard
 
 
 def shard_from_environment(env: Mapping[str, str]) -> Shard | None:
     """Return the shard that torchrun, SLURM or a SLURM job array assigns to this process; None without any.
 
-    Processes are counted by RANK and WORLD_SIZE, or SLURM_PROCID and SLURM_NTASKS. The tasks of an array
-    (SLURM_ARRAY_TASK_ID, _COUNT, _MIN, _STEP) multiply them.
+    Processes are counted by RANK and WORLD_SIZE, or SLURM_PROCID and SLURM_NTASKS. The tasks of an
+    array (SLURM_ARRAY_TASK_ID, _COUNT, _MIN, _STEP) multiply them.
 
     Raises:
-        TranslationError: variables that are no numbers, or tasks of an array that are not evenly spaced.
+        TranslationError: variables that are no numbers, or tasks of an array that are not evenly
+            spaced.
     """
     inner = _pair(env, "RANK", "WORLD_SIZE") or _pair(env, "SLURM_PROCID", "SLURM_NTASKS")
     outer = _pair(env, "SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT")
     if outer:
-        first, step = _number(env, "SLURM_ARRAY_TASK_MIN", 0), _number(env, "SLURM_ARRAY_TASK_STEP", 1)
+        first, step = (
+            _number(env, "SLURM_ARRAY_TASK_MIN", 0),
+            _number(env, "SLURM_ARRAY_TASK_STEP", 1),
+        )
         place, rest = divmod(outer[0] - first, max(step, 1))
         if rest or not 0 <= place < outer[1]:
             raise TranslationError(
@@ -78,5 +84,7 @@ def _pair(env: Mapping[str, str], index: str, count: str) -> Shard | None:
 def _number(env: Mapping[str, str], name: str, default: int) -> int:
     value = env.get(name) or str(default)
     if not value.isdecimal():
-        raise TranslationError(f"shard: the environment has {name}={value}, which is not a number (pass --shard I/N)")
+        raise TranslationError(
+            f"shard: the environment has {name}={value}, which is not a number (pass --shard I/N)"
+        )
     return int(value)

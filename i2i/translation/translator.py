@@ -15,17 +15,20 @@ from torch import Tensor, nn
 
 from i2i import images, registry
 from i2i.checkpoint import WEIGHTS, load_weights, read_metadata
-from i2i.config import AlphaUse, Direction
+from i2i.config import AlphaUse
 from i2i.data.folders import Layout
-from i2i.data.reading import Input, Reading, bring
+from i2i.direction import Direction
 from i2i.images import Array
+from i2i.images.spec import ChannelSpec, ImageSpec, convert_channels
 from i2i.networks.inference import per_image_statistics
 from i2i.precision import autocast, pick_device, pick_precision
 from i2i.translation import TranslationError
 
 Statistics = Literal["image", "running"]
 
-_LARGEST = 4096  # blocks, layers or channels that a description may ask for where no tensor is as large
+_LARGEST = (
+    4096  # blocks, layers or channels that a description may ask for where no tensor is as large
+)
 _SMALLEST = 8  # pixels: a side on which the reflections inside a residual generator fit
 
 
@@ -33,15 +36,18 @@ class Translator:
     """A generator, called with one image or a batch. The result for an image never depends on the others in its batch:
     bit for bit on a CPU, up to the rounding of its kernels on a GPU.
 
-    `statistics` says what BatchNorm normalizes by: each image's own statistics (as pix2pix was published), or the
-    running ones of training. `alpha` says what becomes of the alpha of an image when the network takes none: it is
-    dropped, laid over white (`composite`), or put back onto the output unchanged (`carry`); `keep` stands for a
-    network that takes it. `source` and `target` say how files of the two domains are read and written; without them a
-    network of 2 or 4 channels takes alpha, and floats are in [0, 1]. `layout` is how the pairs lay that it was trained
-    on. `directions` lists what the model file can translate. The network is moved to the device and put into
-    evaluation mode.
+    `statistics` says what BatchNorm normalizes by: each image's own statistics (as pix2pix was
+        published), or the
+    running ones of training. `alpha` says what becomes of the alpha of an image when the network
+    takes none: it is dropped, laid over white (`composite`), or put back onto the output unchanged
+        (`carry`); `keep` stands for a
+    network that takes it. `source` and `target` say how files of the two domains are read and
+    written; without them a network of 2 or 4 channels takes alpha, and floats are in [0, 1].
+    `layout` is how the pairs lay that it was trained on. `directions` lists what the model file can
+    translate. The network is moved to the device and put into evaluation mode.
 
-    Attributes: `in_channels`, `out_channels`, `direction`, `directions`, `statistics`, `alpha`, `source`, `target`,
+    Attributes: `in_channels`, `out_channels`, `direction`, `directions`, `statistics`, `alpha`,
+        `source`, `target`,
     `device`, `precision`, `layout`.
 
     Raises:
@@ -54,12 +60,12 @@ class Translator:
         in_channels: int,
         out_channels: int,
         *,
-        direction: Direction = "a2b",
+        direction: Direction = Direction.A2B,
         directions: Sequence[Direction] = (),
         statistics: Statistics = "image",
         alpha: AlphaUse = "drop",
-        source: Reading | None = None,
-        target: Reading | None = None,
+        source: ImageSpec | None = None,
+        target: ImageSpec | None = None,
         device: str = "auto",
         precision: str = "auto",
         layout: str = "auto",
@@ -79,7 +85,7 @@ class Translator:
         self.precision = pick_precision(precision, self.device)
         used = per_image_statistics(network) if statistics == "image" else network
         self.network = used.eval().to(self.device)
-        self._multiple = int(getattr(network, "multiple", 1))
+        self._multiple = int(getattr(network, "size_divisor", 1))
 
     @overload
     def __call__(self, image: Image.Image) -> Image.Image: ...
@@ -87,13 +93,16 @@ class Translator:
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]: ...
     @overload
     def __call__(self, image: Tensor) -> Tensor: ...
-    def __call__(self, image: Image.Image | NDArray[Any] | Tensor) -> Image.Image | NDArray[Any] | Tensor:
+    def __call__(
+        self, image: Image.Image | NDArray[Any] | Tensor
+    ) -> Image.Image | NDArray[Any] | Tensor:
         """Translate a PIL image, an array or a tensor into the same kind, size and depth; channels are the network's.
 
-        An array is [H, W, C] or gray [H, W]: uint8, uint16, or floats in the range of its domain, which is [0, 1] where
-        the model says nothing else; a last channel of 2 or 4 that the network does not take is alpha, floats of it are
-        in [0, 1]. Gray, RGB and alpha are converted to what the network takes. A tensor is [C, H, W] or [N, C, H, W],
-        floats in [-1, 1], and must have its channels.
+        An array is [H, W, C] or gray [H, W]: uint8, uint16, or floats in the range of its domain,
+        which is [0, 1] where the model says nothing else; a last channel of 2 or 4 that the network
+        does not take is alpha, floats of it are in [0, 1]. Gray, RGB and alpha are converted to
+        what the network takes. A tensor is [C, H, W] or [N, C, H, W], floats in [-1, 1], and must
+        have its channels.
 
         Raises:
             TranslationError, ImageError: another shape, dtype, range or number of channels.
@@ -104,7 +113,9 @@ class Translator:
             return self._array(image)
         if isinstance(image, Image.Image):
             return self._pil(image)
-        raise TranslationError(f"image: {type(image).__name__} is not a PIL image, a NumPy array or a tensor")
+        raise TranslationError(
+            f"image: {type(image).__name__} is not a PIL image, a NumPy array or a tensor"
+        )
 
     def pixels(self, arrays: Array, depth: int | None = None) -> Array:
         """Translate prepared images of one size, [N, H, W, C], uint8, uint16 or float32 in [0, 1].
@@ -120,12 +131,14 @@ class Translator:
     def batch(self, x: Tensor) -> Tensor:
         """[N, in_channels, H, W] in [-1, 1] -> [N, out_channels, H, W], float32 on the translator's device.
 
-        Images are padded by reflection, evenly on opposite sides, as little as the network permits, and cropped back.
+        Images are padded by reflection, evenly on opposite sides, as little as the network permits,
+        and cropped back.
         """
         height, width = x.shape[-2:]
         rows, columns = self._margin(height), self._margin(width)
         padded = _reflect(_reflect(x.to(self.device, torch.float32), -2, rows), -1, columns)
-        # On a CPU the kernels that are chosen, and so the rounding, depend on the batch size: each image goes alone.
+        # On a CPU the kernels that are chosen, and so the rounding, depend on the batch size: each
+        # image goes alone.
         parts = padded.contiguous().chunk(len(x) if self.device.type == "cpu" else 1)
         with torch.no_grad(), autocast(self.device, self.precision):
             y = torch.cat([self.network(part) for part in parts])
@@ -133,7 +146,7 @@ class Translator:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of all that decides the result for an image: weights, statistics, alpha, precision, readings."""
+        """A hash of all that decides the result for an image: weights, statistics, alpha, precision, specs."""
         how = f"{self.statistics} {self.alpha} {self.precision} {self.source.to_dict()} {self.target.to_dict()}"
         digest = hashlib.blake2b(how.encode(), digest_size=8)
         for name, tensor in sorted(self.network.state_dict().items()):
@@ -146,35 +159,49 @@ class Translator:
 
     def _array(self, array: NDArray[Any]) -> NDArray[Any]:
         if array.ndim not in (2, 3) or 0 in array.shape:
-            raise TranslationError(f"image: an array of shape {array.shape} is not [H, W, C] or [H, W]")
+            raise TranslationError(
+                f"image: an array of shape {array.shape} is not [H, W, C] or [H, W]"
+            )
         pixels: Array = array if array.ndim == 3 else array[..., None]
         channels = pixels.shape[2]
         alpha = pixels[..., -1:] if channels in (2, 4) and channels != self.in_channels else None
         floats = np.issubdtype(array.dtype, np.floating)
         if floats:
-            colors = images.from_span(pixels if alpha is None else pixels[..., :-1], self.source.span)
-            parts = [colors] if alpha is None else [colors, images.from_span(alpha, images.UNIT)]
+            colors = images.from_value_range(
+                pixels if alpha is None else pixels[..., :-1], self.source.value_range
+            )
+            parts = (
+                [colors] if alpha is None else [colors, images.from_value_range(alpha, images.UNIT)]
+            )
             pixels = np.concatenate(parts, axis=2)
         made = self._picture(pixels, alpha is not None)
-        result: Array = (images.to_span(made, self.target.span) if floats else made).astype(array.dtype)
+        result: Array = (
+            images.to_value_range(made, self.target.value_range) if floats else made
+        ).astype(array.dtype)
         if alpha is not None and self.alpha == "carry":
             return np.concatenate([result, alpha], axis=2)
         return result[..., 0] if array.ndim == 2 and self.out_channels == 1 else result
 
     def _pil(self, image: Image.Image) -> Image.Image:
-        pixels = images.from_pil(image, "keep", self.source.span)
+        pixels = images.from_pil(image, "keep", self.source.value_range)
         alpha = pixels.shape[2] in (2, 4)
         result = self._picture(pixels, alpha)
         if alpha and self.alpha == "carry":
             result = np.concatenate([result, pixels[..., -1:]], axis=2)
-        gray_floats = result.dtype == np.float32 and result.shape[2] == 1  # PIL has floats of no other kind
-        return images.to_pil(images.to_span(result, self.target.span) if gray_floats else result)
+        gray_floats = (
+            result.dtype == np.float32 and result.shape[2] == 1
+        )  # PIL has floats of no other kind
+        return images.to_pil(
+            images.to_value_range(result, self.target.value_range) if gray_floats else result
+        )
 
     def _picture(self, pixels: Array, alpha: bool) -> Array:
         """Translate [H, W, C] of any dtype, floats in [0, 1]; `alpha` says whether its last channel is alpha."""
         if alpha and not self.source.alpha:
-            pixels = images.apply_alpha(pixels, "composite" if self.alpha == "composite" else "drop")
-        prepared = bring(pixels, Input(self.in_channels, self.source.alpha), alpha)
+            pixels = images.apply_alpha(
+                pixels, "composite" if self.alpha == "composite" else "drop"
+            )
+        prepared = convert_channels(pixels, ChannelSpec(self.in_channels, self.source.alpha), alpha)
         translated: Array = self.pixels(prepared[None])[0]
         return translated
 
@@ -206,27 +233,30 @@ def load(
 ) -> Translator:
     """Return the translator of a run folder, a weights file, or a checkpoint folder. Nothing else is needed.
 
-    `direction` is "a2b" or "b2a"; None takes the one that the model names. `device` is auto, cpu, cuda, cuda:N or mps,
-    `precision` auto (bf16 on GPUs that have it, else fp32), fp32, bf16 or fp16. `alpha` (drop, composite or carry) says
-    what becomes of alpha that the model does not take; None does what it was trained with.
+    `direction` is "a2b" or "b2a"; None takes the one that the model names. `device` is auto, cpu,
+    cuda, cuda:N or mps, `precision` auto (bf16 on GPUs that have it, else fp32), fp32, bf16 or
+    fp16. `alpha` (drop, composite or carry) says what becomes of alpha that the model does not
+    take; None does what it was trained with.
 
     Raises:
-        TranslationError: not a model, one of noise to images, one that does not translate in this direction, or one
-            that takes alpha, where `alpha` would have no effect.
+        TranslationError: not a model, one of noise to images, one that does not translate in this
+            direction, or one that takes alpha, where `alpha` would have no effect.
         CheckpointError: a weights file that is damaged or foreign.
         DeviceError: a device or precision that this machine does not have.
     """
     file = weights_file(Path(path))
     metadata = read_metadata(file)
     generators = described(file, metadata, "generators")
-    known: list[Direction] = [name for name in get_args(Direction) if name in generators]
+    known: list[Direction] = [direction for direction in Direction if direction in generators]
     chosen = _choose(path, known, direction or metadata.get("direction", ""))
     parts = described(file, generators, chosen)
     inputs, outputs = (named(file, parts, key) for key in ("in_channels", "out_channels"))
-    source = reading_of(file, metadata, chosen[0], inputs)
+    source = spec_of(file, metadata, chosen[0], inputs)
     data = described(file, described(file, metadata, "config"), "data")
     if alpha is not None and source.alpha:
-        raise TranslationError(f"{path}: alpha: this model takes alpha as a channel; --alpha has no effect (drop it)")
+        raise TranslationError(
+            f"{path}: alpha: this model takes alpha as a channel; --alpha has no effect (drop it)"
+        )
     network = rebuild(file, "generators", parts, (inputs, outputs), load_weights(file)[0], chosen)
     return Translator(
         network,
@@ -237,14 +267,14 @@ def load(
         statistics=named(file, metadata, "statistics", get_args(Statistics)),
         alpha=alpha or named(file, metadata, "alpha", get_args(AlphaUse)),
         source=source,
-        target=reading_of(file, metadata, chosen[-1], outputs),
+        target=spec_of(file, metadata, chosen[-1], outputs),
         device=device,
         precision=precision,
         layout=named(file, data, "layout", get_args(Layout)),
     )
 
 
-def reading_of(file: Path, metadata: Mapping[str, Any], domain: str, channels: int) -> Reading:
+def spec_of(file: Path, metadata: Mapping[str, Any], domain: str, channels: int) -> ImageSpec:
     """Return how files of a domain are read, from the description of a model; format 1 and imported models do not say.
 
     Raises:
@@ -253,9 +283,11 @@ def reading_of(file: Path, metadata: Mapping[str, Any], domain: str, channels: i
     if "domains" not in metadata:
         return _plain(channels)
     try:
-        found = Reading.from_dict(described(file, metadata, "domains")[domain])
+        found = ImageSpec.from_dict(described(file, metadata, "domains")[domain])
     except (KeyError, TypeError, ValueError) as error:
-        raise TranslationError(f"{file}: its description is damaged (domains: {error}); take another copy") from error
+        raise TranslationError(
+            f"{file}: its description is damaged (domains: {error}); take another copy"
+        ) from error
     if found.channels != channels:
         raise TranslationError(
             f"{file}: its description is damaged ({found.channels} channels are read for domain {domain}, the network "
@@ -264,9 +296,9 @@ def reading_of(file: Path, metadata: Mapping[str, Any], domain: str, channels: i
     return found
 
 
-def _plain(channels: int) -> Reading:
+def _plain(channels: int) -> ImageSpec:
     """2 or 4 channels have alpha, floats are in [0, 1]."""
-    return Reading((Input(channels, channels in (2, 4)),))
+    return ImageSpec((ChannelSpec(channels, channels in (2, 4)),))
 
 
 def _reflect(x: Tensor, axis: int, margin: int) -> Tensor:
@@ -287,7 +319,9 @@ def described(file: Path, metadata: Mapping[str, Any], key: str) -> Mapping[str,
     """
     part = metadata.get(key)
     if part is not None and not isinstance(part, dict):
-        raise TranslationError(f"{file}: its description is damaged ({key} is {part!r}); take another copy")
+        raise TranslationError(
+            f"{file}: its description is damaged ({key} is {part!r}); take another copy"
+        )
     return part or {}
 
 
@@ -301,7 +335,9 @@ def named(file: Path, part: Mapping[str, Any], key: str, known: Sequence[str] = 
     if value in known if known else type(value) is int and value > 0:
         return value
     wanted = " or ".join(known) or "a number above 0"
-    raise TranslationError(f"{file}: its description is damaged ({key} is {value!r}, not {wanted}); take another copy")
+    raise TranslationError(
+        f"{file}: its description is damaged ({key} is {value!r}, not {wanted}); take another copy"
+    )
 
 
 def rebuild(
@@ -314,29 +350,50 @@ def rebuild(
 ) -> nn.Module:
     """Return the network that `parts` of the metadata of `file` describes, with its tensors, named PREFIX/PARAMETER.
 
-    Memory is taken only when the shapes are known to be those of the file: a description may ask for anything.
+    Memory is taken only when the shapes are known to be those of the file: a description may ask
+        for anything.
 
     Raises:
         TranslationError: it cannot be built, or the tensors do not fit.
     """
-    own = {name.removeprefix(f"{prefix}/"): value for name, value in tensors.items() if name.startswith(f"{prefix}/")}
+    own = {
+        name.removeprefix(f"{prefix}/"): value
+        for name, value in tensors.items()
+        if name.startswith(f"{prefix}/")
+    }
     try:
         found = registry.find(room, parts["name"])
         options = {**found.preset, **parts["options"]}
         largest = max([_LARGEST, *(side for tensor in own.values() for side in tensor.shape)])
-        if any(isinstance(value, int) and value > largest for value in (*channels, *options.values())):
+        if any(
+            isinstance(value, int) and value > largest for value in (*channels, *options.values())
+        ):
             raise ValueError(f"a number above {largest} in {options}")
         with torch.device("meta"):
             network: nn.Module = found.factory(*channels, **options)
-    except (AttributeError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except (
+        AttributeError,
+        ArithmeticError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         what = room.removesuffix("s")
-        raise TranslationError(f"{file}: its {what} cannot be built here ({error}); was i2i changed?") from error
+        raise TranslationError(
+            f"{file}: its {what} cannot be built here ({error}); was i2i changed?"
+        ) from error
     try:
         types = {name: tensor.dtype for name, tensor in network.state_dict().items()}
-        copies = {name: tensor.to(types.get(name, tensor.dtype), copy=True) for name, tensor in own.items()}
+        copies = {
+            name: tensor.to(types.get(name, tensor.dtype), copy=True)
+            for name, tensor in own.items()
+        }
         network.load_state_dict(copies, assign=True)
     except RuntimeError as error:
-        raise TranslationError(f"{file}: its weights do not fit {parts['name']} ({error}); was i2i changed?") from error
+        raise TranslationError(
+            f"{file}: its weights do not fit {parts['name']} ({error}); was i2i changed?"
+        ) from error
     return network
 
 
@@ -350,19 +407,31 @@ def weights_file(path: Path) -> Path:
         if (path / WEIGHTS).is_file():
             return path / WEIGHTS
         if any(path.glob("*.pth")):
-            raise TranslationError(f"{path}: a folder of another toolkit (convert it with `i2i import`)")
-        raise TranslationError(f"{path}: no {WEIGHTS} in this folder (give a run, a checkpoint, or a weights file)")
+            raise TranslationError(
+                f"{path}: a folder of another toolkit (convert it with `i2i import`)"
+            )
+        raise TranslationError(
+            f"{path}: no {WEIGHTS} in this folder (give a run, a checkpoint, or a weights file)"
+        )
     if not path.exists():
-        raise TranslationError(f"{path}: no such model (give a run folder, a checkpoint folder, or a weights file)")
+        raise TranslationError(
+            f"{path}: no such model (give a run folder, a checkpoint folder, or a weights file)"
+        )
     if path.suffix in (".pth", ".pt", ".ckpt", ".pkl"):
-        raise TranslationError(f"{path}: not a weights file of i2i (convert files of other toolkits with `i2i import`)")
+        raise TranslationError(
+            f"{path}: not a weights file of i2i (convert files of other toolkits with `i2i import`)"
+        )
     return path
 
 
 def _choose(path: str | os.PathLike[str], known: list[Direction], wanted: str) -> Direction:
     if not known:
-        raise TranslationError(f"{path}: this model makes images from noise, it translates none (use `i2i generate`)")
+        raise TranslationError(
+            f"{path}: this model makes images from noise, it translates none (use `i2i generate`)"
+        )
     for direction in known:
         if direction == wanted:
             return direction
-    raise TranslationError(f"{path}: direction: this model translates {' and '.join(known)}, not {wanted}")
+    raise TranslationError(
+        f"{path}: direction: this model translates {' and '.join(known)}, not {wanted}"
+    )

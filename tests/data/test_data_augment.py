@@ -9,7 +9,7 @@ from i2i.config import PairedData
 from i2i.data.augment import Augment
 from i2i.images import Array
 
-TURNING: dict[str, Any] = {"rotate": 30.0, "elastic": 4.0}
+TURNING: dict[str, Any] = {"rotate_degrees": 30.0, "elastic_pixels": 4.0}
 
 
 def config(**settings: Any) -> PairedData:
@@ -28,7 +28,9 @@ def smooth(height: int, width: int) -> Array:
     return np.stack([y * 3, x * 3, (x + y) * 2], axis=2).astype(np.uint8)
 
 
-@pytest.mark.parametrize("settings", [{}, TURNING, {"resize": "shorter"}, TURNING | {"resize": "none"}])
+@pytest.mark.parametrize(
+    "settings", [{}, TURNING, {"resize": "shorter"}, TURNING | {"resize": "none"}]
+)
 def test_both_images_of_a_pair_get_the_same_geometry(settings: dict[str, Any]) -> None:
     image = smooth(48, 60)
     augment = Augment(config(**settings), ("a", "b"))
@@ -55,7 +57,7 @@ def test_crop_is_a_window_of_the_image_and_half_of_them_are_mirrored() -> None:
 
 
 def test_crop_mirror_and_angle_are_drawn_independently() -> None:
-    augment = Augment(config(resize="none", rotate=20.0), ("image",))
+    augment = Augment(config(resize="none", rotate_degrees=20.0), ("image",))
     draws = []
     for seed in range(400):
         view = augment({"image": coordinates(60, 60)}, seed)["image"].astype(float)[8:24, 8:24]
@@ -70,7 +72,7 @@ def test_crop_mirror_and_angle_are_drawn_independently() -> None:
 
 def test_equal_seeds_give_equal_views_and_different_seeds_different_ones() -> None:
     image = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
-    settings = TURNING | {"color": 0.3}
+    settings = TURNING | {"color_jitter": 0.3}
     first, second = (Augment(config(**settings), ("a", "b"), color=("a",)) for _ in range(2))
     views = []
     for seed in range(100):
@@ -83,10 +85,17 @@ def test_equal_seeds_give_equal_views_and_different_seeds_different_ones() -> No
 
 @pytest.mark.parametrize("masks", [("b",), ("a",), ("a", "b")])
 @pytest.mark.parametrize("resize", ["stretch", "shorter", "none"])
-def test_masks_keep_their_labels_however_they_are_turned_and_bent(masks: tuple[str, ...], resize: str) -> None:
+def test_masks_keep_their_labels_however_they_are_turned_and_bent(
+    masks: tuple[str, ...], resize: str
+) -> None:
     labels = np.random.default_rng(0).choice(np.array([0, 40, 90, 255], np.uint8), (13, 17, 1))
     labels = np.kron(labels, np.ones((4, 4, 1), np.uint8))
-    augment = Augment(config(**TURNING, resize=resize, color=0.5), ("a", "b"), masks=masks, color=("a", "b"))
+    augment = Augment(
+        config(**TURNING, resize=resize, color_jitter=0.5),
+        ("a", "b"),
+        masks=masks,
+        color=("a", "b"),
+    )
     for seed in range(10):
         views = augment({"a": labels, "b": labels}, seed)
         for mask in masks:
@@ -107,20 +116,27 @@ def test_mask_and_image_stay_aligned() -> None:
 
 def test_color_changes_the_named_image_only() -> None:
     image = smooth(48, 48)
-    plain, colored = (Augment(config(color=strength), ("a", "b"), color=("a",)) for strength in (0.0, 0.4))
+    plain, colored = (
+        Augment(config(color_jitter=strength), ("a", "b"), color=("a",)) for strength in (0.0, 0.4)
+    )
     for seed in range(5):
-        before, after = plain({"a": image, "b": image}, seed), colored({"a": image, "b": image}, seed)
+        before, after = (
+            plain({"a": image, "b": image}, seed),
+            colored({"a": image, "b": image}, seed),
+        )
         assert np.array_equal(before["b"], after["b"])
         assert not np.array_equal(before["a"], after["a"])
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-def test_every_number_of_channels_and_depth_passes_through_every_step(channels: int, dtype: type[np.generic]) -> None:
+def test_every_number_of_channels_and_depth_passes_through_every_step(
+    channels: int, dtype: type[np.generic]
+) -> None:
     top = {np.uint8: 255, np.uint16: 65535, np.float32: 1}[dtype]
     image = (np.random.default_rng(0).random((48, 40, channels)) * top).astype(dtype)
     other = np.random.default_rng(1).integers(0, 256, (48, 40, 3), np.uint8)
-    augment = Augment(config(**TURNING, color=0.4), ("a", "b"), color=("a",))
+    augment = Augment(config(**TURNING, color_jitter=0.4), ("a", "b"), color=("a",))
     views = augment({"a": image, "b": other}, 3)
     assert views["a"].shape == (32, 32, channels)
     assert views["a"].dtype == (np.uint8 if dtype is np.uint8 else np.float32)
@@ -138,7 +154,9 @@ def test_sixteen_bits_are_not_cut_to_eight() -> None:
 
 def test_alpha_is_not_colored() -> None:
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 4), np.uint8)
-    augment = Augment(config(resize="none", flip=False, color=0.5), ("image",), color=("image",))
+    augment = Augment(
+        config(resize="none", flip=False, color_jitter=0.5), ("image",), color=("image",)
+    )
     view = augment({"image": image}, 0)["image"]
     assert np.array_equal(view[..., 3], image[..., 3])
     assert not np.array_equal(view[..., :3], image[..., :3])
@@ -146,12 +164,14 @@ def test_alpha_is_not_colored() -> None:
 
 def test_borders_of_a_turned_image_are_reflected_not_black() -> None:
     image = np.full((40, 40, 3), 200, np.uint8)
-    augment = Augment(config(rotate=45.0, elastic=5.0), ("image",))
+    augment = Augment(config(rotate_degrees=45.0, elastic_pixels=5.0), ("image",))
     assert all((augment({"image": image}, seed)["image"] == 200).all() for seed in range(5))
 
 
 def test_elastic_moves_pixels_by_about_the_given_distance() -> None:
-    augment = Augment(config(resize="none", flip=False, crop_size=128, elastic=6.0), ("image",))
+    augment = Augment(
+        config(resize="none", flip=False, crop_size=128, elastic_pixels=6.0), ("image",)
+    )
     y, x = np.mgrid[:128, :128].astype(np.float32) / 256
     far = []
     for seed in range(5):
@@ -175,7 +195,9 @@ def test_plain_views_show_the_center_and_never_change(
 ) -> None:
     """`kept`: height and width of the part of the image that the crop of 32 shows."""
     image = coordinates(*size)
-    augment = Augment(config(resize=resize, **TURNING, color=0.5), ("image",), color=("image",))
+    augment = Augment(
+        config(resize=resize, **TURNING, color_jitter=0.5), ("image",), color=("image",)
+    )
     view = augment.plain({"image": image})["image"].astype(float)
     assert view.shape == (32, 32, 3)
     assert np.array_equal(view, augment.plain({"image": image})["image"])

@@ -20,7 +20,7 @@ def issues(report: CheckReport) -> dict[str, tuple[str, ...]]:
 
 
 def picture(seed: int, size: tuple[int, int] = (64, 64)) -> images.Array:
-    """Smooth shapes, as photographs have: noise has no gist."""
+    """Smooth shapes, as photographs have: noise has no dhash."""
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), np.uint8)
     return images.resize(coarse, size)
 
@@ -73,7 +73,9 @@ def test_every_planted_fault_of_pairs_is_found(write: Any, tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("paired_folder")
-def test_clean_copy_passes_the_check_and_trains_and_the_original_is_untouched(write: Any, tmp_path: Path) -> None:
+def test_clean_copy_passes_the_check_and_trains_and_the_original_is_untouched(
+    write: Any, tmp_path: Path
+) -> None:
     write("train/a/lonely.png", pixels=picture(50))
     write("train/a/leak.png", pixels=picture(6))
     write("train/b/leak.png", pixels=picture(106))
@@ -91,7 +93,9 @@ def test_clean_copy_passes_the_check_and_trains_and_the_original_is_untouched(wr
 
 
 @pytest.mark.usefixtures("paired_folder")
-def test_image_of_one_color_is_a_fault_unless_its_domain_holds_labels(write: Any, tmp_path: Path) -> None:
+def test_image_of_one_color_is_a_fault_unless_its_domain_holds_labels(
+    write: Any, tmp_path: Path
+) -> None:
     color = np.full((64, 64, 4), 9, np.uint8)
     color[:32, :, 3] = 200  # opacity that differs makes no picture
     write("train/b/3.png", pixels=color)
@@ -113,7 +117,9 @@ def test_clean_copy_into_or_around_the_original_is_refused(tmp_path: Path, insid
         write_clean(check_folder(tmp_path), tmp_path / inside)
 
 
-def test_near_duplicates_and_near_leaks_are_named_with_what_they_look_like(write: Any, tmp_path: Path) -> None:
+def test_near_duplicates_and_near_leaks_are_named_with_what_they_look_like(
+    write: Any, tmp_path: Path
+) -> None:
     for seed in range(8):
         write(f"train/{seed}.png", pixels=picture(seed))
     write("train/again.jpg", pixels=picture(3))

@@ -41,7 +41,7 @@ def three(write: Any, tmp_path: Path) -> dict[str, Dataset]:
     for name in ("1", "2", "3"):
         write(f"two/trainA/{name}.png")
         write(f"two/trainB/{name}.jpg")
-    settings = {"rotate": 10.0, "color": 0.2}
+    settings = {"rotate_degrees": 10.0, "color_jitter": 0.2}
     return {
         "paired": paired(tmp_path / "two", **settings),
         "unpaired": unpaired(tmp_path / "two", **settings),
@@ -65,10 +65,15 @@ def test_sample_is_a_function_of_epoch_and_index(three: dict[str, Dataset], kind
 
 
 @pytest.mark.parametrize("kind", ["paired", "unpaired", "unconditional"])
-def test_nearly_every_draw_differs_from_the_last_epoch(three: dict[str, Dataset], kind: str) -> None:
+def test_nearly_every_draw_differs_from_the_last_epoch(
+    three: dict[str, Dataset], kind: str
+) -> None:
     dataset = three[kind]
     name = next(iter(dataset.channels))
-    same = sum(torch.equal(dataset.sample(epoch, 0)[name], dataset.sample(epoch + 1, 0)[name]) for epoch in range(200))
+    same = sum(
+        torch.equal(dataset.sample(epoch, 0)[name], dataset.sample(epoch + 1, 0)[name])
+        for epoch in range(200)
+    )
     assert same < 2
 
 
@@ -85,13 +90,16 @@ def test_sample_leaves_the_global_generators_alone(three: dict[str, Dataset]) ->
 def test_seed_changes_the_augmentation(write: Any, tmp_path: Path) -> None:
     write("1.png", (40, 40))
     views = [
-        Images(UnconditionalData(root=str(tmp_path), **SMALL | {"resize": "none"}), seed=seed) for seed in range(9)
+        Images(UnconditionalData(root=str(tmp_path), **SMALL | {"resize": "none"}), seed=seed)
+        for seed in range(9)
     ]
     assert len({view.sample(0, 0)["image"].numpy().tobytes() for view in views}) == 9
 
 
 @pytest.mark.parametrize(("layout", "left"), [("ab", "a"), ("ba", "b"), ("auto", "a")])
-def test_halves_of_a_side_by_side_image_go_to_their_domains(write: Any, tmp_path: Path, layout: str, left: str) -> None:
+def test_halves_of_a_side_by_side_image_go_to_their_domains(
+    write: Any, tmp_path: Path, layout: str, left: str
+) -> None:
     pixels = np.zeros((20, 40, 3), np.uint8)
     pixels[:, 20:] = 255
     write("1.png", pixels=pixels)
@@ -109,17 +117,22 @@ def test_geometry_is_shared_by_a_pair_on_disk(write: Any, tmp_path: Path) -> Non
     pixels = np.stack([y, x, y], axis=2)
     write("a/1.png", pixels=pixels)
     write("b/1.bmp", pixels=pixels)
-    dataset = paired(tmp_path, rotate=20.0, elastic=3.0)
+    dataset = paired(tmp_path, rotate_degrees=20.0, elastic_pixels=3.0)
     for epoch in range(10):
         sample = dataset.sample(epoch, 0)
         assert torch.equal(sample["a"], sample["b"])
 
 
 @pytest.mark.parametrize(("direction", "colored"), [("a2b", "a"), ("b2a", "b")])
-def test_color_of_a_pair_changes_its_input_only(write: Any, tmp_path: Path, direction: str, colored: str) -> None:
+def test_color_of_a_pair_changes_its_input_only(
+    write: Any, tmp_path: Path, direction: str, colored: str
+) -> None:
     write("a/1.png", seed=1)
     write("b/1.png", seed=2)
-    plain, jittered = (paired(tmp_path, direction=direction, color=strength).sample(0, 0) for strength in (0.0, 0.5))
+    plain, jittered = (
+        paired(tmp_path, direction=direction, color_jitter=strength).sample(0, 0)
+        for strength in (0.0, 0.5)
+    )
     other = "b" if colored == "a" else "a"
     assert torch.equal(plain[other], jittered[other])
     assert not torch.equal(plain[colored], jittered[colored])
@@ -128,19 +141,23 @@ def test_color_of_a_pair_changes_its_input_only(write: Any, tmp_path: Path, dire
 def test_domains_keep_their_own_channels_and_depths(write: Any, tmp_path: Path) -> None:
     write("a/1.png", channels=1)
     write("b/1.png", pixels=np.full((20, 20, 3), 32768, np.uint16))
-    dataset = paired(tmp_path, rotate=10.0, verify=0)
+    dataset = paired(tmp_path, rotate_degrees=10.0, decode_check_limit=0)
     assert dataset.channels == {"a": 1, "b": 3}
     assert dataset.sample(0, 0)["b"].sub(2 * 32768 / 65535 - 1).abs().max() < 1e-5
     assert dataset.sample(0, 0)["a"].shape == (1, 16, 16)
 
 
-def test_gray_and_color_in_one_domain_become_color_and_are_reported(write: Any, tmp_path: Path) -> None:
+def test_gray_and_color_in_one_domain_become_color_and_are_reported(
+    write: Any, tmp_path: Path
+) -> None:
     write("1.png", channels=1)
     write("2.jpg", channels=3)
     write("3.png", channels=4)
     dropped, kept = images_of(tmp_path), images_of(tmp_path, alpha="keep")
     assert dropped.channels == {"image": 3}
-    assert dropped.notes == ("images of domain image differ in channels (1 with 1, 2 with 3): all are brought to 3.",)
+    assert dropped.notes == (
+        "images of domain image differ in channels (1 with 1, 2 with 3): all are brought to 3.",
+    )
     assert kept.channels == {"image": 4}
     assert torch.equal(dropped.fixed(0)["image"][0], dropped.fixed(0)["image"][2])
     assert (kept.fixed(0)["image"][3] == 1).all()
@@ -164,7 +181,10 @@ def test_every_image_of_both_domains_is_used_equally_often(write: Any, tmp_path:
         write(f"b/{place}.png")
     dataset = unpaired(tmp_path)
     assert len(dataset) == 5
-    used = [Counter(dataset.files(epoch, index)[place] for epoch in range(6) for index in range(5)) for place in (0, 1)]
+    used = [
+        Counter(dataset.files(epoch, index)[place] for epoch in range(6) for index in range(5))
+        for place in (0, 1)
+    ]
     assert set(used[0].values()) == {6}
     assert set(used[1].values()) == {10}
     partners = {tuple(dataset.files(epoch, index)) for epoch in range(40) for index in range(5)}
@@ -172,7 +192,9 @@ def test_every_image_of_both_domains_is_used_equally_often(write: Any, tmp_path:
     assert "5 of a, 3 of b" in dataset.epoch_rule
 
 
-def test_fixed_images_are_in_order_and_start_again_in_the_smaller_domain(write: Any, tmp_path: Path) -> None:
+def test_fixed_images_are_in_order_and_start_again_in_the_smaller_domain(
+    write: Any, tmp_path: Path
+) -> None:
     for name in ("a/1.png", "a/2.png", "a/3.png", "b/1.png", "b/2.png"):
         write(name)
     dataset = unpaired(tmp_path)
@@ -184,7 +206,10 @@ def test_max_images_takes_the_first(write: Any, tmp_path: Path) -> None:
     for place in range(4):
         write(f"{place}.png")
     dataset = images_of(tmp_path, max_images=2)
-    assert [Path(dataset.files(0, index)[0]).name for index in range(len(dataset))] == ["0.png", "1.png"]
+    assert [Path(dataset.files(0, index)[0]).name for index in range(len(dataset))] == [
+        "0.png",
+        "1.png",
+    ]
 
 
 def test_test_split_is_read_when_asked_for(write: Any, tmp_path: Path) -> None:
@@ -202,7 +227,9 @@ def test_bad_headers_are_all_named(write: Any, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         images_of(tmp_path)
     lines = str(caught.value).splitlines()
-    assert lines[0].startswith("data.root: 25 files cannot be read. Mend or remove them, or set data.on_bad_file=skip.")
+    assert lines[0].startswith(
+        "data.root: 25 files cannot be read. Mend or remove them, or set data.on_bad_file=skip."
+    )
     assert [f"bad{place:02}.png" in line for place, line in enumerate(lines[1:21])] == [True] * 20
     assert lines[21] == "  … and 5 more"
     dataset = images_of(tmp_path, on_bad_file="skip")
@@ -232,10 +259,12 @@ def test_damaged_pixels_stop_with_the_name_of_the_file(write: Any, tmp_path: Pat
     with pytest.raises(DataError, match=r"1.png: damaged"):
         images_of(tmp_path)
     with pytest.raises(ImageError, match=r"1.png: damaged"):
-        images_of(tmp_path, verify=0).sample(0, 0)
+        images_of(tmp_path, decode_check_limit=0).sample(0, 0)
 
 
-def test_image_of_one_value_is_refused_unless_its_domain_holds_labels(write: Any, tmp_path: Path) -> None:
+def test_image_of_one_value_is_refused_unless_its_domain_holds_labels(
+    write: Any, tmp_path: Path
+) -> None:
     write("a/1.png", pixels=np.full((20, 20, 3), 7, np.uint8))
     write("b/1.png")
     with pytest.raises(DataError, match=r"a/1.png: all pixels have one value.*data.masks"):
@@ -245,10 +274,14 @@ def test_image_of_one_value_is_refused_unless_its_domain_holds_labels(write: Any
         paired(tmp_path, on_bad_file="skip")
 
 
-def test_damaged_pixels_are_skipped_for_the_next_image_and_recorded(write: Any, tmp_path: Path) -> None:
+def test_damaged_pixels_are_skipped_for_the_next_image_and_recorded(
+    write: Any, tmp_path: Path
+) -> None:
     damage(write("1.png"))
     write("2.png")
-    dataset = images_of(tmp_path, on_bad_file="skip", resize="none", flip=False, crop_size=20, verify=0)
+    dataset = images_of(
+        tmp_path, on_bad_file="skip", resize="none", flip=False, crop_size=20, decode_check_limit=0
+    )
     assert torch.equal(dataset.sample(0, 0)["image"], dataset.sample(0, 1)["image"])
     assert len(dataset.warnings) == 1
     assert dataset.warnings[0].startswith(f"skipped {tmp_path}/1.png: damaged")
@@ -257,11 +290,15 @@ def test_damaged_pixels_are_skipped_for_the_next_image_and_recorded(write: Any, 
         dataset.sample(0, 0)
 
 
-def test_crop_that_does_not_fit_is_refused_with_the_file_and_the_mend(write: Any, tmp_path: Path) -> None:
+def test_crop_that_does_not_fit_is_refused_with_the_file_and_the_mend(
+    write: Any, tmp_path: Path
+) -> None:
     write("1.png", (20, 40))
     write("2.png", (20, 10))
     small = r"1 images are smaller than the crop of 16x16 \(first: .*2.png, 10x20; width x height\)"
-    with pytest.raises(DataError, match=small + r". Lower data.crop_size, or set data.resize=shorter"):
+    with pytest.raises(
+        DataError, match=small + r". Lower data.crop_size, or set data.resize=shorter"
+    ):
         images_of(tmp_path, resize="none")
     assert len(images_of(tmp_path, resize="shorter")) == 2
     wide = r"1 images are smaller than the crop of 24x16 .*2.png.* or raise data.load_size"
@@ -269,19 +306,25 @@ def test_crop_that_does_not_fit_is_refused_with_the_file_and_the_mend(write: Any
         images_of(tmp_path, resize="shorter", load_size=16, crop_size=(16, 24))
 
 
-def test_crop_may_be_wider_than_the_shorter_side_where_every_image_is(write: Any, tmp_path: Path) -> None:
+def test_crop_may_be_wider_than_the_shorter_side_where_every_image_is(
+    write: Any, tmp_path: Path
+) -> None:
     write("1.png", (20, 40))
     dataset = images_of(tmp_path, resize="shorter", load_size=16, crop_size=(16, 24))
     assert dataset.sample(0, 0)["image"].shape == (3, 16, 24)
     assert dataset.fixed(0)["image"].shape == (3, 16, 24)
 
 
-def test_pairs_of_different_sizes_are_resized_or_refused_by_rule(write: Any, tmp_path: Path) -> None:
+def test_pairs_of_different_sizes_are_resized_or_refused_by_rule(
+    write: Any, tmp_path: Path
+) -> None:
     write("a/1.png", (20, 30))
     write("b/1.png", (30, 20))
     assert paired(tmp_path).sample(0, 0)["b"].shape == (3, 16, 16)
     for resize in ("shorter", "none"):
-        with pytest.raises(DataError, match=r"1 pairs differ in size \(first: .*a/1.png, 30x20; .*b/1.png, 20x30\)"):
+        with pytest.raises(
+            DataError, match=r"1 pairs differ in size \(first: .*a/1.png, 30x20; .*b/1.png, 20x30\)"
+        ):
             paired(tmp_path, resize=resize)
 
 
@@ -294,14 +337,19 @@ def test_odd_width_of_a_side_by_side_image_is_refused(write: Any, tmp_path: Path
 def test_domain_of_one_image_is_refused(write: Any, tmp_path: Path) -> None:
     for name in ("a/1.png", "a/2.png", "b/1.png"):
         write(name)
-    with pytest.raises(DataError, match=r"domain b has one image \(.*b/1.png\). Unpaired training needs at least two"):
+    with pytest.raises(
+        DataError,
+        match=r"domain b has one image \(.*b/1.png\). Unpaired training needs at least two",
+    ):
         unpaired(tmp_path)
 
 
 def test_unmatched_files_that_are_allowed_are_reported(write: Any, tmp_path: Path) -> None:
     for name in ("a/1.png", "a/2.png", "b/1.png"):
         write(name)
-    assert paired(tmp_path, allow_unmatched=True).notes == ("1 images without a partner are left out.",)
+    assert paired(tmp_path, allow_unmatched=True).notes == (
+        "1 images without a partner are left out.",
+    )
 
 
 def test_packed_paths_are_the_paths() -> None:

@@ -26,17 +26,29 @@ def relative(root: Path, paths: list[str]) -> list[str]:
     return [Path(path).relative_to(root).as_posix() for path in paths]
 
 
-def test_images_are_found_recursively_in_the_order_of_their_relative_paths(touch: Callable[..., Path]) -> None:
+def test_images_are_found_recursively_in_the_order_of_their_relative_paths(
+    touch: Callable[..., Path],
+) -> None:
     root = touch("b.png", "a/z.JPG", "a-b/c.webp", "a/b/c.tiff", "a.bmp")
-    assert relative(root, find_images(root)) == ["a-b/c.webp", "a.bmp", "a/b/c.tiff", "a/z.JPG", "b.png"]
+    assert relative(root, find_images(root)) == [
+        "a-b/c.webp",
+        "a.bmp",
+        "a/b/c.tiff",
+        "a/z.JPG",
+        "b.png",
+    ]
 
 
 def test_hidden_and_other_files_are_passed_over(touch: Callable[..., Path]) -> None:
-    root = touch("1.png", ".2.png", ".ipynb_checkpoints/3.png", "notes.txt", "Thumbs.db", "png", "4.png.part")
+    root = touch(
+        "1.png", ".2.png", ".ipynb_checkpoints/3.png", "notes.txt", "Thumbs.db", "png", "4.png.part"
+    )
     assert relative(root, find_images(root)) == ["1.png"]
 
 
-def test_links_are_followed_and_loops_end(touch: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_links_are_followed_and_loops_end(
+    touch: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     root, elsewhere = touch("x/1.png"), tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "2.png").touch()
     (root / "x" / "loop").symlink_to(root)
@@ -47,7 +59,9 @@ def test_links_are_followed_and_loops_end(touch: Callable[..., Path], tmp_path_f
 
 def test_folder_without_images_names_what_was_passed_over(touch: Callable[..., Path]) -> None:
     root = touch("scan.dcm", "array.npz")
-    with pytest.raises(DataError, match=r"has no images. 2 other files were passed over \(first: .*array.npz\)"):
+    with pytest.raises(
+        DataError, match=r"has no images. 2 other files were passed over \(first: .*array.npz\)"
+    ):
         find_images(root)
 
 
@@ -78,14 +92,20 @@ def test_every_layout_of_two_folders_is_read(touch: Callable[..., Path], a: str,
 
 
 @pytest.mark.parametrize("split", ["train", "test", "val"])
-@pytest.mark.parametrize("form", ["{split}/{domain}", "{split}{domain}", "{split}_{domain}", "{domain}/{split}"])
+@pytest.mark.parametrize(
+    "form", ["{split}/{domain}", "{split}{domain}", "{split}_{domain}", "{domain}/{split}"]
+)
 def test_splits_do_not_mix(touch: Callable[..., Path], form: str, split: str) -> None:
-    names = [f"{form.format(split=s, domain=d)}/{s}.png" for s in ("train", "test", "val") for d in "AB"]
+    names = [
+        f"{form.format(split=s, domain=d)}/{s}.png" for s in ("train", "test", "val") for d in "AB"
+    ]
     root = touch(*names)
     assert [Path(pair.a).stem for pair in find_paired(root, split=split)] == [split]
 
 
-@pytest.mark.parametrize(("folder", "layout"), [("train", "auto"), (".", "auto"), (".", "ab"), ("train", "ba")])
+@pytest.mark.parametrize(
+    ("folder", "layout"), [("train", "auto"), (".", "auto"), (".", "ab"), ("train", "ba")]
+)
 def test_side_by_side_images_are_read(touch: Callable[..., Path], folder: str, layout: str) -> None:
     root = touch(f"{folder}/1.jpg", f"{folder}/2.png", "test/3.jpg")
     files = [(root / folder / name).as_posix() for name in ("1.jpg", "2.png")]
@@ -154,7 +174,10 @@ def test_missing_split_and_empty_folder_are_refused(touch: Callable[..., Path]) 
     root = touch("trainA/1.png", "trainB/notes.txt")
     with pytest.raises(DataError, match="trainB has no images"):
         find_unpaired(root)
-    with pytest.raises(DataError, match=r"no folders for a and b of the test split. Accepted: test/a, testa, test_a"):
+    with pytest.raises(
+        DataError,
+        match=r"no folders for a and b of the test split. Accepted: test/a, testa, test_a",
+    ):
         find_unpaired(root, "test")
     with pytest.raises(DataError, match="has no val split"):
         find_paired(root, "ab", "val")

@@ -47,7 +47,9 @@ class Numbers:
 @contextmanager
 def stream(dataset: Any, **settings: Any) -> Generator[Generator[Batch, None, None], None, None]:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than this machine has cores
+        warnings.filterwarnings(
+            "ignore", "This DataLoader will create"
+        )  # more workers than this machine has cores
         loader = batches(dataset, **{"seed": 1, "batch": 3} | settings)
         try:
             yield loader
@@ -66,7 +68,9 @@ def keys(taken: list[Batch]) -> list[tuple[int, int]]:
 
 def same(one: list[Batch], other: list[Batch]) -> bool:
     return [batch.keys for batch in one] == [batch.keys for batch in other] and all(
-        torch.equal(x.images[name], y.images[name]) for x, y in zip(one, other, strict=True) for name in x.images
+        torch.equal(x.images[name], y.images[name])
+        for x, y in zip(one, other, strict=True)
+        for name in x.images
     )
 
 
@@ -79,7 +83,14 @@ def folder(write: Any, tmp_path: Path) -> Path:
 
 
 def test_stream_is_the_same_for_0_1_2_and_4_workers(folder: Path) -> None:
-    config = UnpairedData(root=str(folder), load_size=20, crop_size=16, rotate=20.0, elastic=2.0, color=0.3)
+    config = UnpairedData(
+        root=str(folder),
+        load_size=20,
+        crop_size=16,
+        rotate_degrees=20.0,
+        elastic_pixels=2.0,
+        color_jitter=0.3,
+    )
     dataset = UnpairedImages(config, seed=3)
     expected = first(8, dataset, workers=0)
     assert expected[0].images["a"].shape == (3, 3, 16, 16)
@@ -90,13 +101,17 @@ def test_stream_is_the_same_for_0_1_2_and_4_workers(folder: Path) -> None:
 def test_every_epoch_has_every_index_once_in_an_order_of_its_own() -> None:
     taken = keys(first(20, Numbers(), batch=5))
     epochs = [taken[start : start + 10] for start in range(0, 100, 10)]
-    assert [{epoch for epoch, _ in places} for places in epochs] == [{number} for number in range(10)]
+    assert [{epoch for epoch, _ in places} for places in epochs] == [
+        {number} for number in range(10)
+    ]
     assert all(sorted(index for _, index in places) == list(range(10)) for places in epochs)
     assert len({tuple(index for _, index in places) for places in epochs}) == 10
 
 
-def test_over_99_percent_of_the_images_drawn_differ_from_one_epoch_to_the_next(folder: Path) -> None:
-    config = UnpairedData(root=str(folder), load_size=20, crop_size=16, rotate=20.0)
+def test_over_99_percent_of_the_images_drawn_differ_from_one_epoch_to_the_next(
+    folder: Path,
+) -> None:
+    config = UnpairedData(root=str(folder), load_size=20, crop_size=16, rotate_degrees=20.0)
     taken = first(2 * 70, UnpairedImages(config), batch=1, workers=2)
     drawn = Counter(batch.images["a"].numpy().tobytes() for batch in taken)
     assert len(drawn) > 0.99 * len(taken)
@@ -107,7 +122,10 @@ def test_batches_go_on_across_the_end_of_an_epoch() -> None:
     assert [len(batch.keys) for batch in taken] == [3] * 7
     assert [epoch for epoch, _ in taken[3].keys] == [0, 1, 1]
     assert [batch.position for batch in taken] == [3, 6, 9, 12, 15, 18, 21]
-    assert all(batch.images["image"].flatten().tolist() == [e * 100 + i for e, i in batch.keys] for batch in taken)
+    assert all(
+        batch.images["image"].flatten().tolist() == [e * 100 + i for e, i in batch.keys]
+        for batch in taken
+    )
 
 
 @pytest.mark.parametrize("position", [0, 1, 9, 10, 11, 30, 12345])
@@ -123,10 +141,13 @@ def test_batch_that_was_read_but_not_taken_is_read_again_after_resuming(folder: 
     assert same(first(3, dataset, start_position=taken[1].position), taken[2:])
 
 
-@pytest.mark.parametrize("world", [2, 3, 4])
-def test_ranks_together_read_what_one_process_reads(world: int) -> None:
+@pytest.mark.parametrize("world_size", [2, 3, 4])
+def test_ranks_together_read_what_one_process_reads(world_size: int) -> None:
     alone = first(6, Numbers(), batch=12)
-    ranks = [first(6, Numbers(), batch=12 // world, rank=rank, world=world) for rank in range(world)]
+    ranks = [
+        first(6, Numbers(), batch=12 // world_size, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
     for step, batch in enumerate(alone):
         assert tuple(key for rank in ranks for key in rank[step].keys) == batch.keys
         assert {rank[step].position for rank in ranks} == {batch.position}
@@ -158,7 +179,9 @@ def test_close_ends_the_workers() -> None:
 
 @pytest.mark.parametrize("kind", [ImageError, DataError])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_file_that_cannot_be_decoded_is_named_without_a_traceback(workers: int, kind: type[Exception]) -> None:
+def test_file_that_cannot_be_decoded_is_named_without_a_traceback(
+    workers: int, kind: type[Exception]
+) -> None:
     def fault(index: int) -> None:
         if index == 4:
             raise kind("4.png: cut off (replace it)")
@@ -186,25 +209,38 @@ def test_worker_that_is_killed_is_an_error_that_names_its_file() -> None:
         if index == 4:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    with pytest.raises(LoaderError, match=r"a loader worker died while reading 4.png .* lower data.workers"):
+    with pytest.raises(
+        LoaderError, match=r"a loader worker died while reading 4.png .* lower data.workers"
+    ):
         first(10, Numbers(fault=fault), workers=2)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_skipped_files_reach_the_reader_of_the_batch_once(write: Any, tmp_path: Path, workers: int) -> None:
+def test_skipped_files_reach_the_reader_of_the_batch_once(
+    write: Any, tmp_path: Path, workers: int
+) -> None:
     bad = write("1.png")
     write("2.png")
     content = bytearray(bad.read_bytes())
     content[len(content) // 2] ^= 0xFF
     bad.write_bytes(content)
-    config = UnconditionalData(root=str(tmp_path), load_size=20, crop_size=16, on_bad_file="skip", verify=0)
-    warned = [warning for batch in first(6, Images(config), workers=workers) for warning in batch.warnings]
+    config = UnconditionalData(
+        root=str(tmp_path), load_size=20, crop_size=16, on_bad_file="skip", decode_check_limit=0
+    )
+    warned = [
+        warning for batch in first(6, Images(config), workers=workers) for warning in batch.warnings
+    ]
     assert len(warned) == 1
     assert warned[0].startswith(f"skipped {bad}: damaged")
 
 
 def test_nonsense_is_refused_at_once() -> None:
-    for settings in ({"batch": 0}, {"rank": 2, "world": 2}, {"start_position": -1}, {"workers": -1}):
+    for settings in (
+        {"batch": 0},
+        {"rank": 2, "world_size": 2},
+        {"start_position": -1},
+        {"workers": -1},
+    ):
         with pytest.raises(ValueError, match="no stream of 10 samples"):
             batches(Numbers(), **{"seed": 0, "batch": 1} | settings)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no stream of 0 samples"):

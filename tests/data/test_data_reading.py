@@ -7,15 +7,15 @@ import pytest
 from click.testing import CliRunner
 
 from i2i import images
-from i2i.build import open_data, resolve
 from i2i.cli import group
 from i2i.config import ConfigError, DataConfig, Layer
 from i2i.data.augment import Augment
 from i2i.data.check import check_folder
 from i2i.data.dataset import Dataset
 from i2i.data.folders import DataError
-from i2i.data.reading import Input, Reading, bring, read
 from i2i.images import ImageError
+from i2i.images.spec import ChannelSpec, ImageSpec, convert_channels, read
+from i2i.run.build import open_data, resolve
 
 
 def dataset_of(root: Path, method: str = "pix2pix", **data: object) -> Dataset:
@@ -23,7 +23,13 @@ def dataset_of(root: Path, method: str = "pix2pix", **data: object) -> Dataset:
     return open_data(resolve(method, [Layer("test", {"data": values})]))
 
 
-def arrays(root: Path, channels: int, *folders: str, dtype: type[np.generic] = np.uint8, suffix: str = "npy") -> Path:
+def arrays(
+    root: Path,
+    channels: int,
+    *folders: str,
+    dtype: type[np.generic] = np.uint8,
+    suffix: str = "npy",
+) -> Path:
     for seed, folder in enumerate(folders or ("a", "b")):
         for number in range(3):
             (root / folder).mkdir(parents=True, exist_ok=True)
@@ -35,12 +41,14 @@ def arrays(root: Path, channels: int, *folders: str, dtype: type[np.generic] = n
 
 @pytest.mark.parametrize("channels", [1, 2, 5, 16])
 @pytest.mark.parametrize("method", ["pix2pix", "cyclegan", "dcgan"])
-def test_any_number_of_channels_goes_through_every_data_set(tmp_path: Path, method: str, channels: int) -> None:
+def test_any_number_of_channels_goes_through_every_data_set(
+    tmp_path: Path, method: str, channels: int
+) -> None:
     arrays(tmp_path, channels, *(["a", "b"] if method != "dcgan" else ["train"]))
     for policy in ("drop", "composite", "keep"):
-        dataset = dataset_of(tmp_path, method, alpha=policy, rotate=10, elastic=2)
+        dataset = dataset_of(tmp_path, method, alpha=policy, rotate_degrees=10, elastic_pixels=2)
         assert set(dataset.channels.values()) == {channels}
-        assert not any(reading.alpha for reading in dataset.readings.values())
+        assert not any(reading.alpha for reading in dataset.specs.values())
         for image in dataset.sample(0, 1).values():
             assert image.shape == (channels, 16, 16)
             assert -1 <= image.min() < image.max() <= 1
@@ -49,36 +57,55 @@ def test_any_number_of_channels_goes_through_every_data_set(tmp_path: Path, meth
 @pytest.mark.parametrize("channels", [5, 16])
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 @pytest.mark.parametrize("masks", [(), ("a", "b")])
-def test_geometry_is_the_same_in_every_channel(channels: int, dtype: type[np.generic], masks: tuple[str, ...]) -> None:
-    config = DataConfig(root="x", load_size=40, crop_size=32, rotate=20, elastic=4)
+def test_geometry_is_the_same_in_every_channel(
+    channels: int, dtype: type[np.generic], masks: tuple[str, ...]
+) -> None:
+    config = DataConfig(root="x", load_size=40, crop_size=32, rotate_degrees=20, elastic_pixels=4)
     one = np.random.default_rng(0).random((50, 60, 1)) * (255 if dtype is np.uint8 else 1)
     array = np.repeat(one.astype(dtype), channels, axis=2)
     done = Augment(config, ("a", "b"), masks=masks)({"a": array, "b": array}, 3)
     assert done["a"].shape == (32, 32, channels)
-    np.testing.assert_allclose(done["a"], np.repeat(done["a"][..., :1], channels, axis=2), atol=1e-6)
+    np.testing.assert_allclose(
+        done["a"], np.repeat(done["a"][..., :1], channels, axis=2), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("channels", [2, 5])
 @pytest.mark.parametrize("method", ["pix2pix", "cyclegan", "dcgan"])
-def test_color_jitter_of_channels_that_are_no_color_is_refused(tmp_path: Path, method: str, channels: int) -> None:
+def test_color_jitter_of_channels_that_are_no_color_is_refused(
+    tmp_path: Path, method: str, channels: int
+) -> None:
     arrays(tmp_path, channels, *(["a", "b"] if method != "dcgan" else ["train"]))
-    with pytest.raises(DataError, match=rf"data.color: .*have {channels} channels. Set data.color=0"):
-        dataset_of(tmp_path, method, color=0.2)
+    with pytest.raises(
+        DataError, match=rf"data.color_jitter: .*have {channels} channels. Set data.color_jitter=0"
+    ):
+        dataset_of(tmp_path, method, color_jitter=0.2)
 
 
 def test_of_a_pair_only_the_input_must_be_fit_for_color(tmp_path: Path) -> None:
     arrays(tmp_path, 3, "a")
     arrays(tmp_path, 5, "b")
-    assert dataset_of(tmp_path, color=0.2).channels == {"a": 3, "b": 5}
+    assert dataset_of(tmp_path, color_jitter=0.2).channels == {"a": 3, "b": 5}
     with pytest.raises(DataError, match="images of domain b have 5 channels"):
-        dataset_of(tmp_path, color=0.2, direction="b2a")
-    assert dataset_of(tmp_path, color=0.2, direction="b2a", masks=["b"]).sample(0, 0)["b"].shape[0] == 5
+        dataset_of(tmp_path, color_jitter=0.2, direction="b2a")
+    assert (
+        dataset_of(tmp_path, color_jitter=0.2, direction="b2a", masks=["b"])
+        .sample(0, 0)["b"]
+        .shape[0]
+        == 5
+    )
 
 
 def test_channels_that_have_no_relation_are_refused_by_name(tmp_path: Path) -> None:
     arrays(tmp_path, 3)
-    np.save(tmp_path / "a/1.npy", np.random.default_rng(0).integers(0, 255, (20, 20, 5)).astype(np.uint8))
-    with pytest.raises(DataError, match=r"domain a differ in channels .*0.npy has 3, .*1.npy has 5\), and only gray"):
+    np.save(
+        tmp_path / "a/1.npy",
+        np.random.default_rng(0).integers(0, 255, (20, 20, 5)).astype(np.uint8),
+    )
+    with pytest.raises(
+        DataError,
+        match=r"domain a differ in channels .*0.npy has 3, .*1.npy has 5\), and only gray",
+    ):
         dataset_of(tmp_path)
 
 
@@ -86,24 +113,35 @@ def test_two_or_four_channels_of_arrays_never_meet_alpha(tmp_path: Path) -> None
     np.save(tmp_path / "x.npy", np.zeros((4, 4, 4), np.uint8))
     images.encode(np.zeros((4, 4, 4), np.uint8), tmp_path / "x.png")
     with pytest.raises(ImageError, match=r"x\.npy: has 4 channels, not 3, of which none is alpha"):
-        read([str(tmp_path / "x.npy")], Reading((Input(3, alpha=False),)))
+        read([str(tmp_path / "x.npy")], ImageSpec((ChannelSpec(3, alpha=False),)))
     with pytest.raises(ImageError, match=r"x\.png: has 3 channels, not 4, of which none is alpha"):
-        read([str(tmp_path / "x.png")], Reading((Input(4, alpha=False),)))
-    for have, to in ((2, Input(4, True)), (1, Input(2, False)), (3, Input(4, False))):
+        read([str(tmp_path / "x.png")], ImageSpec((ChannelSpec(4, alpha=False),)))
+    for have, to in (
+        (2, ChannelSpec(4, True)),
+        (1, ChannelSpec(2, False)),
+        (3, ChannelSpec(4, False)),
+    ):
         with pytest.raises(ImageError, match="of which none is alpha"):
-            bring(np.zeros((2, 2, have), np.uint8), to, alpha=False)
-    assert read([str(tmp_path / "x.png")], Reading((Input(4, alpha=True),))).array.shape == (4, 4, 4)
+            convert_channels(np.zeros((2, 2, have), np.uint8), to, alpha=False)
+    assert read(
+        [str(tmp_path / "x.png")], ImageSpec((ChannelSpec(4, alpha=True),))
+    ).array.shape == (4, 4, 4)
 
 
-# -- ranges -----------------------------------------------------------------------------------------------------------
+# -- ranges ----------------------------------------------------------------------------------------
 
 
 def test_each_domain_has_its_own_range(tmp_path: Path) -> None:
     arrays(tmp_path, 5, dtype=np.float32)
-    plain, ranged = dataset_of(tmp_path, flip=False), dataset_of(tmp_path, flip=False, ranges={"b": [-1, 3]})
-    assert ranged.readings["b"].span == (-1, 3)
+    plain, ranged = (
+        dataset_of(tmp_path, flip=False),
+        dataset_of(tmp_path, flip=False, value_range={"b": [-1, 3]}),
+    )
+    assert ranged.specs["b"].value_range == (-1, 3)
     np.testing.assert_array_equal(plain.fixed(0)["a"], ranged.fixed(0)["a"])
-    np.testing.assert_allclose((plain.fixed(0)["b"] + 1) / 2, (ranged.fixed(0)["b"] + 1) / 2 * 4 - 1, atol=1e-6)
+    np.testing.assert_allclose(
+        (plain.fixed(0)["b"] + 1) / 2, (ranged.fixed(0)["b"] + 1) / 2 * 4 - 1, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -112,48 +150,56 @@ def test_each_domain_has_its_own_range(tmp_path: Path) -> None:
         ("pix2pix", {"c": [0, 1]}, "there is no domain c here .there is a and b"),
         ("cyclegan", {"image": [0, 1]}, "there is no domain image here"),
         ("dcgan", {"a": [0, 1]}, "there is no domain a here .there is image"),
-        ("pix2pix", {"a": [1, 1]}, r"ranges.a: \[1, 1\] must be \[low, high\]"),
+        ("pix2pix", {"a": [1, 1]}, r"value_range.a: \[1, 1\] must be \[low, high\]"),
         ("pix2pix", {"a": [2, 1]}, "low below high"),
         ("pix2pix", {"a": [0, float("inf")]}, "finite"),
-        ("pix2pix", {"a": [0]}, "data.ranges"),
+        ("pix2pix", {"a": [0]}, "data.value_range"),
     ],
 )
-def test_ranges_that_mean_nothing_are_refused(method: str, ranges: dict[str, object], message: str) -> None:
+def test_ranges_that_mean_nothing_are_refused(
+    method: str, ranges: dict[str, object], message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
-        resolve(method, [Layer("test", {"data": {"root": "x", "ranges": ranges}})])
+        resolve(method, [Layer("test", {"data": {"root": "x", "value_range": ranges}})])
 
 
-def test_a_range_without_floats_and_a_value_outside_are_refused_before_training(tmp_path: Path) -> None:
+def test_a_range_without_floats_and_a_value_outside_are_refused_before_training(
+    tmp_path: Path,
+) -> None:
     arrays(tmp_path, 3, "a")
     arrays(tmp_path, 3, "b", dtype=np.float32)
-    with pytest.raises(DataError, match=r"data.ranges.a: no file of domain a holds floats"):
-        dataset_of(tmp_path, ranges={"a": [0, 255]})
+    with pytest.raises(DataError, match=r"data.value_range.a: no file of domain a holds floats"):
+        dataset_of(tmp_path, value_range={"a": [0, 255]})
     with pytest.raises(DataError, match=r"b/0.npy: float values from .*outside \[0, 0.5\]"):
-        dataset_of(tmp_path, ranges={"b": [0, 0.5]})
+        dataset_of(tmp_path, value_range={"b": [0, 0.5]})
 
 
 def test_both_halves_of_an_image_have_one_range(tmp_path: Path) -> None:
     arrays(tmp_path, 1, "train", dtype=np.float32, suffix="tif")
-    with pytest.raises(DataError, match=r"data.ranges: side-by-side images are one file"):
-        dataset_of(tmp_path, ranges={"a": [0, 2]}, load_size=[20, 20], crop_size=[16, 16])
+    with pytest.raises(DataError, match=r"data.value_range: side-by-side images are one file"):
+        dataset_of(tmp_path, value_range={"a": [0, 2]}, load_size=[20, 20], crop_size=[16, 16])
 
 
-# -- alpha ------------------------------------------------------------------------------------------------------------
+# -- alpha -----------------------------------------------------------------------------------------
 
 
-def test_carried_alpha_is_dropped_in_training_and_refused_where_it_cannot_be_put_back(tmp_path: Path) -> None:
+def test_carried_alpha_is_dropped_in_training_and_refused_where_it_cannot_be_put_back(
+    tmp_path: Path,
+) -> None:
     arrays(tmp_path / "x", 4, suffix="png")
     carried, dropped = (dataset_of(tmp_path / "x", alpha=alpha) for alpha in ("carry", "drop"))
     assert carried.channels == {"a": 3, "b": 3}
     np.testing.assert_array_equal(carried.sample(0, 0)["a"], dropped.sample(0, 0)["a"])
     arrays(tmp_path / "y", 5)
-    with pytest.raises(DataError, match=r"data.alpha: carry puts alpha back onto gray or RGB, .*5 channels"):
+    with pytest.raises(
+        DataError, match=r"data.alpha: carry puts alpha back onto gray or RGB, .*5 channels"
+    ):
         dataset_of(tmp_path / "y", alpha="carry")
     with pytest.raises(ConfigError, match="alpha: carry has no effect"):
         resolve("dcgan", [Layer("test", {"data": {"root": "x", "alpha": "carry"}})])
 
 
-# -- check ------------------------------------------------------------------------------------------------------------
+# -- check -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5, 16])
@@ -174,9 +220,15 @@ def test_a_check_knows_the_range_that_it_is_told(tmp_path: Path) -> None:
     for path in tmp_path.rglob("*.npy"):
         np.save(path, np.load(path) * 4000 - 1000)
     assert not check_folder(tmp_path, smallest=16).ok
-    assert check_folder(tmp_path, smallest=16, span=(-1000, 3000)).ok
+    assert check_folder(tmp_path, smallest=16, value_range=(-1000, 3000)).ok
     command = ["data", "check", str(tmp_path)]
     for more, status in ([], 1), (["--range", "-1000", "3000"], 0):
-        assert CliRunner().invoke(group, [*command, *more], standalone_mode=False).return_value == status
+        assert (
+            CliRunner().invoke(group, [*command, *more], standalone_mode=False).return_value
+            == status
+        )
     for bad in ("3", "inf"):
-        assert "must be below the second" in CliRunner().invoke(group, [*command, "--range", "3", bad]).output
+        assert (
+            "must be below the second"
+            in CliRunner().invoke(group, [*command, "--range", "3", bad]).output
+        )

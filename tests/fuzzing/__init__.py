@@ -21,7 +21,10 @@ def attacked(**strategies: Callable[[], st.SearchStrategy[Any]]) -> Callable[[Pr
     """Register a property under its name, with the strategy of each argument."""
 
     def register(holds: Property) -> Property:
-        PROPERTIES[holds.__name__] = holds, lambda: {name: make() for name, make in strategies.items()}
+        PROPERTIES[holds.__name__] = (
+            holds,
+            lambda: {name: make() for name, make in strategies.items()},
+        )
         return holds
 
     return register
@@ -90,7 +93,9 @@ def mutated(draw: st.DrawFn, whole: bytes) -> bytes:
             content[at] = draw(st.integers(0, 255))
         elif kind == 2:
             size, order = draw(st.sampled_from([2, 4, 8])), draw(st.sampled_from(["big", "little"]))
-            content[at : at + size] = (draw(st.sampled_from(_ODD)) % 256**size).to_bytes(size, order)
+            content[at : at + size] = (draw(st.sampled_from(_ODD)) % 256**size).to_bytes(
+                size, order
+            )
         elif kind == 3:
             del content[at:]
         elif kind == 4:

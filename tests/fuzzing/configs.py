@@ -10,24 +10,41 @@ from hypothesis import strategies as st
 
 from fuzzing import attacked, new_folder, outcome
 from i2i import registry
-from i2i.build import resolve
 from i2i.config import Config, ConfigError, Layer, parse_override, read_yaml
 from i2i.registry import UnknownComponentError
+from i2i.run.build import resolve
 
 METHODS = registry.names("methods")
 
 
 def _scalars() -> st.SearchStrategy[Any]:
-    numbers = st.one_of(st.integers(), st.integers(-2, 300), st.floats(), st.sampled_from([0.5, 1e-4, 2**63, 10**400]))
-    words = st.sampled_from(["", "auto", "unet", "resnet", "patchgan", "dcgan", "a2b", "none", "1e-4", "~", "é"])
-    return st.one_of(st.none(), st.booleans(), numbers, words, st.text(max_size=8), st.dates(), st.binary(max_size=4))
+    numbers = st.one_of(
+        st.integers(),
+        st.integers(-2, 300),
+        st.floats(),
+        st.sampled_from([0.5, 1e-4, 2**63, 10**400]),
+    )
+    words = st.sampled_from(
+        ["", "auto", "unet", "resnet", "patchgan", "dcgan", "a2b", "none", "1e-4", "~", "é"]
+    )
+    return st.one_of(
+        st.none(),
+        st.booleans(),
+        numbers,
+        words,
+        st.text(max_size=8),
+        st.dates(),
+        st.binary(max_size=4),
+    )
 
 
 def _values() -> st.SearchStrategy[Any]:
     keys = st.one_of(st.text(max_size=6), st.integers(-1, 3), st.none(), st.booleans())
     return st.recursive(
         _scalars(),
-        lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(keys, inner, max_size=3)),
+        lambda inner: st.one_of(
+            st.lists(inner, max_size=4), st.dictionaries(keys, inner, max_size=3)
+        ),
         max_leaves=8,
     )
 
@@ -61,17 +78,21 @@ def _settings(draw: st.DrawFn) -> dict[Any, Any]:
             key = draw(st.text(max_size=8))
         values = found.setdefault(section, {})
         if isinstance(values, dict):
-            plausible = [default(method).get(section, {}).get(key) for method in METHODS]
-            values[key] = draw(st.one_of(st.sampled_from(plausible), _scalars(), _values()))
+            sanity = [default(method).get(section, {}).get(key) for method in METHODS]
+            values[key] = draw(st.one_of(st.sampled_from(sanity), _scalars(), _values()))
     if draw(st.integers(0, 4)) == 0:
-        found[draw(st.one_of(st.sampled_from(list(found) or ["x"]), st.text(max_size=6)))] = draw(_values())
+        found[draw(st.one_of(st.sampled_from(list(found) or ["x"]), st.text(max_size=6)))] = draw(
+            _values()
+        )
     return found
 
 
 def _aliases(made: tuple[str, list[str]]) -> str:
     """A file whose aliases hold each other: each line the one before it, and the first one itself."""
     section, values = made
-    lines = [f"k{n}: &a{n} {value.replace('*a', f'*a{max(n - 1, 0)}')}" for n, value in enumerate(values)]
+    lines = [
+        f"k{n}: &a{n} {value.replace('*a', f'*a{max(n - 1, 0)}')}" for n, value in enumerate(values)
+    ]
     return "\n".join([*lines, f"{section}: *a{len(lines) - 1}"])
 
 
@@ -86,9 +107,16 @@ def _yaml() -> st.SearchStrategy[str]:
         ["train:", "data: ", "&a", "*a", "<<: ", "- ", "{", "}", "[", "]", "\n", "  ", "!!python/object:os.abort ",
          "? ", "! ", "root: x", "|", ">", "'", '"', "# ", "lr: 1", "optim:", "\t", "---", ": ", "1.e+400", "0x"]
     )  # fmt: skip
-    doubled = st.lists(st.sampled_from(["{x: *a, y: *a}", "[*a, *a]", "1", "{x: 1}"]), min_size=1, max_size=40)
+    doubled = st.lists(
+        st.sampled_from(["{x: *a, y: *a}", "[*a, *a]", "1", "{x: 1}"]), min_size=1, max_size=40
+    )
     laughs = st.tuples(st.sampled_from(["train", "x", "data"]), doubled).map(_aliases)
-    return st.one_of(_settings().map(written), laughs, st.text(max_size=60), st.lists(pieces, max_size=14).map("".join))
+    return st.one_of(
+        _settings().map(written),
+        laughs,
+        st.text(max_size=60),
+        st.lists(pieces, max_size=14).map("".join),
+    )
 
 
 def _survives_the_disk(method: str, layers: list[Layer], folder: Path) -> None:
@@ -113,15 +141,24 @@ def a_config_file_gives_settings_that_survive_the_disk_or_a_refusal(method: str,
 
 
 def _overrides() -> st.SearchStrategy[list[str]]:
-    values = st.one_of(_values().map(lambda value: json.dumps(value, default=str, skipkeys=True)), st.text(max_size=8))
+    values = st.one_of(
+        _values().map(lambda value: json.dumps(value, default=str, skipkeys=True)),
+        st.text(max_size=8),
+    )
     deep = st.integers(1, 3_000).map(lambda depth: ".".join(["train"] * depth))
     keys = st.one_of(st.sampled_from(known_keys()), st.text(max_size=8), deep)
-    return st.lists(st.one_of(st.tuples(keys, values).map("=".join), st.text(max_size=12)), max_size=4)
+    return st.lists(
+        st.one_of(st.tuples(keys, values).map("=".join), st.text(max_size=12)), max_size=4
+    )
 
 
 @attacked(method=lambda: st.sampled_from(METHODS), texts=_overrides)
-def overrides_give_settings_that_survive_the_disk_or_a_refusal(method: str, texts: list[str]) -> None:
-    layers, _ = outcome(lambda: [Layer("x", {"data": {"root": "x"}}), *map(parse_override, texts)], ConfigError)
+def overrides_give_settings_that_survive_the_disk_or_a_refusal(
+    method: str, texts: list[str]
+) -> None:
+    layers, _ = outcome(
+        lambda: [Layer("x", {"data": {"root": "x"}}), *map(parse_override, texts)], ConfigError
+    )
     if layers is not None:
         with new_folder() as folder:
             _survives_the_disk(method, layers, folder)
@@ -131,10 +168,22 @@ def overrides_give_settings_that_survive_the_disk_or_a_refusal(method: str, text
 def _misspelled(draw: st.DrawFn) -> tuple[str, str, str]:
     """A method, a section, and a key of it with a letter lost, added or replaced."""
     method = draw(st.sampled_from(METHODS))
-    section = draw(st.sampled_from([name for name, values in default(method).items() if isinstance(values, dict)]))
+    section = draw(
+        st.sampled_from(
+            [name for name, values in default(method).items() if isinstance(values, dict)]
+        )
+    )
     key = draw(st.sampled_from([name for name in default(method)[section] if len(name) > 2]))
-    at, letter = draw(st.integers(0, len(key) - 1)), draw(st.sampled_from("abcdefghijklmnopqrstuvwxyz_"))
-    wrong = [key[:at] + key[at + 1 :], key[:at] + letter + key[at:], key[:at] + letter + key[at + 1 :], f"{key}s"]
+    at, letter = (
+        draw(st.integers(0, len(key) - 1)),
+        draw(st.sampled_from("abcdefghijklmnopqrstuvwxyz_")),
+    )
+    wrong = [
+        key[:at] + key[at + 1 :],
+        key[:at] + letter + key[at:],
+        key[:at] + letter + key[at + 1 :],
+        f"{key}s",
+    ]
     return method, section, draw(st.sampled_from(wrong))
 
 

@@ -41,20 +41,42 @@ def _small_png(value: int) -> bytes:
 
 
 _Entry = tuple[list[str], str, str, Any]  # folders, stem, suffix, kind
-_FORMS = ["train/a train/b", "trainA trainB", "Test_A test_b", "a b", "A B", "a/train b/train", "train train", ". ."]
+_FORMS = [
+    "train/a train/b",
+    "trainA trainB",
+    "Test_A test_b",
+    "a b",
+    "A B",
+    "a/train b/train",
+    "train train",
+    ". .",
+]
 
 
 @st.composite
 def _trees(draw: st.DrawFn) -> list[_Entry]:
     """Two folders of images whose names meet now and then, or none; and anything anywhere."""
-    name, kind = st.sampled_from(_NAMES), st.sampled_from([0, 1, 2, "link", "folder", "pipe", "empty"])
+    name, kind = (
+        st.sampled_from(_NAMES),
+        st.sampled_from([0, 1, 2, "link", "folder", "pipe", "empty"]),
+    )
     tree: list[_Entry] = []
     if draw(st.booleans()):
         for folder in draw(st.sampled_from(_FORMS)).split():
-            inside = draw(st.lists(st.sampled_from(["x", "x.y", "é", "e\u0301", "日本", "\udcff", "X"]), max_size=5))
-            tree += [(folder.split("/"), stem, draw(st.sampled_from(_SUFFIXES[:4])), 0) for stem in inside]
+            inside = draw(
+                st.lists(
+                    st.sampled_from(["x", "x.y", "é", "e\u0301", "日本", "\udcff", "X"]), max_size=5
+                )
+            )
+            tree += [
+                (folder.split("/"), stem, draw(st.sampled_from(_SUFFIXES[:4])), 0)
+                for stem in inside
+            ]
     return tree + draw(
-        st.lists(st.tuples(st.lists(name, max_size=3), name, st.sampled_from(_SUFFIXES), kind), max_size=8)
+        st.lists(
+            st.tuples(st.lists(name, max_size=3), name, st.sampled_from(_SUFFIXES), kind),
+            max_size=8,
+        )
     )
 
 
@@ -96,8 +118,14 @@ def every_image_of_a_tree_is_accounted_for(tree: list[Any], split: str, allowed:
         report, _ = outcome(partial(check_folder, root), DataError)
         if report is not None:
             json.loads(report.to_json())
-            named = {file for issue in report.issues if issue.name != "other file" for file in issue.files}
-            # by what they are: a link in a split leads back to the folder above it, and gives its images a second name
+            named = {
+                file
+                for issue in report.issues
+                if issue.name != "other file"
+                for file in issue.files
+            }
+            # by what they are: a link in a split leads back to the folder above it, and gives its
+            # images a second name
             images = {os.path.realpath(path) for path in scan(root).images}
             assert {os.path.realpath(root / file) for file in named | set(report.clean)} <= images
 
@@ -117,6 +145,7 @@ def _account(root: Path, split: str) -> None:
         assert counted == Counter(scan(folder, skip).images)
     for pair in matched.pairs:
         stems = [
-            os.path.relpath(path, folder).rpartition(".")[0] for path, folder in zip(pair[:2], folders, strict=True)
+            os.path.relpath(path, folder).rpartition(".")[0]
+            for path, folder in zip(pair[:2], folders, strict=True)
         ]
         assert stems[0] == stems[1]

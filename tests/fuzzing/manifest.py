@@ -37,7 +37,9 @@ def _job() -> tuple[Path, dict[str, bytes], bytes]:
     for seed, name in enumerate(["a.png", "b.png", "deep/c.jpg", "d.tif"]):
         path = base / "in" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        images.encode(np.random.default_rng(seed).integers(0, 256, (8, 8 + seed, 3), np.uint8), path)
+        images.encode(
+            np.random.default_rng(seed).integers(0, 256, (8, 8 + seed, 3), np.uint8), path
+        )
     translate_folder(_translator(), base / "in", base / "out")
     manifest = (base / "out/.i2i-manifest.jsonl").read_bytes()
     return base / "in", _outputs(base / "out"), manifest
@@ -53,7 +55,9 @@ def _outputs(folder: Path) -> dict[str, bytes]:
 
 def _values() -> st.SearchStrategy[Any]:
     likely = st.sampled_from(["writing", "written", "failed", "a.png", "../x.png", 10**40, [], {}])
-    return st.one_of(likely, st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=6))
+    return st.one_of(
+        likely, st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=6)
+    )
 
 
 @st.composite
@@ -71,13 +75,23 @@ def _manifests(draw: st.DrawFn) -> bytes:
             entry[key] = draw(_values())
             lines.append(json.dumps(entry).encode())
     noise = st.sampled_from(
-        [b"", b"[" * 5_000, b"null", b"[]", b'"x"', b"{}", b"\xff\xfe", b'{"output": [1], "time_ns": 1}']
+        [
+            b"",
+            b"[" * 5_000,
+            b"null",
+            b"[]",
+            b'"x"',
+            b"{}",
+            b"\xff\xfe",
+            b'{"output": [1], "time_ns": 1}',
+        ]
     )
     return b"\n".join([*lines, draw(noise)]) + draw(st.sampled_from([b"", b"\n"]))
 
 
 @attacked(
-    content=_manifests, state=lambda: st.lists(st.sampled_from(["done", "missing", "other"]), min_size=4, max_size=4)
+    content=_manifests,
+    state=lambda: st.lists(st.sampled_from(["done", "missing", "other"]), min_size=4, max_size=4),
 )
 def a_manifest_is_never_believed_against_the_files(content: bytes, state: list[str]) -> None:
     source, expected, _ = _job()

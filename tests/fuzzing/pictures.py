@@ -58,10 +58,14 @@ def _pictures() -> list[tuple[str, bytes]]:
 
 
 @attacked(
-    file=lambda: st.sampled_from(_pictures()).flatmap(lambda file: st.tuples(st.just(file[0]), mutated(file[1]))),
+    file=lambda: st.sampled_from(_pictures()).flatmap(
+        lambda file: st.tuples(st.just(file[0]), mutated(file[1]))
+    ),
     alpha=lambda: st.sampled_from(["keep", "drop", "composite"]),
 )
-def a_damaged_image_is_refused_or_is_what_its_header_says(file: tuple[str, bytes], alpha: Any) -> None:
+def a_damaged_image_is_refused_or_is_what_its_header_says(
+    file: tuple[str, bytes], alpha: Any
+) -> None:
     suffix, content = file
     with new_folder() as folder:
         path = folder / f"x{suffix}"
@@ -73,6 +77,8 @@ def a_damaged_image_is_refused_or_is_what_its_header_says(file: tuple[str, bytes
         if pixels is None:
             return
         assert header is not None, "decoded, but its header was refused"
-        channels = header.channels if alpha == "keep" else header.channels - (header.channels in (2, 4))
+        channels = (
+            header.channels if alpha == "keep" else header.channels - (header.channels in (2, 4))
+        )
         assert pixels.shape == (header.height, header.width, channels)
         assert images.depth_of(pixels) == header.depth

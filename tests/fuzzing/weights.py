@@ -19,14 +19,30 @@ from i2i.translation.translator import Translator, load
 @cache
 def _model(kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     torch.manual_seed(0)
-    common = {"statistics": "image", "alpha": "drop", "facts": {}, "config": {"data": {"layout": "ab"}}}
+    common = {
+        "statistics": "image",
+        "alpha": "drop",
+        "facts": {},
+        "config": {"data": {"layout": "ab"}},
+    }
     if kind == "dcgan":
         options = {"size": [8, 8], "width": 2, "norm": "batch"}
         network = registry.find("generators", "dcgan").factory(3, 3, **options)
         judge_options = {"width": 2, "layers": 1, "head": "image", "size": [8, 8]}
         judge = registry.find("discriminators", "patchgan").factory(3, **judge_options)
-        parts = {"name": "dcgan", "in_channels": 3, "out_channels": 3, "law": "normal", "options": options}
-        critic = {"name": "patchgan", "in_channels": 3, "options": judge_options, "objective": "vanilla"}
+        parts = {
+            "name": "dcgan",
+            "in_channels": 3,
+            "out_channels": 3,
+            "latent_distribution": "normal",
+            "options": options,
+        }
+        critic = {
+            "name": "patchgan",
+            "in_channels": 3,
+            "options": judge_options,
+            "objective": "vanilla",
+        }
         tensors = {f"generate/{key}": value for key, value in network.state_dict().items()}
         tensors |= {f"discriminator/{key}": value for key, value in judge.state_dict().items()}
         return tensors, common | {
@@ -48,10 +64,35 @@ def _metadata(draw: st.DrawFn) -> tuple[str, Any]:
     kind = draw(st.sampled_from(KINDS))
     metadata = copy.deepcopy(_model(kind)[1])
     wrong = st.one_of(
-        st.sampled_from([10**9, 2**70, -1, 0, 1, 4096, 3.0, True, [], {}, "", "a2b", "unet", "image", "__class__"]),
+        st.sampled_from(
+            [
+                10**9,
+                2**70,
+                -1,
+                0,
+                1,
+                4096,
+                3.0,
+                True,
+                [],
+                {},
+                "",
+                "a2b",
+                "unet",
+                "image",
+                "__class__",
+            ]
+        ),
         st.recursive(
-            st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=4),
-            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+            st.none()
+            | st.booleans()
+            | st.integers()
+            | st.floats(allow_nan=False)
+            | st.text(max_size=4),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+            ),
             max_leaves=5,
         ),
     )
@@ -81,19 +122,27 @@ def _read_every_way(path: Path) -> None:
     for read in (read_metadata, load_weights):
         _, message = outcome(partial(read, path), CheckpointError)
         assert not message or str(path) in message
-    for use in (partial(load, device="cpu"), partial(load, direction="b2a", device="cpu"), load_sampler):
+    for use in (
+        partial(load, device="cpu"),
+        partial(load, direction="b2a", device="cpu"),
+        load_sampler,
+    ):
         made, message = outcome(partial(use, path), CheckpointError, TranslationError)
         assert made is not None or str(path) in message
         if made is not None:
             state = made.network.state_dict().values()
             assert not any(tensor.is_meta for tensor in state)
             assert sum(tensor.nbytes for tensor in state) < 1_000_000
-            assert isinstance(made, Translator) or made.law in ("normal", "uniform")
+            assert isinstance(made, Translator) or made.latent_distribution in ("normal", "uniform")
             assert isinstance(made, Sampler) or made.statistics in ("image", "running")
             assert isinstance(made, Sampler) or made.layout in ("auto", "ab", "ba", "folders")
 
 
-@attacked(content=lambda: st.sampled_from(KINDS).flatmap(lambda kind: mutated(weights_bytes(*_model(kind)))))
+@attacked(
+    content=lambda: st.sampled_from(KINDS).flatmap(
+        lambda kind: mutated(weights_bytes(*_model(kind)))
+    )
+)
 def a_damaged_weights_file_is_refused_by_name(content: bytes) -> None:
     with new_folder() as folder:
         (folder / "weights.safetensors").write_bytes(content)
@@ -104,6 +153,8 @@ def a_damaged_weights_file_is_refused_by_name(content: bytes) -> None:
 def a_description_that_lies_is_refused_by_name(described: tuple[str, Any]) -> None:
     kind, metadata = described
     with new_folder() as folder:
-        content = weights_bytes(_model(kind)[0], metadata if isinstance(metadata, dict) else {"x": metadata})
+        content = weights_bytes(
+            _model(kind)[0], metadata if isinstance(metadata, dict) else {"x": metadata}
+        )
         (folder / "weights.safetensors").write_bytes(content)
         _read_every_way(folder / "weights.safetensors")

@@ -32,7 +32,9 @@ def test_nearest_up_repeats_each_pixel_before_its_convolution():
 
 
 @pytest.mark.parametrize(("channels", "groups"), [(64, 32), (48, 24), (40, 20), (37, 1), (8, 8)])
-def test_group_norm_has_32_groups_or_the_largest_smaller_number_that_divides_the_channels(channels, groups):
+def test_group_norm_has_32_groups_or_the_largest_smaller_number_that_divides_the_channels(
+    channels, groups
+):
     assert norm_layer("group", channels).num_groups == groups
 
 
@@ -49,7 +51,11 @@ def test_instance_norm_holds_no_tensors_and_batch_norm_has_running_statistics():
 
 @pytest.mark.parametrize("norm", ["instance", "batch", "group", "none"])
 def test_a_convolution_has_a_bias_only_without_a_norm_behind_it(norm):
-    for layer in (Conv(4, 4, 3, norm=norm), Down(4, 4, kernel=4, norm=norm), Up(4, 4, kernel=4, norm=norm)):
+    for layer in (
+        Conv(4, 4, 3, norm=norm),
+        Down(4, 4, kernel=4, norm=norm),
+        Up(4, 4, kernel=4, norm=norm),
+    ):
         assert (layer.conv.bias is not None) == (norm == "none")
 
 
@@ -66,13 +72,19 @@ def test_spectral_norm_divides_by_the_largest_singular_value():
     conv = Conv(3, 8, 4, spectral=True)
     for _ in range(200):
         conv(torch.randn(1, 3, 8, 8))
-    assert torch.linalg.matrix_norm(conv.conv.weight.flatten(1), 2).item() == pytest.approx(1.0, abs=1e-3)
+    assert torch.linalg.matrix_norm(conv.conv.weight.flatten(1), 2).item() == pytest.approx(
+        1.0, abs=1e-3
+    )
 
 
 def test_unknown_norm_and_unknown_upsampling_name_the_option_and_its_values():
-    with pytest.raises(ValueError, match="norm: must be instance, batch, group or none, got 'layer'"):
+    with pytest.raises(
+        ValueError, match="norm: must be instance, batch, group or none, got 'layer'"
+    ):
         norm_layer("layer", 4)
-    with pytest.raises(ValueError, match="upsample: must be deconv, nearest, bilinear or pixelshuffle, got 'cubic'"):
+    with pytest.raises(
+        ValueError, match="upsample: must be deconv, nearest, bilinear or pixelshuffle, got 'cubic'"
+    ):
         Up(4, 4, kernel=3, norm="none", upsample="cubic")
 
 

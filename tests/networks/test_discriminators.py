@@ -9,7 +9,7 @@ from i2i import registry
 from i2i.networks.discriminators.multiscale import MultiScale
 from i2i.networks.discriminators.patchgan import PatchGAN
 from i2i.networks.discriminators.pixel import Pixel
-from i2i.networks.init import initialize
+from i2i.networks.init import init_weights
 
 NAMES = registry.names("discriminators")
 SMALL = {"width": 4, "layers": 2, "scales": 2}
@@ -31,7 +31,11 @@ def count(net):
 
 
 def silent(net):
-    return [key for key, parameter in net.named_parameters() if parameter.grad is None or not parameter.grad.any()]
+    return [
+        key
+        for key, parameter in net.named_parameters()
+        if parameter.grad is None or not parameter.grad.any()
+    ]
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch", "group", "none"])
@@ -56,15 +60,20 @@ def test_features_end_with_the_logits(name):
 
 
 @pytest.mark.parametrize(
-    ("layers", "field", "side"), [(1, 16, 126), (2, 34, 62), (3, 70, 30), (4, 142, 14), (5, 286, 6), (6, 574, 2)]
+    ("layers", "field", "side"),
+    [(1, 16, 126), (2, 34, 62), (3, 70, 30), (4, 142, 14), (5, 286, 6), (6, 574, 2)],
 )
-def test_patchgan_sees_the_published_patch_and_maps_256_pixels_to_the_published_size(layers, field, side):
+def test_patchgan_sees_the_published_patch_and_maps_256_pixels_to_the_published_size(
+    layers, field, side
+):
     net = PatchGAN(1, width=1, layers=layers, norm="none")
     assert net.receptive_field == field
     assert net(torch.randn(1, 1, 256, 256)).shape == (1, 1, side, side)
 
 
-@pytest.mark.parametrize("make", [lambda: PatchGAN(1, width=4, layers=2, norm="none"), lambda: Pixel(1, norm="none")])
+@pytest.mark.parametrize(
+    "make", [lambda: PatchGAN(1, width=4, layers=2, norm="none"), lambda: Pixel(1, norm="none")]
+)
 def test_receptive_field_is_the_extent_of_one_logits_gradient(make):
     torch.manual_seed(0)
     net = make()
@@ -89,7 +98,8 @@ def test_coarsest_scale_sees_the_patch_that_receptive_field_promises():
     ("channels", "norm", "published", "dropped"),
     [
         (6, "batch", 2_768_705, 0),
-        # dropped: the published network has a bias in front of each InstanceNorm, of 128, 256 and 512 channels
+        # dropped: the published network has a bias in front of each InstanceNorm, of 128, 256 and
+        # 512 channels
         (3, "instance", 2_764_737, 128 + 256 + 512),
         (6, "instance", 2_767_809, 128 + 256 + 512),
     ],
@@ -123,7 +133,9 @@ def test_image_head_gives_one_logit_an_image_that_sees_all_of_it(size, layers, n
 
 
 def test_image_head_refuses_images_of_another_size():
-    with pytest.raises(ValueError, match="32x64 pixels, but this discriminator was built for 64x64"):
+    with pytest.raises(
+        ValueError, match="32x64 pixels, but this discriminator was built for 64x64"
+    ):
         PatchGAN(3, width=4, head="image", size=(64, 64))(torch.randn(1, 3, 32, 64))
 
 
@@ -140,10 +152,13 @@ def test_head_and_size_must_go_together():
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_the_smallest_images_that_are_promised_work_and_smaller_ones_are_refused(norm):
-    for net in (PatchGAN(3, width=4, layers=2, norm=norm), MultiScale(3, width=4, layers=2, scales=2, norm=norm)):
-        net(torch.randn(1, 3, net.minimum, net.minimum))
-        with pytest.raises(ValueError, match=f"at least {net.minimum}"):
-            net(torch.randn(1, 3, net.minimum - 1, 64))
+    for net in (
+        PatchGAN(3, width=4, layers=2, norm=norm),
+        MultiScale(3, width=4, layers=2, scales=2, norm=norm),
+    ):
+        net(torch.randn(1, 3, net.min_size, net.min_size))
+        with pytest.raises(ValueError, match=f"at least {net.min_size}"):
+            net(torch.randn(1, 3, net.min_size - 1, 64))
 
 
 def test_multiscale_gives_one_map_a_scale_and_the_first_is_the_full_size():
@@ -164,11 +179,13 @@ def test_multiscale_features_are_all_hidden_layers_and_then_the_logits():
 def test_spectral_norm_bounds_every_convolution_from_the_first_step_after_initialization(name):
     torch.manual_seed(0)
     net = small(name, spectral=True, norm="none")
-    initialize(net)
+    init_weights(net)
     convolutions = [module for module in net.modules() if isinstance(module, torch.nn.Conv2d)]
     assert len(convolutions) > 3
     for conv in convolutions:
-        assert torch.linalg.matrix_norm(conv.weight.flatten(1), 2).item() == pytest.approx(1.0, abs=0.1)
+        assert torch.linalg.matrix_norm(conv.weight.flatten(1), 2).item() == pytest.approx(
+            1.0, abs=0.1
+        )
     sum(logits.square().sum() for logits in logits_of(net(torch.randn(2, 3, 32, 32)))).backward()
     assert not silent(net)
 
@@ -176,7 +193,10 @@ def test_spectral_norm_bounds_every_convolution_from_the_first_step_after_initia
 @pytest.mark.parametrize(
     ("name", "options"),
     [(name, {}) for name in NAMES]
-    + [("patchgan", {"spectral": True, "norm": "none"}), ("patchgan", {"head": "image", "size": (32, 32)})],
+    + [
+        ("patchgan", {"spectral": True, "norm": "none"}),
+        ("patchgan", {"head": "image", "size": (32, 32)}),
+    ],
 )
 def test_compiling_in_place_gives_one_whole_graph_with_the_same_numbers(name, options):
     net = small(name, **options).eval()

@@ -28,7 +28,7 @@ def small(name, in_channels=3, out_channels=2, **options):
 def example(net, batch=2, channels=3):
     """An input that `net` accepts: images of twice its multiple, or latents."""
     torch.manual_seed(0)
-    side = max(16, 2 * net.multiple) if hasattr(net, "multiple") else 1
+    side = max(16, 2 * net.size_divisor) if hasattr(net, "size_divisor") else 1
     return torch.randn(batch, channels, side, side)
 
 
@@ -39,22 +39,28 @@ def count(net):
 @pytest.mark.parametrize("upsample", UPSAMPLES)
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("name", PLAIN)
-def test_output_has_the_image_size_and_range_and_gradients_reach_every_parameter(name, norm, upsample):
+def test_output_has_the_image_size_and_range_and_gradients_reach_every_parameter(
+    name, norm, upsample
+):
     torch.manual_seed(0)
     net = small(name, norm=norm, upsample=upsample)
     x = example(net)
     y = net(x)
-    assert y.shape == (2, 2, *(x.shape[2:] if hasattr(net, "multiple") else (16, 24)))
+    assert y.shape == (2, 2, *(x.shape[2:] if hasattr(net, "size_divisor") else (16, 24)))
     assert y.abs().max() <= 1
     (y * torch.randn_like(y)).sum().backward()
-    silent = [key for key, parameter in net.named_parameters() if parameter.grad is None or not parameter.grad.any()]
+    silent = [
+        key
+        for key, parameter in net.named_parameters()
+        if parameter.grad is None or not parameter.grad.any()
+    ]
     assert not silent
 
 
-@pytest.mark.parametrize("name", [name for name in PLAIN if hasattr(small(name), "multiple")])
+@pytest.mark.parametrize("name", [name for name in PLAIN if hasattr(small(name), "size_divisor")])
 def test_translation_generators_take_multiples_of_their_multiple_and_refuse_other_sizes(name):
     net = small(name).eval()
-    side = net.multiple
+    side = net.size_divisor
     assert net(torch.randn(1, 3, 3 * side, 5 * side)).shape[2:] == (3 * side, 5 * side)
     with pytest.raises(ValueError, match=f"multiples of {side}"):
         net(torch.randn(1, 3, 4 * side + 1, 4 * side))
@@ -69,14 +75,19 @@ def test_resnet_refuses_images_too_small_for_reflection_padding(shape):
 def test_the_smallest_images_that_are_promised_work():
     assert ResNet(3, 3, width=4, blocks=1)(torch.randn(1, 3, 8, 8)).shape == (1, 3, 8, 8)
     for norm in NORMS:
-        assert UNet(3, 3, width=4, depth=3, norm=norm)(torch.randn(1, 3, 8, 8)).shape == (1, 3, 8, 8)
+        assert UNet(3, 3, width=4, depth=3, norm=norm)(torch.randn(1, 3, 8, 8)).shape == (
+            1,
+            3,
+            8,
+            8,
+        )
 
 
 @pytest.mark.parametrize(
     ("name", "norm", "published", "dropped"),
     [
-        # Dropped: the published networks have a bias in front of each InstanceNorm, one for each of its channels:
-        # 64 + 128 + 256 in the encoder, 2 * 256 a block, 128 + 64 in the decoder.
+        # Dropped: the published networks have a bias in front of each InstanceNorm, one for each of
+        # its channels: 64 + 128 + 256 in the encoder, 2 * 256 a block, 128 + 64 in the decoder.
         ("resnet_9blocks", "instance", 11_378_179, 640 + 9 * 512),
         ("resnet_6blocks", "instance", 7_837_699, 640 + 6 * 512),
         ("resnet_9blocks", "batch", 11_383_427, 0),
@@ -103,16 +114,29 @@ def test_resnet_features_are_five_depths_of_the_encoder_and_equal_what_forward_c
     net = ResNet(3, 3, width=4, blocks=blocks).eval()
     x = example(net)
     seen = {}
-    watched = {1: net.downs[0].conv, 2: net.downs[1].conv, 3: net.blocks[0], 4: net.blocks[min(5, blocks) - 1]}
+    watched = {
+        1: net.downs[0].conv,
+        2: net.downs[1].conv,
+        3: net.blocks[0],
+        4: net.blocks[min(5, blocks) - 1],
+    }
     hooks = [
-        module.register_forward_hook(lambda module, args, output, depth=depth: seen.__setitem__(depth, output))
+        module.register_forward_hook(
+            lambda module, args, output, depth=depth: seen.__setitem__(depth, output)
+        )
         for depth, module in watched.items()
     ]
     net(x)
     for hook in hooks:
         hook.remove()
     found = net.features(x)
-    assert [tuple(f.shape[1:]) for f in found] == [(3, 22, 22), (8, 8, 8), (16, 4, 4), (16, 4, 4), (16, 4, 4)]
+    assert [tuple(f.shape[1:]) for f in found] == [
+        (3, 22, 22),
+        (8, 8, 8),
+        (16, 4, 4),
+        (16, 4, 4),
+        (16, 4, 4),
+    ]
     assert all(torch.equal(found[depth], output) for depth, output in seen.items())
 
 
@@ -157,7 +181,12 @@ def test_dropout_makes_training_passes_differ_and_evaluation_passes_agree():
 
 @pytest.mark.parametrize(
     ("latent", "channels", "size", "base"),
-    [(128, 3, (28, 28), (7, 7)), (100, 3, (64, 64), (4, 4)), (7, 1, (96, 64), (6, 4)), (1, 3, (12, 32), (3, 8))],
+    [
+        (128, 3, (28, 28), (7, 7)),
+        (100, 3, (64, 64), (4, 4)),
+        (7, 1, (96, 64), (6, 4)),
+        (1, 3, (12, 32), (3, 8)),
+    ],
 )
 def test_dcgan_turns_latents_of_any_length_into_images_of_its_size(latent, channels, size, base):
     net = DCGAN(latent, channels, size=size, width=4)
@@ -166,10 +195,13 @@ def test_dcgan_turns_latents_of_any_length_into_images_of_its_size(latent, chann
 
 
 @pytest.mark.parametrize(
-    ("size", "nearest"), [((30, 30), "28x28 and 32x32"), ((65, 64), "64x64 and 64x56"), ((1, 1), "6x6 and 6x8")]
+    ("size", "nearest"),
+    [((30, 30), "28x28 and 32x32"), ((65, 64), "64x64 and 64x56"), ((1, 1), "6x6 and 6x8")],
 )
 def test_dcgan_names_the_nearest_sizes_when_one_does_not_fit(size, nearest):
-    with pytest.raises(ValueError, match=rf"size: {size[0]}x{size[1]} .*nearest that fit: {nearest}"):
+    with pytest.raises(
+        ValueError, match=rf"size: {size[0]}x{size[1]} .*nearest that fit: {nearest}"
+    ):
         DCGAN(8, 3, size=size, width=4)
 
 

@@ -7,7 +7,7 @@ from torch import nn
 from i2i.networks.generators.resnet import ResNet
 from i2i.networks.generators.unet import UNet
 from i2i.networks.inference import inference, per_image_statistics
-from i2i.networks.init import initialize
+from i2i.networks.init import init_weights
 
 
 def norm():
@@ -37,12 +37,14 @@ def test_each_image_of_a_batch_of_eight_is_normalized_bit_for_bit_as_in_a_traini
 def test_a_network_on_a_batch_of_eight_equals_training_mode_on_each_image(make):
     torch.manual_seed(0)
     net = make()
-    initialize(net, "kaiming")
+    init_weights(net, "kaiming")
     x = torch.randn(8, 3, 32, 32)
     with torch.no_grad():
         alone = torch.cat([net(image[None]) for image in x])
         twin = per_image_statistics(net).eval()
-        torch.testing.assert_close(twin(x), alone, atol=1e-5, rtol=0)  # convolutions round by batch size
+        torch.testing.assert_close(
+            twin(x), alone, atol=1e-5, rtol=0
+        )  # convolutions round by batch size
         assert torch.equal(torch.cat([twin(image[None]) for image in x]), alone)
 
 

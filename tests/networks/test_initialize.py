@@ -6,17 +6,19 @@ from torch import nn
 
 from i2i.networks.discriminators.patchgan import PatchGAN
 from i2i.networks.generators.resnet import ResNet
-from i2i.networks.init import initialize
+from i2i.networks.init import init_weights
 
 
 def test_normal_law_has_the_asked_spread_in_convolutions_and_norms_and_zero_biases():
     torch.manual_seed(0)
     net = ResNet(3, 3, width=32, blocks=2, norm="batch")
     nn.init.ones_(net.head.bias)
-    initialize(net, "normal", 0.05)
+    init_weights(net, "normal", 0.05)
     assert net.blocks[0].first.conv.weight.std().item() == pytest.approx(0.05, rel=0.05)
     assert net.ups[0].conv.weight.std().item() == pytest.approx(0.05, rel=0.05)
-    scales = torch.cat([module.weight for module in net.modules() if isinstance(module, nn.BatchNorm2d)])
+    scales = torch.cat(
+        [module.weight for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    )
     assert scales.mean().item() == pytest.approx(1.0, abs=0.01)
     assert scales.std().item() == pytest.approx(0.05, rel=0.15)
     assert not net.head.bias.any()
@@ -24,7 +26,7 @@ def test_normal_law_has_the_asked_spread_in_convolutions_and_norms_and_zero_bias
 
 def test_orthogonal_law_gives_rows_of_length_gain():
     layer = nn.Conv2d(8, 4, 3)
-    initialize(layer, "orthogonal", 0.5)
+    init_weights(layer, "orthogonal", 0.5)
     rows = layer.weight.flatten(1)
     torch.testing.assert_close(rows @ rows.T, 0.25 * torch.eye(4), atol=1e-5, rtol=0)
 
@@ -36,19 +38,23 @@ def test_orthogonal_law_gives_rows_of_length_gain():
 def test_fan_laws_have_their_spread_and_kaiming_ignores_the_gain(law, spread):
     torch.manual_seed(0)
     layer = nn.Conv2d(64, 32, 3)
-    initialize(layer, law, 0.5)
+    init_weights(layer, law, 0.5)
     assert layer.weight.std().item() == pytest.approx(spread, rel=0.05)
 
 
 @pytest.mark.parametrize("law", ["normal", "xavier", "kaiming", "orthogonal"])
 def test_spectral_norm_gets_the_same_draw_as_plain_convolutions(law):
     torch.manual_seed(0)
-    plain, spectral = (PatchGAN(3, width=4, norm="batch", spectral=switch) for switch in (False, True))
+    plain, spectral = (
+        PatchGAN(3, width=4, norm="batch", spectral=switch) for switch in (False, True)
+    )
     for net in (plain, spectral):
         torch.manual_seed(1)
-        initialize(net, law)
+        init_weights(net, law)
     original = spectral.layers[1].conv.parametrizations.weight.original
-    assert torch.equal(plain.layers[0].conv.weight, spectral.layers[0].conv.parametrizations.weight.original)
+    assert torch.equal(
+        plain.layers[0].conv.weight, spectral.layers[0].conv.parametrizations.weight.original
+    )
     assert original.requires_grad
     assert original.is_leaf
     assert spectral.training
@@ -58,11 +64,13 @@ def test_linear_layers_are_drawn_too_and_the_seed_decides():
     first, second = nn.Linear(8, 8), nn.Linear(8, 8)
     for layer in (first, second):
         torch.manual_seed(3)
-        initialize(layer)
+        init_weights(layer)
     assert torch.equal(first.weight, second.weight)
     assert not first.bias.any()
 
 
 def test_an_unknown_law_is_named():
-    with pytest.raises(ValueError, match="init: must be normal, xavier, kaiming or orthogonal, got 'uniform'"):
-        initialize(nn.Linear(2, 2), "uniform")
+    with pytest.raises(
+        ValueError, match="init: must be normal, xavier, kaiming or orthogonal, got 'uniform'"
+    ):
+        init_weights(nn.Linear(2, 2), "uniform")

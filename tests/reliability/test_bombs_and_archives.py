@@ -58,7 +58,9 @@ def special(path: Path, name: str, kind: bytes, target: str = "") -> Path:
     return path
 
 
-def zip_entry(path: Path, mode: int = 0, content: bytes = PICTURE, method: int = zipfile.ZIP_DEFLATED) -> Path:
+def zip_entry(
+    path: Path, mode: int = 0, content: bytes = PICTURE, method: int = zipfile.ZIP_DEFLATED
+) -> Path:
     """Write a zip with a good picture and a member of this Unix mode."""
     packed(path, ("good.png", PICTURE))
     with zipfile.ZipFile(path, "a") as archive:
@@ -78,7 +80,7 @@ def assert_refused(archive: Path, match: str, **options: float) -> None:
     assert sorted(folder.rglob("*")) == before
 
 
-# -- pictures ---------------------------------------------------------------------------------------------------------
+# -- pictures --------------------------------------------------------------------------------------
 
 BOMBS = {
     "bits.png": bomb(),
@@ -89,7 +91,9 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_picture_over_the_limit_is_refused_before_memory_is_taken(tmp_path: Path, name: str) -> None:
+def test_a_picture_over_the_limit_is_refused_before_memory_is_taken(
+    tmp_path: Path, name: str
+) -> None:
     path = tmp_path / name
     path.write_bytes(BOMBS[name])
     assert len(BOMBS[name]) < 30_000
@@ -100,7 +104,9 @@ def test_a_picture_over_the_limit_is_refused_before_memory_is_taken(tmp_path: Pa
         return [_reason(lambda: images.read_header(path)), _reason(lambda: images.decode(path))]
 
     done = measure(lambda: images.decode(good).tolist(), work, tmp_path)
-    assert all("15000x15000 is 225 megapixels, the limit is 100" in reason for reason in done.answer)
+    assert all(
+        "15000x15000 is 225 megapixels, the limit is 100" in reason for reason in done.answer
+    )
     assert done.growth < FEW
 
 
@@ -108,7 +114,11 @@ def test_a_picture_over_the_limit_is_refused_before_memory_is_taken(tmp_path: Pa
 def test_a_picture_that_its_file_cannot_hold_is_refused_before_memory_is_taken(
     tmp_path: Path, size: tuple[int, int]
 ) -> None:
-    files = {"a.png": png(size, data=bytes(99)), "b.tif": tiff(tiff_tags(size)), "c.tif": tiff(tiff_tags(size, 5, 64))}
+    files = {
+        "a.png": png(size, data=bytes(99)),
+        "b.tif": tiff(tiff_tags(size)),
+        "c.tif": tiff(tiff_tags(size, 5, 64)),
+    }
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
 
@@ -131,22 +141,28 @@ def _reason(read: Callable[[], object]) -> str:
 def test_threads_that_decode_large_pictures_wait_for_each_other(tmp_path: Path) -> None:
     side = 4_000  # 16 megapixels: 112 MB each while it is decoded
     for number in range(8):
-        (tmp_path / f"{number}.png").write_bytes(png((side, side), data=bytes((side * 3 + 1) * side)))
+        (tmp_path / f"{number}.png").write_bytes(
+            png((side, side), data=bytes((side * 3 + 1) * side))
+        )
     files = [str(tmp_path / f"{number}.png") for number in range(8)]
     done = measure(
         lambda: read_contents(files[:1]),
-        lambda _: [isinstance(content, str) for content in read_contents(files, threads=8).values()],
+        lambda _: [
+            isinstance(content, str) for content in read_contents(files, threads=8).values()
+        ],
         tmp_path,
     )
     assert done.answer == [False] * 8
     assert done.growth < 600 * MEBIBYTE
 
 
-# -- archives that are right ------------------------------------------------------------------------------------------
+# -- archives that are right -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_archive_unpacks_its_images_and_nothing_else(tmp_path: Path, kind: str) -> None:
+def test_every_kind_of_archive_unpacks_its_images_and_nothing_else(
+    tmp_path: Path, kind: str
+) -> None:
     members = [
         ("set/train/a/1.png", PICTURE),
         ("./set/train/b/1.JPG", saved(picture(), "JPEG")),
@@ -167,8 +183,12 @@ def test_every_kind_of_archive_unpacks_its_images_and_nothing_else(tmp_path: Pat
 
 
 def test_images_that_cannot_be_read_are_listed_and_left_out(tmp_path: Path) -> None:
-    archive = packed(tmp_path / "x.zip", ("good.png", PICTURE), ("bomb.png", bomb()), ("cut.png", PICTURE[:99]))
-    result = CliRunner().invoke(group, ["data", "unpack", str(archive), str(tmp_path / "out")], standalone_mode=False)
+    archive = packed(
+        tmp_path / "x.zip", ("good.png", PICTURE), ("bomb.png", bomb()), ("cut.png", PICTURE[:99])
+    )
+    result = CliRunner().invoke(
+        group, ["data", "unpack", str(archive), str(tmp_path / "out")], standalone_mode=False
+    )
     assert result.return_value == 1
     assert "left out: bomb.png: 15000x15000 is 225 megapixels" in result.output
     assert "left out: cut.png: cut off" in result.output
@@ -187,7 +207,7 @@ def test_an_empty_folder_is_filled_and_any_other_is_refused(tmp_path: Path) -> N
         unpack(archive, archive)
 
 
-# -- archives that are not --------------------------------------------------------------------------------------------
+# -- archives that are not -------------------------------------------------------------------------
 
 NAMES = {
     "../evil.png": r"leads out of the folder",
@@ -206,7 +226,9 @@ NAMES = {
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
-def test_a_name_that_leads_elsewhere_refuses_the_archive(tmp_path: Path, kind: str, name: str) -> None:
+def test_a_name_that_leads_elsewhere_refuses_the_archive(
+    tmp_path: Path, kind: str, name: str
+) -> None:
     archive = packed(tmp_path / f"x.{kind}", ("a.png", PICTURE), (name, PICTURE))
     assert_refused(archive, NAMES[name])
 
@@ -222,15 +244,20 @@ SPECIAL = {
 
 @pytest.mark.parametrize("what", SPECIAL)
 @pytest.mark.parametrize("target", ["/etc/passwd", "good.png", "../x"])
-def test_a_tar_member_that_is_no_file_refuses_the_archive(tmp_path: Path, what: str, target: str) -> None:
+def test_a_tar_member_that_is_no_file_refuses_the_archive(
+    tmp_path: Path, what: str, target: str
+) -> None:
     kind, reason = SPECIAL[what]
     assert_refused(special(tmp_path / "x.tar", "x.png", kind, target), f"'x.png' is {reason}")
 
 
 @pytest.mark.parametrize(
-    ("mode", "reason"), [(0o120777, "a symbolic link"), (0o020666, "a device"), (0o010666, "a device or a pipe")]
+    ("mode", "reason"),
+    [(0o120777, "a symbolic link"), (0o020666, "a device"), (0o010666, "a device or a pipe")],
 )
-def test_a_zip_member_that_is_no_file_refuses_the_archive(tmp_path: Path, mode: int, reason: str) -> None:
+def test_a_zip_member_that_is_no_file_refuses_the_archive(
+    tmp_path: Path, mode: int, reason: str
+) -> None:
     assert_refused(zip_entry(tmp_path / "x.zip", mode, b"/etc/passwd"), f"'x.png' is {reason}")
 
 
@@ -305,7 +332,9 @@ def test_a_tar_header_that_asks_for_memory_is_refused(tmp_path: Path, kind: byte
     path = tmp_path / "x.tar.bz2"
     path.write_bytes(bz2.compress(claiming(300_000_000, bytes(300_000_000), kind)))
     done = measure(lambda: None, lambda _: _refusal(path), tmp_path)
-    assert "a header of 300000256 bytes" in done.answer or "a header of 300000000 bytes" in done.answer
+    assert (
+        "a header of 300000256 bytes" in done.answer or "a header of 300000000 bytes" in done.answer
+    )
     assert done.growth < FEW
 
 
@@ -341,7 +370,15 @@ def test_sizes_that_lie_are_found_while_writing(tmp_path: Path) -> None:
 def test_a_damaged_or_cut_off_archive_is_an_error_that_names_it(tmp_path: Path, kind: str) -> None:
     path = packed(tmp_path / f"x.{kind}", *((f"{number}.png", PICTURE) for number in range(5)))
     content = path.read_bytes()
-    for length in (0, 1, 5, 100, 300, len(content) // 2, len(content) - 9 if kind != "tar" else 3 * 512):
+    for length in (
+        0,
+        1,
+        5,
+        100,
+        300,
+        len(content) // 2,
+        len(content) - 9 if kind != "tar" else 3 * 512,
+    ):
         path.write_bytes(content[:length])
         assert_refused(path, f"x.{kind}: ")
     for place in range(50, len(content), len(content) // 7):
@@ -363,7 +400,11 @@ def test_a_damaged_header_between_members_is_not_taken_for_the_end(tmp_path: Pat
 
 
 def test_what_is_no_archive_is_refused_by_name(tmp_path: Path) -> None:
-    for name, content in (("x.zip", PICTURE), ("x.tar", b"hello" * 999), ("x.rar", b"Rar!\x1a\x07\0" + bytes(99))):
+    for name, content in (
+        ("x.zip", PICTURE),
+        ("x.tar", b"hello" * 999),
+        ("x.rar", b"Rar!\x1a\x07\0" + bytes(99)),
+    ):
         path = tmp_path / name
         path.write_bytes(content)
         assert_refused(path, "not a whole zip or tar archive")
@@ -372,7 +413,7 @@ def test_what_is_no_archive_is_refused_by_name(tmp_path: Path) -> None:
         unpack(tmp_path / "missing.zip", tmp_path / "out")
 
 
-# -- interrupted ------------------------------------------------------------------------------------------------------
+# -- interrupted -----------------------------------------------------------------------------------
 
 
 def test_a_full_disk_is_one_message_and_leaves_nothing(tmp_path: Path) -> None:
@@ -402,5 +443,7 @@ def test_a_killed_unpacking_leaves_no_folder_and_says_what_it_left(tmp_path: Pat
 
 def _unpack_and_die(archive: Path, out: Path) -> None:
     read = archives.read_header
-    archives.read_header = lambda path: os.kill(os.getpid(), 9) if path.name == "b.png" else read(path)
+    archives.read_header = lambda path: (
+        os.kill(os.getpid(), 9) if path.name == "b.png" else read(path)
+    )
     unpack(archive, out)

@@ -11,16 +11,21 @@ from runs import command, draw_scenes, train_words
 
 from i2i import checkpoint
 from i2i.checkpoint import CHECKPOINTS, MANIFEST, STATE, WEIGHTS, CheckpointError
+from i2i.files import remove_temporaries, write_atomically
 
-SHAPE = (1 << 20,)  # 4 MiB, and as much again for the weights: long enough to be killed in the midst
+SHAPE = (
+    1 << 20,
+)  # 4 MiB, and as much again for the weights: long enough to be killed in the midst
 
 
 def publish(run: Path, images: int) -> None:
     """Write a checkpoint whose content says its number, as the training loop does."""
     content = torch.full(SHAPE, float(images))
     weights = checkpoint.weights_bytes({"a2b/weight": content}, {"images": images})
-    checkpoint.publish(run / CHECKPOINTS, images, {"images": images, "content": content}, weights, keep=2)
-    checkpoint.write_atomically(run / WEIGHTS, weights)
+    checkpoint.publish(
+        run / CHECKPOINTS, images, {"images": images, "content": content}, weights, keep=2
+    )
+    write_atomically(run / WEIGHTS, weights)
 
 
 def publish_for_ever(run: Path) -> None:
@@ -29,7 +34,9 @@ def publish_for_ever(run: Path) -> None:
         publish(run, images)
 
 
-def test_run_killed_at_any_moment_of_saving_goes_on_from_a_good_checkpoint(thorough: bool, tmp_path: Path) -> None:
+def test_run_killed_at_any_moment_of_saving_goes_on_from_a_good_checkpoint(
+    thorough: bool, tmp_path: Path
+) -> None:
     chance, killed, left = random.Random(1), 0, 0
     for trial in range(50 if thorough else 8):
         run = tmp_path / f"run{trial}"
@@ -44,7 +51,7 @@ def test_run_killed_at_any_moment_of_saving_goes_on_from_a_good_checkpoint(thoro
         assert checkpoint.load_weights(run / WEIGHTS)[1]["images"] in (images, images - 1)
         left += len(list(run.rglob("*.tmp-*")))
         for place in (run, run / CHECKPOINTS):
-            checkpoint.remove_temporaries(place)
+            remove_temporaries(place)
         assert not list(run.rglob("*.tmp-*"))
         shutil.rmtree(run)
     assert killed == (50 if thorough else 8)
@@ -56,7 +63,7 @@ def two_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of pix2pix with checkpoints after 2 and 4 images."""
     root = tmp_path_factory.mktemp("damage")
     words = train_words("pix2pix", draw_scenes(root, 10), root / "run", "--images", "4")
-    process = start(command, [*words, "--set", "train.checkpoint_images=2"], root / "log")
+    process = start(command, [*words, "--set", "train.checkpoint_every_images=2"], root / "log")
     process.join(120)
     assert process.exitcode == 0, (root / "log").read_text()
     return root / "run"
@@ -65,10 +72,14 @@ def two_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def falls_back(folder: Path, name: str) -> bool:
     """Whether the newest checkpoint is passed over with the name of its file, and the one before it taken."""
     path, damaged = checkpoint.newest(folder)
-    return path.name == "step-00000002" and len(damaged) == 1 and f"step-00000004/{name}" in damaged[0]
+    return (
+        path.name == "step-00000002" and len(damaged) == 1 and f"step-00000004/{name}" in damaged[0]
+    )
 
 
-def test_checkpoint_cut_anywhere_or_with_any_bit_flipped_is_named_and_passed_over(two_checkpoints: Path) -> None:
+def test_checkpoint_cut_anywhere_or_with_any_bit_flipped_is_named_and_passed_over(
+    two_checkpoints: Path,
+) -> None:
     folder, chance, found = two_checkpoints / CHECKPOINTS, random.Random(2), 0
     names = (STATE, WEIGHTS, MANIFEST)
     for trial in range(100):
@@ -79,7 +90,11 @@ def test_checkpoint_cut_anywhere_or_with_any_bit_flipped_is_named_and_passed_ove
             broken = whole[: chance.randrange(len(whole))] if trial >= 3 else b""
         else:
             place = chance.randrange(len(whole))
-            broken = whole[:place] + bytes([whole[place] ^ 1 << chance.randrange(8)]) + whole[place + 1 :]
+            broken = (
+                whole[:place]
+                + bytes([whole[place] ^ 1 << chance.randrange(8)])
+                + whole[place + 1 :]
+            )
         path.write_bytes(broken)
         found += falls_back(folder, name)
         path.write_bytes(whole)
@@ -93,15 +108,21 @@ def test_every_single_bit_of_a_manifest_counts(two_checkpoints: Path, thorough: 
     try:
         for place in range(0, len(whole), 1 if thorough else 7):
             for bit in range(8):
-                path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
+                path.write_bytes(
+                    whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :]
+                )
                 with pytest.raises(CheckpointError, match="step-00000004"):
                     checkpoint.verify(path.parent)
     finally:
         path.write_bytes(whole)
 
 
-@pytest.mark.parametrize("names", [(STATE,), (WEIGHTS,), (MANIFEST,), (STATE, WEIGHTS), (STATE, WEIGHTS, MANIFEST)])
-def test_files_of_another_checkpoint_are_named_and_passed_over(names: tuple[str, ...], two_checkpoints: Path) -> None:
+@pytest.mark.parametrize(
+    "names", [(STATE,), (WEIGHTS,), (MANIFEST,), (STATE, WEIGHTS), (STATE, WEIGHTS, MANIFEST)]
+)
+def test_files_of_another_checkpoint_are_named_and_passed_over(
+    names: tuple[str, ...], two_checkpoints: Path
+) -> None:
     folder = two_checkpoints / CHECKPOINTS
     old, new = folder / "step-00000002", folder / "step-00000004"
     kept = {name: (new / name).read_bytes() for name in names}
@@ -131,7 +152,9 @@ def test_resumed_run_says_which_checkpoint_is_damaged_and_goes_on_from_the_one_b
     assert (run / WEIGHTS).read_bytes() == (two_checkpoints / WEIGHTS).read_bytes()
 
 
-def test_run_without_any_good_checkpoint_names_all_of_them(two_checkpoints: Path, tmp_path: Path) -> None:
+def test_run_without_any_good_checkpoint_names_all_of_them(
+    two_checkpoints: Path, tmp_path: Path
+) -> None:
     run, log = tmp_path / "run", tmp_path / "log"
     shutil.copytree(two_checkpoints, run)
     for path in run.rglob(STATE):

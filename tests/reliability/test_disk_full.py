@@ -14,7 +14,14 @@ from states import equal
 from i2i.checkpoint import CHECKPOINTS, newest, steps
 from i2i.training.trainer import Trainer
 
-WORDS = ["--images", "24", "--set", "train.checkpoint_images=4", "--set", "train.sample_images=4"]
+WORDS = [
+    "--images",
+    "24",
+    "--set",
+    "train.checkpoint_every_images=4",
+    "--set",
+    "log.sample_every_images=4",
+]
 WORDS += ["--set", "log.tensorboard=true"]
 
 
@@ -27,7 +34,9 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def whole(scenes: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("whole") / "run"
     words = train_words("pix2pix", scenes, run, *WORDS)
-    assert finish(start_ranks(1, words, run.parent / "log")) == [0], (run.parent / "log").read_text()
+    assert finish(start_ranks(1, words, run.parent / "log")) == [0], (
+        run.parent / "log"
+    ).read_text()
     return run
 
 
@@ -36,9 +45,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 MB in memory."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", folder], capture_output=True, check=False)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", folder],
+        capture_output=True,
+        check=False,
+    )
     if done.returncode:
-        pytest.skip(f"mounting a small disk needs rights that this user lacks: {done.stderr.decode().strip()}")
+        pytest.skip(
+            f"mounting a small disk needs rights that this user lacks: {done.stderr.decode().strip()}"
+        )
     try:
         yield folder
     finally:
@@ -95,7 +110,9 @@ def test_full_disk_costs_no_checkpoint_and_the_run_ends_like_an_unbroken_one_onc
     resume(run, whole, log)
 
 
-def test_limit_on_the_size_of_files_is_a_full_disk_too(scenes: dict[str, Path], whole: Path, tmp_path: Path) -> None:
+def test_limit_on_the_size_of_files_is_a_full_disk_too(
+    scenes: dict[str, Path], whole: Path, tmp_path: Path
+) -> None:
     run, log = tmp_path / "run", tmp_path / "log"
 
     def limit() -> None:
@@ -124,7 +141,7 @@ def test_guard_goes_back_on_a_full_disk_too(
 
         Trainer.step = stepping  # type: ignore[method-assign, assignment]
 
-    words = [*WORDS, "--set", "train.guard=rollback"]
+    words = [*WORDS, "--set", "train.on_nonfinite=rollback"]
     (code,) = finish(start_ranks(1, train_words("pix2pix", scenes, run, *words), log, prepare))
     check_survived(run, whole, log.read_text(), code)
     assert "guard, after 4 images: after 10 images" in log.read_text()
@@ -139,7 +156,9 @@ def test_checkpoints_are_written_again_as_soon_as_there_is_room(
         at_update(3, lambda: fill(small_disk))(index)  # type: ignore[operator]
         at_update(7, lambda: (small_disk / "filler").unlink())(index)  # type: ignore[operator]
 
-    assert finish(start_ranks(1, train_words("pix2pix", scenes, run, *WORDS), log, prepare)) == [0], log.read_text()
+    assert finish(start_ranks(1, train_words("pix2pix", scenes, run, *WORDS), log, prepare)) == [
+        0
+    ], log.read_text()
     assert "disk, after 16 images: checkpoints are written again" in log.read_text()
     assert equal(final_state(run), final_state(whole))
     assert [images for images, _ in steps(run / CHECKPOINTS)] == [16, 20, 24]

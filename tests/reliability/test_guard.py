@@ -15,7 +15,14 @@ from states import equal
 from i2i.checkpoint import CHECKPOINTS, WEIGHTS, load_state, load_weights, newest, steps
 from i2i.training.trainer import Trainer
 
-WORDS = ["--images", "24", "--set", "train.checkpoint_images=4", "--set", "train.keep=9"]
+WORDS = [
+    "--images",
+    "24",
+    "--set",
+    "train.checkpoint_every_images=4",
+    "--set",
+    "train.keep_checkpoints=9",
+]
 UPDATE, POSITION = 5, 10  # the step that breaks, and the images seen before it
 Step = Callable[[Trainer, list[dict[str, torch.Tensor]]], None]
 
@@ -25,7 +32,9 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return draw_scenes(tmp_path_factory.mktemp("scenes"))
 
 
-def poison(where: str, value: float, prompt: bool = True, always: bool = False) -> Callable[[int], None]:
+def poison(
+    where: str, value: float, prompt: bool = True, always: bool = False
+) -> Callable[[int], None]:
     """Return what puts `value` into G, D or the batch before the step at POSITION, once or whenever it comes up.
 
     Without `prompt`, terms are only looked at when they are logged, as on a GPU.
@@ -36,7 +45,7 @@ def poison(where: str, value: float, prompt: bool = True, always: bool = False) 
         done: list[int] = []
 
         def stepping(trainer: Trainer, batches: list[dict[str, torch.Tensor]]) -> None:
-            trainer.prompt = prompt
+            trainer.check_every_step = prompt
             if trainer.images == POSITION and (always or not done):
                 done.append(1)
                 if where == "batch":
@@ -55,12 +64,14 @@ def skipping(_: int) -> None:
     step: Step = Trainer.step
 
     def stepping(trainer: Trainer, batches: list[dict[str, torch.Tensor]]) -> None:
-        (trainer.pass_over if trainer.images == POSITION else partial(step, trainer))(batches)
+        (trainer.skip if trainer.images == POSITION else partial(step, trainer))(batches)
 
     Trainer.step = stepping  # type: ignore[method-assign, assignment]
 
 
-def train(scenes: dict[str, Path], run: Path, prepare: Callable[[int], None] | None, *more: str) -> tuple[int, str]:
+def train(
+    scenes: dict[str, Path], run: Path, prepare: Callable[[int], None] | None, *more: str
+) -> tuple[int, str]:
     """Return exit status and output."""
     words = train_words("pix2pix", scenes, run, *WORDS, *more)
     (code,) = finish(start_ranks(1, words, run.parent / "log", prepare))
@@ -71,7 +82,11 @@ def train(scenes: dict[str, Path], run: Path, prepare: Callable[[int], None] | N
 def finite(value: Any) -> bool:
     if isinstance(value, torch.Tensor):
         return bool(torch.isfinite(value).all())
-    return all(map(finite, value.values() if isinstance(value, dict) else value)) if not is_plain(value) else True
+    return (
+        all(map(finite, value.values() if isinstance(value, dict) else value))
+        if not is_plain(value)
+        else True
+    )
 
 
 def is_plain(value: Any) -> bool:
@@ -88,7 +103,7 @@ def test_run_stops_at_that_step_with_a_good_state_on_disk_and_the_files_named(
     said = output.splitlines()[-1]
     assert said.startswith(f"i2i: stopped after {POSITION} images: ")
     assert said.count("facades/train/a/") == said.count("facades/train/b/") == 2
-    assert "train.guard=rollback" in said
+    assert "train.on_nonfinite=rollback" in said
     path, damaged = newest(tmp_path / "run" / CHECKPOINTS)
     assert (path.name, damaged) == ("step-00000008", [])
     assert finite(load_state(path))
@@ -104,7 +119,7 @@ def test_guard_goes_back_and_ends_like_a_run_without_that_batch(
     code, output = train(scenes, tmp_path / "reference", skipping)
     assert code == 0, output
     prepare = poison(where, math.nan, prompt, always=where == "batch")
-    code, output = train(scenes, tmp_path / "run", prepare, "--set", "train.guard=rollback")
+    code, output = train(scenes, tmp_path / "run", prepare, "--set", "train.on_nonfinite=rollback")
     assert code == 0, output
     told = [line for line in output.splitlines() if line.startswith("guard, after ")]
     assert len(told) == 1
@@ -120,7 +135,7 @@ def test_run_resumed_before_a_broken_batch_finds_it_and_passes_over_it_again(
 ) -> None:
     prepare = poison("batch", math.nan, always=True)
     whole, run = tmp_path / "whole", tmp_path / "run"
-    assert train(scenes, whole, prepare, "--set", "train.guard=rollback")[0] == 0
+    assert train(scenes, whole, prepare, "--set", "train.on_nonfinite=rollback")[0] == 0
     shutil.copytree(whole, run)
     for images, path in steps(run / CHECKPOINTS):
         if images > 8:
@@ -131,7 +146,9 @@ def test_run_resumed_before_a_broken_batch_finds_it_and_passes_over_it_again(
     assert (tmp_path / "log").read_text().count("guard, after ") == 2
 
 
-def test_guard_gives_up_where_passing_over_batches_does_not_help(scenes: dict[str, Path], tmp_path: Path) -> None:
+def test_guard_gives_up_where_passing_over_batches_does_not_help(
+    scenes: dict[str, Path], tmp_path: Path
+) -> None:
     def every_step_after_the_first_checkpoint(_: int) -> None:
         step: Step = Trainer.step
 
@@ -142,7 +159,7 @@ def test_guard_gives_up_where_passing_over_batches_does_not_help(scenes: dict[st
 
         Trainer.step = stepping  # type: ignore[method-assign, assignment]
 
-    more = ["--set", "train.guard=rollback", "--images", "80"]
+    more = ["--set", "train.on_nonfinite=rollback", "--images", "80"]
     code, output = train(scenes, tmp_path / "run", every_step_after_the_first_checkpoint, *more)
     assert code == 3
     assert output.count("guard, after ") == 10

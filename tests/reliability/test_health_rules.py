@@ -9,20 +9,26 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from i2i import build, config, registry
+from i2i import config, registry
 from i2i.checkpoint import steps
 from i2i.config import Layer
 from i2i.data.scenes import write_dataset
-from i2i.run import Request, train
+from i2i.files import read_rows
+from i2i.run import build
+from i2i.run.train import Request, train
 from i2i.training.health import GRACE, SPAN
-from i2i.training.lines import read_rows
 from i2i.training.trainer import Trainer
 
 KINDS = {"pix2pix": "facades", "cyclegan": "facades", "cut": "orchard", "dcgan": "portraits"}
 SMALL = {
     "pix2pix": ["generator.name=unet", "generator.depth=4", "generator.width=8", "train.batch=2"],
     "cyclegan": ["generator.name=resnet", "generator.blocks=1", "generator.width=4"],
-    "cut": ["generator.name=resnet", "generator.blocks=1", "generator.width=4", "method.patches=16"],
+    "cut": [
+        "generator.name=resnet",
+        "generator.blocks=1",
+        "generator.width=4",
+        "method.patches=16",
+    ],
     "dcgan": ["generator.width=8", "method.latent=16", "train.batch=8"],
 }
 UPDATES = GRACE + SPAN + 30
@@ -38,14 +44,24 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def layers(method: str, data: Path, *overrides: str) -> list[Layer]:
-    common = ["data.load_size=36", "data.crop_size=32", "data.workers=0", "discriminator.width=8", "train.images=50000"]
+    common = [
+        "data.load_size=36",
+        "data.crop_size=32",
+        "data.workers=0",
+        "discriminator.width=8",
+        "train.total_images=50000",
+    ]
     common += [] if method == "dcgan" else ["discriminator.layers=1"]
     texts = [*common, *SMALL[method], *overrides]
     return [Layer("test", {"data": {"root": str(data)}}), *map(config.parse_override, texts)]
 
 
 def told(
-    method: str, data: Path, *overrides: str, make_ill: Callable[[Any], None] | None = None, updates: int = UPDATES
+    method: str,
+    data: Path,
+    *overrides: str,
+    make_ill: Callable[[Any], None] | None = None,
+    updates: int = UPDATES,
 ) -> list[str]:
     """Train, and return what the rules said."""
     settings = build.resolve(method, layers(method, data, *overrides))
@@ -59,10 +75,14 @@ def told(
     samples = [dataset.fixed(index) for index in range(len(dataset))]
     lines = []
     for update in range(1, updates + 1):
-        chosen = [samples[int(torch.randint(len(samples), ()))] for _ in range(settings.train.batch)]
-        trainer.step([{name: torch.stack([sample[name] for sample in chosen]) for name in chosen[0]}])
+        chosen = [
+            samples[int(torch.randint(len(samples), ()))] for _ in range(settings.train.batch)
+        ]
+        trainer.step(
+            [{name: torch.stack([sample[name] for sample in chosen]) for name in chosen[0]}]
+        )
         if update % ROW == 0:
-            lines += health.look({"images": trainer.images} | trainer.drain())
+            lines += health.update({"images": trainer.images} | trainer.pop_metrics())
     return lines
 
 
@@ -95,7 +115,9 @@ def deafen(method: Any) -> None:
 
 
 def saturate(method: Any) -> None:
-    *_, head = [layer for layer in method.G.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
+    *_, head = [
+        layer for layer in method.G.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
+    ]
     head.weight.data *= 1e4
 
 
@@ -115,10 +137,14 @@ def test_discriminator_that_learns_far_faster_is_said_to_win(scenes: dict[str, P
 
 
 def test_discriminator_that_does_not_learn_is_said_to_guess(scenes: dict[str, Path]) -> None:
-    assert names(told("pix2pix", scenes["pix2pix"], "optim.lr_discriminator=1e-12")) == ["D guesses"]
+    assert names(told("pix2pix", scenes["pix2pix"], "optim.lr_discriminator=1e-12")) == [
+        "D guesses"
+    ]
 
 
-def test_generator_that_ignores_its_input_is_said_to_have_collapsed(scenes: dict[str, Path]) -> None:
+def test_generator_that_ignores_its_input_is_said_to_have_collapsed(
+    scenes: dict[str, Path],
+) -> None:
     assert names(told("pix2pix", scenes["pix2pix"], make_ill=deafen)) == ["mode collapse"]
 
 
@@ -127,17 +153,24 @@ def test_generator_whose_output_is_saturated_is_said_to_be_stuck(scenes: dict[st
 
 
 def test_generators_that_invert_their_input_are_said_to_invert(scenes: dict[str, Path]) -> None:
-    assert names(told("cyclegan", scenes["cut"], "method.identity=0", make_ill=invert)) == ["colour inversion"]
+    assert names(told("cyclegan", scenes["cut"], "method.lambda_identity=0", make_ill=invert)) == [
+        "colour inversion"
+    ]
 
 
 @pytest.mark.parametrize("method", registry.names("methods"))
-def test_healthy_training_is_passed_over_in_silence(method: str, scenes: dict[str, Path], thorough: bool) -> None:
+def test_healthy_training_is_passed_over_in_silence(
+    method: str, scenes: dict[str, Path], thorough: bool
+) -> None:
     assert told(method, scenes[method], updates=3 * UPDATES if thorough else UPDATES) == []
 
 
 def rows(run: Path) -> list[dict[str, float]]:
     clocks = ("images_per_second", "data_wait")
-    return [{k: v for k, v in row.items() if k not in clocks} for row in read_rows(run / "metrics.jsonl")]
+    return [
+        {k: v for k, v in row.items() if k not in clocks}
+        for row in read_rows(run / "metrics.jsonl")
+    ]
 
 
 def test_resumed_run_has_the_rows_and_events_of_an_uninterrupted_one_and_repeats_none(
@@ -146,15 +179,32 @@ def test_resumed_run_has_the_rows_and_events_of_an_uninterrupted_one_and_repeats
     data = tmp_path / "data"
     shutil.copytree(scenes["dcgan"], data)
     damage(sorted(data.rglob("*.png"))[7])
-    sick = ["optim.lr=1e-7", "optim.lr_discriminator=2e-3", "data.on_bad_file=skip", "data.verify=0"]
-    length = ["train.batch=2", f"train.images={2 * (UPDATES + ROW)}", "log.images=20", "log.tensorboard=false"]
-    kept = [f"train.checkpoint_images={2 * (GRACE + SPAN) // 4}", "train.keep=9", "log.samples=1"]
+    sick = [
+        "optim.lr=1e-7",
+        "optim.lr_discriminator=2e-3",
+        "data.on_bad_file=skip",
+        "data.decode_check_limit=0",
+    ]
+    length = [
+        "train.batch=2",
+        f"train.total_images={2 * (UPDATES + ROW)}",
+        "log.every_images=20",
+        "log.tensorboard=false",
+    ]
+    kept = [
+        f"train.checkpoint_every_images={2 * (GRACE + SPAN) // 4}",
+        "train.keep_checkpoints=9",
+        "log.samples=1",
+    ]
     whole = tmp_path / "whole"
     train(Request("dcgan", layers("dcgan", data, *sick, *length, *kept), str(whole), device="cpu"))
     events = read_rows(whole / "events.jsonl")
     assert names([event["text"] for event in events if event["kind"] == "health"])[0] == "D wins"
     assert [event["text"].split()[0] for event in events if event["kind"] == "data"] == ["skipped"]
-    assert all(event["text"].split(":")[0] in (whole / "report.html").read_text("utf-8") for event in events)
+    assert all(
+        event["text"].split(":")[0] in (whole / "report.html").read_text("utf-8")
+        for event in events
+    )
     for part in (2, 4):  # before the disease was told, and after
         broken = tmp_path / f"broken-{part}"
         shutil.copytree(whole, broken)
@@ -175,24 +225,41 @@ def damage(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_page_of_a_run_that_was_stopped_by_its_time_limit_says_so(scenes: dict[str, Path], tmp_path: Path) -> None:
-    short = ["train.minutes=0.00001", "log.tensorboard=false", "log.samples=1"]
-    outcome = train(Request("dcgan", layers("dcgan", scenes["dcgan"], *short), str(tmp_path / "run"), device="cpu"))
+def test_page_of_a_run_that_was_stopped_by_its_time_limit_says_so(
+    scenes: dict[str, Path], tmp_path: Path
+) -> None:
+    short = ["train.max_minutes=0.00001", "log.tensorboard=false", "log.samples=1"]
+    outcome = train(
+        Request(
+            "dcgan", layers("dcgan", scenes["dcgan"], *short), str(tmp_path / "run"), device="cpu"
+        )
+    )
     assert outcome is not None
     assert not outcome.finished
     page = (tmp_path / "run" / "report.html").read_text("utf-8")
-    assert "stopped by train.minutes" in page
+    assert "stopped by train.max_minutes" in page
     assert "data:image/png;base64," in page
 
 
 def test_page_that_cannot_be_written_costs_a_line_and_nothing_else(
     scenes: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    run, short = tmp_path / "run", ["train.images=8", "log.tensorboard=false", "log.samples=1"]
+    run, short = (
+        tmp_path / "run",
+        ["train.total_images=8", "log.tensorboard=false", "log.samples=1"],
+    )
     train(Request("dcgan", layers("dcgan", scenes["dcgan"], *short), str(run), device="cpu"))
     (run / "report.html").unlink()
     (run / "report.html").mkdir()  # what is in the way cannot be replaced
-    outcome = train(Request("dcgan", [config.parse_override("train.images=16")], str(run), resume=True, device="cpu"))
+    outcome = train(
+        Request(
+            "dcgan",
+            [config.parse_override("train.total_images=16")],
+            str(run),
+            resume=True,
+            device="cpu",
+        )
+    )
     assert outcome is not None
     assert outcome.finished
     assert "report.html: not written" in capfd.readouterr().err

@@ -14,14 +14,26 @@ from peaks import MEBIBYTE, measure
 from i2i import registry
 from i2i.config import Layer, parse_override
 from i2i.data.check import check_folder
-from i2i.run import Request, train
+from i2i.run.train import Request, train
 from i2i.translation.folder import translate_folder
 from i2i.translation.plan import Options
 from i2i.translation.translator import Translator
 
 LIMIT = 600 * MEBIBYTE
-SHALLOW = ["generator.width=4", "method.latent=5", "discriminator.width=4", "train.batch=2", "data.workers=0"]
-SHALLOW += ["data.load_size=16", "data.crop_size=16", "data.resize=shorter", "log.samples=2", "log.tensorboard=false"]
+SHALLOW = [
+    "generator.width=4",
+    "method.latent=5",
+    "discriminator.width=4",
+    "train.batch=2",
+    "data.workers=0",
+]
+SHALLOW += [
+    "data.load_size=16",
+    "data.crop_size=16",
+    "data.resize=shorter",
+    "log.samples=2",
+    "log.tensorboard=false",
+]
 
 
 @pytest.fixture
@@ -57,7 +69,9 @@ def assert_sorted_out(folder: Path, refused: dict[str, str]) -> None:
         assert "\n" not in reason, f"{name}: {reason!r}"
 
 
-def test_translating_writes_or_lists_every_malformed_image(folder: Path, good: Path, tmp_path: Path) -> None:
+def test_translating_writes_or_lists_every_malformed_image(
+    folder: Path, good: Path, tmp_path: Path
+) -> None:
     def load() -> Translator:
         torch.manual_seed(0)
         network = registry.find("generators", "resnet").factory(3, 3, blocks=1, width=4)
@@ -73,18 +87,26 @@ def test_translating_writes_or_lists_every_malformed_image(folder: Path, good: P
     written, failed = done.answer
     assert_sorted_out(folder, failed)
     assert written + len(failed) == len(list(folder.iterdir()))
-    outputs = {path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith(".i2i-")}
+    outputs = {
+        path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith(".i2i-")
+    }
     assert outputs == {path.name for path in folder.iterdir()} - set(failed)
     assert done.growth < LIMIT
     assert not done.said
 
 
-def test_checking_counts_or_lists_every_malformed_image(folder: Path, good: Path, tmp_path: Path) -> None:
+def test_checking_counts_or_lists_every_malformed_image(
+    folder: Path, good: Path, tmp_path: Path
+) -> None:
     def work(_: object) -> Any:
         report = check_folder(folder)
         unreadable = next(issue for issue in report.issues if issue.name == "unreadable")
         (group,) = report.groups
-        return group.files, sum(group.formats.values()), dict(zip(unreadable.files, unreadable.reasons, strict=True))
+        return (
+            group.files,
+            sum(group.formats.values()),
+            dict(zip(unreadable.files, unreadable.reasons, strict=True)),
+        )
 
     done = measure(lambda: check_folder(good), work, tmp_path)
     files, read, unreadable = done.answer
@@ -100,14 +122,23 @@ def test_a_training_epoch_leaves_every_malformed_image_out_by_name(
     folder: Path, good: Path, tmp_path: Path, verify: int
 ) -> None:
     def epoch(data: Path, out: Path) -> None:
-        texts = [*SHALLOW, "train.epochs=1", "data.on_bad_file=skip", f"data.verify={verify}"]
+        texts = [
+            *SHALLOW,
+            "train.epochs=1",
+            "data.on_bad_file=skip",
+            f"data.decode_check_limit={verify}",
+        ]
         layers = [Layer("test", {"data": {"root": str(data)}}), *map(parse_override, texts)]
         outcome = train(Request("dcgan", layers, run=str(out), device="cpu"))
         assert outcome is not None
         assert outcome.finished
 
-    done = measure(lambda: epoch(good, tmp_path / "first"), lambda _: epoch(folder, tmp_path / "run"), tmp_path)
-    refused = dict(_left_out(line, folder) for line in done.said.splitlines() if str(folder) in line)
+    done = measure(
+        lambda: epoch(good, tmp_path / "first"), lambda _: epoch(folder, tmp_path / "run"), tmp_path
+    )
+    refused = dict(
+        _left_out(line, folder) for line in done.said.splitlines() if str(folder) in line
+    )
     assert_sorted_out(folder, refused)
     assert done.growth < LIMIT
     others = [line for line in done.said.splitlines() if str(folder) not in line]
@@ -120,7 +151,11 @@ def _left_out(line: str, folder: Path) -> tuple[str, str]:
 
 
 def test_decoders_say_nothing_on_the_terminal(folder: Path) -> None:
-    code = f"from i2i.data.check import check_folder; print(len(check_folder({str(folder)!r}).clean))"
-    done = subprocess.run([sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, check=True)
+    code = (
+        f"from i2i.data.check import check_folder; print(len(check_folder({str(folder)!r}).clean))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, check=True
+    )
     assert int(done.stdout) > 20
     assert done.stderr == ""

@@ -10,13 +10,14 @@ import torch
 from processes import wait_for
 from runs import draw_scenes, finish, start_ranks, train_words
 
-from i2i.checkpoint import CHECKPOINTS, DiskFullError, newest, steps
+from i2i.checkpoint import CHECKPOINTS, newest, steps
 from i2i.data.dataset import PairedImages
+from i2i.files import DiskFullError
 from i2i.images import ImageError
 from i2i.training import loop
 from i2i.training.trainer import Trainer
 
-WORDS = ["--images", "80", "--set", "train.checkpoint_images=8"]  # 20 steps of 2 x 2
+WORDS = ["--images", "80", "--set", "train.checkpoint_every_images=8"]  # 20 steps of 2 x 2
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,9 @@ def test_what_is_not_finite_on_one_rank_stops_both_at_that_step_with_the_files_o
 ) -> None:
     run, log = tmp_path / "run", tmp_path / "log"
     words = train_words("pix2pix", scenes, run, *WORDS)
-    codes = finish(start_ranks(2, words, log, lambda index: poisoned(index, rank, float("nan"))), 60)
+    codes = finish(
+        start_ranks(2, words, log, lambda index: poisoned(index, rank, float("nan"))), 60
+    )
     assert codes == [3, 3], log.read_text()
     said = next(line for line in log.read_text().splitlines() if "not finite" in line)
     assert said.startswith("i2i: stopped after 20 images")
@@ -109,9 +112,11 @@ def test_what_is_not_finite_on_one_rank_stops_both_at_that_step_with_the_files_o
     assert steps(run / CHECKPOINTS)[-1][0] == 16
 
 
-def test_both_ranks_go_back_together_when_the_guard_may(scenes: dict[str, Path], tmp_path: Path) -> None:
+def test_both_ranks_go_back_together_when_the_guard_may(
+    scenes: dict[str, Path], tmp_path: Path
+) -> None:
     run, log = tmp_path / "run", tmp_path / "log"
-    words = train_words("pix2pix", scenes, run, *WORDS, "--set", "train.guard=rollback")
+    words = train_words("pix2pix", scenes, run, *WORDS, "--set", "train.on_nonfinite=rollback")
     once: dict[str, Any] = {}
 
     def prepare(index: int) -> None:

@@ -16,7 +16,9 @@ from i2i.checkpoint import CHECKPOINTS, WEIGHTS, steps
 
 METHODS = registry.names("methods")
 ALL_CASES = list(product(METHODS, (0, 2), (8, 12), (1, 2)))
-FEW_CASES = [case for number, case in enumerate(ALL_CASES) if number % 8 == 3 * (number // 8) % 8]  # one a method
+FEW_CASES = [
+    case for number, case in enumerate(ALL_CASES) if number % 8 == 3 * (number // 8) % 8
+]  # one a method
 LENGTH = 20  # of 12 images an epoch: 8 is in the midst of the first, 12 its end
 
 
@@ -38,26 +40,52 @@ def run_to_the_end(words: list[str], log: Path) -> None:
 def same(one: Path, other: Path) -> bool:
     """Whether two finished runs agree in their whole state, their rows, and every byte of the weights."""
     states = equal(final_state(one), final_state(other))
-    return states and rows(one) == rows(other) and (one / WEIGHTS).read_bytes() == (other / WEIGHTS).read_bytes()
+    return (
+        states
+        and rows(one) == rows(other)
+        and (one / WEIGHTS).read_bytes() == (other / WEIGHTS).read_bytes()
+    )
 
 
 @pytest.mark.parametrize(
     ("method", "workers", "position", "accumulate"),
     [
-        pytest.param(*case, id="-".join(map(str, case)), marks=[] if case in FEW_CASES else [pytest.mark.slow])
+        pytest.param(
+            *case,
+            id="-".join(map(str, case)),
+            marks=[] if case in FEW_CASES else [pytest.mark.slow],
+        )
         for case in ALL_CASES
     ],
 )
 def test_resumed_run_equals_uninterrupted_run_bit_for_bit(
-    method: str, workers: int, position: int, accumulate: int, scenes: dict[str, Path], tmp_path: Path
+    method: str,
+    workers: int,
+    position: int,
+    accumulate: int,
+    scenes: dict[str, Path],
+    tmp_path: Path,
 ) -> None:
-    sets = [f"data.workers={workers}", f"train.accumulate={accumulate}", "train.checkpoint_images=4", "train.keep=9"]
-    if method == "dcgan":  # a D that learns fast and an aim that is soon passed: the probability moves
-        sets += ["train.ema_images=20", "method.augment_target=0", "optim.lr_discriminator=0.01"]
+    sets = [
+        f"data.workers={workers}",
+        f"train.accumulate={accumulate}",
+        "train.checkpoint_every_images=4",
+        "train.keep_checkpoints=9",
+    ]
+    if (
+        method == "dcgan"
+    ):  # a D that learns fast and an aim that is soon passed: the probability moves
+        sets += [
+            "train.ema_halflife_images=20",
+            "method.augment_target=0",
+            "optim.lr_discriminator=0.01",
+        ]
     words = [word for text in sets for word in ("--set", text)]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     run_to_the_end(train_words(method, scenes, whole, "--images", LENGTH, *words), tmp_path / "log")
-    shutil.copytree(whole, broken)  # as if killed after `position` images: later checkpoints are gone
+    shutil.copytree(
+        whole, broken
+    )  # as if killed after `position` images: later checkpoints are gone
     for images, path in steps(broken / CHECKPOINTS):
         if images > position:
             shutil.rmtree(path)
@@ -66,7 +94,9 @@ def test_resumed_run_equals_uninterrupted_run_bit_for_bit(
     state = final_state(broken)
     assert state["images"] == LENGTH
     if method == "cyclegan":
-        assert [len(pool) for pool in state["ranks"][0]["pools"].values()] == [3, 3], "the pools are full"
+        assert [len(pool) for pool in state["ranks"][0]["pools"].values()] == [3, 3], (
+            "the pools are full"
+        )
     if method == "dcgan":
         assert state["ema"]
         assert state["method"]["D._extra_state"]["ada"]["probability"] > 0
@@ -77,7 +107,14 @@ def test_run_killed_at_random_moments_ends_with_the_weights_of_an_unbroken_run(
     thorough: bool, scenes: dict[str, Path], tmp_path: Path
 ) -> None:
     chance = random.Random(5)
-    words = ["--images", "24", "--set", "train.checkpoint_images=4", "--set", "train.sample_images=8"]
+    words = [
+        "--images",
+        "24",
+        "--set",
+        "train.checkpoint_every_images=4",
+        "--set",
+        "log.sample_every_images=8",
+    ]
     log, length, killed = tmp_path / "log", {}, 0
     trials = 20 if thorough else 2
     for method in METHODS[:trials]:
@@ -90,7 +127,9 @@ def test_run_killed_at_random_moments_ends_with_the_weights_of_an_unbroken_run(
         arguments = train_words(method, scenes, run, *words)
         killed += kill_after(start(command, arguments, log), chance.uniform(0, length[method]))
         # killed before it wrote anything, it is begun again
-        run_to_the_end(resume_words(method, run) if (run / "config.yaml").exists() else arguments, log)
+        run_to_the_end(
+            resume_words(method, run) if (run / "config.yaml").exists() else arguments, log
+        )
         assert same(tmp_path / method, run), f"trial {trial}"
         assert not list(run.rglob("*.tmp-*"))
     assert killed

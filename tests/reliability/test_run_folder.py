@@ -35,9 +35,13 @@ def test_second_run_on_a_folder_is_refused_before_any_library_is_loaded_and_a_de
             f"import sys; from i2i.cli import main; sys.argv = ['i2i', *{again!r}]\n"
             "try:\n    main()\nfinally:\n    assert 'torch' not in sys.modules, 'it loaded torch first'"
         )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        )
         assert done.returncode == 2
-        assert done.stderr.startswith(f"i2i: {run}: another process is using this run (process {first.pid} on ")
+        assert done.stderr.startswith(
+            f"i2i: {run}: another process is using this run (process {first.pid} on "
+        )
         assert "Traceback" not in done.stderr
     position = len(rows(run))
     assert kill_after(first, 0.5), log.read_text()
@@ -52,8 +56,8 @@ def test_second_run_on_a_folder_is_refused_before_any_library_is_loaded_and_a_de
 def test_run_that_began_and_ended_while_another_read_its_data_is_not_replaced(
     scenes: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from i2i import run as run_module
     from i2i.config import ConfigError, Layer, parse_override
+    from i2i.run import train as run_module
 
     run = tmp_path / "run"
     open_data = run_module.build.open_data
@@ -64,21 +68,33 @@ def test_run_that_began_and_ended_while_another_read_its_data_is_not_replaced(
         return open_data(*arguments)
 
     monkeypatch.setattr(run_module.build, "open_data", slowly)
-    small = ["data.load_size=36", "data.crop_size=32", "generator.name=unet", "generator.depth=5", "train.images=2"]
+    small = [
+        "data.load_size=36",
+        "data.crop_size=32",
+        "generator.name=unet",
+        "generator.depth=5",
+        "train.total_images=2",
+    ]
     small += ["discriminator.layers=1"]
-    layers = [Layer("data", {"data": {"root": str(scenes["facades"])}}), *map(parse_override, small)]
+    layers = [
+        Layer("data", {"data": {"root": str(scenes["facades"])}}),
+        *map(parse_override, small),
+    ]
     with pytest.raises(ConfigError, match="holds a run already"):
         run_module.train(run_module.Request("pix2pix", layers, str(run), device="cpu"))
     assert (run / "config.yaml").read_text() == "theirs"
 
 
 def test_every_format_has_its_files() -> None:
-    assert {name.split("/")[0] for name in RELEASED} == {f"format-{number}" for number in range(1, FORMAT + 1)}
+    assert {name.split("/")[0] for name in RELEASED} == {
+        f"format-{number}" for number in range(1, FORMAT + 1)
+    }
 
 
 @pytest.mark.parametrize("name", RELEASED)
 def test_checkpoint_of_every_released_format_is_used_and_resumed(name: str, tmp_path: Path) -> None:
-    # made with: i2i data synth KIND KIND --count 10 --size 32 --seed 1; i2i train METHOD --data KIND --images 8 …
+    # made with: i2i data synth KIND KIND --count 10 --size 32 --seed 1; i2i train METHOD --data
+    # KIND --images 8 …
     method = name.rpartition("/")[2]
     draw_scenes(tmp_path, 10)
     run, log = tmp_path / "run", tmp_path / "log"
@@ -86,7 +102,10 @@ def test_checkpoint_of_every_released_format_is_used_and_resumed(name: str, tmp_
     words = ["generate", "run", "made", "--count", "2"]
     if method != "dcgan":
         words = ["translate", "run", "facades/test/a", "made"]
-    for arguments in (words, ["train", method, "--resume", "run", "--images", "16", "--device", "cpu"]):
+    for arguments in (
+        words,
+        ["train", method, "--resume", "run", "--images", "16", "--device", "cpu"],
+    ):
         process = start(command, arguments, log, lambda: os.chdir(tmp_path))
         process.join(60)
         assert process.exitcode == 0, log.read_text()

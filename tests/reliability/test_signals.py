@@ -19,7 +19,14 @@ from i2i.checkpoint import CHECKPOINTS, steps
 from i2i.training import loop
 from i2i.training.trainer import Trainer
 
-WORDS = ["--images", "24", "--set", "train.checkpoint_images=12", "--set", "train.sample_images=8"]
+WORDS = [
+    "--images",
+    "24",
+    "--set",
+    "train.checkpoint_every_images=12",
+    "--set",
+    "log.sample_every_images=8",
+]
 SECONDS = 10  # in which a run saves and stops
 CASES = list(product(("training", "sampling", "saving"), (signal.SIGTERM, signal.SIGINT), (1, 2)))
 
@@ -35,7 +42,9 @@ def whole(scenes: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
     root = tmp_path_factory.mktemp("whole")
     for world in (1, 2):
         words = train_words("pix2pix", scenes, root / str(world), *WORDS)
-        assert finish(start_ranks(world, words, root / "log")) == [0] * world, (root / "log").read_text()
+        assert finish(start_ranks(world, words, root / "log")) == [0] * world, (
+            root / "log"
+        ).read_text()
     return {world: root / str(world) for world in (1, 2)}
 
 
@@ -86,19 +95,30 @@ def interrupt(moment: str, number: int, pids: Path, index: int) -> None:
 @pytest.mark.parametrize(
     ("moment", "number", "world"),
     [
-        pytest.param(*case, marks=[] if n in (0, 3, 5, 10) else [pytest.mark.slow], id="-".join(map(str, case)))
+        pytest.param(
+            *case,
+            marks=[] if n in (0, 3, 5, 10) else [pytest.mark.slow],
+            id="-".join(map(str, case)),
+        )
         for n, case in enumerate(CASES)
     ],
 )
 def test_signal_saves_at_one_step_and_the_resumed_run_ends_like_an_unbroken_one(
-    moment: str, number: int, world: int, scenes: dict[str, Path], whole: dict[int, Path], tmp_path: Path
+    moment: str,
+    number: int,
+    world: int,
+    scenes: dict[str, Path],
+    whole: dict[int, Path],
+    tmp_path: Path,
 ) -> None:
     run, log, pids = tmp_path / "run", tmp_path / "log", tmp_path / "pids"
     words = train_words("pix2pix", scenes, run, *WORDS)
     processes = start_ranks(world, words, log, functools.partial(interrupt, moment, number, pids))
     (tmp_path / "new").write_text(" ".join(str(process.pid) for process in processes))
     (tmp_path / "new").rename(pids)
-    wait_for(lambda: log.exists() and "stopping after this step" in log.read_text(), 60, "the signal")
+    wait_for(
+        lambda: log.exists() and "stopping after this step" in log.read_text(), 60, "the signal"
+    )
     assert finish(processes, SECONDS) == [128 + number] * world, log.read_text()
     saved = steps(run / CHECKPOINTS)[-1][0]
     assert {"training": 6, "sampling": 8, "saving": 12}[moment] <= saved <= 16
@@ -126,7 +146,7 @@ def test_second_interrupt_of_a_lone_process_stops_at_once_and_loses_no_checkpoin
 
         Trainer.step = stepping  # type: ignore[method-assign, assignment]
 
-    words = train_words("pix2pix", scenes, run, *WORDS, "--set", "train.checkpoint_images=4")
+    words = train_words("pix2pix", scenes, run, *WORDS, "--set", "train.checkpoint_every_images=4")
     assert finish(start_ranks(1, words, log, impatient)) == [130]
     assert [images for images, _ in steps(run / CHECKPOINTS)] == [0, 4]
     assert "Traceback" not in log.read_text()
@@ -134,19 +154,32 @@ def test_second_interrupt_of_a_lone_process_stops_at_once_and_loses_no_checkpoin
 
 def program(words: list[str], output: int) -> subprocess.Popen[bytes]:
     """Start a program as a user does, whatever signals the tests themselves ignore."""
-    return subprocess.Popen(words, stdout=output, stderr=output, start_new_session=True, preexec_fn=hear_signals)
+    return subprocess.Popen(
+        words, stdout=output, stderr=output, start_new_session=True, preexec_fn=hear_signals
+    )
 
 
-def test_run_whose_terminal_is_gone_saves_and_stops(scenes: dict[str, Path], tmp_path: Path) -> None:
+def test_run_whose_terminal_is_gone_saves_and_stops(
+    scenes: dict[str, Path], tmp_path: Path
+) -> None:
     run, log = tmp_path / "run", tmp_path / "log"
-    words = train_words("pix2pix", scenes, run, *WORDS, "--set", "data.workers=1", "--images", "1000000")
+    words = train_words(
+        "pix2pix", scenes, run, *WORDS, "--set", "data.workers=1", "--images", "1000000"
+    )
     main, terminal = pty.openpty()
     command = [sys.executable, "-m", "i2i", *words]
     process = subprocess.Popen(
-        command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True, preexec_fn=hear_signals
+        command,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+        preexec_fn=hear_signals,
     )
     os.close(terminal)
-    reader = threading.Thread(target=lambda: log.write_bytes(b"".join(iter(lambda: read(main), b""))), daemon=True)
+    reader = threading.Thread(
+        target=lambda: log.write_bytes(b"".join(iter(lambda: read(main), b""))), daemon=True
+    )
     reader.start()
     wait_for(lambda: (run / "metrics.jsonl").exists() and len(rows(run)) > 1, 120, "the first rows")
     os.killpg(process.pid, signal.SIGHUP)
@@ -186,15 +219,31 @@ def test_torchrun_passes_a_signal_on_and_both_processes_save(
 ) -> None:
     run, log = tmp_path / "run", tmp_path / "log"
     words = train_words("pix2pix", scenes, run, *WORDS, "--images", "1000000")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "i2i"]
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        "-m",
+        "i2i",
+    ]
     with log.open("w") as output:
         agent = subprocess.Popen(
-            [*launcher, *words], stdout=output, stderr=output, start_new_session=True, preexec_fn=hear_signals
+            [*launcher, *words],
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=hear_signals,
         )
     try:
-        wait_for(lambda: (run / "metrics.jsonl").exists() and len(rows(run)) > 1, 120, "the first rows")
+        wait_for(
+            lambda: (run / "metrics.jsonl").exists() and len(rows(run)) > 1, 120, "the first rows"
+        )
         if number == signal.SIGINT:
-            os.killpg(agent.pid, number)  # as a terminal does: the processes get it, and once more from torchrun
+            os.killpg(
+                agent.pid, number
+            )  # as a terminal does: the processes get it, and once more from torchrun
         else:
             agent.send_signal(number)
         agent.wait(30)
@@ -203,5 +252,14 @@ def test_torchrun_passes_a_signal_on_and_both_processes_save(
     saved = steps(run / CHECKPOINTS)[-1][0]
     assert saved > 0
     assert f"after {saved} images; go on with --resume" in log.read_text()
-    resumed = ["train", "pix2pix", "--resume", str(run), "--device", "cpu", "--images", str(saved + 8)]
+    resumed = [
+        "train",
+        "pix2pix",
+        "--resume",
+        str(run),
+        "--device",
+        "cpu",
+        "--images",
+        str(saved + 8),
+    ]
     assert finish(start_ranks(2, resumed, log)) == [0, 0], log.read_text()

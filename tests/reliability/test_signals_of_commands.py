@@ -15,10 +15,11 @@ from commands import Command, Ended, i2i
 from models import outputs, temporaries, write_model, write_pictures
 from processes import hear_signals, wait_for
 
-from i2i import demo, images
+from i2i import images
 from i2i.cli import main
-from i2i.cli._signals import Stopped, stopping
 from i2i.data.scenes import write_dataset
+from i2i.run import demo
+from i2i.signals import Stopped, raise_on_stop
 from i2i.training.loop import Outcome
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -45,11 +46,13 @@ def works(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Work]:
         "translate": Work(lambda out: ["translate", model, photos, out], lambda _: True),
         "generate": Work(lambda out: ["generate", faces, out, "--count", 200], lambda _: True),
         "evaluate": Work(
-            lambda out: ["evaluate", model, root / "pairs", "--sheet", out / "sheet.png"], empty_or_complete(1)
+            lambda out: ["evaluate", model, root / "pairs", "--sheet", out / "sheet.png"],
+            empty_or_complete(1),
         ),
         "check": Work(lambda out: ["data", "check", photos, "--fix", out], lambda _: True),
         "synth": Work(
-            lambda out: ["data", "synth", "portraits", out, "--count", 40, "--size", 32], empty_or_complete(40)
+            lambda out: ["data", "synth", "portraits", out, "--count", 40, "--size", 32],
+            empty_or_complete(40),
         ),
     }
 
@@ -77,11 +80,16 @@ def test_signal_ends_a_command_with_its_status_and_nothing_half_written(
     for place in range(1_000):
         out = tmp_path / f"{place}"
         out.mkdir()
-        status, _, err = stopped(tmp_path / "streams", work.arguments(out), number, chance.uniform(0, longest))
+        status, _, err = stopped(
+            tmp_path / "streams", work.arguments(out), number, chance.uniform(0, longest)
+        )
         if status in (0, 1):  # it was faster than the signal
             longest *= 0.8
             continue
-        assert (status, err) == (128 + number, f"i2i: stopped by {number.name}; no file is half-written\n")
+        assert (status, err) == (
+            128 + number,
+            f"i2i: stopped by {number.name}; no file is half-written\n",
+        )
         assert temporaries(out) == []
         assert outputs(out).items() <= expected.items()
         assert work.whole(out)
@@ -107,7 +115,7 @@ def test_echo_of_a_signal_does_not_interrupt_the_tidying_up(number: signal.Signa
             tidied.append(number)
 
     try:
-        with pytest.raises(Stopped, match=str(int(number))), stopping():
+        with pytest.raises(Stopped, match=str(int(number))), raise_on_stop():
             work()
         signal.raise_signal(number)  # nothing but the end of the process is left
         assert tidied == [number]
@@ -126,7 +134,10 @@ def test_program_as_a_user_starts_it_stops_and_goes_on(
     wait_for(lambda: bool(outputs(out)), 60, "the first output")
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (128 + number, f"i2i: stopped by {number.name}; no file is half-written\n")
+    assert (process.returncode, err) == (
+        128 + number,
+        f"i2i: stopped by {number.name}; no file is half-written\n",
+    )
     assert temporaries(out) == []
     for name in outputs(out):
         images.decode(out / name)
@@ -138,14 +149,20 @@ def test_signal_that_stops_the_training_of_the_demo_is_the_status_of_the_demo(
 ) -> None:
     monkeypatch.setattr(demo, "write_dataset", lambda *_, **__: None)
     monkeypatch.setattr(demo, "train", lambda _: Outcome(5, False, signal.SIGTERM))
-    assert i2i(tmp_path / "streams", "demo", "--out", tmp_path / "demo").status == 128 + signal.SIGTERM
+    assert (
+        i2i(tmp_path / "streams", "demo", "--out", tmp_path / "demo").status == 128 + signal.SIGTERM
+    )
 
 
-def test_ignored_signals_stay_ignored_and_handlers_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ignored_signals_stay_ignored_and_handlers_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.getsignal(signal.SIGTERM)
     try:
         seen = []
-        monkeypatch.setattr("i2i.cli.group.main", lambda **_: seen.append(signal.getsignal(signal.SIGINT)))
+        monkeypatch.setattr(
+            "i2i.cli.group.main", lambda **_: seen.append(signal.getsignal(signal.SIGINT))
+        )
         with pytest.raises(SystemExit):
             main()
         assert seen == [signal.SIG_IGN]

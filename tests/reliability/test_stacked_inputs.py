@@ -11,37 +11,58 @@ from PIL import Image
 from torch import nn
 
 from i2i import images, load
-from i2i.build import open_data, resolve
 from i2i.checkpoint import read_metadata
 from i2i.cli import group
 from i2i.config import Config, ConfigError, Layer
 from i2i.data.folders import DataError
-from i2i.data.reading import Input, Reading
+from i2i.images.spec import ChannelSpec, ImageSpec
+from i2i.run.build import open_data, resolve
 from i2i.translation import TranslationError
 from i2i.translation.folder import translate_folder
 from i2i.translation.translator import Translator
 
 SIDE = 16
-TINY = ["data.load_size=16", "data.crop_size=16", "data.workers=0", "data.flip=false", "generator.name=unet"]
-TINY += ["generator.depth=3", "generator.width=2", "discriminator.width=2", "discriminator.layers=1"]
+TINY = [
+    "data.load_size=16",
+    "data.crop_size=16",
+    "data.workers=0",
+    "data.flip=false",
+    "generator.name=unet",
+]
+TINY += [
+    "generator.depth=3",
+    "generator.width=2",
+    "discriminator.width=2",
+    "discriminator.layers=1",
+]
 TINY += ["log.samples=1", "log.tensorboard=false"]
 
 
 def i2i(*arguments: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(group, [str(argument) for argument in arguments], standalone_mode=False)
-    if result.exception is not None and not type(result.exception).__module__.startswith(("i2i.", "click.")):
+    result = CliRunner().invoke(
+        group, [str(argument) for argument in arguments], standalone_mode=False
+    )
+    if result.exception is not None and not type(result.exception).__module__.startswith(
+        ("i2i.", "click.")
+    ):
         raise result.exception
     status = (result.return_value or 0) if result.exception is None else 2
     assert status == code, f"{result.output}\n{result.exception}"
     return result
 
 
-def write(path: Path, channels: int, dtype: type[np.generic] = np.uint8, side: int = SIDE) -> np.ndarray:
+def write(
+    path: Path, channels: int, dtype: type[np.generic] = np.uint8, side: int = SIDE
+) -> np.ndarray:
     """Noise that depends on the path's last folder and stem, so that nothing is taken for anything else."""
     random = np.random.default_rng([*path.parent.name.encode(), *path.stem.encode()])
     floats = np.dtype(dtype).kind == "f"
     shape = (side, side, channels)
-    pixels = random.random(shape).astype(dtype) if floats else random.integers(0, np.iinfo(dtype).max, shape, dtype)
+    pixels = (
+        random.random(shape).astype(dtype)
+        if floats
+        else random.integers(0, np.iinfo(dtype).max, shape, dtype)
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     images.encode(pixels, path)
     return pixels
@@ -68,11 +89,25 @@ def settings(root: Path, **data: object) -> Config:
 def trained(rooms: Path, run: Path, *more: object) -> Path:
     sets = [word for text in TINY for word in ("--set", text)]
     inputs = ("--input", "depth", "--input", "normals", "--target", "photo")
-    i2i("train", "pix2pix", "--data", rooms, "--out", run, "--images", 3, "--device", "cpu", *inputs, *sets, *more)
+    i2i(
+        "train",
+        "pix2pix",
+        "--data",
+        rooms,
+        "--out",
+        run,
+        "--images",
+        3,
+        "--device",
+        "cpu",
+        *inputs,
+        *sets,
+        *more,
+    )
     return run
 
 
-# -- data -------------------------------------------------------------------------------------------------------------
+# -- data ------------------------------------------------------------------------------------------
 
 
 def test_a_is_the_images_of_all_inputs_in_order_and_b_is_the_target(rooms: Path) -> None:
@@ -80,9 +115,16 @@ def test_a_is_the_images_of_all_inputs_in_order_and_b_is_the_target(rooms: Path)
     assert dataset.channels == {"a": 4, "b": 3}
     sample = dataset.fixed(2)
     folder = rooms / "train"
-    assert dataset.files(0, 2) == [str(folder / name) for name in ("depth/2.png", "normals/2.npy", "photo/2.jpg")]
-    depth, normals = images.decode(folder / "depth/2.png") / 65535, np.load(folder / "normals/2.npy")
-    np.testing.assert_allclose(sample["a"].movedim(0, -1), np.dstack([depth, normals]) * 2 - 1, atol=1e-6)
+    assert dataset.files(0, 2) == [
+        str(folder / name) for name in ("depth/2.png", "normals/2.npy", "photo/2.jpg")
+    ]
+    depth, normals = (
+        images.decode(folder / "depth/2.png") / 65535,
+        np.load(folder / "normals/2.npy"),
+    )
+    np.testing.assert_allclose(
+        sample["a"].movedim(0, -1), np.dstack([depth, normals]) * 2 - 1, atol=1e-6
+    )
     photo = images.decode(folder / "photo/2.jpg")
     np.testing.assert_allclose(sample["b"].movedim(0, -1), photo / 127.5 - 1, atol=1e-6)
     turned = open_data(settings(rooms, inputs=["normals", "depth"])).fixed(2)
@@ -92,26 +134,39 @@ def test_a_is_the_images_of_all_inputs_in_order_and_b_is_the_target(rooms: Path)
 def test_integers_of_one_depth_stay_integers_until_they_are_resized(tmp_path: Path) -> None:
     for name in ("depth", "edges", "photo"):
         write(tmp_path / "data" / name / "x.png", 1)
-    reading = open_data(settings(tmp_path / "data", inputs=["depth", "edges"])).readings["a"]
-    assert reading == Reading((Input(1, False, "depth"), Input(1, False, "edges")))
+    reading = open_data(settings(tmp_path / "data", inputs=["depth", "edges"])).specs["a"]
+    assert reading == ImageSpec((ChannelSpec(1, False, "depth"), ChannelSpec(1, False, "edges")))
 
 
 def test_folders_may_be_flat_or_lie_elsewhere_but_never_serve_another_split(tmp_path: Path) -> None:
-    for place in ("rooms/depth", "rooms/photo", "elsewhere/normals", "elsewhere/normals/test", "rooms/test/depth"):
+    for place in (
+        "rooms/depth",
+        "rooms/photo",
+        "elsewhere/normals",
+        "elsewhere/normals/test",
+        "rooms/test/depth",
+    ):
         write(tmp_path / place / "x.png", 1)
     write(tmp_path / "rooms/test/photo/x.png", 3)
     config = settings(tmp_path / "rooms", inputs=["depth", str(tmp_path / "elsewhere/normals")])
     assert open_data(config).channels["a"] == 2
     assert open_data(config).files(0, 0)[1] == str(tmp_path / "elsewhere/normals/x.png")
-    assert open_data(config, "test").files(0, 0)[1] == str(tmp_path / "elsewhere/normals/test/x.png")
-    with pytest.raises(DataError, match=r"no folder depth of the val split. Looked for .*rooms/val/depth"):
+    assert open_data(config, "test").files(0, 0)[1] == str(
+        tmp_path / "elsewhere/normals/test/x.png"
+    )
+    with pytest.raises(
+        DataError, match=r"no folder depth of the val split. Looked for .*rooms/val/depth"
+    ):
         open_data(config, "val")
 
 
 def test_files_without_a_partner_in_every_folder_are_listed_or_left_out(rooms: Path) -> None:
     (rooms / "train/normals/1.npy").unlink()
     write(rooms / "train/photo/9.jpg", 3)
-    with pytest.raises(DataError, match=r"depth lacks 1 of 5 stems \(first: 9\); .*normals lacks 2 of 5 .*unmatched"):
+    with pytest.raises(
+        DataError,
+        match=r"depth lacks 1 of 5 stems \(first: 9\); .*normals lacks 2 of 5 .*unmatched",
+    ):
         open_data(settings(rooms))
     dataset = open_data(settings(rooms, allow_unmatched=True))
     assert len(dataset) == 3
@@ -141,9 +196,15 @@ def test_settings_that_contradict_stacked_inputs_are_refused(
     [
         ({"inputs": ["depth", "depth"]}, "two of these are one folder"),
         ({"inputs": ["depth", "flow"]}, "no folder flow of the train split"),
-        ({"color": 0.1}, "data.color: .*domain a have 4 channels, stacked from 2 folders"),
-        ({"ranges": {"b": [0, 255]}}, "data.ranges.b: no file of domain b holds floats"),
-        ({"ranges": {"a": [0, 0.5]}}, r"normals/0.npy: float values from .*outside \[0, 0.5\]"),
+        (
+            {"color_jitter": 0.1},
+            "data.color_jitter: .*domain a have 4 channels, stacked from 2 folders",
+        ),
+        ({"value_range": {"b": [0, 255]}}, "data.value_range.b: no file of domain b holds floats"),
+        (
+            {"value_range": {"a": [0, 0.5]}},
+            r"normals/0.npy: float values from .*outside \[0, 0.5\]",
+        ),
     ],
 )
 def test_data_that_cannot_be_stacked_is_refused_before_training(
@@ -157,45 +218,70 @@ def test_a_stack_of_three_grays_is_no_color(rooms: Path) -> None:
     for name in ("edges", "heat"):
         for number in range(4):
             write(rooms / f"train/{name}/{number}.png", 1)
-    with pytest.raises(DataError, match=r"data.color: .*domain a have 3 channels, stacked from 3 folders"):
-        open_data(settings(rooms, inputs=["depth", "edges", "heat"], color=0.1))
+    with pytest.raises(
+        DataError, match=r"data.color_jitter: .*domain a have 3 channels, stacked from 3 folders"
+    ):
+        open_data(settings(rooms, inputs=["depth", "edges", "heat"], color_jitter=0.1))
 
 
 def test_inputs_of_two_sizes_are_refused_whatever_resizing_does(rooms: Path) -> None:
     write(rooms / "train/normals/2.npy", 3, np.float32, side=20)
-    with pytest.raises(DataError, match=r"1 pairs differ in size .*depth/2.png, 16x16; .*Bring the inputs to one size"):
+    with pytest.raises(
+        DataError,
+        match=r"1 pairs differ in size .*depth/2.png, 16x16; .*Bring the inputs to one size",
+    ):
         open_data(settings(rooms))
 
 
 def test_a_range_of_a_holds_for_every_input_with_floats(rooms: Path) -> None:
-    plain, ranged = (open_data(settings(rooms, **more)).fixed(0)["a"] for more in ({}, {"ranges": {"a": [-1, 1]}}))
+    plain, ranged = (
+        open_data(settings(rooms, **more)).fixed(0)["a"]
+        for more in ({}, {"value_range": {"a": [-1, 1]}})
+    )
     torch.testing.assert_close(ranged[:1], plain[:1])  # integers
     torch.testing.assert_close(ranged[1:], (plain[1:] + 1) / 2)
 
 
 def test_methods_without_pairs_have_no_inputs_to_stack(rooms: Path) -> None:
-    said = i2i("train", "cyclegan", "--data", rooms, "--input", "depth", "--target", "photo", code=2)
+    said = i2i(
+        "train", "cyclegan", "--data", rooms, "--input", "depth", "--target", "photo", code=2
+    )
     assert "data.inputs: unknown setting" in str(said.exception)
 
 
-# -- a trained model --------------------------------------------------------------------------------------------------
+# -- a trained model -------------------------------------------------------------------------------
 
 
-def test_a_model_of_stacked_inputs_is_trained_translates_and_is_evaluated(rooms: Path, tmp_path: Path) -> None:
+def test_a_model_of_stacked_inputs_is_trained_translates_and_is_evaluated(
+    rooms: Path, tmp_path: Path
+) -> None:
     run = trained(rooms, tmp_path / "run")
     domains = read_metadata(run / "weights.safetensors")["domains"]
-    assert [(one["name"], one["channels"]) for one in domains["a"]["inputs"]] == [("depth", 1), ("normals", 3)]
-    assert "i2i translate THIS_FOLDER OUT --input depth --input normals" in (run / "README.md").read_text()
+    assert [(one["name"], one["channels"]) for one in domains["a"]["inputs"]] == [
+        ("depth", 1),
+        ("normals", 3),
+    ]
+    assert (
+        "i2i translate THIS_FOLDER OUT --input depth --input normals"
+        in (run / "README.md").read_text()
+    )
     given = ("--input", rooms / "test/depth", "--input", rooms / "test/normals", "--device", "cpu")
     assert "3 written" in i2i("translate", run, tmp_path / "out", *given).output
     assert "0 written, 3 already done" in i2i("translate", run, tmp_path / "out", *given).output
-    depth, normals = images.decode(rooms / "test/depth/1.png") / 65535, np.load(rooms / "test/normals/1.npy")
+    depth, normals = (
+        images.decode(rooms / "test/depth/1.png") / 65535,
+        np.load(rooms / "test/normals/1.npy"),
+    )
     expected = load(run, device="cpu")(np.dstack([depth, normals]).astype(np.float32))
     made = images.decode(tmp_path / "out/1.png")
     np.testing.assert_allclose(made / 65535, expected, atol=2e-5)  # 16 bits, as the first input has
     i2i("translate", run, tmp_path / "one.png", *_files(rooms), "--device", "cpu")
     np.testing.assert_array_equal(images.decode(tmp_path / "one.png"), made)
-    scores = json.loads(i2i("evaluate", run, rooms, "--json", "--device", "cpu", "--sheet", tmp_path / "s.png").output)
+    scores = json.loads(
+        i2i(
+            "evaluate", run, rooms, "--json", "--device", "cpu", "--sheet", tmp_path / "s.png"
+        ).output
+    )
     assert scores["images"] == 3
     assert scores["scores"].keys() == {"model", "output = mean training picture"}
     truth = [images.decode(rooms / f"test/photo/{i}.jpg") / 255 for i in range(3)]
@@ -215,8 +301,24 @@ def _files(rooms: Path) -> list[object]:
 def test_one_named_input_makes_an_ordinary_model(rooms: Path, tmp_path: Path) -> None:
     sets = [word for text in TINY for word in ("--set", text)]
     run, named = tmp_path / "run", ("--input", "depth", "--target", "photo")
-    i2i("train", "pix2pix", "--data", rooms, "--out", run, "--images", 2, "--device", "cpu", *named, *sets)
-    assert "3 written" in i2i("translate", run, rooms / "test/depth", tmp_path / "out", "--device", "cpu").output
+    i2i(
+        "train",
+        "pix2pix",
+        "--data",
+        rooms,
+        "--out",
+        run,
+        "--images",
+        2,
+        "--device",
+        "cpu",
+        *named,
+        *sets,
+    )
+    assert (
+        "3 written"
+        in i2i("translate", run, rooms / "test/depth", tmp_path / "out", "--device", "cpu").output
+    )
     assert "3 images" in i2i("evaluate", run, rooms, "--device", "cpu").output
 
 
@@ -226,7 +328,7 @@ class Identity(nn.Module):
 
 
 def stacked() -> Translator:
-    source = Reading((Input(1, False, "depth"), Input(3, False, "normals")))
+    source = ImageSpec((ChannelSpec(1, False, "depth"), ChannelSpec(3, False, "normals")))
     return Translator(Identity(), 4, 3, source=source, device="cpu")
 
 
@@ -243,7 +345,9 @@ def test_a_missing_or_second_partner_and_a_size_are_failed_files_with_their_reas
     found = dict(report.failed)
     assert found["0.png"] == f"has no partner in {folders[1]}"
     assert found["1.png"] == f"has two partners in {folders[1]}: 1.npy and 1.tif (keep one)"
-    assert found["2.png"].startswith(f"{folders[1] / '2.npy'}: is 8x8, and {folders[0] / '2.png'} is 16x16")
+    assert found["2.png"].startswith(
+        f"{folders[1] / '2.npy'}: is 8x8, and {folders[0] / '2.png'} is 16x16"
+    )
     np.testing.assert_allclose(
         images.decode(tmp_path / "out/3.png") / 65535, np.load(folders[1] / "3.npy"), atol=1e-5
     )  # the tree and names of the first, the values of the second
@@ -253,7 +357,9 @@ def test_a_missing_or_second_partner_and_a_size_are_failed_files_with_their_reas
     assert (again.written, again.skipped) == (1, 1)
 
 
-def test_a_partner_that_changed_makes_an_output_one_of_other_origin(rooms: Path, tmp_path: Path) -> None:
+def test_a_partner_that_changed_makes_an_output_one_of_other_origin(
+    rooms: Path, tmp_path: Path
+) -> None:
     folders = [rooms / "test/depth", rooms / "test/normals"]
     translate_folder(stacked(), folders, tmp_path / "out")
     np.save(folders[1] / "1.npy", np.zeros((SIDE, SIDE, 3), np.float32))
@@ -268,20 +374,29 @@ def test_an_output_inside_any_of_the_inputs_is_refused(rooms: Path, place: str) 
         translate_folder(stacked(), folders, rooms / "test" / place / "out")
     with pytest.raises(TranslationError, match="same file"):
         translate_folder(
-            stacked(), [f / n for f, n in zip(folders, ("1.png", "1.npy"), strict=True)], folders[1] / "1.npy"
+            stacked(),
+            [f / n for f, n in zip(folders, ("1.png", "1.npy"), strict=True)],
+            folders[1] / "1.npy",
         )
 
 
-def test_inputs_that_do_not_fit_the_model_are_refused_with_the_right_command(rooms: Path, tmp_path: Path) -> None:
+def test_inputs_that_do_not_fit_the_model_are_refused_with_the_right_command(
+    rooms: Path, tmp_path: Path
+) -> None:
     folder, out = rooms / "test/depth", tmp_path / "out"
     command = "i2i translate MODEL OUTPUT --input DEPTH --input NORMALS"
     with pytest.raises(TranslationError, match=f"this model stacks 2 inputs .use `{command}`"):
         translate_folder(stacked(), folder, out)
-    with pytest.raises(TranslationError, match=r"stacks 2 inputs, not 3 .in this order: --input DEPTH --input NORMALS"):
+    with pytest.raises(
+        TranslationError,
+        match=r"stacks 2 inputs, not 3 .in this order: --input DEPTH --input NORMALS",
+    ):
         translate_folder(stacked(), [folder] * 3, out)
     with pytest.raises(TranslationError, match="a folder for each input, or a file for each"):
         translate_folder(stacked(), [folder, rooms / "test/normals/1.npy"], out)
-    with pytest.raises(TranslationError, match=r"takes one input .use `i2i translate MODEL INPUT OUTPUT`"):
+    with pytest.raises(
+        TranslationError, match=r"takes one input .use `i2i translate MODEL INPUT OUTPUT`"
+    ):
         translate_folder(Translator(Identity(), 1, 1, device="cpu"), [folder], out)
     assert not out.exists()
     said = i2i("translate", "model", folder, out, "--input", folder, code=2)

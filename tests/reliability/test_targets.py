@@ -52,7 +52,13 @@ def everything(root: Path) -> dict[str, tuple[int, int, bytes]]:
     found = {}
     for path in sorted(root.rglob("*")):
         status = path.lstat()
-        content = str(path.readlink()).encode() if path.is_symlink() else path.read_bytes() if path.is_file() else b""
+        content = (
+            str(path.readlink()).encode()
+            if path.is_symlink()
+            else path.read_bytes()
+            if path.is_file()
+            else b""
+        )
         found[path.relative_to(root).as_posix()] = status.st_mode, status.st_mtime_ns, content
     return found
 
@@ -102,25 +108,47 @@ def test_translate_refuses_before_work_starts(
     refused(place, "translate", model, *given, *options, message=message)
 
 
-def test_input_that_a_link_or_a_mount_leads_to_the_output_is_refused(model: Path, place: Path) -> None:
+def test_input_that_a_link_or_a_mount_leads_to_the_output_is_refused(
+    model: Path, place: Path
+) -> None:
     write_pictures(place / "out", 1)
     (place / "in/results").symlink_to(place / "out")
-    refused(place, "translate", model, place / "in", place / "out", "--overwrite", message="lie inside the output")
+    refused(
+        place,
+        "translate",
+        model,
+        place / "in",
+        place / "out",
+        "--overwrite",
+        message="lie inside the output",
+    )
     (place / "in/results").unlink()
     (place / "other-name").mkdir()
-    mounted = subprocess.run(["mount", "--bind", place / "in", place / "other-name"], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "--bind", place / "in", place / "other-name"], capture_output=True, check=False
+    )
     if mounted.returncode:
         pytest.skip(f"nothing can be mounted here: {mounted.stderr.decode().strip()}")
     try:
         for output in ("other-name", "other-name/new"):
             target = place / output
-            refused(place, "translate", model, place / "in", target, "--overwrite", message="input and output")
+            refused(
+                place,
+                "translate",
+                model,
+                place / "in",
+                target,
+                "--overwrite",
+                message="input and output",
+            )
     finally:
         subprocess.run(["umount", place / "other-name"], check=True)
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "link to a record"])
-def test_what_is_no_file_in_the_place_of_an_output_is_refused(kind: str, model: Path, place: Path) -> None:
+def test_what_is_no_file_in_the_place_of_an_output_is_refused(
+    kind: str, model: Path, place: Path
+) -> None:
     out = place / "out"
     out.mkdir()
     if kind == "folder":
@@ -151,10 +179,14 @@ def test_two_inputs_with_one_output_are_refused_also_where_case_makes_no_differe
     (place / "in/000.bmp").rename(place / "in/A.bmp")
     (place / "in/000.png").rename(place / "in/a.png")
     monkeypatch.setattr(plan_module, "_ignores_case", lambda folder: True)
-    refused(place, "translate", model, place / "in", place / "out", "--format", "png", message="both ")
+    refused(
+        place, "translate", model, place / "in", place / "out", "--format", "png", message="both "
+    )
     monkeypatch.undo()
     with tempfile.TemporaryDirectory() as streams:
-        done = i2i(Path(streams), "translate", model, place / "in", place / "out", "--format", "png")
+        done = i2i(
+            Path(streams), "translate", model, place / "in", place / "out", "--format", "png"
+        )
     assert done.status == 0
     names = {path.name for path in (place / "out").iterdir()}
     assert {"A.png", "a.png"} <= names or plan_module._ignores_case(place)
@@ -164,10 +196,19 @@ def test_existing_files_are_never_replaced_without_overwrite(model: Path, place:
     write_pictures(place / "out", 6)
     (place / "out/000.png").unlink()  # one is missing: even that one is not begun
     refused(place, "translate", model, place / "in", place / "out", message="would be replaced")
-    refused(place, "translate", model, place / "in", place / "out", "--shard", "0/2", message="would be replaced")
+    refused(
+        place,
+        "translate",
+        model,
+        place / "in",
+        place / "out",
+        "--shard",
+        "0/2",
+        message="would be replaced",
+    )
 
 
-# -- other commands ---------------------------------------------------------------------------------------------------
+# -- other commands --------------------------------------------------------------------------------
 
 
 GENERATE: list[tuple[list[object], str, str]] = [
@@ -202,7 +243,9 @@ def test_generate_refuses_before_work_starts(
         ("nowhere/x.png", "no such folder"),
     ],
 )
-def test_evaluate_refuses_a_sheet_before_work_starts(sheet: str, message: str, model: Path, place: Path) -> None:
+def test_evaluate_refuses_a_sheet_before_work_starts(
+    sheet: str, message: str, model: Path, place: Path
+) -> None:
     refused(place, "evaluate", model, place / "in", "--sheet", place / sheet, message=message)
 
 
@@ -210,7 +253,15 @@ def test_import_refuses_before_work_starts(place: Path) -> None:
     source = place / "latest_net_G.pth"
     torch.save({}, source)  # never read: the refusal comes first
     refused(place, "import", source, "--out", place, message="exists")
-    refused(place, "import", source, "--out", place / "file", "--overwrite", message="a file, not a folder")
+    refused(
+        place,
+        "import",
+        source,
+        "--out",
+        place / "file",
+        "--overwrite",
+        message="a file, not a folder",
+    )
     (place / "weights.safetensors").unlink()
     (place / "weights.safetensors").symlink_to(place / "file")
     refused(place, "import", source, "--out", place, "--overwrite", message="a symbolic link")
@@ -227,24 +278,45 @@ def test_import_refuses_before_work_starts(place: Path) -> None:
         ("file", "a file, not a folder"),
     ],
 )
-def test_data_check_refuses_a_clean_copy_before_work_starts(fix: str, message: str, place: Path) -> None:
+def test_data_check_refuses_a_clean_copy_before_work_starts(
+    fix: str, message: str, place: Path
+) -> None:
     refused(place, "data", "check", place / "in", "--fix", place / fix, message=message)
 
 
-@pytest.mark.parametrize(("out", "message"), [("theirs", "not empty"), ("link", "a symbolic link"), ("file", "a file")])
+@pytest.mark.parametrize(
+    ("out", "message"), [("theirs", "not empty"), ("link", "a symbolic link"), ("file", "a file")]
+)
 def test_data_synth_refuses_before_work_starts(out: str, message: str, place: Path) -> None:
-    refused(place, "data", "synth", "portraits", place / out, "--count", 2, "--size", 32, message=message)
+    refused(
+        place,
+        "data",
+        "synth",
+        "portraits",
+        place / out,
+        "--count",
+        2,
+        "--size",
+        32,
+        message=message,
+    )
 
 
 @pytest.mark.parametrize("out", ["file", "file/run"])
 def test_train_refuses_a_file_as_its_folder(out: str, place: Path) -> None:
-    sets = ["data.load_size=32", "data.crop_size=32", "generator.width=4", "discriminator.width=4", "data.workers=0"]
+    sets = [
+        "data.load_size=32",
+        "data.crop_size=32",
+        "generator.width=4",
+        "discriminator.width=4",
+        "data.workers=0",
+    ]
     words = [word for text in sets for word in ("--set", text)]
     given = ["--data", place / "in", "--out", place / out, *words]
     refused(place, "train", "dcgan", *given, message=f"i2i: {place / 'file'}")
 
 
-# -- folders of others ------------------------------------------------------------------------------------------------
+# -- folders of others -----------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -276,7 +348,9 @@ WHAT = ["the folder", "the one above", "one inside it", "one that is to hold fol
 
 
 @pytest.mark.parametrize("what", WHAT)
-def test_folder_that_may_not_be_written_is_refused_before_work_starts(what: str, model: Path, reachable: Path) -> None:
+def test_folder_that_may_not_be_written_is_refused_before_work_starts(
+    what: str, model: Path, reachable: Path
+) -> None:
     out = reachable / "out"
     if what != "the one above":
         out.mkdir()

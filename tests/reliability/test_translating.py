@@ -108,7 +108,7 @@ def test_shards_are_disjoint_and_together_the_unsharded_run(
         assert together == expected
 
 
-# -- a full disk ------------------------------------------------------------------------------------------------------
+# -- a full disk -----------------------------------------------------------------------------------
 
 
 def stopped_cleanly(ended: object, out: Path, expected: dict[str, bytes]) -> None:
@@ -135,7 +135,9 @@ def test_full_disk_stops_translate_cleanly_and_it_goes_on_later(
         disk = tmp_path / f"disk-{kilobytes}"
         try:
             with small_disk(disk, f"{kilobytes}k") as resized:
-                command = partial(i2i, tmp_path / "streams", "translate", model, noise, disk / "out")
+                command = partial(
+                    i2i, tmp_path / "streams", "translate", model, noise, disk / "out"
+                )
                 for _ in range(2):  # the second time there is not even room for the record
                     stopped_cleanly(command(), disk / "out", expected)
                 resized("4m")
@@ -146,7 +148,9 @@ def test_full_disk_stops_translate_cleanly_and_it_goes_on_later(
             pytest.skip(f"no file system can be mounted here: {error}")
 
 
-@pytest.mark.parametrize("limit", [2_000, 9_000])  # the first output is larger; or the record comes to be
+@pytest.mark.parametrize(
+    "limit", [2_000, 9_000]
+)  # the first output is larger; or the record comes to be
 def test_size_limit_stops_translate_cleanly_and_it_goes_on_later(
     limit: int, model: Path, noise: Path, tmp_path: Path
 ) -> None:
@@ -185,7 +189,7 @@ def test_full_disk_is_one_message_in_every_command_that_writes(tmp_path: Path) -
         pytest.skip(f"no file system can be mounted here: {error}")
 
 
-# -- nobody listens ---------------------------------------------------------------------------------------------------
+# -- nobody listens --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("streams", ["closed", "full"])
@@ -197,7 +201,11 @@ def test_translate_ends_well_with_closed_or_full_streams(streams: str, tmp_path:
         line = f'exec "{sys.executable}" -m i2i "$@" <&- >&- 2>&-'
         status = subprocess.run(["sh", "-c", line, "sh", *words], check=False).returncode
     else:
-        status = i2i(tmp_path / "streams", *words, before=lambda: os.dup2(os.open("/dev/full", os.O_WRONLY), 2)).status
+        status = i2i(
+            tmp_path / "streams",
+            *words,
+            before=lambda: os.dup2(os.open("/dev/full", os.O_WRONLY), 2),
+        ).status
     assert status == 1, "one input is broken"
     (source / "broken.png").unlink()
     assert outputs(tmp_path / "out") == whole(model, source, tmp_path / "whole")

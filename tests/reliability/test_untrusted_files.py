@@ -85,7 +85,9 @@ def scripted(marker: Path) -> bytes:
     torch.jit.save(torch.jit.script(nn.Linear(1, 1)), memory)  # type: ignore[no-untyped-call]
     with zipfile.ZipFile(memory) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
-    return zipped({n: pickled(system(marker)) if n.endswith("data.pkl") else c for n, c in files.items()})
+    return zipped(
+        {n: pickled(system(marker)) if n.endswith("data.pkl") else c for n, c in files.items()}
+    )
 
 
 def objects(marker: Path) -> bytes:
@@ -109,12 +111,20 @@ FILES: dict[str, Callable[[Path], bytes]] = {
     "pickle of a state dict": lambda marker: pickled({STATE_DICT: system(marker)}),
     "torch.save of an object": lambda marker: saved(system(marker)),
     "torch.save of exec": lambda marker: saved(executes(marker)),
-    "torch.save beside a tensor": lambda marker: saved({STATE_DICT: torch.ones(1), "note": system(marker)}),
+    "torch.save beside a tensor": lambda marker: saved(
+        {STATE_DICT: torch.ones(1), "note": system(marker)}
+    ),
     "torch.save as a key": lambda marker: saved({(system(marker), 1): torch.ones(1)}),
-    "torch.save deep inside": lambda marker: saved({"optimizers": {"G": {"state": {0: [(system(marker),)]}}}}),
+    "torch.save deep inside": lambda marker: saved(
+        {"optimizers": {"G": {"state": {0: [(system(marker),)]}}}}
+    ),
     "torch.save of a module": lambda marker: saved(Net(system(marker))),
-    "torch.save of an ordered dict": lambda marker: saved(collections.OrderedDict(a=system(marker))),
-    "torch.save of a partial": lambda marker: saved(Runs(functools.partial(os.system, f"touch {marker}"))),
+    "torch.save of an ordered dict": lambda marker: saved(
+        collections.OrderedDict(a=system(marker))
+    ),
+    "torch.save of a partial": lambda marker: saved(
+        Runs(functools.partial(os.system, f"touch {marker}"))
+    ),
     "torch.save of an attribute": lambda marker: saved(
         Runs(getattr, Runs(__import__, "os"), "system", state={"note": system(marker)})
     ),
@@ -149,7 +159,9 @@ def refused(*words: object) -> bool:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_malicious_file_is_refused_everywhere_and_never_runs(name: str, run: Path, tmp_path: Path) -> None:
+def test_malicious_file_is_refused_everywhere_and_never_runs(
+    name: str, run: Path, tmp_path: Path
+) -> None:
     marker = tmp_path / "executed"
     content = FILES[name](marker)
     photo = next((run.parent / "facades" / "train" / "a").iterdir())
@@ -166,7 +178,9 @@ def test_malicious_file_is_refused_everywhere_and_never_runs(name: str, run: Pat
     assert refused("import", tmp_path, "--out", out)
     victim = tmp_path / "run"
     shutil.copytree(run, victim)
-    for _, path in checkpoint.steps(victim / CHECKPOINTS):  # who can replace a state can seal it again
+    for _, path in checkpoint.steps(
+        victim / CHECKPOINTS
+    ):  # who can replace a state can seal it again
         (path / STATE).write_bytes(content)
         manifest = json.loads((path / MANIFEST).read_bytes())
         manifest["sha256"][STATE] = checkpoint.sha256(path / STATE)
@@ -187,13 +201,24 @@ def test_settings_that_would_run_code_are_refused(tag: str, run: Path, tmp_path:
     (victim / "config.yaml").write_text(text)
     (tmp_path / "recipe.yaml").write_text(text)
     assert refused("train", "pix2pix", "--resume", victim)
-    assert refused("train", "pix2pix", "--data", run, "--config", tmp_path / "recipe.yaml", "--out", tmp_path / "new")
+    assert refused(
+        "train",
+        "pix2pix",
+        "--data",
+        run,
+        "--config",
+        tmp_path / "recipe.yaml",
+        "--out",
+        tmp_path / "new",
+    )
     assert not marker.exists()
 
 
 def unzipped(path: Path) -> Any:
     with zipfile.ZipFile(path) as archive:
-        return pickle.loads(archive.read(next(name for name in archive.namelist() if name.endswith("data.pkl"))))
+        return pickle.loads(
+            archive.read(next(name for name in archive.namelist() if name.endswith("data.pkl")))
+        )
 
 
 def test_files_of_this_test_do_run_where_pickles_are_trusted(tmp_path: Path) -> None:

@@ -64,11 +64,15 @@ class Canvas:
         x0, y0, x1, y1 = (x - rx) * s, (y - ry) * s, (x + rx) * s - 1, (y + ry) * s - 1
         self.pen.ellipse((x0, y0, max(x0, x1), max(y0, y1)), fill=fill)
 
-    def polygon(self, points: "Array | tuple[Point, ...] | list[Point]", fill: Colour | int) -> None:
+    def polygon(
+        self, points: "Array | tuple[Point, ...] | list[Point]", fill: Colour | int
+    ) -> None:
         flat = (np.asarray(points, dtype=np.float64) * self.side - 0.5).ravel().tolist()
         self.pen.polygon(flat, fill=fill)
 
-    def line(self, points: "Array | tuple[Point, ...] | list[Point]", width: float, fill: Colour | int) -> None:
+    def line(
+        self, points: "Array | tuple[Point, ...] | list[Point]", width: float, fill: Colour | int
+    ) -> None:
         """A stroke `width` wide (in units of the side, at least one pixel) with round joints."""
         flat = (np.asarray(points, dtype=np.float64) * self.side - 0.5).ravel().tolist()
         self.pen.line(flat, fill=fill, width=max(1, round(width * self.side)), joint="curve")
@@ -109,7 +113,9 @@ def mix(one: Colour, other: Colour, share: float) -> Colour:
     return tuple(round(a + (b - a) * share) for a, b in zip(one, other, strict=True))  # type: ignore[return-value]
 
 
-def noise(rng: np.random.Generator, height: int, width: int, cells: tuple[int, int], octaves: int = 1) -> Array:
+def noise(
+    rng: np.random.Generator, height: int, width: int, cells: tuple[int, int], octaves: int = 1
+) -> Array:
     """Smooth value noise [H, W] in about [-1, 1]; `cells` (rows, columns) of the first octave, doubled in each next.
 
     The grid of random numbers does not depend on the size in pixels, so a scene looks the same at every size.
@@ -119,7 +125,9 @@ def noise(rng: np.random.Generator, height: int, width: int, cells: tuple[int, i
     for octave in range(octaves):
         rows, columns = (max(2, n << octave) for n in cells)
         grid = Image.fromarray(rng.uniform(-1, 1, (rows, columns)).astype(np.float32))
-        layer = grid.resize((width, height), Image.Resampling.BICUBIC if octave < 2 else Image.Resampling.BILINEAR)
+        layer = grid.resize(
+            (width, height), Image.Resampling.BICUBIC if octave < 2 else Image.Resampling.BILINEAR
+        )
         total += weight * np.asarray(layer)
         weight *= 0.5
     return total

@@ -29,7 +29,11 @@ FRAME: tuple[Colour, ...] = ((240, 236, 226), (112, 72, 48), (70, 78, 84), (244,
 DOOR: tuple[Colour, ...] = ((38, 84, 66), (104, 58, 38), (46, 74, 122), (150, 48, 42))
 AWNING: tuple[Colour, ...] = ((60, 120, 84), (186, 62, 48), (52, 92, 158), (214, 140, 52))
 SHUTTER: tuple[Colour, ...] = ((62, 92, 84), (92, 116, 80), (84, 112, 146), (112, 82, 64))
-ROOF: dict[str, Colour] = {"roof_tile": (178, 84, 56), "roof_slate": (88, 94, 108), "roof_copper": (112, 156, 136)}
+ROOF: dict[str, Colour] = {
+    "roof_tile": (178, 84, 56),
+    "roof_slate": (88, 94, 108),
+    "roof_copper": (112, 156, 136),
+}
 TRIM: Colour = (228, 221, 204)
 IRON: Colour = (42, 44, 50)
 LAMPLIGHT: Colour = (255, 186, 92)
@@ -59,8 +63,12 @@ def render(scene: Scene, size: int, dusk: bool, rng: np.random.Generator) -> NDA
     layers = _Layers(Canvas(side), Canvas(side, "L"), Canvas(side), rng, dusk)
     for part in scene.parts:
         _PAINT[part.kind](layers, part)
-    solid = Image.fromarray(class_map(scene, side)).point([0 if n == _SKY else 255 for n in range(256)])
-    light = Image.merge("RGB", [layers.shade.image.point(table) for table in (_DUSK if dusk else _DAY)])
+    solid = Image.fromarray(class_map(scene, side)).point(
+        [0 if n == _SKY else 255 for n in range(256)]
+    )
+    light = Image.merge(
+        "RGB", [layers.shade.image.point(table) for table in (_DUSK if dusk else _DAY)]
+    )
     surface = ImageChops.multiply(layers.albedo.image, light)
     surface = ImageChops.multiply(surface, Image.merge("RGB", [solid] * 3))
     y, x = Canvas(size).axes((0, 0, 1, 1))
@@ -76,22 +84,35 @@ def render(scene: Scene, size: int, dusk: bool, rng: np.random.Generator) -> NDA
     return finish(picture, rng, grain=2.0)
 
 
-def _tables(sunlit: tuple[float, float, float], shaded: tuple[float, float, float]) -> list[list[int]]:
+def _tables(
+    sunlit: tuple[float, float, float], shaded: tuple[float, float, float]
+) -> list[list[int]]:
     """By colour channel, the light (255: all of it) at each depth of shadow."""
     return [
-        [round(255 * (a + (b - a) * depth / 255)) for depth in range(256)] for a, b in zip(sunlit, shaded, strict=True)
+        [round(255 * (a + (b - a) * depth / 255)) for depth in range(256)]
+        for a, b in zip(sunlit, shaded, strict=True)
     ]
 
 
 _SKY = list(PALETTE).index("sky")
-_DAY = _tables((1.0, 0.94, 0.84), (0.47, 0.51, 0.60))  # a warm sun, the blue sky where it does not reach
+_DAY = _tables(
+    (1.0, 0.94, 0.84), (0.47, 0.51, 0.60)
+)  # a warm sun, the blue sky where it does not reach
 _DUSK = _tables((0.36, 0.36, 0.48), (0.26, 0.26, 0.36))
 
 
 def _sky(side: int, cover: float, rng: np.random.Generator, dusk: bool) -> Array:
     y = (np.arange(side, dtype=np.float32)[:, None] + 0.5) / side
     if dusk:
-        back = vertical(y, [(0, (26, 34, 82)), (0.22, (72, 62, 122)), (0.42, (206, 120, 110)), (0.6, (250, 178, 104))])
+        back = vertical(
+            y,
+            [
+                (0, (26, 34, 82)),
+                (0.22, (72, 62, 122)),
+                (0.42, (206, 120, 110)),
+                (0.6, (250, 178, 104)),
+            ],
+        )
         front = vertical(y, [(0, (58, 54, 98)), (0.3, (146, 92, 122)), (0.6, (255, 196, 140))])
     else:
         back = vertical(y, [(0, (84, 146, 214)), (0.5, (186, 216, 240))])
@@ -101,14 +122,23 @@ def _sky(side: int, cover: float, rng: np.random.Generator, dusk: bool) -> Array
 
 def _wall(layers: _Layers, part: Part) -> None:
     y, x = layers.albedo.axes(part.box)
-    base = np.array(tint(WALL[part.family], 1 + 0.06 * part.tone, 0.15 * part.tone), dtype=np.float32)
+    base = np.array(
+        tint(WALL[part.family], 1 + 0.06 * part.tone, 0.15 * part.tone), dtype=np.float32
+    )
     table = layers.rng.random((32, 32)).astype(np.float32)
     plaster = noise(layers.rng, y.shape[0], x.shape[1], (9, 9), octaves=2)
     if WALLS[part.family] == "wall_brick":
-        texture = _bricks(y - part.box[1], x - part.box[0], table, height=0.0208, length=0.05, joint=0.17)
-        patch = base * texture[..., None] + np.array([30, 28, 24], np.float32) * (texture < 0.75)[..., None]
+        texture = _bricks(
+            y - part.box[1], x - part.box[0], table, height=0.0208, length=0.05, joint=0.17
+        )
+        patch = (
+            base * texture[..., None]
+            + np.array([30, 28, 24], np.float32) * (texture < 0.75)[..., None]
+        )
     elif WALLS[part.family] == "wall_stone":
-        texture = _bricks(y - part.box[1], x - part.box[0], table, height=0.052, length=0.11, joint=0.06)
+        texture = _bricks(
+            y - part.box[1], x - part.box[0], table, height=0.052, length=0.11, joint=0.06
+        )
         patch = base * (0.6 + 0.4 * texture)[..., None]
     else:
         patch = base * (1 + 0.045 * plaster)[..., None]
@@ -142,7 +172,9 @@ def _roof(layers: _Layers, part: Part) -> None:
         tone = (0.86 + 0.22 * table[course % 32, number % 32]) * (1.08 - 0.3 * rounded**2)
         patch = tone[..., None] * base
     slope = (1.1 - 0.25 * (y - part.box[1]) / max(part.box[3] - part.box[1], 1e-6))[..., None]
-    layers.albedo.polygon(part.outline, ROOF[part.kind])  # under the edge pixels that the texture leaves out
+    layers.albedo.polygon(
+        part.outline, ROOF[part.kind]
+    )  # under the edge pixels that the texture leaves out
     layers.albedo.paste((patch * slope).astype(np.float32), part.box, part.outline)
 
 
@@ -195,10 +227,16 @@ def _window(layers: _Layers, part: Part) -> None:
     _glass(layers, part, inner, pane)
     middle, bar = (x0 + x1) / 2, 0.55 * rim
     transom = y0 + 0.36 * (y1 - y0)
-    for box in ((middle - bar, y0 + rim, middle + bar, y1), (x0 + rim, transom - bar, x1 - rim, transom + bar)):
+    for box in (
+        (middle - bar, y0 + rim, middle + bar, y1),
+        (x0 + rim, transom - bar, x1 - rim, transom + bar),
+    ):
         layers.albedo.box(box, frame)
         layers.glow.box(box, 0)
-    layers.shadow((x0, y0, x1, y0 + 0.12 * (y1 - y0)) if not part.outline else (x0, y0 + rim, x0 + rim, y1), 150)
+    layers.shadow(
+        (x0, y0, x1, y0 + 0.12 * (y1 - y0)) if not part.outline else (x0, y0 + rim, x0 + rim, y1),
+        150,
+    )
     layers.shadow((x0, y0 + 0.2 * (y1 - y0), x0 + 1.2 * rim, y1), 130)  # the reveal
 
 
@@ -266,7 +304,9 @@ def _door(layers: _Layers, part: Part) -> None:
             panel = (left, y0 + top * h, left + 0.34 * w, y0 + low * h)
             layers.albedo.box(panel, tint(colour, 0.72))
             inset = 0.06 * w
-            layers.albedo.box((panel[0] + inset, panel[1] + inset, panel[2], panel[3]), tint(colour, 1.22))
+            layers.albedo.box(
+                (panel[0] + inset, panel[1] + inset, panel[2], panel[3]), tint(colour, 1.22)
+            )
     layers.albedo.ellipse(x0 + 0.86 * w, y0 + 0.57 * h, 0.007, 0.007, (232, 196, 96))
     layers.shadow((x0, y0, x0 + 0.1 * w, y1), 140)
     layers.shadow((x0, y0, x1, y0 + 0.06 * h), 160)
@@ -280,7 +320,9 @@ def _shutter(layers: _Layers, part: Part) -> None:
     slats = max(4, round((y1 - y0) / 0.012))
     for n in range(slats):
         top = y0 + edge + n * (y1 - y0 - 2 * edge) / slats
-        layers.albedo.box((x0 + edge, top, x1 - edge, top + 0.4 * (y1 - y0) / slats), tint(colour, 0.72))
+        layers.albedo.box(
+            (x0 + edge, top, x1 - edge, top + 0.4 * (y1 - y0) / slats), tint(colour, 0.72)
+        )
     layers.shadow((x1, y0 + 0.006, x1 + 0.007, y1 + 0.006), 120)
 
 
@@ -332,7 +374,9 @@ def _plant(layers: _Layers, part: Part) -> None:
         dx, dy = float(r * np.cos(t)), float(r * np.sin(t))
         light = 1.0 - 0.55 * (dx + 1.4 * dy) / radius  # lit from the upper left
         leaf = 0.2 * radius
-        layers.albedo.ellipse(cx + dx, cy + dy, leaf, leaf, tint((78, 124, 58), 0.72 + 0.35 * light))
+        layers.albedo.ellipse(
+            cx + dx, cy + dy, leaf, leaf, tint((78, 124, 58), 0.72 + 0.35 * light)
+        )
     layers.shadow((x0 + 0.02, y1 - 0.014, x1 + 0.03, y1 + 0.004), 120)
 
 

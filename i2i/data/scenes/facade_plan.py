@@ -128,9 +128,13 @@ def _street(rng: np.random.Generator, base: float) -> list[_House]:
 def _house(rng: np.random.Generator, left: float, right: float, base: float, family: int) -> _House:
     width = right - left
     floors = int(rng.choice([2, 3, 4], p=[0.2, 0.5, 0.3]))
-    storey = float({2: rng.uniform(0.2, 0.24), 3: rng.uniform(0.17, 0.205), 4: rng.uniform(0.15, 0.17)}[floors])
+    storey = float(
+        {2: rng.uniform(0.2, 0.24), 3: rng.uniform(0.17, 0.205), 4: rng.uniform(0.15, 0.17)}[floors]
+    )
     columns = max(2, round(width / float(rng.uniform(0.15, 0.2))))
-    shapes = ["flat", "hip", "mansard", "gable", "steps"] if width < 0.5 else ["flat", "hip", "mansard"]
+    shapes = (
+        ["flat", "hip", "mansard", "gable", "steps"] if width < 0.5 else ["flat", "hip", "mansard"]
+    )
     return _House(
         left, right, base, base - floors * storey, floors, columns, family,
         tone=float(rng.uniform(-1, 1)),
@@ -152,7 +156,9 @@ def _building(rng: np.random.Generator, house: _House) -> list[Part]:
     if house.shape in ("gable", "steps"):
         parts += _gable(rng, house)
     else:
-        parts.append(house.part("trim", (house.left, house.eaves - 0.012, house.right, house.eaves + 0.016)))
+        parts.append(
+            house.part("trim", (house.left, house.eaves - 0.012, house.right, house.eaves + 0.016))
+        )
     ledge = house.base - house.storey
     parts.append(house.part("trim", (house.left, ledge - 0.009, house.right, ledge + 0.009)))
     for floor in range(house.floors - 1):
@@ -180,11 +186,19 @@ def _roof(rng: np.random.Generator, house: _House) -> Iterator[Part]:
         for column in range(house.columns):
             middle = left + (column + 0.5) * house.pitch
             half = 0.2 * house.pitch
-            hood = ((middle - 1.6 * half, top + 0.04), (middle, top + 0.012), (middle + 1.6 * half, top + 0.04))
-            yield house.part(
-                "window", (middle - half, top + 0.035, middle + half, eaves - 0.012), lit=bool(lit[column])
+            hood = (
+                (middle - 1.6 * half, top + 0.04),
+                (middle, top + 0.012),
+                (middle + 1.6 * half, top + 0.04),
             )
-            yield house.part("trim", (middle - 1.6 * half, top + 0.012, middle + 1.6 * half, top + 0.04), hood)
+            yield house.part(
+                "window",
+                (middle - half, top + 0.035, middle + half, eaves - 0.012),
+                lit=bool(lit[column]),
+            )
+            yield house.part(
+                "trim", (middle - 1.6 * half, top + 0.012, middle + 1.6 * half, top + 0.04), hood
+            )
 
 
 def _gable(rng: np.random.Generator, house: _House) -> Iterator[Part]:
@@ -196,7 +210,9 @@ def _gable(rng: np.random.Generator, house: _House) -> Iterator[Part]:
     if house.shape == "gable":
         cap = ((left, eaves + 0.005), (middle, eaves - height - 0.022), (right, eaves + 0.005))
         inner = ((left, eaves + 0.03), (middle, eaves - height + 0.006), (right, eaves + 0.03))
-        yield house.part(ROOFS[house.roof], (left, eaves - height - 0.022, right, eaves + 0.005), cap)
+        yield house.part(
+            ROOFS[house.roof], (left, eaves - height - 0.022, right, eaves + 0.005), cap
+        )
         yield house.part(wall, (left, eaves - height, right, eaves + 0.03), inner)
     else:
         steps = 4
@@ -226,12 +242,17 @@ def _upper_floor(rng: np.random.Generator, house: _House, floor: int) -> Iterato
             yield house.part("shutter", (box[0] - side, box[1], box[0] - 0.004, box[3]))
             yield house.part("shutter", (box[2] + 0.004, box[1], box[2] + side, box[3]))
         here = house.balconies == "each" or (
-            house.balconies == "middle" and abs(column - middle_column) < 0.6 and floor % 2 == house.floors % 2
+            house.balconies == "middle"
+            and abs(column - middle_column) < 0.6
+            and floor % 2 == house.floors % 2
         )
         if here:
             reach = 0.72 * width
             railings.append(
-                house.part("balcony", (middle - reach, bottom - 0.38 * height, middle + reach, bottom + 0.016))
+                house.part(
+                    "balcony",
+                    (middle - reach, bottom - 0.38 * height, middle + reach, bottom + 0.016),
+                )
             )
         else:
             yield house.part("trim", (box[0] - 0.01, bottom, box[2] + 0.01, bottom + 0.014))
@@ -247,7 +268,10 @@ def _arch(box: Box) -> tuple[Point, ...]:
     x0, y0, x1, y1 = box
     rise = min(0.5 * (x1 - x0), 0.4 * (y1 - y0))
     turn = np.linspace(np.pi, 0.0, 9)
-    top = [(float((x0 + x1) / 2 + (x1 - x0) / 2 * np.cos(t)), float(y0 + rise - rise * np.sin(t))) for t in turn]
+    top = [
+        (float((x0 + x1) / 2 + (x1 - x0) / 2 * np.cos(t)), float(y0 + rise - rise * np.sin(t)))
+        for t in turn
+    ]
     return ((x0, y1), *top, (x1, y1))
 
 
@@ -263,7 +287,12 @@ def _ground_floor(rng: np.random.Generator, house: _House, ledge: float) -> Iter
             yield house.part("door", box)
         elif not house.shop:
             width = house.pitch * house.window[0]
-            box = (middle - width / 2, ledge + 0.22 * height, middle + width / 2, ledge + 0.78 * height)
+            box = (
+                middle - width / 2,
+                ledge + 0.22 * height,
+                middle + width / 2,
+                ledge + 0.78 * height,
+            )
             yield house.part("window", box, lit=bool(lit[column]))
             yield house.part("trim", (box[0] - 0.01, box[3], box[2] + 0.01, box[3] + 0.014))
     if house.shop:
@@ -278,7 +307,9 @@ def _shop(house: _House, ledge: float, height: float) -> Iterator[Part]:
         if stop - start < 0.5 * house.pitch:
             continue
         x0, x1 = start + 0.14 * house.pitch, stop - 0.14 * house.pitch
-        yield house.part("shop", (x0, ledge + 0.3 * height, x1, house.base - 0.12 * height), lit=True)
+        yield house.part(
+            "shop", (x0, ledge + 0.3 * height, x1, house.base - 0.12 * height), lit=True
+        )
         top, low = ledge + 0.14 * height, ledge + 0.44 * height
         flare = ((x0, top), (x1, top), (x1 + 0.018, low), (x0 - 0.018, low))
         yield house.part("awning", (x0 - 0.018, top, x1 + 0.018, low), flare)
@@ -291,9 +322,16 @@ def _foreground(rng: np.random.Generator, base: float) -> Iterator[Part]:
         y = base - 0.7 * radius
         turn = np.linspace(0, 2 * np.pi, 24, endpoint=False)
         wobble = 1 + 0.14 * np.sin(turn * 5 + float(rng.uniform(0, 6)))
-        ring = [(x + radius * w * np.cos(t), y + radius * w * np.sin(t)) for t, w in zip(turn, wobble, strict=True)]
+        ring = [
+            (x + radius * w * np.cos(t), y + radius * w * np.sin(t))
+            for t, w in zip(turn, wobble, strict=True)
+        ]
         outline = tuple((float(px), float(py)) for px, py in ring)
-        yield Part("plant", (x - 1.2 * radius, y - 1.2 * radius, x + 1.2 * radius, y + 1.2 * radius), outline)
+        yield Part(
+            "plant",
+            (x - 1.2 * radius, y - 1.2 * radius, x + 1.2 * radius, y + 1.2 * radius),
+            outline,
+        )
     if rng.random() < 0.4:
         x, top = float(rng.uniform(0.08, 0.92)), base - 0.36
         yield Part("lamp", (x - 0.008, top, x + 0.008, base + 0.03))

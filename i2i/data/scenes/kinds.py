@@ -16,7 +16,9 @@ Mode = Literal["paired", "unpaired", "single"]
 class Kind:
     """A kind of scene. `modes` maps how a dataset is laid out to its styles (a, b), or (all,); the first is default."""
 
-    draw: Callable[[int, int, int, str], NDArray[np.uint8]]  # seed, index, size, style -> [size, size, 3]
+    draw: Callable[
+        [int, int, int, str], NDArray[np.uint8]
+    ]  # seed, index, size, style -> [size, size, 3]
     styles: tuple[str, ...]
     modes: dict[Mode, tuple[str, ...]]
 
@@ -26,9 +28,13 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "facades": Kind(facades.draw, facades.STYLES, {"paired": ("labels", "day"), "unpaired": ("day", "dusk")}),
+    "facades": Kind(
+        facades.draw, facades.STYLES, {"paired": ("labels", "day"), "unpaired": ("day", "dusk")}
+    ),
     "orchard": Kind(orchard.draw, orchard.STYLES, {"unpaired": ("red", "yellow")}),
-    "portraits": Kind(portraits.draw, portraits.STYLES, {"single": ("drawn",), "unpaired": ("drawn", "ink")}),
+    "portraits": Kind(
+        portraits.draw, portraits.STYLES, {"single": ("drawn",), "unpaired": ("drawn", "ink")}
+    ),
 }
 
 

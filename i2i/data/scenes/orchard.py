@@ -92,7 +92,11 @@ def sample(seed: int, index: int) -> Scene:
     scale = {1: 0.78, 2: 0.66, 3: 0.56}[front] * float(rng.uniform(0.94, 1.06))
     trees += _row(rng, front, float(rng.uniform(0.84, 0.9)), scale, {1: 26, 2: 17, 3: 12}[front])
     dry = float(rng.uniform(0, 1))
-    crates = [(float(rng.uniform(0.1, 0.9)), float(rng.uniform(0.93, 0.97)))] if rng.random() < 0.45 else []
+    crates = (
+        [(float(rng.uniform(0.1, 0.9)), float(rng.uniform(0.93, 0.97)))]
+        if rng.random() < 0.45
+        else []
+    )
     return Scene(
         horizon,
         cover=float(rng.uniform(0.1, 0.7)),
@@ -104,7 +108,9 @@ def sample(seed: int, index: int) -> Scene:
     )
 
 
-def _row(rng: np.random.Generator, count: int, foot: float, scale: float, fruits: int) -> list[Tree]:
+def _row(
+    rng: np.random.Generator, count: int, foot: float, scale: float, fruits: int
+) -> list[Tree]:
     """`count` trees from left to right, none in quite the same line, sorted from far to near."""
     trees = []
     start = float(rng.uniform(-0.08, 0.08))
@@ -144,13 +150,17 @@ def _ground(scene: Scene, size: int, rng: np.random.Generator) -> Array:
     blades = noise(rng, 512, size, (160, 34), octaves=2)
     rows = np.clip(511 * (1 - 0.25 / (0.25 + depth[:, 0])) / 0.8, 0, 511).astype(np.int64)
     strips = np.sin((x - 0.5) / (0.16 + depth) * 9.0)
-    tone = 1 + 0.11 * blades[rows] + 0.05 * strips + 0.05 * noise(rng, size, size, (8, 5), octaves=2)
+    tone = (
+        1 + 0.11 * blades[rows] + 0.05 * strips + 0.05 * noise(rng, size, size, (8, 5), octaves=2)
+    )
     far = floats(mix(scene.grass, scene.haze, 0.4))
     colour = far + (floats(scene.grass) - far) * np.clip(depth * 2.5, 0, 1)[..., None]
     shade = Canvas(size, "L")
     for tree in scene.trees:
         reach = tree.wide * tree.scale
-        shade.ellipse(tree.x + 0.35 * reach, tree.foot + 0.03 * tree.scale, 1.05 * reach, 0.28 * reach, 150)
+        shade.ellipse(
+            tree.x + 0.35 * reach, tree.foot + 0.03 * tree.scale, 1.05 * reach, 0.28 * reach, 150
+        )
     for cx, foot in scene.crates:
         shade.ellipse(cx + 0.03, foot, 0.11, 0.02, 170)
     blurred = shade.image.filter(ImageFilter.GaussianBlur(0.012 * size))
@@ -158,7 +168,9 @@ def _ground(scene: Scene, size: int, rng: np.random.Generator) -> Array:
     return floats(colour * tone[..., None] * (1 - shadow * floats([0.62, 0.55, 0.42])))
 
 
-def _paint_tree(paint: Canvas, tree: Tree, fruit: Colour, scene: Scene, rng: np.random.Generator) -> None:
+def _paint_tree(
+    paint: Canvas, tree: Tree, fruit: Colour, scene: Scene, rng: np.random.Generator
+) -> None:
     s, x, foot = tree.scale, tree.x, tree.foot
     veil = float(np.clip(0.55 - 0.9 * s, 0, 0.5))  # distance takes contrast
     bark, leaf = mix(BARK, scene.haze, veil), mix(tree.leaf, scene.haze, veil)
@@ -176,7 +188,13 @@ def _paint_tree(paint: Canvas, tree: Tree, fruit: Colour, scene: Scene, rng: np.
         cx, cy, r = top[0] + float(dx[n]), top[1] + float(dy[n]), float(puff[n])
         bright = 0.82 + 0.34 * float(light[n])
         paint.ellipse(cx, cy, r, 0.9 * r, tint(leaf, bright, 0.25 * float(light[n])))
-        paint.ellipse(cx - 0.28 * r, cy - 0.3 * r, 0.55 * r, 0.5 * r, tint(leaf, bright * 1.17, 0.3 * float(light[n])))
+        paint.ellipse(
+            cx - 0.28 * r,
+            cy - 0.3 * r,
+            0.55 * r,
+            0.5 * r,
+            tint(leaf, bright * 1.17, 0.3 * float(light[n])),
+        )
     _hang_fruit(paint, tree, top, fruit, scene, rng)
 
 
@@ -214,16 +232,30 @@ def _hang_fruit(
             top[0] + tree.wide * s * away * float(np.cos(turn)),
             top[1] + (0.33 * float(np.sin(turn)) * away + 0.03) * s,
         )
-        close = any((spot[0] - a) ** 2 + (spot[1] - b) ** 2 < (2.3 * radius) ** 2 for a, b in placed)
+        close = any(
+            (spot[0] - a) ** 2 + (spot[1] - b) ** 2 < (2.3 * radius) ** 2 for a, b in placed
+        )
         if not close and len(placed) < tree.fruits:
             placed.append(spot)
     for cx, cy in placed:
-        paint.ellipse(cx + 0.25 * radius, cy + 0.3 * radius, 1.12 * radius, 1.12 * radius, tint(tree.leaf, 0.5))
+        paint.ellipse(
+            cx + 0.25 * radius,
+            cy + 0.3 * radius,
+            1.12 * radius,
+            1.12 * radius,
+            tint(tree.leaf, 0.5),
+        )
         _apple(paint, cx, cy, radius, fruit)
     for _ in range(int(rng.integers(0, 5)) if s > 0.45 else 0):
         cx = tree.x + float(rng.uniform(-0.4, 0.4)) * s
         cy = tree.foot + float(rng.uniform(0.0, 0.07)) * s
-        paint.ellipse(cx + 0.2 * radius, cy + 0.75 * radius, 1.1 * radius, 0.45 * radius, tint(scene.grass, 0.5))
+        paint.ellipse(
+            cx + 0.2 * radius,
+            cy + 0.75 * radius,
+            1.1 * radius,
+            0.45 * radius,
+            tint(scene.grass, 0.5),
+        )
         _apple(paint, cx, cy, 0.9 * radius, fruit)
 
 
@@ -233,7 +265,9 @@ def _apple(paint: Canvas, x: float, y: float, r: float, fruit: Colour) -> None:
     paint.ellipse(x - 0.32 * r, y - 0.36 * r, 0.27 * r, 0.22 * r, mix(fruit, (255, 255, 255), 0.65))
 
 
-def _paint_crate(paint: Canvas, x: float, foot: float, fruit: Colour, rng: np.random.Generator) -> None:
+def _paint_crate(
+    paint: Canvas, x: float, foot: float, fruit: Colour, rng: np.random.Generator
+) -> None:
     wide, high, radius = 0.085, 0.075, 0.025
     for row in (1, 0):
         for n in range(5 - row):
@@ -245,7 +279,12 @@ def _paint_crate(paint: Canvas, x: float, foot: float, fruit: Colour, rng: np.ra
         paint.box((x - wide, top, x + wide, top + high / 3), tint(WOOD, 0.5))
         paint.box(slat, tint(WOOD, 1.05 - 0.1 * n))
     for side in (-1, 1):
-        post = (x + side * 0.9 * wide - 0.012, foot - high - 0.006, x + side * 0.9 * wide + 0.012, foot)
+        post = (
+            x + side * 0.9 * wide - 0.012,
+            foot - high - 0.006,
+            x + side * 0.9 * wide + 0.012,
+            foot,
+        )
         paint.box(post, tint(WOOD, 0.85))
 
 

@@ -70,8 +70,12 @@ def _paint_eye(head: Head, side: int) -> None:
     u, v = 0.43 * side, 0.06
     half, rise, fall = 0.265 * sitter.eye, 0.165 * sitter.eye, 0.11 * sitter.eye
     inner, outer = (u - side * half, v + 0.03), (u + side * half, v - 0.02)
-    upper = smooth([inner, (u - 0.55 * side * half, v - rise), (u + 0.5 * side * half, v - 1.1 * rise), outer])
-    lower = smooth([outer, (u + 0.55 * side * half, v + fall), (u - 0.5 * side * half, v + fall), inner])
+    upper = smooth(
+        [inner, (u - 0.55 * side * half, v - rise), (u + 0.5 * side * half, v - 1.1 * rise), outer]
+    )
+    lower = smooth(
+        [outer, (u + 0.55 * side * half, v + fall), (u - 0.5 * side * half, v + fall), inner]
+    )
     almond = np.concatenate([upper, lower])
     head.fill(almond, WHITE)
     head.fine.polygon(head.place(almond), 255)
@@ -94,7 +98,9 @@ def _paint_brow(head: Head, side: int) -> None:
     sitter = head.sitter
     thick = 0.05 * sitter.brow
     slant = 0.06 * sitter.frown
-    line = smooth([(0.17 * side, -0.24 + slant), (0.42 * side, -0.33), (0.72 * side, -0.23 - 0.5 * slant)])
+    line = smooth(
+        [(0.17 * side, -0.24 + slant), (0.42 * side, -0.33), (0.72 * side, -0.23 - 0.5 * slant)]
+    )
     body = np.concatenate([line + floats([0, -0.5 * thick]), (line + floats([0, thick]))[::-1]])
     taper = 1 - 0.7 * np.clip((np.abs(body[:, 0]) - 0.45) / 0.3, 0, 1)  # the outer end is thin
     middle = np.concatenate([line, line[::-1]])
@@ -109,7 +115,9 @@ def _paint_nose(head: Head) -> None:
     side_plane = [(0.03, -0.08), (0.1, 0.12), (wide + 0.02, 0.36), (0.02, 0.4)]
     head.shade(side_plane, 84)
     head.shade([(-0.07, -0.05), (0.0, -0.05), (0.02, 0.3), (-0.08, 0.3)], 164)
-    base = smooth([(-wide, 0.32), (-0.85 * wide, 0.41), (0, 0.385), (0.85 * wide, 0.41), (wide, 0.32)])
+    base = smooth(
+        [(-wide, 0.32), (-0.85 * wide, 0.41), (0, 0.385), (0.85 * wide, 0.41), (wide, 0.32)]
+    )
     head.stroke(base, 0.04, tint(sitter.skin, 0.66))
     for side in (-1, 1):
         head.disc(0.5 * wide * side, 0.387, 0.035, tint(sitter.skin, 0.5), flat=0.7)
@@ -122,11 +130,24 @@ def _paint_mouth(head: Head) -> None:
     half = {"calm": 0.27, "smile": 0.33, "grin": 0.36, "open": 0.2}[sitter.mouth]
     left, right = (-half, v - curl), (half, v - curl)
     top = smooth(
-        [left, (-0.35 * half, v - 0.065 + 0.3 * curl), (0, v - 0.03), (0.35 * half, v - 0.065 + 0.3 * curl), right]
+        [
+            left,
+            (-0.35 * half, v - 0.065 + 0.3 * curl),
+            (0, v - 0.03),
+            (0.35 * half, v - 0.065 + 0.3 * curl),
+            right,
+        ]
     )
     if sitter.mouth in ("calm", "smile"):
         line = smooth([left, (-0.5 * half, v + 0.6 * curl), (0.5 * half, v + 0.6 * curl), right])
-        low = smooth([right, (0.5 * half, v + 0.115 + 0.5 * curl), (-0.5 * half, v + 0.115 + 0.5 * curl), left])
+        low = smooth(
+            [
+                right,
+                (0.5 * half, v + 0.115 + 0.5 * curl),
+                (-0.5 * half, v + 0.115 + 0.5 * curl),
+                left,
+            ]
+        )
         head.fill(np.concatenate([top, low]), lips)
         head.stroke(line, 0.04, dark)
         head.shade(oval(-0.05, v + 0.08, 0.12, 0.02), 160)
@@ -154,7 +175,17 @@ def _paint_beard(head: Head) -> None:
     outline = face_outline(sitter)
     lower = outline[(outline[:, 1] > 0.12)]
     reach = floats([1.0, 1.0 if sitter.beard == "stubble" else 1.05])
-    inner = smooth([(-0.86, 0.2), (-0.7, 0.46), (-0.42, 0.52), (0, 0.47), (0.42, 0.52), (0.7, 0.46), (0.86, 0.2)])
+    inner = smooth(
+        [
+            (-0.86, 0.2),
+            (-0.7, 0.46),
+            (-0.42, 0.52),
+            (0, 0.47),
+            (0.42, 0.52),
+            (0.7, 0.46),
+            (0.86, 0.2),
+        ]
+    )
     head.fill(np.concatenate([lower * reach, inner]), colour)
 
 

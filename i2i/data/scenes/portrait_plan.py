@@ -16,7 +16,13 @@ HAIRS: tuple[Colour, ...] = (
     (34, 28, 32), (58, 40, 34), (96, 62, 42), (136, 84, 48), (178, 82, 44), (214, 164, 86), (236, 206, 142),
     (168, 166, 170),
 )  # fmt: skip
-IRISES: tuple[Colour, ...] = ((92, 56, 34), (122, 88, 44), (76, 124, 76), (70, 120, 176), (108, 128, 142))
+IRISES: tuple[Colour, ...] = (
+    (92, 56, 34),
+    (122, 88, 44),
+    (76, 124, 76),
+    (70, 120, 176),
+    (108, 128, 142),
+)
 CLOTHS: tuple[Colour, ...] = (
     (54, 84, 140), (168, 56, 58), (66, 116, 92), (222, 170, 70), (92, 74, 128), (62, 66, 78), (226, 220, 208),
     (202, 112, 76), (96, 152, 178),
@@ -25,7 +31,19 @@ WALLS: tuple[Colour, ...] = (
     (150, 190, 206), (214, 190, 150), (170, 196, 162), (216, 164, 150), (176, 168, 204), (202, 206, 210),
     (120, 146, 176), (232, 206, 128),
 )  # fmt: skip
-HAIRCUTS = ("short", "side", "fringe", "curls", "afro", "bob", "long", "bun", "tail", "bald", "beanie")
+HAIRCUTS = (
+    "short",
+    "side",
+    "fringe",
+    "curls",
+    "afro",
+    "bob",
+    "long",
+    "bun",
+    "tail",
+    "bald",
+    "beanie",
+)
 _HAIR_SHARES = (0.13, 0.13, 0.09, 0.1, 0.07, 0.12, 0.14, 0.07, 0.06, 0.04, 0.05)
 
 
@@ -69,9 +87,14 @@ def sample(seed: int, index: int) -> Sitter:
     skin = _between(rng, SKINS)
     dark = sum(skin) < 460
     hairs = HAIRS[:4] if dark and rng.random() < 0.85 else HAIRS
-    hairs = tuple(hair for hair in hairs if abs(sum(hair) - sum(skin)) > 110)  # a face must end somewhere
+    hairs = tuple(
+        hair for hair in hairs if abs(sum(hair) - sum(skin)) > 110
+    )  # a face must end somewhere
     cut = str(rng.choice(HAIRCUTS, p=_HAIR_SHARES))
-    bearded = cut in ("short", "side", "curls", "afro", "bald", "beanie", "fringe") and rng.random() < 0.45
+    bearded = (
+        cut in ("short", "side", "curls", "afro", "bald", "beanie", "fringe")
+        and rng.random() < 0.45
+    )
     cloth = CLOTHS[int(rng.integers(len(CLOTHS)))]
     return Sitter(
         x=0.5 + float(rng.uniform(-0.02, 0.02)),
@@ -83,7 +106,11 @@ def sample(seed: int, index: int) -> Sitter:
         skin=skin,
         hair=hairs[int(rng.integers(len(hairs)))],
         iris=IRISES[0 if dark and rng.random() < 0.8 else int(rng.integers(len(IRISES)))],
-        lips=mix(mix(skin, (196, 74, 78), 0.5), (168, 30, 52), 0.0 if bearded else float(rng.choice([0.0, 0.15, 0.6]))),
+        lips=mix(
+            mix(skin, (196, 74, 78), 0.5),
+            (168, 30, 52),
+            0.0 if bearded else float(rng.choice([0.0, 0.15, 0.6])),
+        ),
         cut=cut,
         part=int(rng.choice([-1, 1])),
         eye=float(rng.uniform(0.92, 1.14)),
@@ -92,7 +119,9 @@ def sample(seed: int, index: int) -> Sitter:
         frown=float(rng.uniform(-0.8, 0.7)),
         nose=float(rng.uniform(0.8, 1.25)),
         mouth=str(rng.choice(["calm", "smile", "grin", "open"], p=[0.27, 0.4, 0.25, 0.08])),
-        beard=str(rng.choice(["stubble", "full", "moustache"], p=[0.35, 0.45, 0.2])) if bearded else "none",
+        beard=str(rng.choice(["stubble", "full", "moustache"], p=[0.35, 0.45, 0.2]))
+        if bearded
+        else "none",
         glasses=str(rng.choice(["none", "round", "square"], p=[0.74, 0.14, 0.12])),
         freckles=bool(not dark and rng.random() < 0.16),
         earrings=bool(not bearded and rng.random() < 0.25),
@@ -126,7 +155,9 @@ class Head:
         cos, sin = np.cos(s.tilt), np.sin(s.tilt)
         pivot = s.high  # the head turns on the chin, above the neck
         dy = dy - pivot
-        return np.stack([s.x + cos * dx - sin * dy, s.y + pivot + sin * dx + cos * dy], axis=1).astype(np.float32)
+        return np.stack(
+            [s.x + cos * dx - sin * dy, s.y + pivot + sin * dx + cos * dy], axis=1
+        ).astype(np.float32)
 
     def fill(self, points: "list[Point] | Array", fill: Colour) -> None:
         self.colour.polygon(self.place(points), fill)
@@ -157,6 +188,8 @@ def smooth(points: list[Point], closed: bool = False, rounds: int = 3) -> Array:
     for _ in range(rounds):
         after = np.roll(line, -1, axis=0) if closed else line[1:]
         before = line if closed else line[:-1]
-        cut = np.stack([0.75 * before + 0.25 * after, 0.25 * before + 0.75 * after], axis=1).reshape(-1, 2)
+        cut = np.stack(
+            [0.75 * before + 0.25 * after, 0.25 * before + 0.75 * after], axis=1
+        ).reshape(-1, 2)
         line = cut if closed else np.concatenate([line[:1], cut[1:-1], line[-1:]])
     return line

@@ -62,7 +62,9 @@ def _paint_background(canvas: Canvas, sitter: Sitter, rng: np.random.Generator) 
     y, x = canvas.axes((0, 0, 1, 1))
     near, far = floats(sitter.wall), floats(sitter.wall) * 0.72
     glow = np.clip(1.15 - 1.1 * np.hypot(x - 0.42, y - 0.38), 0, 1)[..., None]
-    wall = (far + (near - far) * glow) * (1 + 0.03 * noise(rng, canvas.side, canvas.side, (4, 4))[..., None])
+    wall = (far + (near - far) * glow) * (
+        1 + 0.03 * noise(rng, canvas.side, canvas.side, (4, 4))[..., None]
+    )
     if sitter.pattern == "stripes":
         wall = wall * (1 + 0.05 * np.sign(np.sin(x * 44))[..., None])
     elif sitter.pattern == "split":
@@ -89,11 +91,15 @@ def _ink(
     y, x = Canvas(side).axes((0, 0, 1, 1))
     wave = np.clip(1.5 * np.cos((x + y) * (2 * np.pi / 0.036)), 0, 1)
     hatch = 0.75 * wave * np.clip((0.36 - tone) * 6, 0, 1)
-    careful = np.asarray(fine.resize(work.size, Image.Resampling.BOX), dtype=np.float32)[..., None] / 255
+    careful = (
+        np.asarray(fine.resize(work.size, Image.Resampling.BOX), dtype=np.float32)[..., None] / 255
+    )
     cover = np.maximum(line, hatch)[..., None] * (1 - careful)
     wash = PAPER * (1 - (0.6 + 0.35 * careful) * (1 - rgb**0.85))
     mixed = wash + (INK - wash) * cover
-    small = np.asarray(Image.fromarray(mixed.astype(np.uint8)).reduce(side // size), dtype=np.float32)
+    small = np.asarray(
+        Image.fromarray(mixed.astype(np.uint8)).reduce(side // size), dtype=np.float32
+    )
     lamp = _soft_light(light.reduce(colour.width // size), size)
     grain = 1 + 0.02 * noise(rng, size, size, (40, 40))[..., None]
     return finish(small * np.minimum(0.35 + 0.65 * lamp, 1.02) * grain, rng, grain=1.5)

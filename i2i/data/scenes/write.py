@@ -56,11 +56,15 @@ def plan(kind: str, count: int, unpaired: bool = False) -> list[Drawing]:
         held_out = index % TEST_EVERY == 0
         for turn, (domain, style) in enumerate(zip("ab", styles, strict=True)):
             if held_out or mode == "paired" or index % TEST_EVERY % 2 != turn:
-                drawings.append(Drawing(Path("test" if held_out else "train", domain, name), index, style))
+                drawings.append(
+                    Drawing(Path("test" if held_out else "train", domain, name), index, style)
+                )
     return drawings
 
 
-def write_dataset(kind: str, out: Path, count: int, size: int, seed: int, unpaired: bool = False) -> Written:
+def write_dataset(
+    kind: str, out: Path, count: int, size: int, seed: int, unpaired: bool = False
+) -> Written:
     """Draw the `plan` into `out`: {train,test}/{a,b}/NAME.png, or NAME.png for one domain.
 
     Everything is drawn beside its place and moved there at the end, so `out` is complete or empty.
@@ -71,15 +75,21 @@ def write_dataset(kind: str, out: Path, count: int, size: int, seed: int, unpair
     found, drawings = find(kind), plan(kind, count, unpaired)
     mode = _mode(kind, found, unpaired)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out}: exists and is not an empty folder (name a new one, or remove it first)")
-    found.draw(seed, 0, size, found.styles[0])  # a bad size or seed ends here, before anything is on disk
+        raise ValueError(
+            f"{out}: exists and is not an empty folder (name a new one, or remove it first)"
+        )
+    found.draw(
+        seed, 0, size, found.styles[0]
+    )  # a bad size or seed ends here, before anything is on disk
     draft = out / f".drawing-{os.getpid()}"
     moved: list[Path] = []
     try:
         for drawing in drawings:
             target = draft / drawing.path
             target.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(found.draw(seed, drawing.index, size, drawing.style)).save(target, "PNG")
+            Image.fromarray(found.draw(seed, drawing.index, size, drawing.style)).save(
+                target, "PNG"
+            )
         for item in sorted(draft.iterdir()):
             moved.append(out / item.name)
             item.rename(moved[-1])

@@ -13,9 +13,9 @@ from i2i.networks.discriminators.patchgan import PatchGAN
 class MultiScale(nn.Module):
     """Images [N, in_channels, H, W] -> a list of `scales` logit maps [N, 1, h_i, w_i], full size first.
 
-    Every PatchGAN has its own weights; each next one sees the image average-pooled to half the size.
-    `receptive_field` is that of the coarsest, in pixels of the full image. Raises ValueError for options out
-    of range and for images that are too small for the coarsest one.
+    Every PatchGAN has its own weights; each next one sees the image average-pooled to half the
+    size. `receptive_field` is that of the coarsest, in pixels of the full image. Raises ValueError
+    for options out of range and for images that are too small for the coarsest one.
     """
 
     def __init__(
@@ -33,9 +33,13 @@ class MultiScale(nn.Module):
         self.scales = scales
         self.patchgans = nn.ModuleList()
         for _ in range(scales):
-            patchgan = PatchGAN(in_channels, width=width, layers=layers, norm=norm, spectral=spectral)
+            patchgan = PatchGAN(
+                in_channels, width=width, layers=layers, norm=norm, spectral=spectral
+            )
             self.patchgans.append(patchgan)
-        self.minimum: int = (patchgan.minimum - 1 << scales - 1) + 1  # pooling halves with ceiling
+        self.min_size: int = (
+            patchgan.min_size - 1 << scales - 1
+        ) + 1  # pooling halves with ceiling
         self.receptive_field: int = patchgan.receptive_field
         for _ in range(scales - 1):
             self.receptive_field = 2 * (self.receptive_field - 1) + 3
@@ -46,10 +50,11 @@ class MultiScale(nn.Module):
     def features(self, x: Tensor) -> list[Tensor]:
         """The activations of all hidden layers, full size first, and then the logits of all scales.
 
-        A flat list: the last `scales` entries equal `forward(x)`, those before are for feature matching (Eqn.
+        A flat list: the last `scales` entries equal `forward(x)`, those before are for feature
+            matching (Eqn.
         4).
         """
-        check_sides(x, multiple=1, minimum=self.minimum)
+        check_sides(x, size_divisor=1, min_size=self.min_size)
         hidden: list[Tensor] = []
         logits: list[Tensor] = []
         for level, patchgan in enumerate(self.patchgans):

@@ -1,7 +1,7 @@
 """PatchGAN: a convolutional discriminator with one logit a patch, or, going on down, one logit an image.
 
-Isola et al., CVPR 2017, Sec. 3.2.2 and 6.1.2; the image head is the discriminator of Radford et al., ICLR
-2016.
+Isola et al., CVPR 2017, Sec. 3.2.2 and 6.1.2; the image head is the discriminator of Radford et
+al., ICLR 2016.
 """
 
 from itertools import pairwise
@@ -16,13 +16,15 @@ from i2i.networks.blocks import Conv, Down, NormName, check_at_least, check_side
 class PatchGAN(nn.Module):
     """Images [N, in_channels, H, W] -> raw logits [N, 1, h, w].
 
-    head "patch": `layers` convolutions of stride 2 and two of stride 1, so that a logit sees `receptive_field` pixels a
-    side: 16, 34, 70, 142 for 1, 2, 3, 4 layers. Both sides need at least 3 * 2^layers pixels.
-    head "image": images are exactly `size` (height, width); `layers` convolutions of stride 2 and as many more as bring
-    the shorter side below 8 pixels, then one convolution over all that is left: [N, 1, 1, 1].
-    Layer i has width * min(2^i, 8) channels. `spectral` puts spectral normalization on every convolution,
-    whatever `norm` is. Raises ValueError for options that are out of range or do not go together, and for
-    images of another size.
+    head "patch": `layers` convolutions of stride 2 and two of stride 1, so that a logit sees
+    `receptive_field` pixels a side: 16, 34, 70, 142 for 1, 2, 3, 4 layers. Both sides need at least
+        3 * 2^layers pixels.
+    head "image": images are exactly `size` (height, width); `layers` convolutions of stride 2 and
+    as many more as bring the shorter side below 8 pixels, then one convolution over all that is
+        left: [N, 1, 1, 1].
+    Layer i has width * min(2^i, 8) channels. `spectral` puts spectral normalization on every
+    convolution, whatever `norm` is. Raises ValueError for options that are out of range or do not
+    go together, and for images of another size.
     """
 
     def __init__(
@@ -39,20 +41,26 @@ class PatchGAN(nn.Module):
         super().__init__()
         check_at_least(1, in_channels=in_channels, width=width, layers=layers)
         self.size = None if size is None else (size[0], size[1])
-        self.minimum: int = 3 << layers if size is None else min(size)
+        self.min_size: int = 3 << layers if size is None else min(size)
         strided, kernel = layers, (4, 4)
         if head == "image":
             strided, kernel = _shrink(size, layers)
         elif head != "patch":
             raise ValueError(f"head: must be patch or image, got {head!r}")
         elif size is not None:
-            raise ValueError(f"size: {size} is for head=image; a head=patch takes images of any size (leave size out)")
+            raise ValueError(
+                f"size: {size} is for head=image; a head=patch takes images of any size (leave size out)"
+            )
         widths = [width * min(2**i, 8) for i in range(strided + 1)]
-        self.layers = nn.ModuleList([Down(in_channels, width, kernel=4, norm="none", spectral=spectral)])
+        self.layers = nn.ModuleList(
+            [Down(in_channels, width, kernel=4, norm="none", spectral=spectral)]
+        )
         for outer, inner in pairwise(widths[:strided]):
             self.layers.append(Down(outer, inner, kernel=4, norm=norm, spectral=spectral))
         if size is None:
-            self.layers.append(Conv(widths[-2], widths[-1], 4, padding=1, norm=norm, spectral=spectral))
+            self.layers.append(
+                Conv(widths[-2], widths[-1], 4, padding=1, norm=norm, spectral=spectral)
+            )
             self.head = Conv(widths[-1], 1, 4, padding=1, spectral=spectral)
             self.receptive_field: int = _receptive_field([2] * layers + [1, 1])
         else:
@@ -65,7 +73,7 @@ class PatchGAN(nn.Module):
     def features(self, x: Tensor) -> list[Tensor]:
         """The activations after each layer, outermost first; the last entry is the logits [N, 1, h, w]."""
         if self.size is None:
-            check_sides(x, multiple=1, minimum=self.minimum)
+            check_sides(x, size_divisor=1, min_size=self.min_size)
         elif x.shape[-2:] != self.size:
             raise ValueError(
                 f"input: {x.shape[-2]}x{x.shape[-1]} pixels, but this discriminator was built for "

@@ -9,7 +9,8 @@ from i2i.networks.blocks import Conv, NormName, bias_without_norm, check_at_leas
 class Pixel(nn.Module):
     """Images [N, in_channels, H, W] -> raw logits [N, 1, H, W].
 
-    Three 1x1 convolutions with `width`, 2 * `width` and 1 channels. Raises ValueError for options out of range.
+    Three 1x1 convolutions with `width`, 2 * `width` and 1 channels. Raises ValueError for options
+    out of range.
     """
 
     receptive_field: int = 1
@@ -17,7 +18,9 @@ class Pixel(nn.Module):
     def __init__(self, in_channels: int, *, width: int = 64, norm: NormName = "batch") -> None:
         super().__init__()
         check_at_least(1, in_channels=in_channels, width=width)
-        self.layers = nn.ModuleList([Conv(in_channels, width, 1), Conv(width, 2 * width, 1, norm=norm)])
+        self.layers = nn.ModuleList(
+            [Conv(in_channels, width, 1), Conv(width, 2 * width, 1, norm=norm)]
+        )
         self.head = Conv(2 * width, 1, 1, bias=bias_without_norm(norm))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -19,18 +19,21 @@ from i2i.networks.blocks import (
     reflect,
 )
 
-PRESETS: dict[str, dict[str, int]] = {"resnet_6blocks": {"blocks": 6}, "resnet_9blocks": {"blocks": 9}}
+PRESETS: dict[str, dict[str, int]] = {
+    "resnet_6blocks": {"blocks": 6},
+    "resnet_9blocks": {"blocks": 9},
+}
 
 
 class ResNet(nn.Module):
     """[N, in_channels, H, W] -> [N, out_channels, H, W] in [-1, 1]; H and W are multiples of 4, at least 8.
 
-    `width` is the number of channels at full size, `blocks` (>= 1) the number of residual blocks: the paper
-    has 6 for 128x128 images and 9 from 256x256 on. `dropout` (p = 0.5) sits inside the residual blocks.
-    Raises ValueError for options out of range and for images of another size.
+    `width` is the number of channels at full size, `blocks` (>= 1) the number of residual blocks:
+    the paper has 6 for 128x128 images and 9 from 256x256 on. `dropout` (p = 0.5) sits inside the
+    residual blocks. Raises ValueError for options out of range and for images of another size.
     """
 
-    multiple: int = 4
+    size_divisor: int = 4
 
     def __init__(
         self,
@@ -44,12 +47,19 @@ class ResNet(nn.Module):
         upsample: UpsampleName = "deconv",
     ) -> None:
         super().__init__()
-        check_at_least(1, in_channels=in_channels, out_channels=out_channels, width=width, blocks=blocks)
+        check_at_least(
+            1, in_channels=in_channels, out_channels=out_channels, width=width, blocks=blocks
+        )
         self.stem = Conv(in_channels, width, 7, norm=norm)
-        self.downs = nn.ModuleList(Down(scale * width, 2 * scale * width, kernel=3, norm=norm) for scale in (1, 2))
-        self.blocks = nn.ModuleList(Residual(4 * width, norm=norm, dropout=dropout) for _ in range(blocks))
+        self.downs = nn.ModuleList(
+            Down(scale * width, 2 * scale * width, kernel=3, norm=norm) for scale in (1, 2)
+        )
+        self.blocks = nn.ModuleList(
+            Residual(4 * width, norm=norm, dropout=dropout) for _ in range(blocks)
+        )
         self.ups = nn.ModuleList(
-            Up(2 * scale * width, scale * width, kernel=3, norm=norm, upsample=upsample) for scale in (2, 1)
+            Up(2 * scale * width, scale * width, kernel=3, norm=norm, upsample=upsample)
+            for scale in (2, 1)
         )
         self.head = nn.Conv2d(width, out_channels, 7)
 
@@ -67,8 +77,8 @@ class ResNet(nn.Module):
     def features(self, x: Tensor) -> list[Tensor]:
         """Five depths of the encoder: the padded image, both down convolutions, residual blocks 1 and 5 (or the last).
 
-        The down convolutions are taken before their norm. Nothing after the last feature is computed.
-        Park et al., ECCV 2020, appendix.
+        The down convolutions are taken before their norm. Nothing after the last feature is
+        computed. Park et al., ECCV 2020, appendix.
         """
         self._check(x)
         x = reflect(x, 3)
@@ -86,4 +96,6 @@ class ResNet(nn.Module):
         return found
 
     def _check(self, x: Tensor) -> None:
-        check_sides(x, self.multiple, minimum=8)  # reflection by 1 at a quarter of the size needs 2 pixels there
+        check_sides(
+            x, self.size_divisor, min_size=8
+        )  # reflection by 1 at a quarter of the size needs 2 pixels there

@@ -23,10 +23,10 @@ PRESETS: dict[str, dict[str, int]] = {"unet_128": {"depth": 7}, "unet_256": {"de
 class UNet(nn.Module):
     """[N, in_channels, H, W] -> [N, out_channels, H, W] in [-1, 1]; H and W are multiples of 2^depth.
 
-    `depth` (>= 2) is the number of times the size is halved; level i has width * min(2^i, 8) channels.
-    `dropout` (p = 0.5) acts in the decoder on the depth - 5 levels just outside the innermost one, so on none
-    of a U-Net of five levels or fewer. Raises ValueError for options out of range and for images of another
-    size.
+    `depth` (>= 2) is the number of times the size is halved; level i has width * min(2^i, 8)
+    channels. `dropout` (p = 0.5) acts in the decoder on the depth - 5 levels just outside the
+    innermost one, so on none of a U-Net of five levels or fewer. Raises ValueError for options out
+    of range and for images of another size.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class UNet(nn.Module):
         super().__init__()
         check_at_least(1, in_channels=in_channels, out_channels=out_channels, width=width)
         check_at_least(2, depth=depth)
-        self.multiple: int = 2**depth
+        self.size_divisor: int = 2**depth
         widths = [width * min(2**level, 8) for level in range(depth)]
         bare = bias_without_norm(norm)
         self.downs = nn.ModuleList()  # outermost first
@@ -52,15 +52,27 @@ class UNet(nn.Module):
         for level in range(depth):
             inner, outer = level == depth - 1, level == 0
             channels = in_channels if outer else widths[level - 1]
-            if inner or outer:  # no norm on the image, and none on the bottleneck: it can be a single pixel
+            if (
+                inner or outer
+            ):  # no norm on the image, and none on the bottleneck: it can be a single pixel
                 self.downs.append(Down(channels, widths[level], kernel=4, norm="none", bias=bare))
             else:
                 self.downs.append(Down(channels, widths[level], kernel=4, norm=norm))
         for level in reversed(range(depth)):
             channels = widths[level] if level == depth - 1 else 2 * widths[level]
             target = widths[level - 1] if level > 0 else out_channels
-            self.ups.append(Up(channels, target, kernel=4, norm=norm if level > 0 else "none", upsample=upsample))
-            self.dropouts.append(nn.Dropout(0.5) if dropout and 4 <= level < depth - 1 else nn.Identity())
+            self.ups.append(
+                Up(
+                    channels,
+                    target,
+                    kernel=4,
+                    norm=norm if level > 0 else "none",
+                    upsample=upsample,
+                )
+            )
+            self.dropouts.append(
+                nn.Dropout(0.5) if dropout and 4 <= level < depth - 1 else nn.Identity()
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         levels = self._encode(x, len(self.downs))
@@ -79,7 +91,7 @@ class UNet(nn.Module):
         return self._encode(x, min(5, len(self.downs)))
 
     def _encode(self, x: Tensor, depth: int) -> list[Tensor]:
-        check_sides(x, self.multiple, minimum=self.multiple)
+        check_sides(x, self.size_divisor, min_size=self.size_divisor)
         levels = [self.downs[0](x)]
         for down in self.downs[1:depth]:
             levels.append(down(F.leaky_relu(levels[-1], 0.2)))

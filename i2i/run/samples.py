@@ -8,14 +8,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from i2i import images
-from i2i.methods.dcgan import DCGAN, draw_latents, settled
+from i2i.direction import Direction
+from i2i.methods.dcgan import DCGAN, draw_latents, recalibrate_batchnorm
 from i2i.networks.inference import inference, per_image_statistics
 
 Picture = NDArray[np.uint8]
 Nets = Mapping[str, nn.Module]
 
 
-def translation_sheet(samples: list[dict[str, Tensor]], device: torch.device) -> Callable[[Nets], Picture]:
+def translation_sheet(
+    samples: list[dict[str, Tensor]], device: torch.device
+) -> Callable[[Nets], Picture]:
     """Return a function that draws input, output and truth of each of `samples` ({"a", "b"}: [C, H, W]) in rows.
 
     Two directions are drawn side by side: a, its translation, b, its translation.
@@ -26,7 +29,7 @@ def translation_sheet(samples: list[dict[str, Tensor]], device: torch.device) ->
         for sample in samples:
             row = []
             for direction, net in sorted(nets.items()):
-                source, target = direction.split("2")
+                source, target = Direction(direction).source, Direction(direction).target
                 with inference(per_image_statistics(net)) as used:
                     output = used(sample[source].unsqueeze(0).to(device))[0]
                 row += [sample[source], output] + ([sample[target]] if len(nets) == 1 else [])
@@ -36,12 +39,18 @@ def translation_sheet(samples: list[dict[str, Tensor]], device: torch.device) ->
     return draw
 
 
-def generation_sheet(count: int, method: DCGAN, seed: int, device: torch.device) -> Callable[[Nets], Picture]:
+def generation_sheet(
+    count: int, method: DCGAN, seed: int, device: torch.device
+) -> Callable[[Nets], Picture]:
     """Return a function that draws `count` images from latents that are fixed by `seed`."""
-    latents = draw_latents(count, method.latent, method.law, random=torch.Generator().manual_seed(seed))
+    latents = draw_latents(
+        count, method.latent, method.latent_distribution, random=torch.Generator().manual_seed(seed)
+    )
 
     def draw(nets: Nets) -> Picture:
-        with inference(settled(nets["generate"], method.latent, method.law)) as used:
+        with inference(
+            recalibrate_batchnorm(nets["generate"], method.latent, method.latent_distribution)
+        ) as used:
             made = torch.cat([used(part.to(device)).cpu() for part in torch.split(latents, 16)])
         return images.grid([_shown(image) for image in made], columns=max(1, round(count**0.5)))
 

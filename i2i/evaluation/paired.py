@@ -1,7 +1,8 @@
 """PSNR, SSIM and L1 of outputs against their true partners, one value an image, and a bootstrap interval of the mean.
 
-Everything is measured on what a viewer would open: images clamped to [-1, 1], rounded to 256 levels and scaled to
-[0, 1] (data range 1), in double precision on the CPU. Color channels count equally; no luma is taken.
+Everything is measured on what a viewer would open: images clamped to [-1, 1], rounded to 256 levels
+and scaled to [0, 1] (data range 1), in double precision on the CPU. Color channels count equally;
+no luma is taken.
 """
 
 from typing import NamedTuple
@@ -28,31 +29,37 @@ class Interval(NamedTuple):
 def psnr(outputs: Tensor, truths: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in decibels, 10 log10(1 / MSE) with the MSE over all pixels and channels.
 
-    Images [N, C, H, W] in [-1, 1] -> [N] float64. Values above 100 dB, which equal images would take to infinity,
-    are given as 100, so that a mean over images exists.
+    Images [N, C, H, W] in [-1, 1] -> [N] float64. Values above 100 dB, which equal images would
+    take to infinity, are given as 100, so that a mean over images exists.
 
     Raises:
         ValueError: the shapes differ, are not four-dimensional, or a value is not finite.
     """
     pairs = zip(*_levels(outputs, truths), strict=True)
     values = [kornia_psnr(output, truth, max_val=1.0) for output, truth in pairs]
-    return torch.stack(values).clamp(max=BEST_PSNR) if values else torch.empty(0, dtype=torch.float64)
+    return (
+        torch.stack(values).clamp(max=BEST_PSNR) if values else torch.empty(0, dtype=torch.float64)
+    )
 
 
 def ssim(outputs: Tensor, truths: Tensor) -> Tensor:
     """Structural similarity, at most 1: the mean of the SSIM map over positions and channels.
 
-    Images [N, C, H, W] in [-1, 1], no side below 11 -> [N] float64. Wang et al., IEEE TIP 2004, Sec. III-C: Gaussian
-    window of 11 x 11 with standard deviation 1.5, K1 = 0.01, K2 = 0.03, weighted moments without bias correction,
-    and, as there, only positions whose window lies inside the image (no padding).
+    Images [N, C, H, W] in [-1, 1], no side below 11 -> [N] float64. Wang et al., IEEE TIP 2004,
+    Sec. III-C: Gaussian window of 11 x 11 with standard deviation 1.5, K1 = 0.01, K2 = 0.03,
+    weighted moments without bias correction, and, as there, only positions whose window lies inside
+    the image (no padding).
 
     Raises:
-        ValueError: the shapes differ, are not four-dimensional, a value is not finite, or a side is too small.
+        ValueError: the shapes differ, are not four-dimensional, a value is not finite, or a side is
+            too small.
     """
     one, other = _levels(outputs, truths)
     height, width = one.shape[-2:]
     if min(height, width) < WINDOW:
-        raise ValueError(f"ssim: images of {width}x{height} are smaller than its {WINDOW}x{WINDOW} window (use larger)")
+        raise ValueError(
+            f"ssim: images of {width}x{height} are smaller than its {WINDOW}x{WINDOW} window (use larger)"
+        )
     maps = kornia_ssim(one, other, WINDOW, max_val=1.0, eps=0.0, padding="valid")
     return maps.mean(dim=(1, 2, 3))
 
@@ -77,8 +84,8 @@ def score_pairs(outputs: Tensor, truths: Tensor) -> dict[str, Tensor]:
 def bootstrap(values: Tensor, seed: int = 0, rounds: int = 1000) -> Interval:
     """The mean of `values` [N] and its 95 % percentile interval over `rounds` resamplings of the images.
 
-    Efron and Tibshirani, An Introduction to the Bootstrap, 1993, Sec. 13.3. The same seed gives the same interval.
-    One value alone is its own interval.
+    Efron and Tibshirani, An Introduction to the Bootstrap, 1993, Sec. 13.3. The same seed gives the
+    same interval. One value alone is its own interval.
 
     Raises:
         ValueError: there are no values, or no rounds.
@@ -90,7 +97,10 @@ def bootstrap(values: Tensor, seed: int = 0, rounds: int = 1000) -> Interval:
     sample = values.detach().to("cpu", torch.float64)
     rng = torch.Generator().manual_seed(seed)
     means = torch.stack(
-        [sample[torch.randint(len(sample), (len(sample),), generator=rng)].mean() for _ in range(rounds)]
+        [
+            sample[torch.randint(len(sample), (len(sample),), generator=rng)].mean()
+            for _ in range(rounds)
+        ]
     )
     low, high = torch.quantile(means, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return Interval(float(sample.mean()), low, high)
@@ -102,5 +112,8 @@ def _levels(outputs: Tensor, truths: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"pairs: outputs {list(outputs.shape)} and truths {list(truths.shape)} must have one shape [N, C, H, W]"
         )
-    one, other = (torch.from_numpy(from_tensor(images)).movedim(-1, -3).double() / 255 for images in (outputs, truths))
+    one, other = (
+        torch.from_numpy(from_tensor(images)).movedim(-1, -3).double() / 255
+        for images in (outputs, truths)
+    )
     return one, other

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from i2i import images
 from i2i.data.dataset import halves
 from i2i.data.folders import Layout, find_matched
-from i2i.data.reading import Reading, read
 from i2i.data.stacks import find_stacks
+from i2i.errors import I2IError
+from i2i.evaluation.paired import Interval, bootstrap, score_pairs
 from i2i.images import Array
-from i2i.metrics.paired import Interval, bootstrap, score_pairs
+from i2i.images.spec import ImageSpec, read
 from i2i.translation.folder import target_size
 from i2i.translation.plan import Size
 from i2i.translation.translator import Translator
@@ -24,7 +25,7 @@ Scores = dict[str, Interval]  # psnr (dB), ssim, l1 (of the range 0 to 1) -> mea
 METRICS = {"psnr": "PSNR, dB", "ssim": "SSIM", "l1": "L1"}
 
 
-class EvaluationError(ValueError):
+class EvaluationError(I2IError, ValueError):
     """A data set on which nothing can be scored."""
 
 
@@ -50,8 +51,8 @@ def evaluate(
 
     Args:
         translator: its direction says which half of a pair is the input.
-        data: folder with two folders matched by stem, or side-by-side images; also the test split of an unpaired
-            world whose pairing is known.
+        data: folder with two folders matched by stem, or side-by-side images; also the test split
+            of an unpaired world whose pairing is known.
         layout: of the pairs, as in the config.
         split: which images; a folder without splits is its own `train`.
         size: images are resized to it before anything else.
@@ -59,10 +60,10 @@ def evaluate(
 
     Raises:
         DataError, ImageError: there are no pairs, or one cannot be read.
-        EvaluationError: an input and its truth differ in size, or a layout is given for a model whose inputs and target
-            have folders of their own names.
+        EvaluationError: an input and its truth differ in size, or a layout is given for a model
+            whose inputs and target have folders of their own names.
     """
-    source, target = translator.direction.split("2")
+    source, target = translator.direction.source, translator.direction.target
     values: dict[str, list[torch.Tensor]] = {"model": [], "output = input": []}
     mean = _mean_picture(translator, data, layout, target, size)
     rows: list[list[NDArray[np.uint8]]] = []
@@ -83,8 +84,8 @@ def evaluate(
             flat = images.resize(mean, truth.shape[:2])
             values.setdefault("output = mean training picture", []).append(_scored(flat, truth))
         if len(rows) < examples:
-            readings = (translator.source, translator.target, translator.target)
-            rows.append([_shown(p, r) for p, r in zip((given, output, truth), readings, strict=True)])
+            specs = (translator.source, translator.target, translator.target)
+            rows.append([_shown(p, r) for p, r in zip((given, output, truth), specs, strict=True)])
     scores = {
         name: {key: bootstrap(torch.stack([v[i] for v in found])) for i, key in enumerate(METRICS)}
         for name, found in values.items()
@@ -98,7 +99,10 @@ def table(scores: Mapping[str, Scores]) -> list[list[str]]:
     rows = [["", *METRICS.values()]]
     for name, found in scores.items():
         digits = {"psnr": 2, "ssim": 3, "l1": 4}
-        cells = [f"{i.mean:.{digits[k]}f} [{i.low:.{digits[k]}f}, {i.high:.{digits[k]}f}]" for k, i in found.items()]
+        cells = [
+            f"{i.mean:.{digits[k]}f} [{i.low:.{digits[k]}f}, {i.high:.{digits[k]}f}]"
+            for k, i in found.items()
+        ]
         rows.append([name, *cells])
     return rows
 
@@ -107,7 +111,10 @@ def aligned(rows: Iterable[list[str]]) -> str:
     """Return rows as lines with columns of equal width."""
     rows = list(rows)
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    )
 
 
 def _scored(output: Array, truth: Array) -> torch.Tensor:
@@ -125,13 +132,20 @@ def _pairs(translator: Translator, data: str | Path, layout: Layout, split: str)
     names = [one.name for one in (*translator.source.inputs, *translator.target.inputs)]
     if any(names):  # trained on inputs and a target with names of their own
         if layout != "auto":
-            raise EvaluationError(f"--layout {layout}: this model reads the folders {', '.join(names)}; leave it out")
-        return [_Pair(row[:-1], row[-1:], "folders") for row in find_stacks(data, names, split, outside=False).rows]
-    return [_Pair((pair.a,), (pair.b,), pair.layout) for pair in find_matched(data, layout, split).pairs]
+            raise EvaluationError(
+                f"--layout {layout}: this model reads the folders {', '.join(names)}; leave it out"
+            )
+        return [
+            _Pair(row[:-1], row[-1:], "folders")
+            for row in find_stacks(data, names, split, outside=False).rows
+        ]
+    return [
+        _Pair((pair.a,), (pair.b,), pair.layout) for pair in find_matched(data, layout, split).pairs
+    ]
 
 
 def _read(translator: Translator, pair: _Pair, domain: str, size: Size) -> Array:
-    reading = translator.source if domain == translator.direction[0] else translator.target
+    reading = translator.source if domain == translator.direction.source else translator.target
     array = read(pair.a if domain == "a" else pair.b, reading, translator.alpha).array
     if pair.layout != "folders":
         array = halves(array, pair.layout)[domain]
@@ -143,12 +157,16 @@ def _resized(array: Array, size: Size) -> Array:
     return resized
 
 
-def _shown(picture: Array, reading: Reading) -> NDArray[np.uint8]:
-    plain = picture.shape[2] in (2, 4) and not reading.alpha  # the last channel would be taken for alpha
+def _shown(picture: Array, reading: ImageSpec) -> NDArray[np.uint8]:
+    plain = (
+        picture.shape[2] in (2, 4) and not reading.alpha
+    )  # the last channel would be taken for alpha
     return images.shown(picture[..., :-1] if plain else picture)
 
 
-def _mean_picture(translator: Translator, data: str | Path, layout: Layout, target: str, size: Size) -> Array | None:
+def _mean_picture(
+    translator: Translator, data: str | Path, layout: Layout, target: str, size: Size
+) -> Array | None:
     """The mean of up to 500 training pictures of one domain, at the size of the first; None without a train split."""
     total, count, shape = None, 0, None
     for picture in _training_pictures(translator, data, layout, target, size):

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2i import images
-from i2i.config import AlphaUse, DataConfig, size_of
+from i2i.config import AlphaUse, DataConfig, height_width
 from i2i.data.content import is_flat
 from i2i.data.folders import DataError
-from i2i.data.reading import Input, Reading
-from i2i.images import MAX_PIXELS, Header, ImageError, Span
+from i2i.images import MAX_PIXELS, Header, ImageError, ValueRange
+from i2i.images.spec import ChannelSpec, ImageSpec
 
 _SHOWN = 20  # files named in one message
 _BLOCK = 4096  # files handed to the threads at once: a list of millions must not become millions of futures
@@ -30,7 +30,9 @@ class Headers(NamedTuple):
 
     def keep(self, rows: NDArray[np.bool_]) -> "Headers":
         """Return only the rows that `rows`, [N], marks; all of them readable."""
-        return Headers(self.sizes[rows], self.channels[rows], self.alpha[rows], self.floats[rows], {})
+        return Headers(
+            self.sizes[rows], self.channels[rows], self.alpha[rows], self.floats[rows], {}
+        )
 
     def halved(self) -> "Headers":
         """Return the rows of either half of side-by-side images."""
@@ -38,13 +40,17 @@ class Headers(NamedTuple):
 
 
 def inspect(
-    files: Sequence[str], threads: int = 8, decode: bool = False, flat: bool = True, span: Span = images.UNIT
+    files: Sequence[str],
+    threads: int = 8,
+    decode: bool = False,
+    flat: bool = True,
+    value_range: ValueRange = images.UNIT,
 ) -> Headers:
     """Read the header of every file; with `decode` its pixels too, and without `flat` images of one value are bad.
 
-    Floats outside `span` are bad where pixels are decoded.
+    Floats outside `value_range` are bad where pixels are decoded.
     """
-    read = partial(_read, decode=decode, flat=flat, span=span)
+    read = partial(_read, decode=decode, flat=flat, value_range=value_range)
     sizes = np.zeros((len(files), 2), np.int32)
     channels = np.zeros(len(files), np.uint8)
     alpha, floats = np.zeros((2, len(files)), np.bool_)
@@ -60,11 +66,11 @@ def inspect(
     return Headers(sizes, channels, alpha, floats, bad)
 
 
-def _read(path: str, decode: bool, flat: bool, span: Span) -> Header | str:
+def _read(path: str, decode: bool, flat: bool, value_range: ValueRange) -> Header | str:
     try:
         if not decode:
             return images.read_header(path)
-        with images.decoded(path, span=span) as (pixels, header):
+        with images.decoded(path, value_range=value_range) as (pixels, header):
             constant = not flat and is_flat(pixels[..., :-1] if header.alpha else pixels)
     except ImageError as error:
         return str(error)
@@ -81,7 +87,9 @@ def too_long(files: Sequence[str], sizes: NDArray[np.int32], config: DataConfig)
     thin = np.flatnonzero((sizes.max(axis=1) > 100 * sizes.min(axis=1)) & (sizes.min(axis=1) > 0))
     reasons = {}
     for row in thin.tolist():
-        height, width = resized((int(sizes[row, 0]), int(sizes[row, 1])), size_of(config.load_size), config.resize)
+        height, width = resized(
+            (int(sizes[row, 0]), int(sizes[row, 1])), height_width(config.load_size), config.resize
+        )
         if height * width > MAX_PIXELS:
             reasons[row] = (
                 f"{files[row]}: {_shown(sizes[row])} becomes {width}x{height} under data.resize={config.resize} "
@@ -90,7 +98,7 @@ def too_long(files: Sequence[str], sizes: NDArray[np.int32], config: DataConfig)
     return reasons
 
 
-def refuse_bad(reasons: Sequence[str]) -> None:
+def check_bad(reasons: Sequence[str]) -> None:
     """Raise DataError if there is any reason, with the first of them, one a line."""
     if reasons:
         more = [f"  … and {len(reasons) - _SHOWN} more"] if len(reasons) > _SHOWN else []
@@ -103,51 +111,56 @@ def refuse_bad(reasons: Sequence[str]) -> None:
 
 def domain_input(
     name: str, files: Sequence[str], head: Headers, alpha: AlphaUse, folder: str = ""
-) -> tuple[Input, tuple[str, ...]]:
+) -> tuple[ChannelSpec, tuple[str, ...]]:
     """Return what all images of a domain, or of one of its folders, are brought to, and a note where files differ.
 
-    Of gray and color in one domain color is taken; where `alpha` is kept, it becomes opaque in images without any.
+    Of gray and color in one domain color is taken; where `alpha` is kept, it becomes opaque in
+    images without any.
 
     Raises:
         DataError: channels that have no relation, as 5 and 3.
     """
     kept = head.alpha & (alpha == "keep")
     color = head.channels - head.alpha
-    brought = Input(int(color.max()) + int(kept.any()), bool(kept.any()), folder)
+    brought = ChannelSpec(int(color.max()) + int(kept.any()), bool(kept.any()), folder)
     used = color + kept
     kinds, first, counts = np.unique(used, return_index=True, return_counts=True)
     if len(kinds) == 1:
         return brought, ()
     mixed = ", ".join(f"{count} with {kind}" for kind, count in zip(kinds, counts, strict=True))
     if not set(color.tolist()) <= {1, 3}:
-        named = ", ".join(f"{files[row]} has {kind}" for row, kind in zip(first.tolist(), kinds, strict=True))
+        named = ", ".join(
+            f"{files[row]} has {kind}" for row, kind in zip(first.tolist(), kinds, strict=True)
+        )
         raise DataError(
             f"data.root: images of domain {name} differ in channels ({mixed}: {named}), and only gray and color can be "
             "brought to one another. Keep files of one kind."
         )
-    return brought, (f"images of domain {name} differ in channels ({mixed}): all are brought to {brought.channels}.",)
+    return brought, (
+        f"images of domain {name} differ in channels ({mixed}): all are brought to {brought.channels}.",
+    )
 
 
-def refuse_color(name: str, reading: Reading) -> None:
+def check_color(name: str, reading: ImageSpec) -> None:
     """Raise DataError if the images of a domain have channels for which color jitter is not defined."""
     if len(reading.inputs) > 1 or reading.channels - reading.alpha not in (1, 3):
         stacked = f", stacked from {len(reading.inputs)} folders" if len(reading.inputs) > 1 else ""
         raise DataError(
-            f"data.color: jitter of brightness, contrast and saturation is defined for gray and RGB, images of domain "
-            f"{name} have {reading.channels} channels{stacked}. Set data.color=0."
+            f"data.color_jitter: jitter of brightness, contrast and saturation is defined for gray and RGB, images of domain "
+            f"{name} have {reading.channels} channels{stacked}. Set data.color_jitter=0."
         )
 
 
-def refuse_range(name: str, heads: Sequence[Headers]) -> None:
+def check_range(name: str, heads: Sequence[Headers]) -> None:
     """Raise DataError if a domain that has a range holds no floats."""
     if not any(bool(head.floats.any()) for head in heads):
         raise DataError(
-            f"data.ranges.{name}: no file of domain {name} holds floats; of integers the whole range is used. Leave it "
+            f"data.value_range.{name}: no file of domain {name} holds floats; of integers the whole range is used. Leave it "
             "out."
         )
 
 
-def refuse_carry(name: str, channels: int) -> None:
+def check_carry(name: str, channels: int) -> None:
     """Raise DataError if alpha cannot be put back onto the images of a domain."""
     if channels not in (1, 3):
         raise DataError(
@@ -169,12 +182,14 @@ def resized(size: tuple[int, int], goal: tuple[int, int], rule: str) -> tuple[in
     return max(goal[0], round(size[0] * scale)), max(goal[1], round(size[1] * scale))
 
 
-def refuse_small(files: Sequence[str], sizes: NDArray[np.int32], config: DataConfig) -> None:
+def check_small(files: Sequence[str], sizes: NDArray[np.int32], config: DataConfig) -> None:
     """Raise DataError if the crop does not fit into a resized image; `sizes` is [N, 2], height and width."""
-    crop, load = size_of(config.crop_size), size_of(config.load_size)
+    crop, load = height_width(config.crop_size), height_width(config.load_size)
     kinds, kind_of = np.unique(sizes, axis=0, return_inverse=True)
     brought = [resized((int(height), int(width)), load, config.resize) for height, width in kinds]
-    small = np.array([height < crop[0] or width < crop[1] for height, width in brought])[kind_of.reshape(-1)]
+    small = np.array([height < crop[0] or width < crop[1] for height, width in brought])[
+        kind_of.reshape(-1)
+    ]
     if small.any():
         first = int(np.argmax(small))
         larger = "set data.resize=shorter" if config.resize == "none" else "raise data.load_size"
@@ -185,7 +200,7 @@ def refuse_small(files: Sequence[str], sizes: NDArray[np.int32], config: DataCon
         )
 
 
-def refuse_odd(files: Sequence[str], sizes: NDArray[np.int32]) -> None:
+def check_odd(files: Sequence[str], sizes: NDArray[np.int32]) -> None:
     """Raise DataError if a side-by-side image, `sizes` [N, 2], cannot be cut into halves."""
     odd = sizes[:, 1] % 2 == 1
     if odd.any():
@@ -196,7 +211,7 @@ def refuse_odd(files: Sequence[str], sizes: NDArray[np.int32]) -> None:
         )
 
 
-def refuse_unequal(
+def check_unequal(
     a: Sequence[str],
     b: Sequence[str],
     sizes_a: NDArray[np.int32],

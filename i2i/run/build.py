@@ -19,25 +19,25 @@ from i2i.config import (
     UnconditionalData,
     UnpairedData,
     component_schema,
+    height_width,
     load,
     merge,
-    size_of,
 )
 from i2i.data.dataset import Dataset, Images, PairedImages, UnpairedImages
-from i2i.data.reading import Reading
 from i2i.data.stacks import StackedImages
-from i2i.losses.adversarial import loss_range
-from i2i.methods._adversary import Adversary
+from i2i.images.spec import ImageSpec
+from i2i.losses.adversarial import discriminator_loss_bounds
+from i2i.methods._adversarial import AdversarialLoss
 from i2i.methods._base import Method
-from i2i.methods.dcgan import DCGAN, settled
-from i2i.networks.init import initialize
+from i2i.methods.dcgan import DCGAN, recalibrate_batchnorm
+from i2i.networks.init import init_weights
 from i2i.registry import Found
-from i2i.training.health import Facts, Health
+from i2i.training.health import Health, RunInfo
 
 Made = TypeVar("Made")
 
 
-# -- settings -------------------------------------------------------------------------------------------------------
+# -- settings --------------------------------------------------------------------------------------
 
 
 def resolve(method: str, layers: Sequence[Layer]) -> Config:
@@ -47,7 +47,9 @@ def resolve(method: str, layers: Sequence[Layer]) -> Config:
         ConfigError: every setting that is unknown, of the wrong type or out of range.
     """
     found = registry.find("methods", method)
-    defaults = merge([Layer("", {"method": {"name": method}}), Layer("", dict(found.factory.defaults))])
+    defaults = merge(
+        [Layer("", {"method": {"name": method}}), Layer("", dict(found.factory.defaults))]
+    )
     layers = [_one_length(layer) for layer in layers]
     raw = merge([Layer("", defaults), *layers])
     _check_sections(raw, method)
@@ -57,14 +59,17 @@ def resolve(method: str, layers: Sequence[Layer]) -> Config:
     }
     schema = Schema(
         DATA[found.factory.kind],
-        component_schema(method, [found.factory, Adversary], {}),
+        component_schema(method, [found.factory, AdversarialLoss], {}),
         *(component_schema(net.name, [net.factory], net.preset) for net in networks.values()),
     )
     if "size" in schema.generator.model_fields:
         defaults["generator"]["size"] = _crop(raw)
     if raw["discriminator"].get("head") == "image":
         defaults["discriminator"]["size"] = _crop(raw)
-    for section, model in (("generator", schema.generator), ("discriminator", schema.discriminator)):
+    for section, model in (
+        ("generator", schema.generator),
+        ("discriminator", schema.discriminator),
+    ):
         # published options of another network than the chosen one mean nothing
         known = set(model.model_fields)
         defaults[section] = {key: value for key, value in defaults[section].items() if key in known}
@@ -78,10 +83,18 @@ _DISCRIMINATORS: registry.Room = "discriminators"
 
 def _check_sections(raw: Mapping[str, Any], method: str) -> None:
     for section in raw:
-        if section in Config.model_fields and section != "version" and not isinstance(raw[section], Mapping):
-            raise ConfigError(f"{section}: must hold settings, such as {section}: {{...}}, not {raw[section]!r}")
+        if (
+            section in Config.model_fields
+            and section != "version"
+            and not isinstance(raw[section], Mapping)
+        ):
+            raise ConfigError(
+                f"{section}: must hold settings, such as {section}: {{...}}, not {raw[section]!r}"
+            )
     if raw["method"]["name"] != method:
-        raise ConfigError(f"method.name: the settings are for {raw['method']['name']}, the command is for {method}")
+        raise ConfigError(
+            f"method.name: the settings are for {raw['method']['name']}, the command is for {method}"
+        )
     for section in ("generator", "discriminator"):
         if not isinstance(raw[section].get("name"), str):
             raise ConfigError(f"{section}.name: must be a name, not {raw[section].get('name')!r}")
@@ -92,9 +105,17 @@ def _one_length(layer: Layer) -> Layer:
     train = layer.values.get("train")
     if not isinstance(train, dict):
         return layer
-    if train.get("images") is not None and train.get("epochs") is not None:
-        raise ConfigError(f"train.images, train.epochs: one of them sets the length; {layer.source} gives both")
-    extra = {"images": None} if "epochs" in train else {"epochs": None} if "images" in train else {}
+    if train.get("total_images") is not None and train.get("epochs") is not None:
+        raise ConfigError(
+            f"train.total_images, train.epochs: one of them sets the length; {layer.source} gives both"
+        )
+    extra = (
+        {"total_images": None}
+        if "epochs" in train
+        else {"epochs": None}
+        if "total_images" in train
+        else {}
+    )
     return Layer(layer.source, layer.values | {"train": extra | train})
 
 
@@ -103,7 +124,7 @@ def _crop(raw: Mapping[str, Any]) -> Any:
     return [crop, crop] if isinstance(crop, int) else crop
 
 
-# -- parts ----------------------------------------------------------------------------------------------------------
+# -- parts -----------------------------------------------------------------------------------------
 
 
 def open_data(config: Config, split: str = "train") -> Dataset:
@@ -136,23 +157,32 @@ def make_method(config: Config, channels: Mapping[str, int]) -> Method:
         net = _made("generator", generator, in_channels, out_channels, config.generator.options())
         return _prepared(net, config, config.train.compile)
 
-    def make_discriminator(in_channels: int) -> Adversary:
+    def make_discriminator(in_channels: int) -> AdversarialLoss:
         net = _made("discriminator", discriminator, in_channels, config.discriminator.options())
-        adversary = _build("method", lambda: Adversary(net, **_accepted(Adversary, options)))
+        adversary = _build(
+            "method", lambda: AdversarialLoss(net, **_accepted(AdversarialLoss, options))
+        )
         # compiled code has no second derivatives, which penalties need
         _prepared(net, config, config.train.compile and not adversary.penalized)
         return adversary
 
-    parts: dict[str, Any] = {"channels": channels, "direction": getattr(config.data, "direction", None)}
+    parts: dict[str, Any] = {
+        "channels": channels,
+        "direction": getattr(config.data, "direction", None),
+    }
     takes = inspect.signature(method.factory).parameters
-    own = _accepted(method.factory, options) | {key: value for key, value in parts.items() if key in takes}
-    made: Method = _build("method", lambda: method.factory(make_generator, make_discriminator, **own))
+    own = _accepted(method.factory, options) | {
+        key: value for key, value in parts.items() if key in takes
+    }
+    made: Method = _build(
+        "method", lambda: method.factory(make_generator, make_discriminator, **own)
+    )
     _check_sizes(config, made)
     return made
 
 
 def _prepared(net: nn.Module, config: Config, compiled: bool) -> nn.Module:
-    initialize(net, config.train.init, config.train.init_gain)
+    init_weights(net, config.train.init, config.train.init_gain)
     if compiled:
         net.compile(dynamic=False)
     return net
@@ -181,9 +211,9 @@ def _accepted(factory: Callable[..., Any], options: Mapping[str, Any]) -> dict[s
 
 
 def _check_sizes(config: Config, method: Method) -> None:
-    height, width = size_of(config.data.crop_size)
+    height, width = height_width(config.data.crop_size)
     for net in method.modules():
-        smallest, fixed = getattr(net, "minimum", 0), getattr(net, "size", None)
+        smallest, fixed = getattr(net, "min_size", 0), getattr(net, "size", None)
         if min(height, width) < smallest:
             raise ConfigError(
                 f"data.crop_size: {config.discriminator.name} needs sides of at least {smallest} pixels, not "
@@ -195,7 +225,7 @@ def _check_sizes(config: Config, method: Method) -> None:
                 "Leave size out: it follows the crop."
             )
     for net in method.translators().values():
-        multiple = int(getattr(net, "multiple", 1))
+        multiple = int(getattr(net, "size_divisor", 1))
         if height % multiple or width % multiple:
             raise ConfigError(
                 f"data.crop_size: {config.generator.name} takes sides that are multiples of {multiple}, not "
@@ -203,28 +233,34 @@ def _check_sizes(config: Config, method: Method) -> None:
             )
 
 
-# -- what a weights file says ---------------------------------------------------------------------------------------
+# -- what a weights file says ----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Describer:
+class ModelDescription:
     """Writes the description that makes a weights file usable without any option."""
 
     config: Config
-    readings: Mapping[str, Reading]  # by domain
-    generation: DCGAN | None = None  # its discriminator is kept too, to score what the generator makes
+    specs: Mapping[str, ImageSpec]  # by domain
+    generation: DCGAN | None = (
+        None  # its discriminator is kept too, to score what the generator makes
+    )
 
     def metadata(self, images: int) -> dict[str, Any]:
         """Return the metadata after `images` images of training."""
         config = self.config
-        facts = {"images": images, "i2i": __version__, "training_size": list(size_of(config.data.crop_size))}
+        facts = {
+            "images": images,
+            "i2i": __version__,
+            "training_size": list(height_width(config.data.crop_size)),
+        }
         return {
             "method": config.method.name,
             "generators": self._generators(),
             "direction": getattr(config.data, "direction", "generate"),
             "statistics": "running" if isinstance(config.data, UnconditionalData) else "image",
             "alpha": config.data.alpha,
-            "domains": {domain: reading.to_dict() for domain, reading in self.readings.items()},
+            "domains": {domain: reading.to_dict() for domain, reading in self.specs.items()},
             "facts": facts,
             "config": config.to_dict(),
         }
@@ -232,29 +268,49 @@ class Describer:
     def pack(self, nets: Mapping[str, nn.Module], images: int) -> bytes:
         """Return a weights file of `nets` by direction."""
         if (method := self.generation) is not None:
-            nets = {name: settled(net, method.latent, method.law) for name, net in nets.items()}
+            nets = {
+                name: recalibrate_batchnorm(net, method.latent, method.latent_distribution)
+                for name, net in nets.items()
+            }
         directions = {name: net.state_dict() for name, net in nets.items()}
-        tensors = {f"{name}/{key}": value for name, state in directions.items() for key, value in state.items()}
+        tensors = {
+            f"{name}/{key}": value
+            for name, state in directions.items()
+            for key, value in state.items()
+        }
         metadata = self.metadata(images)
         metadata["generators"] = {name: metadata["generators"][name] for name in nets}
         if method is not None:
-            tensors |= {f"discriminator/{key}": value for key, value in method.D.net.state_dict().items()}
+            tensors |= {
+                f"discriminator/{key}": value for key, value in method.D.net.state_dict().items()
+            }
             options = self.config.to_dict()["discriminator"]
-            shape = {"name": options.pop("name"), "options": options, "in_channels": self.readings["image"].channels}
-            metadata["discriminator"] = shape | {"objective": self.config.method.options()["objective"]}
+            shape = {
+                "name": options.pop("name"),
+                "options": options,
+                "in_channels": self.specs["image"].channels,
+            }
+            metadata["discriminator"] = shape | {
+                "objective": self.config.method.options()["objective"]
+            }
         return weights_bytes(tensors, metadata)
 
     def _generators(self) -> dict[str, Any]:
         options = self.config.to_dict()["generator"]
         name = options.pop("name")
         shape = {"name": name, "options": options}
-        channels = {domain: reading.channels for domain, reading in self.readings.items()}
+        channels = {domain: reading.channels for domain, reading in self.specs.items()}
         if "image" in channels:
             method = self.config.method.options()
-            latent = {"in_channels": method["latent"], "out_channels": channels["image"], "law": method["law"]}
+            latent = {
+                "in_channels": method["latent"],
+                "out_channels": channels["image"],
+                "latent_distribution": method["latent_distribution"],
+            }
             return {"generate": shape | latent}
         return {
-            f"{source}2{target}": shape | {"in_channels": channels[source], "out_channels": channels[target]}
+            f"{source}2{target}": shape
+            | {"in_channels": channels[source], "out_channels": channels[target]}
             for source, target in (("a", "b"), ("b", "a"))
         }
 
@@ -262,11 +318,15 @@ class Describer:
 def health(method: Method, config: Config, processes: int) -> Health:
     """Return the watch over a run of `method`: it knows the settings, and what D's loss is while D can only guess."""
     update = config.train.batch * config.train.accumulate * processes
-    limits = [loss_range(net.objective, net.real_target) for net in method.children() if isinstance(net, Adversary)]
+    limits = [
+        discriminator_loss_bounds(net.objective, net.real_target)
+        for net in method.children()
+        if isinstance(net, AdversarialLoss)
+    ]
     if not limits or limits[0] is None:
-        return Health(Facts(config.to_dict(), update, guessing=None))
+        return Health(RunInfo(config.to_dict(), update, guessing=None))
     certain, guessing = limits[0]  # every discriminator of a method has the same options
-    return Health(Facts(config.to_dict(), update, guessing, certain))
+    return Health(RunInfo(config.to_dict(), update, guessing, certain))
 
 
 def count_parameters(net: nn.Module) -> int:
@@ -281,7 +341,9 @@ def with_length(config: Config, epoch_images: int) -> Config:
         ConfigError: it has no length.
     """
     train = config.train
-    if train.images is None and train.epochs is None:
-        raise ConfigError("train.images, train.epochs: one of them sets the length")
-    images = train.images or max(1, round((train.epochs or 0) * epoch_images))
-    return config.model_copy(update={"train": train.model_copy(update={"images": images, "epochs": None})})
+    if train.total_images is None and train.epochs is None:
+        raise ConfigError("train.total_images, train.epochs: one of them sets the length")
+    images = train.total_images or max(1, round((train.epochs or 0) * epoch_images))
+    return config.model_copy(
+        update={"train": train.model_copy(update={"total_images": images, "epochs": None})}
+    )

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from i2i import images, report
+from i2i import images
 from i2i.config import Layer
 from i2i.data.folders import find_images
 from i2i.data.scenes import write_dataset
-from i2i.evaluate import Evaluation, aligned, evaluate, table
-from i2i.run import Request, train
-from i2i.run_report import REPORT, run_report
+from i2i.errors import I2IError
+from i2i.evaluation.evaluate import Evaluation, aligned, evaluate, table
+from i2i.report import page as report
+from i2i.report.run import REPORT, run_report
+from i2i.run.train import Request, train
 from i2i.translation.folder import translate_folder
 from i2i.translation.sampling import load_sampler
 from i2i.translation.translator import load
@@ -20,7 +22,7 @@ from i2i.translation.translator import load
 Say = Callable[[str], None]
 
 
-class DemoError(ValueError):
+class DemoError(I2IError, ValueError):
     """The demo cannot write where it was asked to, or its training was stopped."""
 
     exit_code = 2
@@ -51,7 +53,11 @@ DEMOS = {
             "data": _SMALL,
             "generator": {"name": "unet", "depth": 5, "width": 32, "dropout": False},
             "discriminator": {"width": 32, "layers": 2},
-            "train": {"batch": 4, "sample_images": 1_600, "checkpoint_images": 3_200, "ema_images": 400},
+            "train": {
+                "batch": 4,
+                "checkpoint_every_images": 3_200,
+                "ema_halflife_images": 400,
+            },
         },
     ),
     "cyclegan": Demo(
@@ -64,7 +70,7 @@ DEMOS = {
             "data": _SMALL,
             "generator": {"name": "resnet", "blocks": 3, "width": 16},
             "discriminator": {"width": 16, "layers": 2},
-            "train": {"sample_images": 800, "checkpoint_images": 1_200, "ema_images": 200},
+            "train": {"checkpoint_every_images": 1_200, "ema_halflife_images": 200},
         },
     ),
     "dcgan": Demo(
@@ -79,7 +85,11 @@ DEMOS = {
             "generator": {"width": 32},
             "discriminator": {"width": 32, "layers": 2},
             "method": {"latent": 32, "label_smoothing": 0.1},
-            "train": {"batch": 32, "sample_images": 8_000, "checkpoint_images": 20_000, "ema_images": 2_000},
+            "train": {
+                "batch": 32,
+                "checkpoint_every_images": 20_000,
+                "ema_halflife_images": 2_000,
+            },
         },
     ),
 }
@@ -105,13 +115,23 @@ def run_demo(mode: str, out: Path, length: int | None, device: str, say: Say) ->
     write_dataset(demo.kind, out / "data", demo.count, demo.size, seed=0, unpaired=demo.unpaired)
     say(f"training a small {demo.method} in {out / 'run'}; at most 3 minutes on 2 CPU cores")
     length = length or demo.images
-    settings = demo.settings | {"train": demo.settings["train"] | {"images": length, "minutes": 2.4}}
+    settings = demo.settings | {
+        "train": demo.settings["train"] | {"total_images": length, "max_minutes": 2.4}
+    }
     settings["data"] = demo.settings["data"] | {"root": str(out / "data")}
-    settings["log"] = {"images": max(1, length // 32), "tensorboard": False}
-    outcome = train(Request(demo.method, [Layer("demo", settings)], str(out / "run"), device=device))
+    settings["log"] = {
+        "every_images": max(1, length // 32),
+        "sample_every_images": max(1, length // 4),
+        "tensorboard": False,
+    }
+    outcome = train(
+        Request(demo.method, [Layer("demo", settings)], str(out / "run"), device=device)
+    )
     assert outcome is not None, "only a dry run has none"
     if outcome.signal:
-        error = DemoError(f"stopped by signal {outcome.signal}; what was trained is in {out / 'run'}")
+        error = DemoError(
+            f"stopped by signal {outcome.signal}; what was trained is in {out / 'run'}"
+        )
         error.exit_code = 128 + outcome.signal
         raise error
     facts = {"method": demo.method, "scenes": demo.kind, "training images seen": outcome.images}
@@ -138,10 +158,12 @@ def _generated(out: Path, device: str, say: Say) -> Path:
     return out / "sheet.png"
 
 
-def _translated(out: Path, device: str, facts: dict[str, object], say: Say) -> tuple[Evaluation, Path]:
+def _translated(
+    out: Path, device: str, facts: dict[str, object], say: Say
+) -> tuple[Evaluation, Path]:
     """Translate and score the test split, and make a sheet of it."""
     translator = load(out / "run", device=device)
-    source, _ = translator.direction.split("2")
+    source = translator.direction.source
     done = translate_folder(translator, out / "data" / "test" / source, out / "translated")
     say(f"translated {done.written} held-out images into {out / 'translated'}")
     found = evaluate(translator, out / "data", examples=8)
@@ -152,7 +174,9 @@ def _translated(out: Path, device: str, facts: dict[str, object], say: Say) -> t
     return found, sheet
 
 
-def _write_report(out: Path, facts: dict[str, object], found: Evaluation | None, sheet: Path) -> None:
+def _write_report(
+    out: Path, facts: dict[str, object], found: Evaluation | None, sheet: Path
+) -> None:
     scores = table(found.scores) if found else []
     pictures = {"Held-out scenes" if found else "Samples": sheet.read_bytes()}
     run_report(out / REPORT, out / "run", "i2i demo", facts, scores, pictures)

@@ -9,11 +9,11 @@ import numpy as np
 
 from i2i import images
 from i2i.config import AlphaUse
-from i2i.images import Array, Format, Header, ImageError, Span
+from i2i.images import Array, Format, Header, ImageError, ValueRange
 
 
 @dataclass(frozen=True)
-class Input:
+class ChannelSpec:
     """What every image of one folder is brought to."""
 
     channels: int
@@ -22,11 +22,11 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ImageSpec:
     """How the images of a domain are read: one file for each input, their channels stacked in this order."""
 
-    inputs: tuple[Input, ...]
-    span: Span = images.UNIT  # of the floats in all its files: (low, high)
+    inputs: tuple[ChannelSpec, ...]
+    value_range: ValueRange = images.UNIT  # of the floats in all its files: (low, high)
 
     @property
     def channels(self) -> int:
@@ -41,21 +41,23 @@ class Reading:
     def fits(self, format: Format) -> bool:
         """Whether 8-bit files of a format hold such images; 2 or 4 channels without alpha are no picture."""
         plain = self.channels in (2, 4) and not self.alpha
-        return images.holds(format, self.channels, 8) and (format == "NPY" or not plain)
+        return images.supports(format, self.channels, 8) and (format == "NPY" or not plain)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as a weights file keeps them."""
-        return {"inputs": [asdict(one) for one in self.inputs], "range": list(self.span)}
+        return {"inputs": [asdict(one) for one in self.inputs], "range": list(self.value_range)}
 
     @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> "Reading":
+    def from_dict(values: Mapping[str, Any]) -> "ImageSpec":
         """Return the reading that `to_dict` described.
 
         Raises:
             KeyError, TypeError, ValueError: it did not.
         """
         low, high = values["range"]
-        return Reading(tuple(Input(**one) for one in values["inputs"]), (float(low), float(high)))
+        return ImageSpec(
+            tuple(ChannelSpec(**one) for one in values["inputs"]), (float(low), float(high))
+        )
 
 
 class Pixels(NamedTuple):
@@ -67,11 +69,15 @@ class Pixels(NamedTuple):
 
 
 def read(
-    files: Sequence[str], reading: Reading, alpha: AlphaUse = "drop", max_pixels: int = images.MAX_PIXELS
+    files: Sequence[str],
+    reading: ImageSpec,
+    alpha: AlphaUse = "drop",
+    max_pixels: int = images.MAX_PIXELS,
 ) -> Pixels:
     """Read one file for each input and stack their channels; dtypes that differ become float32.
 
-    `alpha` says what becomes of the alpha of files whose input has none: dropped, laid over white, or carried.
+    `alpha` says what becomes of the alpha of files whose input has none: dropped, laid over white,
+        or carried.
 
     Raises:
         ImageError: a file cannot be read, has other channels, or another size than the first.
@@ -82,7 +88,10 @@ def read(
 
 @contextmanager
 def opened(
-    files: Sequence[str], reading: Reading, alpha: AlphaUse = "drop", max_pixels: int = images.MAX_PIXELS
+    files: Sequence[str],
+    reading: ImageSpec,
+    alpha: AlphaUse = "drop",
+    max_pixels: int = images.MAX_PIXELS,
 ) -> Iterator[Pixels]:
     """Hold what `read` returns, and the part of the memory budget of a single file; of several none, since threads
     that hold one and ask for the next would wait for each other.
@@ -91,13 +100,20 @@ def opened(
         ImageError: as `read`.
     """
     if len(files) == 1:
-        with images.decoded(files[0], max_pixels, reading.span) as found:
+        with images.decoded(files[0], max_pixels, reading.value_range) as found:
             yield _stacked(files, [found], reading, alpha)
     else:
-        yield _stacked(files, [images.read(path, max_pixels, reading.span) for path in files], reading, alpha)
+        yield _stacked(
+            files,
+            [images.read(path, max_pixels, reading.value_range) for path in files],
+            reading,
+            alpha,
+        )
 
 
-def _stacked(files: Sequence[str], found: Sequence[tuple[Array, Header]], reading: Reading, alpha: AlphaUse) -> Pixels:
+def _stacked(
+    files: Sequence[str], found: Sequence[tuple[Array, Header]], reading: ImageSpec, alpha: AlphaUse
+) -> Pixels:
     parts: list[Array] = []
     carried, depth = None, 0
     for path, (pixels, header), one in zip(files, found, reading.inputs, strict=True):
@@ -105,7 +121,7 @@ def _stacked(files: Sequence[str], found: Sequence[tuple[Array, Header]], readin
             carried = pixels[..., -1:] if alpha == "carry" else None
             pixels = images.apply_alpha(pixels, "composite" if alpha == "composite" else "drop")
         try:
-            parts.append(bring(pixels, one, header.alpha))
+            parts.append(convert_channels(pixels, one, header.alpha))
         except ImageError as error:
             raise ImageError(f"{path}: {str(error).removeprefix('image: ')}") from None
         if parts[-1].shape[:2] != parts[0].shape[:2]:
@@ -120,7 +136,7 @@ def _stacked(files: Sequence[str], found: Sequence[tuple[Array, Header]], readin
     return Pixels(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2), carried, depth)
 
 
-def bring(pixels: Array, to: Input, alpha: bool) -> Array:
+def convert_channels(pixels: Array, to: ChannelSpec, alpha: bool) -> Array:
     """Return [H, W, C] with the channels of `to`; `alpha` says whether the last channel of 2 or 4 is alpha.
 
     Raises:
@@ -129,5 +145,7 @@ def bring(pixels: Array, to: Input, alpha: bool) -> Array:
     have = pixels.shape[2]
     plain = (have in (2, 4) and not alpha) or (to.channels in (2, 4) and not to.alpha)
     if plain and have != to.channels:
-        raise ImageError(f"image: has {have} channels, not {to.channels}, of which none is alpha (convert it)")
+        raise ImageError(
+            f"image: has {have} channels, not {to.channels}, of which none is alpha (convert it)"
+        )
     return images.match_channels(pixels, to.channels)

@@ -1,11 +1,11 @@
-"""Lines for people, on stderr. No torch."""
+"""JsonlWriter for people, on stderr. No torch."""
 
 from contextlib import suppress
 
 import click
 
 
-def say(text: str, nl: bool = True) -> None:
+def log(text: str, nl: bool = True) -> None:
     """Print a line; where stderr is closed, its reader gone or its disk full, nothing else stops for it."""
     with suppress(OSError):
         click.echo(text, err=True, nl=nl)

@@ -10,16 +10,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from i2i.training.lines import Lines, read_rows
+from i2i.files import JsonlWriter, read_rows
 
 METRICS = "metrics.jsonl"  # rows of terms, in the folder of a run
 EVENTS = "events.jsonl"  # what was worth a line
 
 _PLAIN_SECONDS = 30.0  # between lines where there is no terminal, such as a cluster's log
-_QUIET = ("grad_norm", "drift", "diversity", "saturation", "saturation_real", "correlation")  # not in the progress line
+_QUIET = (
+    "grad_norm",
+    "drift",
+    "diversity",
+    "saturation",
+    "saturation_real",
+    "correlation",
+)  # not in the progress line
 
 
-class Reporter:
+class MetricsLogger:
     """Writes rows of terms and events to `folder`, and progress to the screen. A full disk stops none of it."""
 
     def __init__(self, folder: Path, total: int, position: int, tensorboard: bool) -> None:
@@ -27,7 +34,10 @@ class Reporter:
         self._waited = 0.0
         self._spoken = self._begun
         self._terms = ""
-        self._rows, self._events = Lines(folder / METRICS, position), Lines(folder / EVENTS, position)
+        self._rows, self._events = (
+            JsonlWriter(folder / METRICS, position),
+            JsonlWriter(folder / EVENTS, position),
+        )
         self._known = {(event["kind"], event["text"]) for event in read_rows(self._events.path)}
         self._full: set[Path] = set()  # files that have been said to be incomplete
         self._live: Any = None
@@ -39,14 +49,14 @@ class Reporter:
             self._live.start()
         self._board: Any = None
         if tensorboard:
-            from i2i.training.board import Board  # slow to import
+            from i2i.training.tensorboard import TensorBoardWriter  # slow to import
 
             try:
-                self._board = Board(folder, position)
+                self._board = TensorBoardWriter(folder, position)
             except OSError as error:
                 self._drop_board(error, position)
 
-    def waited(self, seconds: float) -> None:
+    def add_data_time(self, seconds: float) -> None:
         """Count time that was spent waiting for data."""
         self._waited += seconds
 
@@ -63,10 +73,12 @@ class Reporter:
         speed, wait = self.speed(images), self.wait_share()
         left = (self.total - images) / speed if speed else 0.0
         share = 100 * images / max(self.total, 1)
-        eta = time.strftime("%H:%M:%S", time.gmtime(left)) if left < 86_400 else f"{left / 86_400:.1f} d"
-        return (
-            f"{images}/{self.total} images ({share:.1f} %)  {speed:.1f}/s  left {eta}  data {wait:.0%}  {self._terms}"
+        eta = (
+            time.strftime("%H:%M:%S", time.gmtime(left))
+            if left < 86_400
+            else f"{left / 86_400:.1f} d"
         )
+        return f"{images}/{self.total} images ({share:.1f} %)  {speed:.1f}/s  left {eta}  data {wait:.0%}  {self._terms}"
 
     def speed(self, images: int) -> float:
         """Return images per second since this process began."""
@@ -76,18 +88,28 @@ class Reporter:
         """Return the share of time spent waiting for data."""
         return self._waited / max(time.monotonic() - self._begun, 1e-9)
 
-    def row(self, images: int, epoch: float, terms: Mapping[str, float], rates: Mapping[str, float]) -> None:
+    def log(
+        self, images: int, epoch: float, terms: Mapping[str, float], rates: Mapping[str, float]
+    ) -> None:
         """Write the means of the terms since the last row."""
-        self._terms = "  ".join(f"{name} {value:.3g}" for name, value in terms.items() if _told(name))
+        self._terms = "  ".join(
+            f"{name} {value:.3g}" for name, value in terms.items() if _told(name)
+        )
         row = {"images": images, "epoch": round(epoch, 4)} | dict(terms)
         row |= {f"lr/{name}": rate for name, rate in rates.items()}
-        timing = {"images_per_second": round(self.speed(images), 3), "data_wait": round(self.wait_share(), 4)}
+        timing = {
+            "images_per_second": round(self.speed(images), 3),
+            "data_wait": round(self.wait_share(), 4),
+        }
         self._try(self._rows, lambda: self._rows.add(row | timing), images)
         self._on_board(
-            lambda board: board.scalars({k: v for k, v in (row | timing).items() if k != "images"}, images), images
+            lambda board: board.scalars(
+                {k: v for k, v in (row | timing).items() if k != "images"}, images
+            ),
+            images,
         )
 
-    def sheet(self, images: int, picture: NDArray[np.uint8]) -> None:
+    def log_images(self, images: int, picture: NDArray[np.uint8]) -> None:
         """Add a sample sheet, [H, W, 3], to TensorBoard."""
         self._on_board(lambda board: board.picture("samples", picture, images), images)
 
@@ -104,7 +126,7 @@ class Reporter:
             event = {"images": images, "kind": kind, "text": text}
             self._try(self._events, lambda: self._events.add(event), images)
 
-    def _try(self, lines: Lines, write: Callable[[], None], images: int) -> None:
+    def _try(self, lines: JsonlWriter, write: Callable[[], None], images: int) -> None:
         try:
             write()
         except OSError as error:
@@ -124,7 +146,11 @@ class Reporter:
         if self._board:
             self._board.close()
             self._board = None
-        self.event(images, "disk", f"TensorBoard: not written ({error.strerror}), and given up. Training goes on.")
+        self.event(
+            images,
+            "disk",
+            f"TensorBoard: not written ({error.strerror}), and given up. Training goes on.",
+        )
 
     def _say(self, text: str, live: bool) -> None:
         if self._live and live:

@@ -26,9 +26,10 @@ PLOT = (320.0, 150.0)  # width and height of a curve's drawing, in its own units
 def sheet(rows: Sequence[Sequence[Picture]], headers: Sequence[str], path: Path) -> None:
     """Write a PNG of pictures in a grid, a header over each column.
 
-    `rows` of [H, W, C] (8 or 16 bits, or float32 in [0, 1]; gray, RGB, or with alpha, shown on white); one row may be
-    shorter than another. All are enlarged by one whole factor that brings the largest near 192 pixels, without
-    smoothing, so that every pixel can be seen. Written under a temporary name and renamed.
+    `rows` of [H, W, C] (8 or 16 bits, or float32 in [0, 1]; gray, RGB, or with alpha, shown on
+    white); one row may be shorter than another. All are enlarged by one whole factor that brings
+    the largest near 192 pixels, without smoothing, so that every pixel can be seen. Written under a
+    temporary name and renamed.
 
     Raises:
         ValueError: no pictures, or a row longer than `headers`.
@@ -36,7 +37,9 @@ def sheet(rows: Sequence[Sequence[Picture]], headers: Sequence[str], path: Path)
     if not rows or not any(rows):
         raise ValueError(f"{path}: there are no pictures to lay out")
     if max(len(row) for row in rows) > len(headers):
-        raise ValueError(f"{path}: {len(headers)} headers for rows of up to {max(map(len, rows))} pictures")
+        raise ValueError(
+            f"{path}: {len(headers)} headers for rows of up to {max(map(len, rows))} pictures"
+        )
     tiles = [[_tile(picture) for picture in row] for row in rows]
     largest = max(max(tile.size) for row in tiles for tile in row)
     factor = max(1, round(CELL / largest))
@@ -46,12 +49,16 @@ def sheet(rows: Sequence[Sequence[Picture]], headers: Sequence[str], path: Path)
     font = ImageFont.load_default(size=letters)
     head = 2 * GAP + letters
     canvas = Image.new(
-        "RGB", (GAP + len(headers) * (width + GAP), head + GAP + sum(heights) + GAP * len(rows)), (255, 255, 255)
+        "RGB",
+        (GAP + len(headers) * (width + GAP), head + GAP + sum(heights) + GAP * len(rows)),
+        (255, 255, 255),
     )
     pen = ImageDraw.Draw(canvas)
     for column, header in enumerate(headers):
         middle = GAP + column * (width + GAP) + width / 2
-        pen.text((middle, GAP + head / 2), _fitting(header, font, width), (40, 44, 52), font, anchor="mm")
+        pen.text(
+            (middle, GAP + head / 2), _fitting(header, font, width), (40, 44, 52), font, anchor="mm"
+        )
     top = head + GAP
     for row, height in zip(tiles, heights, strict=True):
         for column, tile in enumerate(row):
@@ -97,14 +104,17 @@ def html_report(
         table: the numbers, the first row being their names; may be empty.
         events: what happened on the way, in order; may be empty.
         pictures: PNG files by caption, such as the one `sheet` writes.
-        curves: (images seen, value) points by name, each drawn on its own scale; values that are not finite are
-            left out.
+        curves: (images seen, value) points by name, each drawn on its own scale; values that are
+            not finite are left out.
 
     All text is escaped. The file appears whole or not at all.
     """
     body = [f"<h1>{html.escape(title)}</h1>"]
     if facts:
-        items = (f"<dt>{html.escape(name)}</dt><dd>{html.escape(str(value))}</dd>" for name, value in facts.items())
+        items = (
+            f"<dt>{html.escape(name)}</dt><dd>{html.escape(str(value))}</dd>"
+            for name, value in facts.items()
+        )
         body.append(f"<dl>{''.join(items)}</dl>")
     if table:
         body.append(f"<h2>Numbers</h2>{_table(table)}")
@@ -131,12 +141,17 @@ def html_report(
 
 def _event(event: Event) -> str:
     images, kind, text = event
-    return f"<li><p><b>{html.escape(kind)}</b> after {images:,.0f} images</p>{html.escape(text)}</li>"
+    return (
+        f"<li><p><b>{html.escape(kind)}</b> after {images:,.0f} images</p>{html.escape(text)}</li>"
+    )
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{html.escape(cell)}</th>" for cell in rows[0])
-    lines = ("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:])
+    lines = (
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+        for row in rows[1:]
+    )
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
 
 
@@ -144,15 +159,22 @@ def _plot(name: str, points: Curve) -> str:
     """One curve as SVG: the values thin, their running mean bold, the range and the last value in figures."""
     finite = [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
     if not finite:
-        return f"<figure><figcaption>{html.escape(name)}</figcaption><p>no finite values</p></figure>"
-    finite = finite[:: math.ceil(len(finite) / POINTS)] + ([finite[-1]] if len(finite) > POINTS else [])
+        return (
+            f"<figure><figcaption>{html.escape(name)}</figcaption><p>no finite values</p></figure>"
+        )
+    finite = finite[:: math.ceil(len(finite) / POINTS)] + (
+        [finite[-1]] if len(finite) > POINTS else []
+    )
     x0, x1 = min(x for x, _ in finite), max(x for x, _ in finite)
     y0, y1 = min(y for _, y in finite), max(y for _, y in finite)
     width, height = PLOT
 
     def place(curve: Curve) -> str:
         spots = (
-            (width * (x - x0) / ((x1 - x0) or 1), height * (1 - ((y - y0) / (y1 - y0) if y1 > y0 else 0.5)))
+            (
+                width * (x - x0) / ((x1 - x0) or 1),
+                height * (1 - ((y - y0) / (y1 - y0) if y1 > y0 else 0.5)),
+            )
             for x, y in curve
         )
         return " ".join(f"{x:.1f},{y:.1f}" for x, y in spots)
@@ -167,7 +189,7 @@ def _plot(name: str, points: Curve) -> str:
         f'<path class="axis" d="M0 0V{height:g}H{width:g}"/>'
         f'<polyline class="raw" points="{place(finite)}"/>'
         f'<polyline class="mean" points="{place(_smoothed(finite))}"/></svg>'
-        f"<p><span>{y0:.4g} – {y1:.4g}</span><span>{x0:,.0f} – {x1:,.0f} images</span></p></figure>"
+        f"<p><value_range>{y0:.4g} – {y1:.4g}</value_range><value_range>{x0:,.0f} – {x1:,.0f} images</value_range></p></figure>"
     )
 
 

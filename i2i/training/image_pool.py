@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-class History:
+class ImagePool:
     """Keeps up to `size` fakes on their device; once full, half of what goes in comes back as an older one."""
 
     def __init__(self, size: int) -> None:

@@ -1,6 +1,7 @@
 """TensorBoard files, written by the thread that asks.
 
-`SummaryWriter` has a thread of its own: a full disk is a traceback there, and an error of whatever call comes next.
+`SummaryWriter` has a thread of its own: a full disk is a traceback there, and an error of whatever
+call comes next.
 """
 
 import io
@@ -18,10 +19,10 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard import summary
 
-from i2i.training.lines import append_whole
+from i2i.files import append_whole
 
 
-class Board:
+class TensorBoardWriter:
     """One file of events in `folder`. Every method raises OSError where the disk is full, and leaves whole events."""
 
     def __init__(self, folder: Path, position: int) -> None:

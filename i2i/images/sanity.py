@@ -31,12 +31,13 @@ _PIECE = 2**20
 _MEND = "(replace or remove the file)"
 
 
-def bare_png(file: BinaryIO, path: object, whole: bool) -> tuple[BinaryIO, int]:
+def strip_png(file: BinaryIO, path: object, whole: bool) -> tuple[BinaryIO, int]:
     """Return a PNG with nothing but what a picture is made of, and the bytes of its compressed pixels.
 
-    Texts, color profiles, frames of animations and the like are where decoders stumble, and where bombs hide. EXIF
-    comes before the pixels, where Pillow looks for it. Without `whole` the pixels are left out. With it all checksums
-    are compared: Pillow does not, and shows damage in the last rows as a picture.
+    Texts, color profiles, frames of animations and the like are where decoders stumble, and where
+    bombs hide. EXIF comes before the pixels, where Pillow looks for it. Without `whole` the pixels
+    are left out. With it all checksums are compared: Pillow does not, and shows damage in the last
+    rows as a picture.
 
     Raises:
         ImageError: no IEND within the file; a wrong checksum.
@@ -60,7 +61,9 @@ def bare_png(file: BinaryIO, path: object, whole: bool) -> tuple[BinaryIO, int]:
         if name == b"IEND":
             if not whole and data:
                 found[b"IDAT"] = [_NO_PIXELS]
-            return io.BytesIO(_PNG_MAGIC + b"".join(part for parts in found.values() for part in parts)), data
+            return io.BytesIO(
+                _PNG_MAGIC + b"".join(part for parts in found.values() for part in parts)
+            ), data
     raise ImageError(f"{path}: cut off, its end is missing {_MEND}")
 
 
@@ -87,23 +90,36 @@ def check_jpeg_end(file: BinaryIO, path: object, scans: bool) -> None:
     file.seek(0)
     content = file.read()
     place = 2
-    while content[place : place + 1] == b"\xff" and content[place + 1 : place + 2] not in (b"\xda", b""):
-        fill = content[place + 1 : place + 2] == b"\xff"  # any number of these may stand before a mark
-        place += 1 if fill else 2 + int.from_bytes(content[place + 2 : place + 4], "big")  # may hold a whole thumbnail
+    while content[place : place + 1] == b"\xff" and content[place + 1 : place + 2] not in (
+        b"\xda",
+        b"",
+    ):
+        fill = (
+            content[place + 1 : place + 2] == b"\xff"
+        )  # any number of these may stand before a mark
+        place += (
+            1 if fill else 2 + int.from_bytes(content[place + 2 : place + 4], "big")
+        )  # may hold a whole thumbnail
     if not ended and content.find(b"\xff\xd9", place) < 0:
         raise ImageError(f"{path}: cut off, its end is missing {_MEND}")
     if (count := content.count(b"\xff\xda", place)) > _SCANS:
-        raise ImageError(f"{path}: {count} scans, made to take long: the limit is {_SCANS} (save it anew)")
+        raise ImageError(
+            f"{path}: {count} scans, made to take long: the limit is {_SCANS} (save it anew)"
+        )
 
 
 def webp_size(start: bytes) -> tuple[int, int]:
     """Return (width, height) from the first 30 bytes. RFC 9649."""
     if start[12:16] == b"VP8X":
-        return int.from_bytes(start[24:27], "little") + 1, int.from_bytes(start[27:30], "little") + 1
+        return int.from_bytes(start[24:27], "little") + 1, int.from_bytes(
+            start[27:30], "little"
+        ) + 1
     if start[12:16] == b"VP8L":
         bits = int.from_bytes(start[21:25], "little")
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    return int.from_bytes(start[26:28], "little") & 0x3FFF, int.from_bytes(start[28:30], "little") & 0x3FFF
+    return int.from_bytes(start[26:28], "little") & 0x3FFF, int.from_bytes(
+        start[28:30], "little"
+    ) & 0x3FFF
 
 
 def check_webp_frame(file: BinaryIO, path: object) -> None:
@@ -119,18 +135,23 @@ def check_webp_frame(file: BinaryIO, path: object) -> None:
         return
     head, place = start[12:], 12
     while head and head[:4] != b"ANMF":
-        place += 8 + (int.from_bytes(head[4:8], "little") + 1) // 2 * 2  # chunks are filled up to even lengths
+        place += (
+            8 + (int.from_bytes(head[4:8], "little") + 1) // 2 * 2
+        )  # chunks are filled up to even lengths
         file.seek(place)
         head = file.read(24)
     width, height = (int.from_bytes(head[at : at + 3], "little") + 1 for at in (14, 17))
     if width * height * 100 < area:
-        raise ImageError(f"{path}: its first frame has {width}x{height} pixels of a canvas of {area} {_MEND}")
+        raise ImageError(
+            f"{path}: its first frame has {width}x{height} pixels of a canvas of {area} {_MEND}"
+        )
 
 
 def check_holds(image: ImageFile.ImageFile, start: bytes, data: int, path: object) -> None:
     """Refuse a picture for which `data`, its compressed bytes (PNG) or all bytes of its file, cannot be enough.
 
-    `start` are the first 32 bytes. WebP is not judged: a picture of one color takes next to nothing there.
+    `start` are the first 32 bytes. WebP is not judged: a picture of one color takes next to nothing
+    there.
 
     Raises:
         ImageError: it would be mostly missing.
@@ -138,12 +159,16 @@ def check_holds(image: ImageFile.ImageFile, start: bytes, data: int, path: objec
     needed = _needed(image, start)
     if needed > data:
         width, height = image.size
-        raise ImageError(f"{path}: cut off: {data} bytes cannot hold {width}x{height} pixels {_MEND}")
+        raise ImageError(
+            f"{path}: cut off: {data} bytes cannot hold {width}x{height} pixels {_MEND}"
+        )
 
 
 def _needed(image: ImageFile.ImageFile, start: bytes) -> int:
     width, height = image.size
-    if isinstance(image, JpegImageFile):  # a bit for each block of 8 x 8, with the codes that everybody uses
+    if isinstance(
+        image, JpegImageFile
+    ):  # a bit for each block of 8 x 8, with the codes that everybody uses
         return width * height // 512
     if isinstance(image, BmpImageFile):
         bits = int.from_bytes(start[24:26] if start[14] == 12 else start[28:30], "little")

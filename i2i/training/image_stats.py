@@ -1,7 +1,7 @@
 """What fakes look like beside the reals that they imitate: their colour, variety, ends of the range, and source.
 
-Everything comes from thumbnails of 4 x 4 means of images that a step has made anyway. Sums stay on the device until the
-terms of a log interval are fetched.
+Everything comes from thumbnails of 4 x 4 means of images that a step has made anyway. Sums stay on
+the device until the terms of a log interval are fetched.
 """
 
 from typing import Any
@@ -18,22 +18,24 @@ _TINY = 1e-10  # squared difference of values in [-1, 1] that cannot be seen; ke
 _SOURCES = {"a": "b", "b": "a"}  # what an unpaired method makes images of a domain from
 
 
-class Observer:
+class ImageStats:
     """Sums over the images since the last `clear`, for each domain of which there are both fakes and reals.
 
     Args:
-        unpaired: fakes were made from images of the other domain that nothing says how to translate, so that it
-            is worth watching whether dark stays dark.
+        unpaired: fakes were made from images of the other domain that nothing says how to
+            translate, so that it is worth watching whether dark stays dark.
     """
 
     def __init__(self, unpaired: bool) -> None:
         self._unpaired = unpaired
         self._sums: dict[str, dict[str, Tensor]] = {}
         self._counts: dict[str, list[int]] = {}  # domain -> steps, images, neighbours
-        self._last: dict[str, tuple[Tensor, Tensor]] = {}  # domain -> thumbnails of the last fake and the last real
+        self._last: dict[
+            str, tuple[Tensor, Tensor]
+        ] = {}  # domain -> thumbnails of the last fake and the last real
 
     @torch.no_grad()
-    def look(self, real: Images, fakes: Images) -> None:
+    def update(self, real: Images, fakes: Images) -> None:
         """Add a batch of reals, and what was made from it, each [N, C, H, W] in [-1, 1]."""
         for name, fake in fakes.items():
             if name not in real:  # CUT's identity images imitate nothing that could be compared
@@ -55,20 +57,24 @@ class Observer:
 
     def _add(self, name: str, found: dict[str, Tensor], images: int, neighbours: int) -> None:
         sums = self._sums.get(name)
-        self._sums[name] = {key: sums[key] + value for key, value in found.items()} if sums else found
+        self._sums[name] = (
+            {key: sums[key] + value for key, value in found.items()} if sums else found
+        )
         counts = self._counts.get(name, [0, 0, 0])
         self._counts[name] = [counts[0] + 1, counts[1] + images, counts[2] + neighbours]
 
-    def measures(self) -> Terms:
+    def compute(self) -> Terms:
         """Return 0-d tensors on the device, under DOMAIN/MEASURE, of the images since the last `clear`.
 
-        drift: distance of the mean colours of fakes and reals, root mean square over channels; 1 is black to white.
-        diversity: how much a fake differs from the next one, relative to reals: 1 is as much, 0 is not at all.
-            The difference of neighbours in a random order measures their variance, works with batches of one image, and
-            unlike the variance over an interval is not raised by a generator that always makes the same image and
-            changes it as it learns.
+        drift: distance of the mean colours of fakes and reals, root mean square over channels; 1 is
+            black to white.
+        diversity: how much a fake differs from the next one, relative to reals: 1 is as much, 0 is
+            not at all. The difference of neighbours in a random order measures their variance,
+            works with batches of one image, and unlike the variance over an interval is not raised
+            by a generator that always makes the same image and changes it as it learns.
         saturation, saturation_real: share of values that are black or white in 8 bits.
-        correlation: of the brightness of fakes and their sources over each image, in unpaired training; -1: inverted.
+        correlation: of the brightness of fakes and their sources over each image, in unpaired
+            training; -1: inverted.
         """
         measured: Terms = {}
         for name, sums in self._sums.items():
@@ -85,7 +91,7 @@ class Observer:
                 measured[f"{name}/correlation"] = sums["product"] / (power.sqrt() + _TINY)
         return measured
 
-    def clear(self) -> None:
+    def reset(self) -> None:
         """Begin the next interval."""
         self._sums, self._counts = {}, {}
 
@@ -101,10 +107,13 @@ class Observer:
     def restore(self, state: dict[str, Any], device: torch.device) -> None:
         """Take back what `state` returned."""
         self._sums = {
-            name: {key: value.to(device) for key, value in sums.items()} for name, sums in state["sums"].items()
+            name: {key: value.to(device) for key, value in sums.items()}
+            for name, sums in state["sums"].items()
         }
         self._counts = {name: list(counts) for name, counts in state["counts"].items()}
-        self._last = {name: (pair[0].to(device), pair[1].to(device)) for name, pair in state["last"].items()}
+        self._last = {
+            name: (pair[0].to(device), pair[1].to(device)) for name, pair in state["last"].items()
+        }
 
 
 def _thumbnails(images: Tensor) -> Tensor:

@@ -1,0 +1,234 @@
+"""Writing files: atomically, by complete lines, into folders that were checked before. No torch."""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from io import FileIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from i2i.errors import I2IError
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_TEMPORARY = re.compile(r"\.?(?P<name>.+)\.tmp-(?P<pid>\d+)")
+
+
+class WriteError(I2IError):
+    """A file or folder that cannot be written. What was at its path is intact."""
+
+
+class DiskFullError(WriteError):
+    """A disk, quota or size limit is exhausted. Nothing was replaced."""
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Return True if `error` means that a disk, a quota or a size limit is exhausted."""
+    return error.errno in _DISK_FULL
+
+
+def write_error(path: Path, error: OSError) -> WriteError:
+    """Return the error to raise where writing `path` failed with `error`."""
+    if is_disk_full(error):
+        hint = "Free some space; nothing was replaced"
+        return DiskFullError(path, f"the disk is full ({error.strerror})", hint)
+    return WriteError(path, f"cannot be written ({error.strerror or error})")
+
+
+# -- atomic files ----------------------------------------------------------------------------------
+
+
+def temporary_path(path: Path, hidden: bool = True) -> Path:
+    """Return the name under which this process prepares `path`, in the same folder."""
+    return path.with_name(f"{'.' if hidden else ''}{path.name}.tmp-{os.getpid()}")
+
+
+def write_atomically(path: Path, content: bytes, flush: bool = True) -> None:
+    """Replace `path` by `content`: readers see the old bytes or the new ones.
+
+    `flush` makes that hold after a power cut, too; without it the operating system writes when it
+    likes.
+
+    Raises:
+        DiskFullError: there is no room; the old file is intact.
+        WriteError: it cannot be written for another reason; the old file is intact.
+    """
+    temporary = temporary_path(path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            if flush:
+                flush_file(file)
+        os.replace(temporary, path)
+        if flush:
+            flush_folder(path.parent)
+    except OSError as error:
+        raise write_error(path, error) from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def flush_file(file: BinaryIO) -> None:
+    """Wait until the content of `file` is on the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def flush_folder(folder: Path) -> None:
+    """Wait until the names in `folder` are on the disk."""
+    if os.name == "posix":  # other systems cannot open a folder
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def temporary_of(name: str) -> tuple[str, int] | None:
+    """Return the final name and the process id that a temporary name carries; None for other names."""
+    match = _TEMPORARY.fullmatch(name)
+    return (match["name"], int(match["pid"])) if match else None
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed processes left half-written in `folder`. Only for the one process that may write there."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if temporary_of(path.name):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(
+                missing_ok=True
+            )
+
+
+def process_alive(pid: int) -> bool:
+    """Return True if a process of this machine has the id `pid`."""
+    if os.name != "posix":  # there, signal 0 would be a Ctrl-C
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# -- targets ---------------------------------------------------------------------------------------
+
+
+def check_no_link(path: Path) -> None:
+    """Raise WriteError if `path` is a symbolic link: writing through one could lead anywhere."""
+    if path.is_symlink():
+        raise WriteError(
+            path, f"a symbolic link (to {path.resolve()})", "Name that, or remove the link"
+        )
+
+
+def check_empty(folder: Path, hint: str = "Choose another folder") -> None:
+    """Raise WriteError if `folder` is there and is no folder, or holds something."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise WriteError(folder, "exists and is not empty", hint)
+
+
+def check_writable(folder: Path, create: bool = True) -> None:
+    """Raise WriteError if no file can be made in `folder`; with `create` it need not exist yet."""
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if nearest != folder and not create:
+        raise WriteError(folder, "no such folder", "Create it first")
+    if not nearest.is_dir():
+        raise WriteError(nearest, "a file, not a folder", "Choose another path")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise WriteError(nearest, "cannot be written (permission denied)", "Choose another path")
+
+
+# -- JSON lines ------------------------------------------------------------------------------------
+
+
+class JsonlWriter:
+    """A file of rows with their position under "images". Opening it drops what came after `position`."""
+
+    def __init__(self, path: Path, position: int) -> None:
+        self.path = path
+        truncate_rows(path, position)
+        self._file = FileIO(str(path), "a")
+        self._pending: list[Mapping[str, Any]] = []
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Append a row, after those for which there was no room before.
+
+        Raises:
+            OSError: the disk is full; what is not written waits for the next call.
+        """
+        self._pending.append(row)
+        self.flush()
+
+    def flush(self) -> None:
+        """Write the rows that wait.
+
+        Raises:
+            OSError: there is still no room.
+        """
+        while self._pending:
+            append_whole(self._file, (json.dumps(self._pending[0]) + "\n").encode())
+            del self._pending[0]
+
+    def close(self) -> None:
+        """Write the rows that wait, and close the file.
+
+        Raises:
+            OSError: the rows that waited are lost.
+        """
+        try:
+            self.flush()
+        finally:
+            self._file.close()
+
+
+def append_whole(file: FileIO, content: bytes) -> None:
+    """Append all of `content` to an unbuffered file, or nothing.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    end = file.seek(0, os.SEEK_END)
+    try:
+        while content:
+            content = content[file.write(content) :]
+    except OSError:
+        file.truncate(end)
+        raise
+
+
+def truncate_rows(path: Path, position: int) -> None:
+    """Drop rows after `position`, and a half-written last one: a resumed run writes them again."""
+    if not path.exists():
+        return
+    content, rows = path.read_bytes(), []
+    for line in content.splitlines(keepends=True):
+        try:
+            if line.endswith(b"\n") and json.loads(line)["images"] <= position:
+                rows.append(line)
+        except (ValueError, KeyError, TypeError):
+            continue
+    kept = b"".join(rows)
+    if content.startswith(kept):  # which needs no room on the disk
+        os.truncate(path, len(kept))
+    else:
+        write_atomically(path, kept)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a file of JSON lines; an empty list where there is no file."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
