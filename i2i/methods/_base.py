@@ -6,6 +6,8 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
+from i2i.networks.latent import LatentSpec
+
 Images = dict[str, Tensor]  # name -> [N, C, H, W] in [-1, 1]
 Terms = dict[
     str, Tensor
@@ -59,6 +61,7 @@ class Method(nn.Module):
         Mapping[str, Mapping[str, Any]]
     ]  # the published settings, as a diff against the config's own
     history: int = 0  # size of the pools of old fakes that detached phases see; 0: none
+    latent: LatentSpec | None = None  # what its generators make images from; None: from images
     notes: tuple[
         str, ...
     ] = ()  # what the user should know about this combination of options and data

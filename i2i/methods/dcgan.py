@@ -1,16 +1,13 @@
 """DCGAN: images from noise with deep convolutional networks. Radford et al., ICLR 2016."""
 
-import copy
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from i2i.methods._adversarial import MakeDiscriminator
 from i2i.methods._base import Images, MakeGenerator, Method, Phase, Terms
-
-LatentDistribution = Literal["normal", "uniform"]
+from i2i.networks.latent import LatentDistribution, LatentSpec
 
 
 class DCGAN(Method):
@@ -47,20 +44,14 @@ class DCGAN(Method):
         super().__init__()
         if latent < 1:
             raise ValueError(f"latent: must be at least 1, got {latent}")
-        self.latent, self.latent_distribution = latent, latent_distribution
+        self.latent: LatentSpec = LatentSpec(latent, latent_distribution)
         self.G = make_generator(latent, channels["image"])
         self.D = make_discriminator(channels["image"])
 
     def fakes(self, real: Images) -> Images:
         """Return as many images as `real` has, from fresh noise."""
         image = real["image"]
-        return {
-            "image": self.G(
-                draw_latents(
-                    image.shape[0], self.latent, self.latent_distribution, device=image.device
-                )
-            )
-        }
+        return {"image": self.G(self.latent.sample(image.shape[0], image.device))}
 
     def phases(self) -> tuple[Phase, ...]:
         """D, then G through the D that has just moved."""
@@ -80,41 +71,3 @@ class DCGAN(Method):
     def generator_loss(self, real: Images, fake: Images) -> Terms:
         """The same from G's side."""
         return self.D.generator_terms([fake["image"]], [real["image"]])
-
-
-@torch.no_grad()
-def recalibrate_batchnorm(
-    net: nn.Module, latent: int, latent_distribution: LatentDistribution
-) -> nn.Module:
-    """Return a copy of a generator whose BatchNorm statistics are those of its own activations, over 256 latents.
-
-    Averaged weights give other activations than the weights they are the average of; with the
-    running statistics of the latter their images are washed out. torch.optim.swa_utils.update_bn
-    does the same for classifiers.
-    """
-    twin = copy.deepcopy(net).train()
-    norms = [
-        layer for layer in twin.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)
-    ]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over batches
-    device = next(twin.parameters()).device
-    random = torch.Generator().manual_seed(0)  # of its own: the run's random state stays as it is
-    for _ in range(8 if norms else 0):
-        twin(draw_latents(32, latent, latent_distribution, random=random).to(device))
-    return twin.eval()
-
-
-def draw_latents(
-    count: int,
-    length: int,
-    latent_distribution: LatentDistribution,
-    device: torch.device | str = "cpu",
-    random: torch.Generator | None = None,
-) -> Tensor:
-    """Return noise, [count, length, 1, 1]. `random`: a generator of that device; None: the global one."""
-    shape = (count, length, 1, 1)
-    if latent_distribution == "uniform":
-        return torch.rand(shape, device=device, generator=random) * 2 - 1
-    return torch.randn(shape, device=device, generator=random)
