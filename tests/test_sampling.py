@@ -53,7 +53,7 @@ def test_animation_goes_there_and_back(tmp_path: Path) -> None:
 
 
 def test_settled_generator_normalizes_by_its_own_activations(sampler: Sampler) -> None:
-    from i2i.methods.dcgan import recalibrate_batchnorm
+    from i2i.networks.latent import LatentSpec, recalibrate_batchnorm
 
     net = sampler.network
     for buffer in net.buffers():
@@ -63,7 +63,7 @@ def test_settled_generator_normalizes_by_its_own_activations(sampler: Sampler) -
         torch.get_rng_state(),
         {name: value.clone() for name, value in net.state_dict().items()},
     )
-    twin = recalibrate_batchnorm(net, 5, "normal")
+    twin = recalibrate_batchnorm(net, LatentSpec(5))
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     latents = sampler.latents(0, 256, 1)

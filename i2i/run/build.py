@@ -29,8 +29,8 @@ from i2i.images.spec import ImageSpec
 from i2i.losses.adversarial import discriminator_loss_bounds
 from i2i.methods._adversarial import AdversarialLoss
 from i2i.methods._base import Method
-from i2i.methods.dcgan import DCGAN, recalibrate_batchnorm
 from i2i.networks.init import init_weights
+from i2i.networks.latent import recalibrate_batchnorm
 from i2i.registry import Found
 from i2i.training.health import Health, RunInfo
 
@@ -242,9 +242,7 @@ class ModelDescription:
 
     config: Config
     specs: Mapping[str, ImageSpec]  # by domain
-    generation: DCGAN | None = (
-        None  # its discriminator is kept too, to score what the generator makes
-    )
+    method: Method
 
     def metadata(self, images: int) -> dict[str, Any]:
         """Return the metadata after `images` images of training."""
@@ -258,7 +256,7 @@ class ModelDescription:
             "method": config.method.name,
             "generators": self._generators(),
             "direction": getattr(config.data, "direction", "generate"),
-            "statistics": "running" if isinstance(config.data, UnconditionalData) else "image",
+            "statistics": "running" if self.method.latent is not None else "image",
             "alpha": config.data.alpha,
             "domains": {domain: reading.to_dict() for domain, reading in self.specs.items()},
             "facts": facts,
@@ -267,11 +265,8 @@ class ModelDescription:
 
     def pack(self, nets: Mapping[str, nn.Module], images: int) -> bytes:
         """Return a weights file of `nets` by direction."""
-        if (method := self.generation) is not None:
-            nets = {
-                name: recalibrate_batchnorm(net, method.latent, method.latent_distribution)
-                for name, net in nets.items()
-            }
+        if (latent := self.method.latent) is not None:
+            nets = {name: recalibrate_batchnorm(net, latent) for name, net in nets.items()}
         directions = {name: net.state_dict() for name, net in nets.items()}
         tensors = {
             f"{name}/{key}": value
@@ -280,9 +275,13 @@ class ModelDescription:
         }
         metadata = self.metadata(images)
         metadata["generators"] = {name: metadata["generators"][name] for name in nets}
-        if method is not None:
+        if latent is not None:  # its discriminator is kept too, to score what the generator makes
+            discriminator = next(
+                d for d in self.method.children() if isinstance(d, AdversarialLoss)
+            )
             tensors |= {
-                f"discriminator/{key}": value for key, value in method.D.net.state_dict().items()
+                f"discriminator/{key}": value
+                for key, value in discriminator.net.state_dict().items()
             }
             options = self.config.to_dict()["discriminator"]
             shape = {
@@ -300,14 +299,13 @@ class ModelDescription:
         name = options.pop("name")
         shape = {"name": name, "options": options}
         channels = {domain: reading.channels for domain, reading in self.specs.items()}
-        if "image" in channels:
-            method = self.config.method.options()
-            latent = {
-                "in_channels": method["latent"],
+        if (latent := self.method.latent) is not None:
+            generation = {
+                "in_channels": latent.length,
                 "out_channels": channels["image"],
-                "latent_distribution": method["latent_distribution"],
+                "latent_distribution": latent.distribution,
             }
-            return {"generate": shape | latent}
+            return {"generate": shape | generation}
         return {
             f"{source}2{target}": shape
             | {"in_channels": channels[source], "out_channels": channels[target]}

@@ -21,7 +21,6 @@ from i2i.data.loader import batches
 from i2i.files import remove_temporaries, write_atomically
 from i2i.lock import exclusive
 from i2i.methods._base import Method
-from i2i.methods.dcgan import DCGAN
 from i2i.precision import pick_device, pick_precision
 from i2i.report.run import REPORT, newest_sheet, run_report
 from i2i.run import build, samples
@@ -109,8 +108,7 @@ def _train(
             log(
                 f"{folder} has seen all its {trainer.total} images. To go on, raise --epochs or --images."
             )
-    generation = method if isinstance(method, DCGAN) else None
-    describer = build.ModelDescription(settings, dataset.specs, generation)
+    describer = build.ModelDescription(settings, dataset.specs, method)
     if rank.is_main:
         write_atomically(folder / "config.yaml", settings.to_yaml().encode())
         write_atomically(folder / "README.md", model_card(settings, dataset.channels).encode())
@@ -274,8 +272,8 @@ def _draw(
     count = settings.log.samples
     if not first:
         return lambda _: None
-    if isinstance(method, DCGAN):
-        return samples.generation_sheet(count, method, settings.train.seed, device)
+    if method.latent is not None:
+        return samples.generation_sheet(count, method.latent, settings.train.seed, device)
     shown = dataset
     try:
         held_out = build.open_data(settings, "test")
