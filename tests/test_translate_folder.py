@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from writes import intercepted
 
-from i2i import images, registry
+from i2i import files, images, registry
 from i2i.translation import TranslationError
 from i2i.translation import folder as folder_module
 from i2i.translation.folder import target_size, translate_folder
@@ -363,7 +364,7 @@ def test_a_bad_file_is_listed_with_its_reason_and_the_rest_goes_on(tmp_path):
     assert report.written == 2
     assert [name for name, _ in report.failed] == ["cut.png", "empty.jpg", "huge.png"]
     reasons = " ".join(reason for _, reason in report.failed)
-    assert "cut off" in reasons
+    assert "truncated" in reasons
     assert "empty file" in reasons
     assert "megapixels" in reasons
     assert str(tmp_path) not in reasons
@@ -620,15 +621,14 @@ def test_only_temporaries_of_dead_processes_and_own_outputs_are_removed(tmp_path
 def test_a_full_disk_stops_the_job_cleanly_and_a_rerun_goes_on(tmp_path, monkeypatch):
     source = tree(tmp_path / "in", *(f"{number}.png" for number in range(6)))
     run(source, tmp_path / "whole")
-    original = Path.write_bytes
 
-    def full(path, content):
+    def full(path, write, content):
         if path.name.startswith(".3.png"):
-            original(path, content[:5])
+            write(content[:5])
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        return original(path, content)
+        return write(content)
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(files, "open", intercepted(full), raising=False)
     with pytest.raises(TranslationError, match=r"the disk is full after \d images .*it goes on"):
         run(source, tmp_path / "out", threads=1)
     assert not [name for name in outputs(tmp_path / "out") if "tmp" in name]
@@ -667,17 +667,16 @@ def test_a_line_that_was_cut_is_followed_by_no_other_until_the_next_run(tmp_path
 
 def test_another_write_error_fails_only_its_file(tmp_path, monkeypatch):
     source = tree(tmp_path / "in", "a.png", "b.png")
-    original = Path.write_bytes
 
-    def deny(path, content):
+    def deny(path, write, content):
         if path.name.startswith(".a.png"):
             raise PermissionError(errno.EACCES, "Permission denied")
-        return original(path, content)
+        return write(content)
 
-    monkeypatch.setattr(Path, "write_bytes", deny)
+    monkeypatch.setattr(files, "open", intercepted(deny), raising=False)
     report = run(source, tmp_path / "out")
     assert report.written == 1
-    assert report.failed == [("a.png", "Permission denied")]
+    assert report.failed == [("a.png", "cannot be written (Permission denied)")]
 
 
 # -- shards ----------------------------------------------------------------------------------------

@@ -180,7 +180,7 @@ def test_a_tensor_comes_back_with_its_rank_and_dtype(shape, dtype):
         (torch.full((3, 4, 4), 255.0), r"a tensor is in \[-1, 1\]"),
         (np.zeros((2, 4, 4, 3), np.uint8), r"not \[H, W, C\]"),
         (np.zeros((0, 4, 3), np.uint8), r"not \[H, W, C\]"),
-        (np.full((4, 4, 3), 255.0), r"values from 255 to 255, outside \[0, 1\] \(rescale them"),
+        (np.full((4, 4, 3), 255.0), r"values from 255 to 255, outside \[0, 1\]. Rescale them"),
         (np.zeros((4, 4, 3), np.int64), "pixels are int64"),
         (np.zeros((4, 4, 7), np.uint8), "has 7 channels"),
         ("photo.jpg", "str is not a PIL image"),

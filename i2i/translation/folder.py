@@ -3,7 +3,6 @@
 Everything that could go wrong as a whole is refused by `plan` before the first image.
 """
 
-import errno
 import os
 import time
 from collections import deque
@@ -16,6 +15,8 @@ import numpy as np
 import torch
 
 from i2i import images
+from i2i.errors import I2IError
+from i2i.files import DiskFullError, WriteError, is_disk_full
 from i2i.images import Array, ImageError
 from i2i.images.spec import opened
 from i2i.translation import TranslationError
@@ -28,7 +29,6 @@ _BATCH_PIXELS = 2**22  # of one automatic batch: 16 images of 512 x 512
 _BATCH_IMAGES = 16  # more gained nothing
 _HELD_PIXELS = 2**26  # of decoded images that wait for others of their size
 _HELD_IMAGES = 64
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,11 @@ def translate_folder(
     try:
         with plan.manifest or nullcontext():
             _run(plan, translator, chosen, tally, progress)
-    except OSError as error:
-        if error.errno not in _FULL:
+    except (DiskFullError, OSError) as error:
+        if isinstance(error, OSError) and not is_disk_full(error):
             raise
         raise TranslationError(
-            f"{output}: the disk is full after {tally.written} images ({error.strerror}). Nothing is half-written. "
+            f"{output}: the disk is full after {tally.written} images (nothing is half-written). "
             f"Free some space and run the same command again: it goes on."
         ) from None
     notes = [
@@ -120,7 +120,7 @@ def _run(
         if reason is None:
             tally.written += 1
         else:
-            tally.failed.append((job.relative, _without_path(reason, job)))
+            tally.failed.append((job.relative, reason))
             if plan.manifest:
                 plan.manifest.add(
                     job.relative, job.output, None, "failed", reason=tally.failed[-1][1]
@@ -133,10 +133,12 @@ def _run(
             item, future = writing.popleft()
             try:
                 future.result()
-            except (ImageError, OSError) as error:
-                if isinstance(error, OSError) and error.errno in _FULL:
+            except (ImageError, WriteError, OSError) as error:
+                if isinstance(error, DiskFullError) or (
+                    isinstance(error, OSError) and is_disk_full(error)
+                ):
                     raise
-                advance(item.job, _why(error))
+                advance(item.job, _failure(error, item.job))
             else:
                 advance(item.job, None)
                 if item.note:
@@ -221,7 +223,7 @@ def _read(job: Job, translator: Translator, options: Options) -> _Item | tuple[J
             job, found.depth, translator.out_channels + (alpha is not None), options
         )
     except (ImageError, OSError, MemoryError) as error:
-        return job, _why(error)
+        return job, _failure(error, job)
     return _Item(job, inputs, pixels, depth, alpha, note)
 
 
@@ -359,11 +361,9 @@ def _write(
         )
 
 
-def _why(error: ImageError | OSError | MemoryError) -> str:
+def _failure(error: Exception, job: Job) -> str:
+    """Return the reason why a job failed, with the file only if it is that of another input."""
+    if isinstance(error, I2IError):
+        own = error.subject in ("", "image", str(job.source), str(job.target))
+        return error.explanation if own else str(error)
     return (isinstance(error, OSError) and error.strerror) or str(error) or "not enough memory"
-
-
-def _without_path(reason: str, job: Job) -> str:
-    for path in (job.source, job.target, "image"):
-        reason = reason.removeprefix(f"{path}: ")
-    return reason

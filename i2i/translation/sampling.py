@@ -192,7 +192,9 @@ def write_animation(pictures: list[Picture], path: Path, milliseconds: int = 80)
     """Write an animated WebP that goes there and back."""
     from PIL import Image
 
-    frames = [Image.fromarray(images.shown(picture)) for picture in pictures + pictures[-2:0:-1]]
+    frames = [
+        Image.fromarray(images.to_display_rgb(picture)) for picture in pictures + pictures[-2:0:-1]
+    ]
     content = io.BytesIO()
     frames[0].save(
         content,
