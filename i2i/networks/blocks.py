@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from i2i.networks import padding
+
 NormName = Literal["instance", "batch", "group", "none"]
 UpsampleName = Literal["deconv", "nearest", "bilinear", "pixelshuffle"]
 
@@ -71,14 +73,7 @@ def check_sides(x: Tensor, size_divisor: int, min_size: int) -> None:
 
 def reflect(x: Tensor, pixels: int) -> Tensor:
     """Reflection padding: [N, C, H, W] -> [N, C, H + 2 pixels, W + 2 pixels]."""
-    if (
-        torch.are_deterministic_algorithms_enabled()
-    ):  # the gradient of F.pad's reflection is not, on CUDA
-        for axis in (2, 3):
-            place = torch.arange(-pixels, x.shape[axis] + pixels, device=x.device).abs()
-            x = x.index_select(axis, torch.minimum(place, 2 * (x.shape[axis] - 1) - place))
-        return x
-    return F.pad(x, (pixels, pixels, pixels, pixels), mode="reflect")
+    return padding.reflect(x, pixels, pixels, pixels, pixels)
 
 
 class Conv(nn.Module):

@@ -19,7 +19,7 @@ from models import outputs, temporaries, write_model, write_pictures
 from i2i import images
 from i2i.cli.translate import _Progress
 from i2i.translation.folder import translate_folder
-from i2i.translation.plan import Options
+from i2i.translation.options import Options
 from i2i.translation.translator import load
 
 
