@@ -39,7 +39,8 @@ def import_model(path: Path, statistics: Statistics | None = None) -> tuple[Mode
     Raises:
         ForeignFileError: there is no generator, or a file is something else.
     """
-    generators, tensors = {}, {}
+    generators: dict[str, GeneratorInfo] = {}
+    tensors: State = {}
     for direction, file in find(path).items():
         state = read(file)
         try:

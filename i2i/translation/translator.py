@@ -106,8 +106,9 @@ class Translator:
             return self._array(image)
         if isinstance(image, Image.Image):
             return self._pil(image)
-        got = type(image).__name__
-        raise TranslationError("image", f"expected a PIL image, an array or a tensor, got {got}")
+        raise TranslationError(
+            "image", f"expected a PIL image, an array or a tensor, got {type(image).__name__}"
+        )
 
     def pixels(self, arrays: Array, depth: int | None = None) -> Array:
         """Translate prepared images of one size, [N, H, W, C], uint8, uint16 or float32 in [0, 1].
@@ -191,8 +192,9 @@ class Translator:
     def _image(self, pixels: Array, alpha: bool) -> Array:
         """Translate [H, W, C] of any dtype, floats in [0, 1]; `alpha`: the last channel is alpha."""
         if alpha and not self.source.alpha:
-            policy = "composite" if self.alpha == "composite" else "drop"
-            pixels = images.apply_alpha(pixels, policy)
+            pixels = images.apply_alpha(
+                pixels, "composite" if self.alpha == "composite" else "drop"
+            )
         prepared = convert_channels(pixels, ChannelSpec(self.in_channels, self.source.alpha), alpha)
         translated: Array = self.pixels(prepared[None])[0]
         return translated
