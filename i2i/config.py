@@ -16,6 +16,7 @@ from i2i.errors import I2IError
 Kind = Literal["paired", "unpaired", "unconditional"]
 AlphaUse = Literal["drop", "composite", "keep", "carry"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Layout = Literal["auto", "ab", "ba", "folders"]  # of pairs; ab: left half is a
 Positive = Annotated[int, Field(ge=1)]
 Size = Positive | tuple[Positive, Positive]  # one side of a square, or (height, width), in pixels
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -109,7 +110,7 @@ class DataConfig(Section):
 class PairedData(DataConfig):
     """Pairs: side by side in one file, in two folders matched by stem, or one target for several inputs."""
 
-    layout: Literal["auto", "ab", "ba", "folders"] = "auto"  # ab: left half is a, right half is b
+    layout: Layout = "auto"  # ab: left half is a, right half is b
     direction: Direction = Direction.A2B
     allow_unmatched: bool = False  # True: leave files without a partner out
     masks: tuple[

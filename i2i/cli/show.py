@@ -21,15 +21,9 @@ def command(what: str) -> None:
         return
     from pathlib import Path
 
-    import yaml
+    from i2i.model_file import read_info
 
-    from i2i.checkpoint import WEIGHTS, read_metadata
-
-    path = Path(what) / WEIGHTS if Path(what).is_dir() else Path(what)
-    if not path.exists():
+    if not Path(what).exists():
         known = ", ".join(registry.names("methods"))
         raise click.UsageError(f"{what}: no method and no model of this name. Methods: {known}.")
-    click.echo(
-        yaml.safe_dump(read_metadata(path), sort_keys=False, default_flow_style=None, width=100),
-        nl=False,
-    )
+    click.echo(read_info(what).to_yaml(), nl=False)

@@ -12,7 +12,7 @@ import click
 import torch
 
 from i2i import __version__, config
-from i2i.checkpoint import CHECKPOINTS, WEIGHTS, CheckpointError, load_state, newest, steps
+from i2i.checkpoint import CHECKPOINTS, CheckpointError, load_state, newest, steps
 from i2i.config import Config, ConfigError, Layer, height_width
 from i2i.console import log
 from i2i.data.dataset import Dataset
@@ -21,9 +21,10 @@ from i2i.data.loader import batches
 from i2i.files import remove_temporaries, write_atomically
 from i2i.lock import exclusive
 from i2i.methods._base import Method
+from i2i.model_file import WEIGHTS
 from i2i.precision import pick_device, pick_precision
 from i2i.report.run import REPORT, newest_sheet, run_report
-from i2i.run import build, samples
+from i2i.run import build, describe, samples
 from i2i.run.model_card import model_card
 from i2i.signals import StopRequest
 from i2i.training.distributed import Rank, process_group
@@ -108,7 +109,7 @@ def _train(
             log(
                 f"{folder} has seen all its {trainer.total} images. To go on, raise --epochs or --images."
             )
-    describer = build.ModelDescription(settings, dataset.specs, method)
+    pack = functools.partial(describe.pack, settings, dataset.specs, method)
     if rank.is_main:
         write_atomically(folder / "config.yaml", settings.to_yaml().encode())
         write_atomically(folder / "README.md", model_card(settings, dataset.channels).encode())
@@ -124,7 +125,7 @@ def _train(
         pin=device.type == "cuda",
     )
     health = build.health(method, settings, rank.world_size)
-    loop = Loop(trainer, settings, folder, dataset, open_stream, draw, describer.pack, health)
+    loop = Loop(trainer, settings, folder, dataset, open_stream, draw, pack, health)
     try:
         with StopRequest(alone=rank.world_size == 1).listening() as stop:
             outcome = loop.run(stop)

@@ -20,7 +20,7 @@ from writes import Write, intercepted
 from i2i import files, images
 from i2i.cli.translate import _Progress
 from i2i.translation.folder import translate_folder
-from i2i.translation.plan import Options
+from i2i.translation.options import Options
 from i2i.translation.translator import load
 
 
