@@ -1,0 +1,146 @@
+"""The settings of a run: of a new one, of a resumed one, and their JSON Schema."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Union
+
+from pydantic import create_model, field_validator
+
+from i2i import registry
+from i2i.checkpoint import CHECKPOINTS, CheckpointError, steps
+from i2i.config import (
+    DATA,
+    SECTIONS,
+    Component,
+    Config,
+    ConfigError,
+    Layer,
+    component_model,
+    is_resumable,
+    merge,
+    read_yaml,
+    validate,
+)
+from i2i.methods._adversarial import AdversarialLoss
+from i2i.run.contradictions import check_data, check_train, with_one_length
+
+CONFIG = "config.yaml"  # in a run folder
+NETWORKS: dict[str, registry.Category] = {
+    "generator": "generators",
+    "discriminator": "discriminators",
+}
+
+
+def resolve(method: str, layers: Sequence[Layer]) -> Config:
+    """Return the settings of a run of `method`: its published defaults, then `layers` in order.
+
+    Raises:
+        ConfigError: all settings that are unknown, of a wrong type, out of range or contradictory.
+        UnknownComponentError: there is no such method or network.
+    """
+    factory = registry.find("methods", method).factory
+    defaults = merge([Layer("", {"method": {"name": method}}), Layer("", factory.defaults)])
+    layers = [with_one_length(layer) for layer in layers]
+    chosen = merge([Layer("", defaults), *layers])
+    if (other := chosen["method"]["name"]) != method:
+        raise ConfigError("method.name", f"the settings are for {other}, the command for {method}")
+    models = {section: _network_model(section, chosen[section]["name"]) for section in NETWORKS}
+    crop = chosen.get("data", {}).get("crop_size", 256)
+    size = [crop, crop] if isinstance(crop, int) else crop
+    if "size" in models["generator"].model_fields:
+        defaults["generator"]["size"] = size
+    if chosen["discriminator"].get("head") == "image":
+        defaults["discriminator"]["size"] = size
+    for section, model in models.items():
+        # published options of another network than the chosen one do not apply
+        known = {key: value for key, value in defaults[section].items() if key in model.model_fields}
+        defaults[section] = known | {"name": chosen[section]["name"]}
+    return validate([Layer("defaults", defaults), *layers], _config_model(method, models))
+
+
+def resume(folder: Path, method: str | None, layers: Sequence[Layer]) -> Config:
+    """Return the settings of the run in `folder`, changed by `layers`.
+
+    Args:
+        method: as `resolve` takes it; None: that of the run.
+
+    Raises:
+        CheckpointError: there is no run.
+        ConfigError: as in `resolve`; or all changes of settings that are fixed for a run.
+    """
+    if not (folder / CONFIG).exists() and not steps(folder / CHECKPOINTS):
+        raise CheckpointError(folder, f"no run to resume here (there is no {CONFIG})")
+    saved = read_yaml(folder / CONFIG)
+    if method is None:
+        method = merge([saved]).get("method", {}).get("name")
+        if not isinstance(method, str):
+            raise ConfigError(folder / CONFIG, "names no method (method.name)")
+    before, after = resolve(method, [saved]), resolve(method, [saved, *layers])
+    if errors := list(_fixed_changes(before, after, merge(layers))):
+        raise ConfigError.combine(errors)
+    return after
+
+
+def _fixed_changes(
+    before: Config, after: Config, given: dict[str, dict[str, Any]]
+) -> Iterator[ConfigError]:
+    old, new = before.to_dict(), after.to_dict()
+    for section in SECTIONS:
+        fields = type(getattr(after, section)).model_fields
+        for key in given.get(section, {}):
+            was, now = old[section].get(key), new[section][key]
+            if was != now and not is_resumable(fields[key]):
+                reason = f"cannot change in a resumed run from {json.dumps(was)} to {json.dumps(now)}"
+                hint = "Begin another run with another --out"
+                yield ConfigError(f"{section}.{key}", reason, hint)
+
+
+def with_length(config: Config, epoch_images: int) -> Config:
+    """Return `config` with its length in images, now that the length of an epoch is known."""
+    train = config.train
+    images = train.total_images or max(1, round((train.epochs or 0) * epoch_images))
+    length = {"total_images": images, "epochs": None}
+    return config.model_copy(update={"train": train.model_copy(update=length)})
+
+
+# -- models ----------------------------------------------------------------------------------------
+
+
+def _config_model(method: str, networks: dict[str, Any]) -> type[Config]:
+    """Return the type of all settings of `method` with networks of these types."""
+    factory = registry.find("methods", method).factory
+    summary = registry.summary("methods", method)
+    options = component_model(method, [factory, AdversarialLoss], {}, summary)
+    checks: dict[str, Any] = {
+        "check_data": field_validator("data")(check_data),
+        "check_train": field_validator("train")(check_train),
+    }
+    fields: dict[str, Any] = {"method": options, "data": DATA[factory.kind], **networks}
+    return create_model(
+        "Config",
+        __base__=Config,
+        __validators__=checks,
+        **{section: (model, ...) for section, model in fields.items()},
+    )
+
+
+def _network_model(section: str, name: object) -> type[Component]:
+    if not isinstance(name, str):
+        raise ConfigError(f"{section}.name", f"must be a name, got {name!r}")
+    entry = registry.find(NETWORKS[section], name)
+    summary = registry.summary(NETWORKS[section], name)
+    return component_model(name, [entry.factory], entry.preset, summary)
+
+
+def json_schema(method: str) -> dict[str, Any]:
+    """Return the JSON Schema of config files for `method`, with descriptions and its defaults.
+
+    As in a config file, every setting is optional. "resumable" marks what a resumed run may change.
+    """
+    networks: dict[str, Any] = {}
+    for section, category in NETWORKS.items():
+        names = registry.names(category)
+        networks[section] = Union[tuple(_network_model(section, name) for name in names)]  # noqa: UP007 - made at run time
+    schema = _config_model(method, networks).model_json_schema()
+    defaults = resolve(method, [Layer("", {"data": {"root": "PATH"}})]).to_dict()
