@@ -10,7 +10,7 @@ import yaml
 
 from i2i import config
 from i2i.config import Config, ConfigError, Layer
-from i2i.run import build
+from i2i.run.settings import resolve, with_length
 
 
 def resolved(*overrides: str, method: str = "pix2pix") -> Config:
@@ -18,12 +18,12 @@ def resolved(*overrides: str, method: str = "pix2pix") -> Config:
         Layer("test", {"data": {"root": "somewhere"}}),
         *map(config.parse_override, overrides),
     ]
-    return build.resolve(method, layers)
+    return resolve(method, layers)
 
 
 def test_later_layers_win_over_earlier_ones_and_over_the_published_defaults() -> None:
     file = Layer("file", {"data": {"root": "x"}, "optim": {"lr": 1}, "generator": {"width": 8}})
-    settings = build.resolve("pix2pix", [file, config.parse_override("optim.lr=1e-4")])
+    settings = resolve("pix2pix", [file, config.parse_override("optim.lr=1e-4")])
     assert settings.optim.lr == 1e-4
     assert settings.generator.options()["width"] == 8
     assert settings.generator.name == "unet_256"
@@ -33,7 +33,7 @@ def test_later_layers_win_over_earlier_ones_and_over_the_published_defaults() ->
 def test_number_in_scientific_notation_in_yaml_is_a_number() -> None:
     values = yaml.safe_load("{data: {root: x}, optim: {lr: 1e-4}}")
     assert isinstance(values["optim"]["lr"], str)  # the parser's trap
-    assert build.resolve("pix2pix", [Layer("file", values)]).optim.lr == 1e-4
+    assert resolve("pix2pix", [Layer("file", values)]).optim.lr == 1e-4
 
 
 def test_all_errors_are_reported_at_once_each_with_its_mend() -> None:
@@ -51,13 +51,13 @@ def test_all_errors_are_reported_at_once_each_with_its_mend() -> None:
 
 def test_error_of_a_file_names_the_file() -> None:
     with pytest.raises(ConfigError, match=r"optim.lrr: unknown setting in my.yaml"):
-        build.resolve("pix2pix", [Layer("my.yaml", {"data": {"root": "x"}, "optim": {"lrr": 1}})])
+        resolve("pix2pix", [Layer("my.yaml", {"data": {"root": "x"}, "optim": {"lrr": 1}})])
 
 
 @pytest.mark.parametrize("method", ["pix2pix", "cyclegan", "cut", "dcgan"])
 def test_resolved_settings_survive_the_way_through_yaml(method: str) -> None:
     settings = resolved(method=method)
-    again = build.resolve(method, [Layer("saved", yaml.safe_load(settings.to_yaml()))])
+    again = resolve(method, [Layer("saved", yaml.safe_load(settings.to_yaml()))])
     assert again.to_dict() == settings.to_dict()
 
 
@@ -119,19 +119,18 @@ def test_options_of_the_published_network_do_not_follow_to_another_one() -> None
 
 
 def test_length_in_images_replaces_a_length_in_epochs_and_the_other_way_round() -> None:
-    assert build.with_length(resolved("train.total_images=10"), 7).train.total_images == 10
+    assert with_length(resolved("train.total_images=10"), 7).train.total_images == 10
     assert (
-        build.with_length(resolved("train.total_images=10", "train.epochs=2"), 7).train.total_images
-        == 14
+        with_length(resolved("train.total_images=10", "train.epochs=2"), 7).train.total_images == 14
     )
 
 
 def test_empty_section_of_a_file_says_nothing_and_both_lengths_at_once_are_refused() -> None:
     root = Layer("data", {"data": {"root": "x"}})
-    empty = build.resolve("dcgan", [Layer("file", {"train": None, "data": None}), root])
+    empty = resolve("dcgan", [Layer("file", {"train": None, "data": None}), root])
     assert (empty.train.batch, empty.data.load_size) == (128, 64)
     with pytest.raises(ConfigError, match="one of them"):
-        build.resolve("dcgan", [root, Layer("file", {"train": {"total_images": 5, "epochs": 5}})])
+        resolve("dcgan", [root, Layer("file", {"train": {"total_images": 5, "epochs": 5}})])
 
 
 @pytest.mark.parametrize(
@@ -139,7 +138,7 @@ def test_empty_section_of_a_file_says_nothing_and_both_lengths_at_once_are_refus
 )
 def test_section_of_the_wrong_form_is_an_error_and_not_a_crash(values: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
-        build.resolve("pix2pix", [Layer("file", {"data": {"root": "x"}}), Layer("file", values)])
+        resolve("pix2pix", [Layer("file", {"data": {"root": "x"}}), Layer("file", values)])
 
 
 def test_unknown_component_names_the_closest_one() -> None:

@@ -6,13 +6,14 @@ together. Settings that contradict each other are refused in `i2i/run/contradict
 
 from i2i.config.errors import ConfigError as ConfigError
 from i2i.config.layers import RENAMED as RENAMED
+from i2i.config.layers import SECTIONS as SECTIONS
+from i2i.config.layers import VERSION as VERSION
 from i2i.config.layers import Layer as Layer
 from i2i.config.layers import merge as merge
 from i2i.config.layers import migrate as migrate
 from i2i.config.layers import parse_override as parse_override
 from i2i.config.layers import read_yaml as read_yaml
-from i2i.config.validate import component_model as component_model
-from i2i.config.validate import validate as validate
+from i2i.config.schema import section_schema as section_schema
 from i2i.config.sections import DATA as DATA
 from i2i.config.sections import AlphaUse as AlphaUse
 from i2i.config.sections import Component as Component
@@ -27,3 +28,6 @@ from i2i.config.sections import TrainConfig as TrainConfig
 from i2i.config.sections import UnconditionalData as UnconditionalData
 from i2i.config.sections import UnpairedData as UnpairedData
 from i2i.config.sections import height_width as height_width
+from i2i.config.sections import is_resumable as is_resumable
+from i2i.config.validate import component_model as component_model
+from i2i.config.validate import validate as validate

@@ -82,7 +82,7 @@ def parse_override(text: str) -> Layer:
 
 
 def _checked(layer: Layer) -> Layer:
-    """Return `layer` migrated, if it is finite: a YAML alias can hold itself, or a billion values."""
+    """Return `layer` migrated. Refuse endless ones: a YAML alias can hold itself."""
     pending: list[tuple[Any, int]] = [(layer.values, 0)]
     for _ in range(MAX_VALUES):
         value, depth = pending.pop()

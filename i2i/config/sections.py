@@ -4,16 +4,24 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
 
 from i2i.direction import Direction, Domain
+from i2i.options import Count
 
 T = TypeVar("T")
 Resumable = Annotated[T, Field(json_schema_extra={"resumable": True})]  # may change on resume
 
+
+def is_resumable(field: FieldInfo) -> bool:
+    """Return True if a resumed run may change the setting."""
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and extra.get("resumable") is True
+
+
 Kind = Literal["paired", "unpaired", "unconditional"]
 AlphaUse = Literal["drop", "composite", "keep", "carry"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-Count = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -64,7 +72,7 @@ class DataConfig(Section):
     """Size of the random crop that the networks see, in pixels."""
     resize: Literal["stretch", "shorter", "none"] = "stretch"
     """Resizing to load_size. stretch: both sides; shorter: the shorter side, keeping the aspect
-    ratio."""
+    ratio; none: no resizing."""
     flip: bool = True
     """Mirror half of the samples."""
     rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
@@ -82,7 +90,7 @@ class DataConfig(Section):
     workers: Resumable[NonNegativeInt] = 2
     """Processes that decode images; 0: decode in the training process."""
     on_bad_file: Resumable[Literal["fail", "skip"]] = "fail"
-    """Reaction to an image that cannot be read. skip: train without it."""
+    """Reaction to an image that cannot be read. fail: stop; skip: train without it."""
     decode_check_limit: NonNegativeInt = 5_000
     """Domains of at most this many images are decoded in full before training."""
     max_images: Count | None = None
@@ -93,8 +101,8 @@ class PairedData(DataConfig):
     """Pairs of images on disk, and their preparation for training."""
 
     layout: Literal["auto", "ab", "ba", "folders"] = "auto"
-    """Arrangement of pairs. ab: one file, left half a, right half b; ba: the reverse; folders: two
-    folders, matched by stem."""
+    """Arrangement of pairs. auto: recognized from the folder; ab: one file, left half a, right half
+    b; ba: the reverse; folders: two folders, matched by stem."""
     direction: Direction = Direction.A2B
     """Direction of translation."""
     allow_unmatched: bool = False
@@ -112,7 +120,8 @@ class UnpairedData(DataConfig):
     """Two unpaired folders of images, and their preparation for training."""
 
     direction: Direction = Direction.A2B
-    """Direction of `i2i translate` unless another is asked for; CUT trains only this one."""
+    """Direction of translation. CycleGAN learns both, and `i2i translate` takes this one by
+    default."""
 
 
 class UnconditionalData(DataConfig):

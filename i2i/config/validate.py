@@ -1,44 +1,34 @@
 """From layers to settings: types from the code, every error at once, each with a fix. No torch."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
-from typing_extensions import Doc
+from pydantic_core import ErrorDetails
 
 from i2i.config.errors import ConfigError
 from i2i.config.layers import RENAMED, Layer, merge
 from i2i.config.sections import Component, Config
+from i2i.options import explain, option_fields
 
 
 def component_model(
-    name: str, factories: Sequence[Callable[..., Any]], preset: Mapping[str, Any]
+    name: str, factories: Sequence[type[Any]], preset: Mapping[str, Any], summary: str
 ) -> type[Component]:
-    """Derive a model from the keyword-only parameters of `factories`: code and settings agree.
-
-    An annotation `Annotated[T, Doc("...")]` describes the option.
-    """
-    fields: dict[str, Any] = {"name": (Literal[name], name)}
+    """Derive a model from the keyword-only parameters of `factories`: code and settings agree."""
+    fields: dict[str, Any] = {
+        "name": (Literal[name], Field(name, description="Name, as in `i2i list`."))
+    }
     for factory in factories:
-        function = factory.__init__ if inspect.isclass(factory) else factory
-        hints = get_type_hints(function, include_extras=True)
-        for key, parameter in inspect.signature(function).parameters.items():
-            if parameter.kind is parameter.KEYWORD_ONLY:
-                default = preset.get(key, parameter.default)
-                text = _documentation(hints[key])
-                fields[key] = (hints[key], Field(default, description=text))
+        for key, (hint, default) in option_fields(factory).items():
+            fields[key] = (hint, preset.get(key, default))
     title = f"{factories[0].__module__}.{name}"  # methods and networks may share a name
-    model: type[Component] = create_model(title, __base__=Component, **fields)
+    model: type[Component] = create_model(title, __base__=Component, __doc__=summary, **fields)
     model.model_config |= ConfigDict(extra="forbid", frozen=True)
     model.model_rebuild(force=True)
     return model
-
-
-def _documentation(hint: Any) -> str | None:
-    extras = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
-    return next((extra.documentation for extra in extras if isinstance(extra, Doc)), None)
 
 
 def validate(layers: Sequence[Layer], model: type[Config]) -> Config:
@@ -55,7 +45,7 @@ def validate(layers: Sequence[Layer], model: type[Config]) -> Config:
         raise ConfigError.combine(errors) from None
 
 
-def _error(item: Any, keys: Sequence[str], layers: Sequence[Layer]) -> ConfigError:
+def _error(item: ErrorDetails, keys: Sequence[str], layers: Sequence[Layer]) -> ConfigError:
     """Translate an error of pydantic's: {type, loc, msg, input, ctx}."""
     raised = item.get("ctx", {}).get("error")
     if isinstance(raised, ConfigError):
@@ -70,7 +60,7 @@ def _error(item: Any, keys: Sequence[str], layers: Sequence[Layer]) -> ConfigErr
         case "missing":
             return ConfigError(key, "required", "Pass --data FOLDER" if key == "data.root" else "")
         case _:
-            return ConfigError(key, f"{item['msg']} (got {item['input']!r}{source})")
+            return ConfigError(key, f"{explain(item)}{source}")
 
 
 def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -82,7 +72,7 @@ def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def _suggestion(key: str, keys: Sequence[str]) -> str:
-    """Return the setting that `key` may mean, "" where none is close; old names lead to new ones."""
+    """Return the setting that `key`, perhaps an old one, may mean; "" if none is close."""
     names = {name: name for name in keys} | {
         old: new for old, new in RENAMED.items() if new in keys
     }
@@ -96,7 +86,7 @@ def _suggestion(key: str, keys: Sequence[str]) -> str:
 
 
 def _source(location: Sequence[str | int], layers: Sequence[Layer]) -> str:
-    """Return " in FILE" for the layer that sets the value at `location`; "" for flags and defaults."""
+    """Return " in FILE" if the value at `location` comes from a file."""
     for layer in reversed(layers):
         values: Any = layer.values
         for part in location[:2]:

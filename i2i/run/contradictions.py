@@ -94,7 +94,7 @@ def with_one_length(layer: Layer) -> Layer:
     if train.get("total_images") is not None and train.get("epochs") is not None:
         raise ConfigError(_LENGTHS, f"one of them sets the length; {layer.source} gives both")
     other = {"epochs": "total_images", "total_images": "epochs"}
-    unset = {other[key]: None for key in train if key in other}
+    unset = {other[key]: None for key in other if train.get(key) is not None}
     return Layer(layer.source, layer.values | {"train": unset | train})
 
 

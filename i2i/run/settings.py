@@ -1,9 +1,9 @@
 """The settings of a run: of a new one, of a resumed one, and their JSON Schema."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from pydantic import create_model, field_validator
 
@@ -12,6 +12,7 @@ from i2i.checkpoint import CHECKPOINTS, CheckpointError, steps
 from i2i.config import (
     DATA,
     SECTIONS,
+    VERSION,
     Component,
     Config,
     ConfigError,
@@ -20,6 +21,7 @@ from i2i.config import (
     is_resumable,
     merge,
     read_yaml,
+    section_schema,
     validate,
 )
 from i2i.methods._adversarial import AdversarialLoss
@@ -54,7 +56,9 @@ def resolve(method: str, layers: Sequence[Layer]) -> Config:
         defaults["discriminator"]["size"] = size
     for section, model in models.items():
         # published options of another network than the chosen one do not apply
-        known = {key: value for key, value in defaults[section].items() if key in model.model_fields}
+        known = {
+            key: value for key, value in defaults[section].items() if key in model.model_fields
+        }
         defaults[section] = known | {"name": chosen[section]["name"]}
     return validate([Layer("defaults", defaults), *layers], _config_model(method, models))
 
@@ -91,7 +95,9 @@ def _fixed_changes(
         for key in given.get(section, {}):
             was, now = old[section].get(key), new[section][key]
             if was != now and not is_resumable(fields[key]):
-                reason = f"cannot change in a resumed run from {json.dumps(was)} to {json.dumps(now)}"
+                reason = (
+                    f"cannot change in a resumed run from {json.dumps(was)} to {json.dumps(now)}"
+                )
                 hint = "Begin another run with another --out"
                 yield ConfigError(f"{section}.{key}", reason, hint)
 
@@ -107,22 +113,24 @@ def with_length(config: Config, epoch_images: int) -> Config:
 # -- models ----------------------------------------------------------------------------------------
 
 
-def _config_model(method: str, networks: dict[str, Any]) -> type[Config]:
-    """Return the type of all settings of `method` with networks of these types."""
-    factory = registry.find("methods", method).factory
-    summary = registry.summary("methods", method)
-    options = component_model(method, [factory, AdversarialLoss], {}, summary)
+def _config_model(method: str, networks: Mapping[str, type[Component]]) -> type[Config]:
+    """Return the type of the settings of `method` with networks of these types by section."""
     checks: dict[str, Any] = {
         "check_data": field_validator("data")(check_data),
         "check_train": field_validator("train")(check_train),
     }
-    fields: dict[str, Any] = {"method": options, "data": DATA[factory.kind], **networks}
-    return create_model(
-        "Config",
-        __base__=Config,
-        __validators__=checks,
-        **{section: (model, ...) for section, model in fields.items()},
-    )
+    sections = {
+        "method": _method_model(method),
+        "data": DATA[registry.find("methods", method).factory.kind],
+        **networks,
+    }
+    fields: dict[str, Any] = {section: (model, ...) for section, model in sections.items()}
+    return create_model("Config", __base__=Config, __validators__=checks, **fields)
+
+
+def _method_model(name: str) -> type[Component]:
+    factories = [registry.find("methods", name).factory, AdversarialLoss]
+    return component_model(name, factories, {}, registry.summary("methods", name))
 
 
 def _network_model(section: str, name: object) -> type[Component]:
@@ -134,13 +142,36 @@ def _network_model(section: str, name: object) -> type[Component]:
 
 
 def json_schema(method: str) -> dict[str, Any]:
-    """Return the JSON Schema of config files for `method`, with descriptions and its defaults.
+    """Return the JSON Schema of config files for `method`, with its published defaults.
 
-    As in a config file, every setting is optional. "resumable" marks what a resumed run may change.
+    The sections generator and discriminator have one variant for each network, the published one
+    first; others are recognized by their name.
     """
-    networks: dict[str, Any] = {}
+    defaults = resolve(method, [Layer("", {"data": {"root": "PATH"}})])
+    sections: dict[str, Any] = {"version": {"const": VERSION}}
+    definitions: dict[str, Any] = {}
+    values = defaults.to_dict()
+    values["data"].pop("root")
+    for section in SECTIONS:
+        schema = section_schema(type(getattr(defaults, section)), values[section])
+        definitions |= schema.pop("$defs", {})
+        sections[section] = schema
     for section, category in NETWORKS.items():
-        names = registry.names(category)
-        networks[section] = Union[tuple(_network_model(section, name) for name in names)]  # noqa: UP007 - made at run time
-    schema = _config_model(method, networks).model_json_schema()
-    defaults = resolve(method, [Layer("", {"data": {"root": "PATH"}})]).to_dict()
+        variants = [sections[section]]
+        for name in registry.names(category):
+            if name != values[section]["name"]:
+                variants.append(network_schema(section, name) | {"required": ["name"]})
+        sections[section] = {"anyOf": variants}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"Settings of {method}",
+        "type": "object",
+        "properties": sections,
+        "additionalProperties": False,
+        "$defs": definitions,
+    }
+
+
+def network_schema(section: str, name: str) -> dict[str, Any]:
+    """Return the JSON Schema of a generator's or discriminator's options with its own defaults."""
+    return section_schema(_network_model(section, name), {})

@@ -342,7 +342,7 @@ def named(file: Path, part: Mapping[str, Any], key: str, known: Sequence[str] = 
 
 def rebuild(
     file: Path,
-    room: registry.Room,
+    room: registry.Category,
     parts: Mapping[str, Any],
     channels: tuple[int, ...],
     tensors: Mapping[str, Tensor],

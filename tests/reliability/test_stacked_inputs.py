@@ -16,7 +16,8 @@ from i2i.cli import group
 from i2i.config import Config, ConfigError, Layer
 from i2i.data.folders import DataError
 from i2i.images.spec import ChannelSpec, ImageSpec
-from i2i.run.build import open_data, resolve
+from i2i.run.build import open_data
+from i2i.run.settings import resolve
 from i2i.translation import TranslationError
 from i2i.translation.folder import translate_folder
 from i2i.translation.translator import Translator
