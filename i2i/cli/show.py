@@ -109,4 +109,4 @@ def values_text(setting: Json, document: Json) -> str:
             bounds = [f"{sign} {setting[key]:g}" for key, sign in _SIGNS.items() if key in setting]
             return f"{'int' if kind == 'integer' else 'float'} {' and '.join(bounds)}".strip()
         case kind:
-            return {"boolean": "true | false", "string": "text"}.get(kind, kind)
+            return str({"boolean": "true | false", "string": "text"}.get(kind, kind))

@@ -160,9 +160,6 @@ def _is_main() -> bool:
 
 
 def _default_run(settings: dict[str, Any]) -> str:
-    root = settings.get("data", {}).get("root")
-    if not root:
-        from i2i.config import ConfigError
-
-        raise ConfigError("data.root", "required", "Pass --data FOLDER")
+    """Return runs/NAME-OF-DATA; without data, which is refused later, any name."""
+    root = settings.get("data", {}).get("root") or "run"
     return str(Path("runs") / (Path(str(root)).resolve().name or "run"))

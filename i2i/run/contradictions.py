@@ -16,6 +16,7 @@ from i2i.config import (
     height_width,
 )
 from i2i.methods._base import Method
+from i2i.networks.contract import Discriminator, Generator
 
 _LENGTHS = "train.total_images, train.epochs"
 
@@ -99,30 +100,35 @@ def with_one_length(layer: Layer) -> Layer:
 
 
 def check_sizes(config: Config, method: Method) -> None:
-    """Compare the training size with what the networks of `method` take.
+    """Compare the crop with what the networks of `method` take.
 
     Raises:
         ConfigError: all networks that do not fit.
     """
-    height, width = height_width(config.data.crop_size)
-    crop, errors = f"{height}x{width}", []
+    errors: list[ConfigError] = []
     for net in method.modules():
-        smallest, fixed = getattr(net, "min_size", 0), getattr(net, "size", None)
-        if min(height, width) < smallest:
-            name = config.discriminator.name
-            reason = f"{name} needs sides of at least {smallest} pixels, not {crop}"
-            hint = "Choose a larger crop, or fewer discriminator.layers"
-            errors.append(ConfigError("data.crop_size", reason, hint))
-        if fixed is not None and tuple(fixed) != (height, width):
-            reason = f"{tuple(fixed)} is not data.crop_size, {crop}"
-            hint = "Leave size out: it follows the crop"
-            errors.append(ConfigError("generator.size, discriminator.size", reason, hint))
+        if isinstance(net, Discriminator):
+            errors += _sizes("discriminator", net, config)
     for net in method.translators().values():
-        multiple = int(getattr(net, "size_divisor", 1))
-        if height % multiple or width % multiple:
-            name = config.generator.name
-            reason = f"{name} takes sides that are multiples of {multiple}, not {crop}"
-            hint = "Choose another crop, or a generator with fewer halvings (generator.depth)"
-            errors.append(ConfigError("data.crop_size", reason, hint))
+        if isinstance(net, Generator):
+            errors += _sizes("generator", net, config)
     if errors:
         raise ConfigError.combine(errors)
+
+
+def _sizes(section: str, net: Generator | Discriminator, config: Config) -> Iterator[ConfigError]:
+    height, width = height_width(config.data.crop_size)
+    crop, name = f"{height}x{width}", getattr(config, section).name
+    if net.size is not None and tuple(net.size) != (height, width):
+        reason = f"{tuple(net.size)} is not data.crop_size, {crop}"
+        yield ConfigError(f"{section}.size", reason, "Leave it out: it follows the crop")
+    elif isinstance(net, Generator) and (height % net.size_divisor or width % net.size_divisor):
+        reason = f"{name} takes sides that are multiples of {net.size_divisor}, not {crop}"
+        hint = "Choose another crop, or a generator with fewer halvings (generator.depth)"
+        yield ConfigError("data.crop_size", reason, hint)
+    elif min(height, width) < net.min_size:
+        reason = f"{name} needs sides of at least {net.min_size} pixels, not {crop}"
+        hint = "Choose a larger crop"
+        if section == "discriminator":
+            hint += ", or fewer discriminator.layers"
+        yield ConfigError("data.crop_size", reason, hint)

@@ -1,7 +1,7 @@
 """The settings of a run: of a new one, of a resumed one, and their JSON Schema."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,26 +80,30 @@ def resume(folder: Path, method: str | None, layers: Sequence[Layer]) -> Config:
         method = merge([saved]).get("method", {}).get("name")
         if not isinstance(method, str):
             raise ConfigError(folder / CONFIG, "names no method (method.name)")
-    before, after = resolve(method, [saved]), resolve(method, [saved, *layers])
-    if errors := list(_fixed_changes(before, after, merge(layers))):
+    before, given = resolve(method, [saved]).to_dict(), merge(layers)
+    errors = []
+    for section in NETWORKS:  # options of another network than the saved one would be unknown
+        name = given.get(section, {}).get("name", before[section]["name"])
+        if name != before[section]["name"]:
+            errors.append(_fixed(f"{section}.name", before[section]["name"], name))
+    if errors:
         raise ConfigError.combine(errors)
-    return after
-
-
-def _fixed_changes(
-    before: Config, after: Config, given: dict[str, dict[str, Any]]
-) -> Iterator[ConfigError]:
-    old, new = before.to_dict(), after.to_dict()
+    settings = resolve(method, [saved, *layers])
+    after = settings.to_dict()
     for section in SECTIONS:
-        fields = type(getattr(after, section)).model_fields
+        fields = type(getattr(settings, section)).model_fields
         for key in given.get(section, {}):
-            was, now = old[section].get(key), new[section][key]
+            was, now = before[section][key], after[section][key]
             if was != now and not is_resumable(fields[key]):
-                reason = (
-                    f"cannot change in a resumed run from {json.dumps(was)} to {json.dumps(now)}"
-                )
-                hint = "Begin another run with another --out"
-                yield ConfigError(f"{section}.{key}", reason, hint)
+                errors.append(_fixed(f"{section}.{key}", was, now))
+    if errors:
+        raise ConfigError.combine(errors)
+    return settings
+
+
+def _fixed(key: str, was: Any, now: Any) -> ConfigError:
+    reason = f"cannot change in a resumed run from {json.dumps(was)} to {json.dumps(now)}"
+    return ConfigError(key, reason, "Begin another run with another --out")
 
 
 def with_length(config: Config, epoch_images: int) -> Config:

@@ -58,7 +58,7 @@ class _Run:
 
 
 def train(request: Request) -> Outcome | None:
-    """Train, or print what would be trained (None). Everything is checked before anything is written.
+    """Train, or print what would be trained (None). All is checked before anything is written.
 
     A resumed run that has seen all its images ends at once, finished.
 
@@ -92,10 +92,10 @@ def _prepare(request: Request, device: torch.device, rank: Rank) -> _Run:
         settings = resume(folder, request.method, request.layers)
     else:
         assert request.method is not None, "only a resumed run knows its method"
-        if not request.dry_run:
-            _check_unused(folder)
         settings = resolve(request.method, request.layers)
         _check_outside(folder, Path(settings.data.root))
+        if not request.dry_run:
+            _check_unused(folder)
     dataset = build.open_data(settings)
     settings = with_length(settings, len(dataset))
     torch.manual_seed(settings.train.seed)

@@ -177,12 +177,12 @@ def test_files_without_a_partner_in_every_folder_are_listed_or_left_out(rooms: P
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"target": None}, "inputs, target: one needs the other"),
-        ({"inputs": []}, "inputs, target: one needs the other"),
+        ({"target": None}, "data.inputs, data.target: one needs the other"),
+        ({"inputs": []}, "data.inputs, data.target: one needs the other"),
         ({"layout": "ab"}, "layout: ab contradicts inputs"),
         ({"layout": "folders"}, "layout: folders contradicts inputs"),
-        ({"direction": "b2a"}, "direction: inputs are made into the target"),
-        ({"alpha": "carry"}, "alpha: carry puts the alpha of one input back"),
+        ({"direction": "b2a"}, "direction: inputs are translated to the target"),
+        ({"alpha": "carry"}, "alpha: carry copies the alpha of one input"),
     ],
 )
 def test_settings_that_contradict_stacked_inputs_are_refused(
