@@ -9,16 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from i2i.networks.blocks import (
-    Conv,
-    Norm,
-    Residual,
-    Up,
-    Upsample,
-    Width,
-    check_sides,
-    reflect,
-)
+from i2i.networks.blocks import Conv, Norm, Residual, Up, Upsample, Width, check_sides, reflect
 from i2i.options import Count, Doc, validate_options
 
 PRESETS: dict[str, dict[str, int]] = {
