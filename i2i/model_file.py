@@ -212,7 +212,7 @@ class Model:
         return self._rebuild("discriminators", part, (part.in_channels,), DISCRIMINATOR)
 
     def _rebuild(
-        self, room: registry.Room, part: NetworkInfo, channels: tuple[int, ...], prefix: str
+        self, room: registry.Category, part: NetworkInfo, channels: tuple[int, ...], prefix: str
     ) -> nn.Module:
         """Memory is taken only when the shapes are known to be those of the file: `part` may ask for anything."""
         state: Tensors = {}
@@ -238,7 +238,7 @@ class Model:
 
 
 def _on_meta(
-    room: registry.Room, part: NetworkInfo, channels: tuple[int, ...], state: Tensors
+    room: registry.Category, part: NetworkInfo, channels: tuple[int, ...], state: Tensors
 ) -> nn.Module:
     found = registry.find(room, part.name)
     options = {**found.preset, **part.options}

@@ -161,7 +161,7 @@ def _shown(picture: Array, reading: ImageSpec) -> NDArray[np.uint8]:
     plain = (
         picture.shape[2] in (2, 4) and not reading.alpha
     )  # the last channel would be taken for alpha
-    return images.shown(picture[..., :-1] if plain else picture)
+    return images.to_display_rgb(picture[..., :-1] if plain else picture)
 
 
 def _mean_picture(
