@@ -18,6 +18,7 @@ from i2i.console import log
 from i2i.data.dataset import Dataset
 from i2i.data.folders import DataError
 from i2i.data.loader import batches
+from i2i.errors import I2IError
 from i2i.files import remove_temporaries, write_atomically
 from i2i.lock import exclusive
 from i2i.methods._base import Method
@@ -262,8 +263,8 @@ def _report(settings: Config, folder: Path, trainer: Trainer, ended: str) -> Non
     }
     try:
         run_report(folder / REPORT, folder, folder.resolve().name, facts, [], newest_sheet(folder))
-    except OSError as error:
-        log(f"{folder / REPORT}: not written ({error.strerror}); everything else is whole")
+    except (OSError, I2IError) as error:
+        log(f"{error}; everything else is complete")
     else:
         log(f"look at {folder / REPORT}")
 
