@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +56,12 @@ class Sampler:
         return torch.from_numpy(z.astype(np.float32)).view(-1, 1, 1)
 
     @torch.no_grad()
-    def pictures(self, latents: Tensor, score: bool = False) -> tuple[list[Picture], list[float]]:
+    def pictures(
+        self,
+        latents: Tensor,
+        score: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> tuple[list[Picture], list[float]]:
         """Return one [H, W, C] picture for each latent, and with `score` its probability of being real.
 
         Images are made one by one: convolutions round by batch size, and equal seeds must give
@@ -75,6 +80,8 @@ class Sampler:
                         )
                     )
             made.append(images.from_tensor(image[0].float(), depth=8))
+            if progress:
+                progress(len(made), len(latents))
         return made, scores
 
 
@@ -135,7 +142,12 @@ def slerp(start: Tensor, end: Tensor, share: float) -> Tensor:
 
 
 def walk(
-    sampler: Sampler, a: int, b: int, steps: int, truncate: float | None = None
+    sampler: Sampler,
+    a: int,
+    b: int,
+    steps: int,
+    truncate: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Picture]:
     """Return `steps` pictures from the image of seed `a` to that of seed `b`, both included.
 
@@ -146,7 +158,7 @@ def walk(
         raise TranslationError(f"--interpolate: {steps} steps; a walk has at least 2")
     start, end = sampler.latents(0, 1, a, truncate)[0], sampler.latents(0, 1, b, truncate)[0]
     latents = torch.stack([slerp(start, end, step / (steps - 1)) for step in range(steps)])
-    return sampler.pictures(latents)[0]
+    return sampler.pictures(latents, progress=progress)[0]
 
 
 def write_numbered(
