@@ -9,7 +9,7 @@ from i2i.cli import _options
 
 @click.command()
 @click.argument("model")
-@click.argument("paths", metavar="[INPUT] OUTPUT", nargs=-1, required=True)
+@click.argument("paths", metavar="[INPUT] OUTPUT", nargs=-1)
 @click.option(
     "--input",
     "inputs",
