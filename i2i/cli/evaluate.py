@@ -1,4 +1,4 @@
-"""`i2i evaluate`: scores of a model against ground truth."""
+"""`i2i evaluate`: scores of a model on pairs."""
 
 import click
 

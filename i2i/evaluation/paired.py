@@ -3,6 +3,9 @@
 Everything is measured on what a viewer would open: images clamped to [-1, 1], rounded to 256 levels
 and scaled to [0, 1] (data range 1), in double precision on the CPU. Color channels count equally;
 no luma is taken.
+
+Each metric takes outputs and targets [N, C, H, W] in [-1, 1] and returns [N] float64. It raises
+ValueError where their shapes differ or are not four-dimensional, or a value is not finite.
 """
 
 from typing import NamedTuple
@@ -29,11 +32,7 @@ class Interval(NamedTuple):
 def psnr(outputs: Tensor, targets: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in decibels: 10 log10(1 / MSE), MSE over pixels and channels.
 
-    Images [N, C, H, W] in [-1, 1] -> [N] float64. Values above 100 dB, which equal images would
-    take to infinity, are given as 100, so that a mean over images exists.
-
-    Raises:
-        ValueError: the shapes differ, are not four-dimensional, or a value is not finite.
+    Values above 100 dB, infinite for equal images, become 100, so that a mean over images exists.
     """
     pairs = zip(*_levels(outputs, targets), strict=True)
     values = [kornia_psnr(output, target, max_val=1.0) for output, target in pairs]
@@ -45,14 +44,12 @@ def psnr(outputs: Tensor, targets: Tensor) -> Tensor:
 def ssim(outputs: Tensor, targets: Tensor) -> Tensor:
     """Structural similarity, at most 1: the mean of the SSIM map over positions and channels.
 
-    Images [N, C, H, W] in [-1, 1], no side below 11 -> [N] float64. Wang et al., IEEE TIP 2004,
-    Sec. III-C: Gaussian window of 11 x 11 with standard deviation 1.5, K1 = 0.01, K2 = 0.03,
-    weighted moments without bias correction, and, as there, only positions whose window lies inside
-    the image (no padding).
+    Wang et al., IEEE TIP 2004, Sec. III-C: Gaussian window of 11 x 11 with standard deviation 1.5,
+    K1 = 0.01, K2 = 0.03, weighted moments without bias correction, and, as there, only positions
+    whose window lies inside the image (no padding).
 
     Raises:
-        ValueError: the shapes differ, are not four-dimensional, a value is not finite, or a side is
-            too small.
+        ValueError: also where a side is below 11.
     """
     one, other = _levels(outputs, targets)
     height, width = one.shape[-2:]
@@ -65,19 +62,16 @@ def ssim(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def l1(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean absolute difference in units of the full range: 1 is black against white.
+    """Mean absolute difference in units of the full range.
 
-    Images [N, C, H, W] in [-1, 1] -> [N] float64; 1/255 is one 8-bit step in every pixel.
-
-    Raises:
-        ValueError: the shapes differ, are not four-dimensional, or a value is not finite.
+    1 is black against white, 1/255 one 8-bit step in every pixel.
     """
     one, other = _levels(outputs, targets)
     return (one - other).abs().mean(dim=(1, 2, 3))
 
 
 def score_pairs(outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """All metrics by name, [N] float64 each, of images [N, C, H, W] in [-1, 1]; errors as above."""
+    """All metrics by name."""
     return {metric.__name__: metric(outputs, targets) for metric in (psnr, ssim, l1)}
 
 

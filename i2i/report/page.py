@@ -13,7 +13,7 @@ from i2i.files import write_atomically
 Curve = Sequence[tuple[float, float]]  # (images seen, value)
 Event = tuple[float, str, str]  # images seen, kind, text
 
-MAX_POINTS = 300  # of a curve; more cannot be told apart at its width
+MAX_POINTS = 300  # of a curve; at its width more are indistinguishable
 WIDTH, HEIGHT = 320.0, 150.0  # of a plot, in units of its drawing
 
 
