@@ -38,6 +38,11 @@ class Progress:
         self._last_output = self._began
         self._task: Any = None
 
+    def __call__(self, done: int, total: int) -> None:
+        """Show that `done` of `total` are done: the callback that library functions take."""
+        self.total = total
+        self.update(done)
+
     def update(self, done: int, text: str = "") -> None:
         """Show that `done` of the total are done, with `text` behind the numbers.
 
@@ -49,7 +54,12 @@ class Progress:
         self._last_output = now
         if _bar and self._task is not None:
             with suppress(OSError):
-                _bar.update(self._task, completed=done, text=f"{self._rates(done)}  {text}")
+                _bar.update(
+                    self._task,
+                    completed=done,
+                    total=self.total,
+                    text=f"{self._rates(done)}  {text}",
+                )
                 _bar.refresh()
         else:
             share = 100 * done / max(self.total, 1)
@@ -71,13 +81,14 @@ class Progress:
 
 @contextmanager
 def progress(
-    description: str, total: int, unit: str = "images", start: int = 0
+    description: str, total: int = 0, unit: str = "images", start: int = 0
 ) -> Iterator[Progress]:
     """Show the progress of a long job inside the block: a bar on a terminal, plain lines elsewhere.
 
     Args:
         description: what is being done.
-        total: units of the complete job, of which `start` were done before this process.
+        total: units of the complete job, of which `start` were done before this process; 0: not
+            known yet.
         unit: plural noun that is counted.
     """
     global _bar
