@@ -15,7 +15,9 @@ from i2i import config, registry
 from i2i.config import Config, Layer, OptimConfig, TrainConfig
 from i2i.methods._base import Images, Method, Phase
 from i2i.run import build
-from i2i.training.trainer import NonFiniteError, Trainer, decay
+from i2i.training.meter import NonFiniteError
+from i2i.training.optim import lr_factor
+from i2i.training.trainer import Trainer
 
 SMALL = {
     "pix2pix": ["generator.name=unet", "generator.depth=4", "generator.width=4"],
@@ -116,7 +118,7 @@ def test_restored_trainer_continues_bit_for_bit(method: str, accumulate: int) ->
     second.restore(saved)
     run(second, range(3, 5))
     state = whole.state()
-    assert equal(second.state()["ranks"][0]["observer"], state["ranks"][0]["observer"])
+    assert equal(second.state()["ranks"][0]["image_stats"], state["ranks"][0]["image_stats"])
     assert second.pop_metrics() == whole.pop_metrics()
     state = whole.state()
     assert equal(second.state() | {"ranks": 0}, state | {"ranks": 0})
@@ -227,8 +229,8 @@ def test_resumed_run_takes_its_learning_rate_from_the_settings_and_not_from_the_
     first.step([batch(0)])
     second = trainer_for("pix2pix", "optim.lr=1e-5", "optim.betas=[0.9, 0.99]")
     second.restore(first.state())
-    assert second.rates()["G"] == pytest.approx(1e-5)
-    assert second.optimizers["G"].param_groups[0]["betas"] == (0.9, 0.99)
+    assert second.lrs()["G"] == pytest.approx(1e-5)
+    assert second.optimizers["G"].adam.param_groups[0]["betas"] == (0.9, 0.99)
 
 
 def test_accumulated_batches_give_the_gradient_of_one_batch() -> None:
@@ -320,11 +322,11 @@ def test_nan_stops_the_step_before_the_phase_that_has_it_is_applied(where: str) 
 
 
 def test_learning_rate_falls_linearly_in_the_second_half_and_ends_above_zero() -> None:
-    factors = [decay(images, 200, 0.5) for images in range(0, 200, 10)]
+    factors = [lr_factor(images, 200, 0.5) for images in range(0, 200, 10)]
     assert factors[:11] == [1.0] * 11
     assert factors[-1] == pytest.approx(0.1)
     assert all(x > y for x, y in pairwise(factors[10:]))
-    assert {decay(images, 200, 1.0) for images in range(203)} == {1.0}, (
+    assert {lr_factor(images, 200, 1.0) for images in range(203)} == {1.0}, (
         "the last batch may pass the total"
     )
 
@@ -337,7 +339,7 @@ def test_average_moves_halfway_in_its_half_life() -> None:
     start = net.weight.item()
     net.weight.data += 1
     for _ in range(4):
-        ema.update(2, seen=10**6)
+        ema.update(2, position=10**6)
     assert ema.nets["a2b"].get_parameter("weight").item() == pytest.approx(start + 0.5)
 
 

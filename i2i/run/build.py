@@ -324,7 +324,7 @@ def health(method: Method, config: Config, processes: int) -> Health:
         if isinstance(net, AdversarialLoss)
     ]
     if not limits or limits[0] is None:
-        return Health(RunInfo(config.to_dict(), update, guessing=None))
+        return Health(RunInfo(config.to_dict(), update, chance_loss=None))
     certain, guessing = limits[0]  # every discriminator of a method has the same options
     return Health(RunInfo(config.to_dict(), update, guessing, certain))
 

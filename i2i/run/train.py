@@ -28,7 +28,8 @@ from i2i.run import build, samples
 from i2i.run.model_card import model_card
 from i2i.signals import StopRequest
 from i2i.training.distributed import Rank, process_group
-from i2i.training.loop import GuardError, Loop, Outcome
+from i2i.training.guard import GuardError
+from i2i.training.loop import Loop, Outcome, RunContext
 from i2i.training.trainer import Trainer
 
 # What a resumed run may change; anything else would make it another run.
@@ -125,14 +126,23 @@ def _train(
         world_size=rank.world_size,
         pin=device.type == "cuda",
     )
-    health = build.health(method, settings, rank.world_size)
-    loop = Loop(trainer, settings, folder, dataset, open_stream, draw, describer.pack, health)
+    context = RunContext(
+        folder,
+        open_stream,
+        dataset.files,
+        len(dataset),
+        (*dataset.notes, *method.notes),
+        draw,
+        describer.pack,
+        build.health(method, settings, rank.world_size),
+    )
+    loop = Loop(trainer, settings, context)
     try:
         with StopRequest(alone=rank.world_size == 1).listening() as stop:
             outcome = loop.run(stop)
     except GuardError as error:
         if rank.is_main:
-            _report(settings, folder, trainer, str(error))
+            _report(settings, folder, trainer, error.explanation)
         raise
     if rank.is_main:
         _report(settings, folder, trainer, outcome.ended)

@@ -1,6 +1,6 @@
-"""The generators' output within one step: made once and shared by every phase, made again only where it is stale."""
+"""The generators' output within one step: computed once for all phases, again only where stale."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -11,54 +11,53 @@ class Fakes:
     """Fakes for the batches of one step.
 
     Args:
-        make: runs the generators on a batch.
-        show: passes detached fakes through the history pools.
+        generate: runs the generators on a batch.
+        query_pools: exchanges detached fakes for older ones, see `ImagePool`.
         reals: the batches.
-        graph: whether the first pass keeps its graph, because a live phase is due and there is one
-            batch. With several batches the graphs would not fit into memory together, so each live
-            use makes its own.
+        keep_graph: keep the graph of the first pass for a live phase that is due. The graphs of
+            several batches would not fit into memory together: there each live use has its own.
     """
 
     def __init__(
         self,
-        make: Callable[[Images], Images],
-        show: Callable[[Images], Images],
-        reals: list[Images],
-        graph: bool,
+        generate: Callable[[Images], Images],
+        query_pools: Callable[[Images], Images],
+        reals: Sequence[Images],
+        keep_graph: bool,
     ) -> None:
-        self._make_fakes, self._show, self._reals, self._graph = make, show, reals, graph
-        self._with_graph: list[Images | None] = [None] * len(reals)
-        self._detached: list[Images | None] = [None] * len(reals)
-        self._shown: list[Images | None] = [None] * len(reals)
+        self._generate, self._query_pools = generate, query_pools
+        self._reals, self._keep_graph = reals, keep_graph
+        self._live: dict[int, Images] = {}  # index of a batch -> fakes with their graph
+        self._first: dict[int, Images] = {}  # fakes of the first pass, detached
+        self._pooled: dict[int, Images] = {}  # the same after the pools
 
     def live(self, index: int) -> Images:
-        """Return fakes of the generators as they are now, with their graph; one backward uses it up."""
-        made, self._with_graph[index] = self._with_graph[index], None
-        return made if made is not None else self._make(index, graph=True)
+        """Return fakes of the generators as they are now, with their graph, for one backward."""
+        if index in self._live:
+            return self._live.pop(index)
+        return self._forward(index, graph=True)
 
     def detached(self, index: int) -> Images:
         """Return fakes without a graph, half of them old where the method keeps a history."""
-        shown = self._shown[index]
-        if shown is None:
-            fakes = self._detached[index]
-            if fakes is None:
-                made = self._make(index, self._graph)
-                self._with_graph[index] = made if self._graph else None
-                fakes = {name: fake.detach() for name, fake in made.items()}
-            shown = self._shown[index] = self._show(fakes)
-        return shown
+        if index not in self._pooled:
+            if index not in self._first:
+                fakes = self._forward(index, self._keep_graph)
+                if self._keep_graph:
+                    self._live[index] = fakes
+            self._pooled[index] = self._query_pools(self._first[index])
+        return self._pooled[index]
 
     def first(self, index: int) -> Images:
-        """Return the fakes of this step's first pass, detached; none where no phase has asked for any."""
-        return self._detached[index] or {}
+        """Return the detached fakes of the first pass; empty where no phase has used any."""
+        return self._first.get(index, {})
 
     def generator_moved(self) -> None:
-        """Drop graphs from before an update of the generators: their backward would mix old and new weights."""
-        self._with_graph = [None] * len(self._reals)
+        """Drop graphs from before an update: their backward would mix old and new weights."""
+        self._live.clear()
 
-    def _make(self, index: int, graph: bool) -> Images:
+    def _forward(self, index: int, graph: bool) -> Images:
         with torch.set_grad_enabled(graph):
-            made = self._make_fakes(self._reals[index])
-        if self._detached[index] is None:
-            self._detached[index] = {name: fake.detach() for name, fake in made.items()}
-        return made
+            fakes = self._generate(self._reals[index])
+        if index not in self._first:
+            self._first[index] = {name: fake.detach() for name, fake in fakes.items()}
+        return fakes
