@@ -10,18 +10,14 @@ from i2i.methods._base import Images
 class Fakes:
     """Fakes for the batches of one step.
 
-    Args:
-        generate: runs the generators on a batch.
-        query_pools: exchanges detached fakes for older ones, see `ImagePool`.
-        reals: the batches.
-        keep_graph: keep the graph of the first pass for a live phase that is due. The graphs of
-            several batches would not fit into memory together: there each live use has its own.
+    `keep_graph` keeps the graph of the first pass for a live phase that is due. The graphs of
+    several batches would not fit into memory together: there each live use has a pass of its own.
     """
 
     def __init__(
         self,
-        generate: Callable[[Images], Images],
-        query_pools: Callable[[Images], Images],
+        generate: Callable[[Images], Images],  # runs the generators on a batch
+        query_pools: Callable[[Images], Images],  # exchanges detached fakes for older ones
         reals: Sequence[Images],
         keep_graph: bool,
     ) -> None:

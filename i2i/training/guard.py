@@ -8,8 +8,8 @@ from i2i.errors import I2IError
 from i2i.training.meter import NonFiniteError
 from i2i.training.trainer import Trainer
 
-MAX_ROLLBACKS = 10  # in a row
-ROW_UPDATES = 100  # rollbacks less far apart are in a row: then it is not the batches
+MAX_ROLLBACKS = 10  # in a row: more, and it is not the batches
+ROLLBACK_UPDATES = 100  # rollbacks that are closer are in a row
 
 Key = tuple[int, int]  # epoch and index of a sample
 
@@ -21,26 +21,24 @@ class GuardError(I2IError, RuntimeError):
 
 
 class Guard:
-    """What `train.on_nonfinite` says, for the run whose checkpoints are in a folder.
+    """Stops a run, or takes it back, as `train.on_nonfinite` says.
 
-    Nothing of it is stored: a run that is resumed before a step that is skipped meets it again and
-    does the same.
-
-    Args:
-        files: paths behind a sample, for messages.
+    Its state is not stored: a run that is resumed before a skipped step meets it again and does the
+    same.
     """
 
     def __init__(
         self, trainer: Trainer, checkpoints: Path, files: Callable[[int, int], list[str]]
     ) -> None:
-        self._trainer, self._checkpoints, self._files = trainer, checkpoints, files
+        self._trainer, self._checkpoints = trainer, checkpoints
+        self._files = files  # epoch, index -> paths behind a sample
         self._skipped: set[int] = set()  # positions
-        self._last, self._in_row = 0, 0  # update that failed last; rollbacks in a row
-        # updates since metrics were last fetched -> position and samples
+        self._last_update, self._in_row = 0, 0  # of the last rollback; how many were in a row
+        # update -> position and samples, since metrics were last fetched
         self._recent: dict[int, tuple[int, Sequence[Key]]] = {}
 
     def admit(self, keys: Sequence[Key]) -> bool:
-        """Return False for a step to skip; else keep its samples until `clear`."""
+        """Return False if the step is to be skipped; else keep its samples until `clear`."""
         if self._trainer.images in self._skipped:
             return False
         self._recent[self._trainer.updates] = self._trainer.images, keys
@@ -65,22 +63,21 @@ class Guard:
             f"Files of that step: {', '.join(files) or 'unknown'}"
         )
         if trainer.train.on_nonfinite == "stop":
-            rollback = "train.on_nonfinite=rollback to go back and skip that step"
-            raise self._error(failure, f"Resume with --set {rollback}, or with a lower optim.lr")
-        is_next = error.update < self._last + ROW_UPDATES
-        self._last, self._in_row = error.update, self._in_row + 1 if is_next else 1
+            hint = "--set train.on_nonfinite=rollback to go back and skip that step"
+            raise self._error(failure, f"Resume with {hint}, or with a lower optim.lr")
+        is_close = error.update < self._last_update + ROLLBACK_UPDATES
+        self._last_update, self._in_row = error.update, self._in_row + 1 if is_close else 1
         if self._in_row > MAX_ROLLBACKS:
-            unhelpful = f"Skipping {MAX_ROLLBACKS} batches has not helped"
-            raise self._error(failure, f"{unhelpful}. Resume with a lower optim.lr")
+            hint = f"Skipping {MAX_ROLLBACKS} batches has not helped: resume with a lower optim.lr"
+            raise self._error(failure, hint)
         self._skipped.add(position)
         path, damaged = newest(self._checkpoints)
         trainer.restore(load_state(path))
         self.clear()
-        lines = [f"{failure}. Back to {path}; this step will be skipped."]
-        return lines + [f"skipped a damaged checkpoint: {line}" for line in damaged]
+        rollback = f"{failure}. Back to {path}; this step will be skipped."
+        return [rollback, *(f"skipped a damaged checkpoint: {line}" for line in damaged)]
 
     def _error(self, failure: str, hint: str) -> GuardError:
         reason = f"stopped {failure}. The last good state is in {self._checkpoints}"
-        checks = "Look for constant or broken images"
-        more = "optim.clip=1 and --precision fp32 help too"
-        return GuardError(self._checkpoints.parent, reason, f"{checks}. {hint}. {more}")
+        hint = f"Look for constant or broken images. {hint}. optim.clip=1 and --precision fp32 help"
+        return GuardError(self._checkpoints.parent, reason, hint)

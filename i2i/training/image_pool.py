@@ -1,4 +1,4 @@
-"""Pool of old fakes for discriminators. Shrivastava et al., CVPR 2017, Sec. 2.3; CycleGAN, Sec. 4."""
+"""Pool of old fakes for D. Shrivastava et al., CVPR 2017, Sec. 2.3; as in CycleGAN, Sec. 4."""
 
 from collections.abc import Iterable
 

@@ -43,6 +43,8 @@ class Batch(Protocol):
 
 Stream = Generator[Batch, None, None]
 Nets = Mapping[str, nn.Module]  # by direction
+Draw = Callable[[Nets], NDArray[np.uint8]]  # -> sample sheet [H, W, 3]
+Pack = Callable[[Nets, int], bytes]  # networks, position -> weights file
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,14 @@ class RunContext:
     files: Callable[[int, int], list[str]]  # epoch, index -> paths behind a sample
     epoch_images: int  # length of the data set
     notes: Sequence[str]  # on data and method, for the report
-    draw: Callable[[Nets], NDArray[np.uint8]]  # -> sample sheet [H, W, 3]
-    pack: Callable[[Nets, int], bytes]  # networks, position -> weights file
+    draw: Draw
+    pack: Pack
     health: Health
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of a run: at `images`, finished, or stopped by `signal` or by the time limit."""
+    """End of a run: at `images`, finished, or stopped by `signal` or by the time limit."""
 
     images: int
     finished: bool
@@ -69,7 +71,7 @@ class Outcome:
 
     @property
     def ended(self) -> str:
-        """The end in words."""
+        """Words for the report."""
         if self.signal:
             return f"stopped by signal {self.signal}; resume with --resume"
         return "finished" if self.finished else "stopped by train.max_minutes; resume with --resume"
@@ -77,10 +79,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Every:
-    """An action that is due whenever `interval` more images were seen."""
+    """An action that is due whenever `interval` more images were seen, at the start and the end."""
 
     interval: int
     action: Callable[[], None]
+    at_end: bool = True
 
     def is_due(self, before: int, now: int) -> bool:
         """Return True if a step from `before` to `now` images reached a multiple of `interval`."""
@@ -94,11 +97,11 @@ class Loop:
         self.trainer, self.config, self.context = trainer, config, run
         self.checkpoints = run.folder / CHECKPOINTS
         self.guard = Guard(trainer, self.checkpoints, run.files)
-        self.outputs = (  # made at the start and at the end, too
+        self.table = (
             Every(config.log.every_images, self._log_row),
             Every(config.log.sample_every_images, self._log_samples),
+            Every(config.train.checkpoint_every_images, self._try_save, at_end=False),
         )
-        self.table = (*self.outputs, Every(config.train.checkpoint_every_images, self._try_save))
         self._logger: MetricsLogger | None = None  # of the main rank
         self._saved = trainer.images or -1  # position of the newest checkpoint
         self._save_failed = False
@@ -141,8 +144,8 @@ class Loop:
         trainer = self.trainer
         reason, failure = 0, None
         if trainer.images == 0:
-            self._log_samples()
-            self._try_save()
+            for entry in self.table:
+                entry.action()
         while trainer.images < trainer.total:
             batches, failure = self._fetch(stream)
             own_reason = stop.signal or (_TIME_LIMIT if time.monotonic() > deadline else 0)
@@ -152,17 +155,15 @@ class Loop:
             self._step(batches)
         finished = trainer.images >= trainer.total
         if finished:
-            for entry in self.outputs:
-                entry.action()
+            for entry in self.table:
+                if entry.at_end:
+                    entry.action()
         self._save()
         if failure:
             raise failure
         if reason == _NO_DATA:
-            raise RankLostError(
-                f"rank {trainer.rank.rank}",
-                "another process of this run could not read its images",
-                "Its last lines say why",
-            )
+            cause = "another process of this run could not read its images"
+            raise RankLostError(f"rank {trainer.rank.rank}", cause, "Its last lines say why")
         return Outcome(trainer.images, finished, 0 if reason == _TIME_LIMIT else reason)
 
     def _fetch(self, stream: Stream) -> tuple[list[Batch], Exception | None]:
@@ -190,8 +191,8 @@ class Loop:
             trainer.skip(batch_images)
         if self._logger:
             self._logger.show_progress(trainer.images)
-        for entry in self.table if trainer.images < trainer.total else ():
-            if entry.is_due(before, trainer.images):
+        for entry in self.table:
+            if entry.is_due(before, trainer.images) and trainer.images < trainer.total:
                 entry.action()
 
     def _event(self, kind: str, text: str) -> None:
