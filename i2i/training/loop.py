@@ -16,6 +16,7 @@ from i2i import images
 from i2i.checkpoint import CHECKPOINTS, WEIGHTS, publish, steps
 from i2i.config import Config
 from i2i.console import log
+from i2i.errors import I2IError
 from i2i.files import WriteError, read_rows, write_atomically
 from i2i.methods._base import Images
 from i2i.signals import StopRequest
@@ -220,8 +221,8 @@ class Loop:
             path.parent.mkdir(exist_ok=True)
             images.encode(sheet, path, "PNG")
             self._logger.log_images(self.trainer.images, sheet)
-        except (OSError, images.ImageError) as error:
-            reason = getattr(error, "strerror", None) or error
+        except (OSError, I2IError) as error:
+            reason = error.reason if isinstance(error, I2IError) else error.strerror or error
             text = f"{path.parent}: a sample sheet was not written ({reason}). Training continues."
             self._event("disk", text)
 
