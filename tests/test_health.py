@@ -139,6 +139,15 @@ def test_replayed_rows_leave_the_rules_as_if_they_had_seen_them() -> None:
         ]
 
 
+def test_failure_that_an_earlier_version_reported_under_another_name_is_not_repeated() -> None:
+    """It logged "colour inversion"; rules are replayed from the rows, not from the events."""
+    health = Health(run_info("cyclegan"))
+    rows = [{"images": n * 100} | INVERTED for n in range(1, 20)]
+    health.replay(rows[:10])
+    assert "color inversion" in health.reported
+    assert not any(health.update(row) for row in rows[10:])
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("method", registry.names("methods"))
 def test_every_advice_is_a_setting_that_the_run_accepts(method: str, objective: str) -> None:

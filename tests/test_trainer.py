@@ -10,6 +10,7 @@ import torch
 from states import equal
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from i2i import config, registry
 from i2i.config import Config, Layer, OptimConfig, TrainConfig
@@ -124,6 +125,45 @@ def test_restored_trainer_continues_bit_for_bit(method: str, accumulate: int) ->
     state = whole.state()
     assert equal(second.state() | {"ranks": 0}, state | {"ranks": 0})
     assert equal(second.state()["ranks"][0]["pools"], state["ranks"][0]["pools"])
+
+
+def test_state_of_an_earlier_version_restores_the_image_statistics() -> None:
+    whole, resumed = trainer_for("cyclegan"), trainer_for("cyclegan", seed=9)
+    whole.step([batch(0)])
+    state = copy.deepcopy(whole.state())
+    state["ranks"][0]["observer"] = state["ranks"][0].pop("image_stats")
+    resumed.restore(state)
+    for trainer in (whole, resumed):
+        torch.manual_seed(3)
+        trainer.step([batch(1)])
+    assert resumed.pop_metrics() == whole.pop_metrics()
+
+
+class NoHostSync(TorchDispatchMode):
+    """Fails where the host would wait for a value on the device."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        aten = torch.ops.aten
+        syncs = (aten._local_scalar_dense.default, aten.nonzero.default, aten.equal.default)
+        assert func not in syncs, f"{func} waits for the device"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_forward_and_backward_of_every_phase_wait_for_no_value(method: str) -> None:
+    trainer = trainer_for(method, "method.augment=ada", "method.label_flip=0.2")
+    real = batch(0, method)
+    trainer.step([real])
+    for phase in trainer.phases:
+        fakes = trainer.method.fakes(real)
+        with NoHostSync():
+            terms = trainer.forward_backward(phase, real, fakes)
+        assert terms
+        assert not any(term.requires_grad for term in terms.values())
+    with pytest.raises(AssertionError, match="waits for the device"), NoHostSync():
+        float(next(iter(terms.values())))
 
 
 OBSERVED = {
@@ -302,6 +342,22 @@ def test_one_generator_pass_serves_all_phases_of_a_step() -> None:
     method = Toy(lambda m: (Phase("D", (m.D,), loss), Phase("G", (m.G,), loss, live=True)))
     toy_trainer(method).step([{"a": torch.ones(1, 1, 2, 2)}])
     assert method.passes == 1
+
+
+def test_phases_over_the_same_networks_share_an_optimizer_named_after_the_first() -> None:
+    def loss(real: Images, fake: Images) -> dict[str, Tensor]:
+        return {"mean": fake["b"].mean()}
+
+    method = Toy(
+        lambda m: (Phase("one", (m.G,), loss, live=True), Phase("two", (m.G,), loss, live=True))
+    )
+    trainer = toy_trainer(method)
+    trainer.step([{"a": torch.ones(1, 1, 2, 2)}])
+    assert trainer.optimizers["one"] is trainer.optimizers["two"]
+    assert trainer.lrs() == {"one": 0.1}
+    state = trainer.state()
+    assert set(state["optimizers"]) == set(state["scalers"]) == {"one"}
+    assert state["optimizers"]["one"]["state"][0]["step"] == 2
 
 
 @pytest.mark.parametrize("where", ["G", "D", "batch"])
