@@ -22,12 +22,13 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from i2i import registry
-from i2i.config import AlphaUse, Layer, Layout, Positive, Section, migrate
+from i2i.config import AlphaUse, Layer, Layout, Section, migrate
 from i2i.direction import Direction
 from i2i.errors import I2IError
 from i2i.files import write_atomically
 from i2i.images.spec import ChannelSpec, ImageSpec
 from i2i.networks.latent import LatentDistribution, LatentSpec
+from i2i.options import Count
 
 WEIGHTS = "weights.safetensors"  # in run folders and checkpoints
 FORMAT = 3  # of weights files and checkpoints; raise it when they change, and extend `_migrate`
@@ -57,13 +58,13 @@ class NetworkInfo(_Part):
 
     name: str
     options: dict[str, Any]
-    in_channels: Positive  # of a generator from noise: the length of its latents
+    in_channels: Count  # of a generator from noise: the length of its latents
 
 
 class GeneratorInfo(NetworkInfo):
     """A generator, from images or from noise."""
 
-    out_channels: Positive
+    out_channels: Count
     latent_distribution: LatentDistribution | None = None  # None: its inputs are images
 
     @property

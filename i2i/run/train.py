@@ -18,6 +18,7 @@ from i2i.console import log
 from i2i.data.dataset import Dataset
 from i2i.data.folders import DataError
 from i2i.data.loader import batches
+from i2i.errors import I2IError
 from i2i.files import remove_temporaries, write_atomically
 from i2i.lock import exclusive
 from i2i.methods._base import Method
@@ -256,8 +257,8 @@ def _write_report(run: _Run, trainer: Trainer, ended: str) -> None:
     name = run.folder.resolve().name
     try:
         run_report(page, run.folder, name, facts, [], newest_sheet(run.folder))
-    except OSError as error:
-        log(f"{page}: not written ({error.strerror}); everything else is complete")
+    except (OSError, I2IError) as error:
+        log(f"{error}; everything else is complete")
     else:
         log(f"report: {page}")
 

@@ -17,14 +17,14 @@ from i2i.checkpoint import CHECKPOINTS, WEIGHTS, publish, steps
 from i2i.config import Config
 from i2i.console import log
 from i2i.errors import I2IError
-from i2i.files import WriteError, read_rows, write_atomically
+from i2i.files import METRICS, WriteError, read_rows, write_atomically
 from i2i.methods._base import Images
 from i2i.signals import StopRequest
 from i2i.training.distributed import RankLostError
 from i2i.training.guard import Guard, Key
 from i2i.training.health import Health
 from i2i.training.meter import NonFiniteError
-from i2i.training.metrics_logger import METRICS, MetricsLogger
+from i2i.training.metrics_logger import MetricsLogger
 from i2i.training.trainer import Trainer
 
 # reasons to stop besides signals, and larger than their numbers, so that all ranks agree on one

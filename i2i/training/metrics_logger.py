@@ -10,10 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2i.console import log, progress
-from i2i.files import JsonlWriter, read_rows
-
-METRICS = "metrics.jsonl"  # rows of metrics, in the folder of a run
-EVENTS = "events.jsonl"  # what was worth a line
+from i2i.files import EVENTS, METRICS, JsonlWriter, read_rows
 
 # not in the progress line
 _QUIET = ("grad_norm", "drift", "diversity", "saturation", "saturation_real", "correlation")
@@ -23,7 +20,7 @@ class MetricsLogger:
     """Writes rows and events to `folder`, and progress to the screen. A full disk stops nothing."""
 
     def __init__(self, folder: Path, total: int, position: int, tensorboard: bool) -> None:
-        self._start, self._began, self._data_seconds = position, time.monotonic(), 0.0
+        self._began, self._data_seconds = time.monotonic(), 0.0
         self._rows = JsonlWriter(folder / METRICS, position)
         self._events = JsonlWriter(folder / EVENTS, position)
         self._logged = {(event["kind"], event["text"]) for event in read_rows(self._events.path)}
@@ -44,8 +41,7 @@ class MetricsLogger:
 
     def show_progress(self, images: int) -> None:
         """Show the position, the share of time spent waiting for data, and the last terms."""
-        share = self._data_seconds / self._seconds()
-        self._progress.update(images, f"data {share:.0%}  {self._summary}")
+        self._progress.update(images, f"data {self._data_share():.0%}  {self._summary}")
 
     def log(
         self, images: int, epoch: float, metrics: Mapping[str, float], lrs: Mapping[str, float]
@@ -53,8 +49,8 @@ class MetricsLogger:
         """Write a row: the means of the metrics since the last one."""
         row = {"images": images, "epoch": round(epoch, 4), **metrics}
         row |= {f"lr/{name}": lr for name, lr in lrs.items()}
-        row["images_per_second"] = round((images - self._start) / self._seconds(), 3)
-        row["data_wait"] = round(self._data_seconds / self._seconds(), 4)
+        row["images_per_second"] = round(self._progress.rate(images), 3)
+        row["data_wait"] = round(self._data_share(), 4)
         self._append(self._rows, row)
         if self._board:
             with self._survive_full_disk("TensorBoard", images):
@@ -94,8 +90,8 @@ class MetricsLogger:
                 text = f"{name}: not written ({error.strerror}). {hint}Training continues."
                 self.event(images, "disk", text)
 
-    def _seconds(self) -> float:
-        return max(time.monotonic() - self._began, 1e-9)
+    def _data_share(self) -> float:
+        return self._data_seconds / max(time.monotonic() - self._began, 1e-9)
 
     def close(self) -> None:
         """End the progress bar and close the files."""

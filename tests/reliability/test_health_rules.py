@@ -263,4 +263,4 @@ def test_page_that_cannot_be_written_costs_a_line_and_nothing_else(
     )
     assert outcome is not None
     assert outcome.finished
-    assert "report.html: not written" in capfd.readouterr().err
+    assert "report.html: cannot be written" in capfd.readouterr().err

@@ -16,6 +16,7 @@ from i2i.config import Config, ConfigError, Layer
 from i2i.data.folders import DataError
 from i2i.images.spec import ChannelSpec, ImageSpec
 from i2i.model_file import read_info
+from i2i.run.build import open_data
 from i2i.run.settings import resolve
 from i2i.translation import TranslationError
 from i2i.translation.folder import translate_folder
