@@ -1,6 +1,6 @@
 """The generators' output within one step: computed once for all phases, again only where stale."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 
@@ -8,7 +8,7 @@ from i2i.methods._base import Images
 
 
 class Fakes:
-    """Fakes for the batches of one step.
+    """Fakes for one batch of a step.
 
     `keep_graph` keeps the graph of the first pass for a live phase that is due. The graphs of
     several batches would not fit into memory together: there each live use has a pass of its own.
@@ -16,44 +16,36 @@ class Fakes:
 
     def __init__(
         self,
-        generate: Callable[[Images], Images],  # runs the generators on a batch
+        generate: Callable[[], Images],  # runs the generators on the batch
         query_pools: Callable[[Images], Images],  # exchanges detached fakes for older ones
-        reals: Sequence[Images],
         keep_graph: bool,
     ) -> None:
-        self._generate, self._query_pools = generate, query_pools
-        self._reals, self._keep_graph = reals, keep_graph
-        self._live: dict[int, Images] = {}  # index of a batch -> fakes with their graph
-        self._first: dict[int, Images] = {}  # fakes of the first pass, detached
-        self._pooled: dict[int, Images] = {}  # the same after the pools
+        self._generate, self._query_pools, self._keep_graph = generate, query_pools, keep_graph
+        self._live: Images = {}  # with their graph
+        self._pooled: Images = {}  # detached, after the pools
+        self.first: Images = {}  # detached, of the first pass; empty where no phase has used any
 
-    def live(self, index: int) -> Images:
+    def live(self) -> Images:
         """Return fakes of the generators as they are now, with their graph, for one backward."""
-        if index in self._live:
-            return self._live.pop(index)
-        return self._forward(index, graph=True)
+        fakes, self._live = self._live, {}
+        return fakes or self._forward(graph=True)
 
-    def detached(self, index: int) -> Images:
+    def detached(self) -> Images:
         """Return fakes without a graph, half of them old where the method keeps a history."""
-        if index not in self._pooled:
-            if index not in self._first:
-                fakes = self._forward(index, self._keep_graph)
-                if self._keep_graph:
-                    self._live[index] = fakes
-            self._pooled[index] = self._query_pools(self._first[index])
-        return self._pooled[index]
-
-    def first(self, index: int) -> Images:
-        """Return the detached fakes of the first pass; empty where no phase has used any."""
-        return self._first.get(index, {})
+        if not self._pooled:
+            if not self.first:
+                fakes = self._forward(self._keep_graph)
+                self._live = fakes if self._keep_graph else {}
+            self._pooled = self._query_pools(self.first)
+        return self._pooled
 
     def generator_moved(self) -> None:
-        """Drop graphs from before an update: their backward would mix old and new weights."""
-        self._live.clear()
+        """Drop a graph from before an update: its backward would mix old and new weights."""
+        self._live = {}
 
-    def _forward(self, index: int, graph: bool) -> Images:
+    def _forward(self, graph: bool) -> Images:
         with torch.set_grad_enabled(graph):
-            fakes = self._generate(self._reals[index])
-        if index not in self._first:
-            self._first[index] = {name: fake.detach() for name, fake in fakes.items()}
+            fakes = self._generate()
+        if not self.first:
+            self.first = {name: fake.detach() for name, fake in fakes.items()}
         return fakes

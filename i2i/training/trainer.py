@@ -69,16 +69,17 @@ class Trainer:
             NonFiniteError: with `check_every_step`.
         """
         assert len(batches) == self.train.accumulate
-        reals = []
-        for batch in batches:
-            reals.append({name: x.to(self.device, non_blocking=True) for name, x in batch.items()})
         due = [phase for phase in self.phases if phase.schedule.is_due(self.updates)]
-        keep_graph = len(reals) == 1 and any(phase.live for phase in due)
-        fakes = Fakes(self._generate, self._query_pools, reals, keep_graph)
+        keep_graph = len(batches) == 1 and any(phase.live for phase in due)
+        pairs = []
+        for batch in batches:
+            real = {name: x.to(self.device, non_blocking=True) for name, x in batch.items()}
+            generate = functools.partial(self._generate, real)
+            pairs.append((real, Fakes(generate, self._query_pools, keep_graph)))
         for phase in due:
-            self._update(phase, reals, fakes)
-        for index, real in enumerate(reals):
-            self._image_stats.update(real, fakes.first(index))
+            self._update(phase, pairs)
+        for real, fakes in pairs:
+            self._image_stats.update(real, fakes.first)
         step_images = self.skip(batches)
         self.updates += 1
         if self.ema:
@@ -90,12 +91,12 @@ class Trainer:
         self.images += images
         return images
 
-    def _update(self, phase: Phase, reals: list[Images], fakes: Fakes) -> None:
+    def _update(self, phase: Phase, pairs: Sequence[tuple[Images, Fakes]]) -> None:
         optimizer = self.optimizers[phase.name]
         optimizer.adam.zero_grad(set_to_none=True)
         terms: Terms = {}
-        for index, real in enumerate(reals):
-            fake = fakes.live(index) if phase.live else fakes.detached(index)
+        for real, fakes in pairs:
+            fake = fakes.live() if phase.live else fakes.detached()
             for name, term in self.forward_backward(phase, real, fake).items():
                 add_term(terms, name, term)
             self._meter.record(self.method.pop_metrics())
@@ -113,7 +114,7 @@ class Trainer:
                 total = total + norm
             self._meter.flag_nonfinite(total, self.updates)
         optimizer.step(self._lr_factor())
-        if phase.live:
+        for _, fakes in pairs if phase.live else ():
             fakes.generator_moved()
         terms["grad_norm"] = norm
         self._meter.record({f"{phase.name}/{name}": term for name, term in terms.items()})
