@@ -1,6 +1,7 @@
-"""Translate many files: decoding, the network and encoding overlap; memory is bounded; a bad file stops nothing.
+"""Translate many files: decoding, the network and encoding overlap, in bounded memory.
 
-Everything that could go wrong as a whole is refused by `make_plan` before the first image.
+A bad file stops nothing. What could go wrong as a whole is refused by `make_plan` before the first
+image.
 """
 
 import os
@@ -58,7 +59,7 @@ def translate_folder(
     options: Options | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Translate a file, a folder with all its subfolders, or a glob pattern, into a folder that mirrors it.
+    """Translate a file, a folder with its subfolders, or a pattern, into a folder that mirrors it.
 
     A single file may also be translated into a single file. For a model of stacked inputs `source`
     is a list with the folder (or file) of each, in the order of training; outputs are named after
@@ -220,7 +221,7 @@ class _FolderJob:
             self.progress(self.written + len(self.failed), len(self.plan.tasks))
 
     def _window(self, pixels: Array) -> int:
-        """Return how many images like this one may wait: enough for all threads, unless they are huge."""
+        """Return how many images like this may wait: enough for all threads, unless they are huge."""
         return max(2, min(2 * self.threads, _HELD_PIXELS // _area(pixels)))
 
 

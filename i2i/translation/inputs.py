@@ -1,4 +1,4 @@
-"""The files to translate: a file, a folder or a pattern for each input of the model. None is opened here."""
+"""The files to translate: a file, a folder or a pattern for each input of the model."""
 
 import glob
 import os

@@ -21,7 +21,7 @@ Stamp = dict[str, Any]
 
 
 def stamp(files: Sequence[Path]) -> Stamp:
-    """Return size and time of an input, and of each file that is stacked on it: they tell a change."""
+    """Return size and time of an input, and of each file stacked on it: they tell a change."""
     statuses = [file.stat() for file in files]
     first, *rest = ([status.st_size, status.st_mtime_ns] for status in statuses)
     return {"size": first[0], "mtime_ns": first[1], **({"partners": rest} if rest else {})}
@@ -104,9 +104,9 @@ def _read(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _read_one(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the last line about each output in one file: there the order counts, since clocks are set back.
+    """Return the last line about each output in one file; lines that a crash cut are skipped.
 
-    Lines that a crash cut are skipped.
+    Within a file the order counts, since clocks are set back.
     """
     last: dict[str, dict[str, Any]] = {}
     with open(path, "rb") as file:

@@ -1,4 +1,4 @@
-"""Shards of a folder for processes that do not communicate: a hash of its path decides where an image goes."""
+"""Shards of a folder for processes that do not communicate: an image goes by the hash of its path."""
 
 import hashlib
 import re
@@ -10,7 +10,7 @@ Shard = tuple[int, int]  # (index, count), 0 <= index < count
 
 
 def shard_of(relative: str, count: int) -> int:
-    """Return which of `count` shards translates the file at this relative path ("/" between folders).
+    """Return the shard, of `count`, of the file at this relative path ("/" between folders).
 
     It depends on nothing else, so shards need no common list, and stay right while files are added.
     """
