@@ -128,7 +128,8 @@ class ModelInfo(_Part):
     # How images are read. Files of format 1 and imported ones do not say.
     domains: dict[str, ImageSpec] = Field(
         default_factory=lambda fields: {
-            name: default_spec(count) for name, count in _domain_channels(fields["generators"])
+            name: default_spec(count)
+            for name, count in _domain_channels(fields.get("generators", {}))
         }
     )
     # For people: images seen, version, training size, origin.
@@ -226,9 +227,9 @@ class Model:
         state = {name.partition("/")[2]: self.tensors[name] for name in names}
         limit = max([_MAX_OPTION, *(side for tensor in state.values() for side in tensor.shape)])
         try:
-            for value in (*part.channels, *part.options.values()):
+            for name, value in {"channels": max(part.channels), **part.options}.items():
                 if isinstance(value, int) and value > limit:
-                    raise ValueError(f"{value} exceeds the limit of {limit}")
+                    raise ValueError(f"{name}: {value} exceeds the limit of {limit}")
             with torch.device("meta"):
                 network = part.build()
         except Exception as error:  # constructors meet wrong options with many errors
@@ -260,7 +261,7 @@ def weights_file(path: Path) -> Path:
         raise ModelFileError(path, "a folder of another toolkit", _CONVERT)
     if not file.exists():
         reason = f"no {WEIGHTS} in this folder" if path.is_dir() else "no such model"
-        raise ModelFileError(path, reason, "Give a run, a checkpoint folder, or a weights file")
+        raise ModelFileError(path, reason, "Give a run folder, a checkpoint, or a weights file")
     return file
 
 

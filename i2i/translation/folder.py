@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -101,23 +101,23 @@ class _Item:
     note: str = ""
 
 
+@dataclass
 class _FolderJob:
     """The pipeline of one job, and its results so far."""
 
-    def __init__(
-        self, plan: Plan, translator: Translator, options: Options, progress: Progress | None
-    ) -> None:
-        self.plan, self.translator, self.options, self.progress = (
-            plan,
-            translator,
-            options,
-            progress,
-        )
-        self.threads = options.threads or min(16, os.cpu_count() or 1)
-        self.written = 0
-        self.failed: list[tuple[str, str]] = []
-        self.notes: dict[str, list[str]] = {}  # note -> outputs
-        self.writing: deque[tuple[_Item, Future[None]]] = deque()
+    plan: Plan
+    translator: Translator
+    options: Options
+    progress: Progress | None
+    written: int = 0
+    failed: list[tuple[str, str]] = field(default_factory=list)  # as in `Report`
+    notes: dict[str, list[str]] = field(default_factory=dict)  # note -> outputs
+    writing: deque[tuple[_Item, Future[None]]] = field(default_factory=deque)
+
+    @property
+    def threads(self) -> int:
+        """Threads that decode, and as many that encode."""
+        return self.options.threads or min(16, os.cpu_count() or 1)
 
     def run(self) -> None:
         """Decode, translate and encode all tasks.
@@ -221,7 +221,7 @@ class _FolderJob:
             self.progress(self.written + len(self.failed), len(self.plan.tasks))
 
     def _window(self, pixels: Array) -> int:
-        """Return how many images like this may wait: enough for all threads, unless they are huge."""
+        """Return how many images like this may wait: enough for all threads, fewer if huge."""
         return max(2, min(2 * self.threads, _HELD_PIXELS // _area(pixels)))
 
 

@@ -124,25 +124,20 @@ def _with_partners(tasks: list[Task], others: Sequence[Inputs]) -> list[Task]:
         files: dict[str, list[Path]] = {}
         for relative in other.relatives:
             files.setdefault(_stem(relative, other), []).append(other.root / relative)
-        tasks = [
-            _with_partner(task, files.get(_stem(task.relative, other), []), other.root)
-            for task in tasks
-        ]
+        for index, task in enumerate(tasks):
+            found = files.get(_stem(task.relative, other), [])
+            names = " and ".join(path.name for path in found)
+            if len(found) == 1:
+                tasks[index] = task._replace(partners=(*task.partners, *found))
+            elif not task.missing:
+                reason = f"has two partners in {other.root}: {names} (keep one)"
+                reason = reason if found else f"has no partner in {other.root}"
+                tasks[index] = task._replace(missing=reason)
     return tasks
 
 
 def _stem(relative: str, inputs: Inputs) -> str:
     return "" if inputs.kind == "file" else relative.rpartition(".")[0]
-
-
-def _with_partner(task: Task, found: list[Path], root: Path) -> Task:
-    if len(found) == 1:
-        return task._replace(partners=(*task.partners, found[0]))
-    reason = f"has no partner in {root}"
-    if found:
-        names = " and ".join(path.name for path in found)
-        reason = f"has two partners in {root}: {names} (keep one)"
-    return task._replace(missing=task.missing or reason)
 
 
 def _unfinished(tasks: list[Task], manifest: Manifest | None, overwrite: bool) -> list[Task]:

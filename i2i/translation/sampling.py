@@ -35,10 +35,10 @@ class Sampler:
     file: images.Format = "PNG"  # of numbered images: what holds their channels
 
     def latents(self, first: int, count: int, seed: int, truncate: float | None = None) -> Tensor:
-        """Return latents [count, length, 1, 1] of images `first`, …, each a function of (seed, number).
+        """Return latents [count, length, 1, 1] of images `first` on, each fixed by (seed, number).
 
-        `truncate`: values beyond it are drawn again, which trades variety for quality (Brock et al.,
-        ICLR 2019).
+        `truncate`: values beyond it are drawn again, which trades variety for quality (Brock et
+        al., ICLR 2019).
         """
         return torch.stack([self._latent(seed, first + i, truncate) for i in range(count)])
 
@@ -56,7 +56,7 @@ class Sampler:
 
     @torch.no_grad()
     def pictures(self, latents: Tensor, score: bool = False) -> tuple[list[Picture], list[float]]:
-        """Return an image [H, W, C] for each latent, and with `score` the probability of being real.
+        """Return an image [H, W, C] for each latent, and with `score` its probability to be real.
 
         Images are made one by one: convolutions round by batch size, and equal seeds must give
         equal bytes.
