@@ -22,12 +22,13 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from i2i import registry
-from i2i.config import AlphaUse, Layer, Layout, Positive, Section, migrate
+from i2i.config import AlphaUse, Layer, Layout, Section, migrate
 from i2i.direction import Direction
 from i2i.errors import I2IError
 from i2i.files import write_atomically
 from i2i.images.spec import ChannelSpec, ImageSpec
 from i2i.networks.latent import LatentDistribution, LatentSpec
+from i2i.options import Count
 
 WEIGHTS = "weights.safetensors"  # in run folders and checkpoints
 FORMAT = 3  # of weights files and checkpoints; raise it when they change, and extend `_migrate`
@@ -56,10 +57,10 @@ class _Part(Section):
 class NetworkInfo(_Part):
     """A network as the registry builds it: its name, and the arguments of its constructor."""
 
-    room: ClassVar[registry.Room]
+    category: ClassVar[registry.Category]
     name: str
     options: dict[str, Any]
-    in_channels: Positive
+    in_channels: Count
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -68,7 +69,7 @@ class NetworkInfo(_Part):
 
     def build(self) -> nn.Module:
         """Return the network with fresh weights."""
-        component = registry.find(self.room, self.name)
+        component = registry.find(self.category, self.name)
         options = {**component.preset, **self.options}
         network: nn.Module = component.factory(*self.channels, **options)
         return network
@@ -77,8 +78,8 @@ class NetworkInfo(_Part):
 class GeneratorInfo(NetworkInfo):
     """A generator from images, or from noise: then `in_channels` is the length of its latents."""
 
-    room = "generators"
-    out_channels: Positive
+    category = "generators"
+    out_channels: Count
     latent_distribution: LatentDistribution | None = None  # None: from images
 
     @property
@@ -96,7 +97,7 @@ class GeneratorInfo(NetworkInfo):
 class DiscriminatorInfo(NetworkInfo):
     """The discriminator that a generator from noise was trained against, to score its images."""
 
-    room = "discriminators"
+    category = "discriminators"
     objective: str = "vanilla"  # the loss that its logits were trained with
 
 

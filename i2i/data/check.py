@@ -4,17 +4,16 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from i2i.config import Kind
+from i2i.config import Kind, Layout
 from i2i.data.content import Content, near_duplicate, near_duplicate_pairs, read_contents
 from i2i.data.folders import (
     SPLITS,
     DataError,
-    Layout,
     domain_folders,
     find_images,
     match,
@@ -125,6 +124,7 @@ def check_folder(
     threads: int = 4,
     value_range: ValueRange = UNIT,
     masks: Collection[str] = (),
+    progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
     """Decode every image under `path`, and report what training would stumble over.
 
@@ -140,6 +140,7 @@ def check_folder(
         threads: that decode.
         value_range: (low, high) of the floats in files.
         masks: domains that hold labels, of which an image may have one value.
+        progress: is called with files decoded and their total.
 
     Raises:
         DataError: there is nothing to check: no folder, no images, one domain without the other.
@@ -147,7 +148,7 @@ def check_folder(
     find_images(path)
     parts = _parts(path, kind, layout)
     files = sorted({file for part in parts for file in _all_files(part)})
-    contents = read_contents(files, threads, value_range)
+    contents = read_contents(files, threads, value_range, progress)
     if kind == "auto" and not parts[0].domains[0]:
         parts = [part._replace(halves=_all_double(contents.values())) for part in parts]
     if masks and _kind(parts) != "paired":

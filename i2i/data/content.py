@@ -1,7 +1,7 @@
 """What the pixels of a file say about it: its identity, its dhash (a 64-bit difference hash), and whether it is flat."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from hashlib import blake2b
@@ -36,16 +36,21 @@ class Content(NamedTuple):
 
 
 def read_contents(
-    files: Sequence[str], threads: int = 8, value_range: ValueRange = images.UNIT
+    files: Sequence[str],
+    threads: int = 8,
+    value_range: ValueRange = images.UNIT,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Content | str]:
     """Decode every file in full: path -> content, or why it cannot be decoded. Floats are in `value_range`."""
     found: dict[str, Content | str] = {}
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(files), _BLOCK):
             block = files[start : start + _BLOCK]
-            found.update(
-                zip(block, pool.map(partial(_read, value_range=value_range), block), strict=True)
-            )
+            contents = pool.map(partial(_read, value_range=value_range), block)
+            for path, content in zip(block, contents, strict=True):
+                found[path] = content
+                if progress:
+                    progress(len(found), len(files))
     return found
 
 

@@ -1,22 +1,26 @@
 """DCGAN: images from noise with deep convolutional networks. Radford et al., ICLR 2016."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from torch import nn
 
 from i2i.methods._adversarial import MakeDiscriminator
 from i2i.methods._base import Images, MakeGenerator, Method, Phase, Terms
 from i2i.networks.latent import LatentDistribution, LatentSpec
+from i2i.options import Count, Doc, validate_options
+
+_Distribution = Annotated[LatentDistribution, Doc("N(0, 1), or U[-1, 1] as published")]
 
 
 class DCGAN(Method):
     """Learns to draw images like those of one folder.
 
-    Code (paper): G (generator), D (discriminator), latent (length of Z).
+    Code (paper): G (generator), D (discriminator), latent (Z).
     """
 
     kind = "unconditional"
+    domains = ("image",)
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "data": {"load_size": 64, "crop_size": 64},
         "generator": {"name": "dcgan", "norm": "batch"},
@@ -32,29 +36,28 @@ class DCGAN(Method):
         "log": {"every_images": 1_280, "samples": 64},
     }
 
+    @validate_options
     def __init__(
         self,
         make_generator: MakeGenerator,
         make_discriminator: MakeDiscriminator,
         channels: Mapping[str, int],
         *,
-        latent: int = 100,  # length of the noise vector
-        latent_distribution: LatentDistribution = "normal",  # normal: N(0, 1); uniform: [-1, 1], as published
+        latent: Annotated[Count, Doc("length of the latent vector")] = 100,
+        latent_distribution: _Distribution = "normal",
     ) -> None:
         super().__init__()
-        if latent < 1:
-            raise ValueError(f"latent: must be at least 1, got {latent}")
         self.latent: LatentSpec = LatentSpec(latent, latent_distribution)
         self.G = make_generator(latent, channels["image"])
         self.D = make_discriminator(channels["image"])
 
     def fakes(self, real: Images) -> Images:
-        """Return as many images as `real` has, from fresh noise."""
+        """Return as many images as `real` has, from fresh latents."""
         image = real["image"]
-        return {"image": self.G(self.latent.sample(image.shape[0], image.device))}
+        return {"image": self.G(self.latent.sample(len(image), image.device))}
 
     def phases(self) -> tuple[Phase, ...]:
-        """D, then G through the D that has just moved."""
+        """Return D, then G through the D that has just moved."""
         return (
             Phase("D", (self.D,), self.discriminator_loss, schedule=self.D.d_schedule),
             Phase("G", (self.G,), self.generator_loss, live=True, schedule=self.D.g_schedule),
@@ -65,9 +68,9 @@ class DCGAN(Method):
         return {"generate": self.G}
 
     def discriminator_loss(self, real: Images, fake: Images) -> Terms:
-        """Goodfellow et al., NeurIPS 2014, Eqn. (1), from D's side, halved."""
+        """Return Eqn. (1) of Goodfellow et al., NeurIPS 2014, from D's side, halved."""
         return self.D.discriminator_terms([real["image"]], [fake["image"]])
 
     def generator_loss(self, real: Images, fake: Images) -> Terms:
-        """The same from G's side."""
+        """Return the same from G's side."""
         return self.D.generator_terms([fake["image"]], [real["image"]])

@@ -1,4 +1,4 @@
-"""Latents: what an unconditional generator makes images from, and the BatchNorm statistics that belong to them."""
+"""Latents of generators, and the BatchNorm statistics that belong to them."""
 
 import copy
 from dataclasses import dataclass
@@ -33,7 +33,9 @@ class LatentSpec:
 
 @torch.no_grad()
 def recalibrate_batchnorm(net: nn.Module, latent: LatentSpec) -> nn.Module:
-    """Return a copy of a generator whose BatchNorm statistics are those of its activations over 256 latents.
+    """Return a copy of a generator with the BatchNorm statistics of its own activations.
+
+    Taken over 256 latents.
 
     Averaged weights give other activations than the weights they are the average of; with the
     running statistics of the latter their images are washed out. torch.optim.swa_utils.update_bn

@@ -17,12 +17,12 @@ from i2i import images
 from i2i.checkpoint import CHECKPOINTS, WEIGHTS, load_state, newest, publish, steps
 from i2i.config import Config
 from i2i.errors import I2IError
-from i2i.files import WriteError, read_rows, write_atomically
+from i2i.files import METRICS, WriteError, read_rows, write_atomically
 from i2i.methods._base import Images
 from i2i.signals import StopRequest
 from i2i.training.distributed import RankLostError
 from i2i.training.health import Health
-from i2i.training.metrics_logger import METRICS, MetricsLogger
+from i2i.training.metrics_logger import MetricsLogger
 from i2i.training.trainer import NonFiniteError, Trainer
 
 
@@ -250,8 +250,8 @@ class Loop:
             path.parent.mkdir(exist_ok=True)
             images.encode(picture, path, "PNG")
             self._logger.log_images(self.trainer.images, picture)
-        except (OSError, images.ImageError) as error:
-            reason = getattr(error, "strerror", None) or error
+        except (OSError, WriteError, images.ImageError) as error:
+            reason = (error.strerror or error) if isinstance(error, OSError) else error.reason
             text = f"{path.parent}: a sample sheet was not written ({reason}). Training goes on."
             self._logger.event(self.trainer.images, "disk", text)
 

@@ -10,10 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from i2i.files import JsonlWriter, read_rows
-
-METRICS = "metrics.jsonl"  # rows of terms, in the folder of a run
-EVENTS = "events.jsonl"  # what was worth a line
+from i2i.files import EVENTS, METRICS, JsonlWriter, read_rows
 
 _PLAIN_SECONDS = 30.0  # between lines where there is no terminal, such as a cluster's log
 _QUIET = (

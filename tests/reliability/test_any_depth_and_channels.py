@@ -570,7 +570,7 @@ def test_more_channels_than_a_format_holds_become_an_array_and_are_shown_by_the_
     ]
     made, array = np.load(tmp_path / "out/x.npy"), read(tmp_path / "in/x.png")
     np.testing.assert_array_equal(made, np.dstack([array, array[..., :2]]))
-    np.testing.assert_array_equal(images.shown(made), images.shown(array))
+    np.testing.assert_array_equal(images.to_display_rgb(made), images.to_display_rgb(array))
     for asked in ("png", "tif", "jpg"):
         with pytest.raises(
             TranslationError, match=r"5 channels, which \w+ cannot hold\. Choose npy"

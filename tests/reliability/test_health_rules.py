@@ -15,6 +15,7 @@ from i2i.config import Layer
 from i2i.data.scenes import write_dataset
 from i2i.files import read_rows
 from i2i.run import build
+from i2i.run.settings import resolve
 from i2i.run.train import Request, train
 from i2i.training.health import GRACE, SPAN
 from i2i.training.trainer import Trainer
@@ -64,7 +65,7 @@ def told(
     updates: int = UPDATES,
 ) -> list[str]:
     """Train, and return what the rules said."""
-    settings = build.resolve(method, layers(method, data, *overrides))
+    settings = resolve(method, layers(method, data, *overrides))
     dataset = build.open_data(settings)
     torch.manual_seed(0)
     made = build.make_method(settings, dataset.channels)
@@ -262,4 +263,4 @@ def test_page_that_cannot_be_written_costs_a_line_and_nothing_else(
     )
     assert outcome is not None
     assert outcome.finished
-    assert "report.html: not written" in capfd.readouterr().err
+    assert "report.html: cannot be written" in capfd.readouterr().err
