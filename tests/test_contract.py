@@ -19,6 +19,7 @@ from i2i.methods._base import Images, Method, Phase, Terms
 from i2i.networks.generators.resnet import ResNet
 from i2i.options import option_fields
 from i2i.run import build
+from i2i.run.settings import resolve
 from i2i.training.trainer import Trainer
 
 aten = torch.ops.aten
@@ -44,7 +45,7 @@ def small(name: str, *overrides: str) -> Method:
     texts += ["discriminator.width=4", *SMALL[name], *overrides]
     texts += [] if name == "dcgan" else ["discriminator.layers=1"]
     layers = [Layer("test", {"data": {"root": "x"}}), *map(config.parse_override, texts)]
-    settings = build.resolve("cut" if name == "fastcut" else name, layers)
+    settings = resolve("cut" if name == "fastcut" else name, layers)
     torch.manual_seed(0)
     method = build.make_method(settings, {"a": 3, "b": 3, "image": 3})
     return method.train()

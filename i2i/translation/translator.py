@@ -342,7 +342,7 @@ def named(file: Path, part: Mapping[str, Any], key: str, known: Sequence[str] = 
 
 def rebuild(
     file: Path,
-    room: registry.Room,
+    category: registry.Category,
     parts: Mapping[str, Any],
     channels: tuple[int, ...],
     tensors: Mapping[str, Tensor],
@@ -362,7 +362,7 @@ def rebuild(
         if name.startswith(f"{prefix}/")
     }
     try:
-        found = registry.find(room, parts["name"])
+        found = registry.find(category, parts["name"])
         options = {**found.preset, **parts["options"]}
         largest = max([_LARGEST, *(side for tensor in own.values() for side in tensor.shape)])
         if any(
@@ -379,7 +379,7 @@ def rebuild(
         TypeError,
         ValueError,
     ) as error:
-        what = room.removesuffix("s")
+        what = category.removesuffix("s")
         raise TranslationError(
             f"{file}: its {what} cannot be built here ({error}); was i2i changed?"
         ) from error
