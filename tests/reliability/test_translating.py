@@ -1,7 +1,5 @@
 """Translating never loses work: killed, sharded, on a full disk, without anyone who listens."""
 
-import errno
-import io
 import os
 import random
 import resource
@@ -17,7 +15,6 @@ from commands import Command, i2i, small_disk
 from models import outputs, temporaries, write_model, write_pictures
 
 from i2i import images
-from i2i.cli.translate import _Progress
 from i2i.translation.folder import translate_folder
 from i2i.translation.plan import Options
 from i2i.translation.translator import load
@@ -221,15 +218,3 @@ def test_names_that_are_no_text_are_translated_and_shown_escaped(tmp_path: Path)
     status, out, err = i2i(tmp_path / "streams", "data", "check", source)
     assert status == 1
     assert r"broken\udcfe.png" in out
-
-
-def test_progress_that_cannot_be_shown_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full(io.StringIO):
-        def write(self, text: str) -> int:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(sys, "stderr", Full())
-    progress = _Progress()
-    progress.spoken = float("-inf")  # it is time to speak
-    progress(1, 2)
-    assert progress.spoken > 0
