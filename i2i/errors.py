@@ -24,7 +24,9 @@ class I2IError(Exception):
     @property
     def explanation(self) -> str:
         """The message without its subject, for lists that name the subject themselves."""
-        return f"{self.reason}. {self.hint}." if self.hint else self.reason
+        if not self.hint:
+            return self.reason
+        return f"{self.reason}. {self.hint}" + ("" if self.hint.endswith("?") else ".")
 
     def with_subject(self, subject: object) -> "I2IError":
         """Return the same error about `subject`, for a caller that knows the file or the full key."""

@@ -1,4 +1,4 @@
-"""One writer for a run folder: a lock that vanishes with the process that holds it. No torch, so asking is quick."""
+"""One writer for a run folder: a lock that vanishes with its process. No torch: asking is quick."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ from typing import BinaryIO
 from i2i.errors import I2IError
 
 _NAME = ".lock"
-_TRIES, _PAUSE = 4, 0.1  # seconds between tries: somebody who only asks holds the lock for less
+_ATTEMPTS, _PAUSE_SECONDS = 4, 0.1  # a process that only asks holds the lock for less
 
 
 class InUseError(I2IError, ValueError):
@@ -23,10 +23,9 @@ class InUseError(I2IError, ValueError):
 def exclusive(folder: Path) -> Iterator[None]:
     """Hold the run `folder`, which exists, for this process.
 
-    It is a record lock of the operating system: the lock of a dead process is free by itself, and
-        processes that
-    load data do not inherit it. Where the file system has no locks (or the platform no POSIX),
-    there is none.
+    It is a record lock of the operating system: that of a dead process is released, and processes
+    that load data do not inherit it. There is none where the file system has no locks, or the
+    platform no POSIX.
 
     Raises:
         InUseError: another process holds it.
@@ -51,17 +50,16 @@ def _lock(file: BinaryIO, folder: Path) -> None:
         import fcntl
     except ImportError:
         return
-    for left in reversed(range(_TRIES)):
+    for attempts_left in reversed(range(_ATTEMPTS)):
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EAGAIN):  # no locks on this file system
                 return
-            if left:
-                time.sleep(_PAUSE)
+            if attempts_left:
+                time.sleep(_PAUSE_SECONDS)
     file.seek(0)
     owner = file.read(200).decode("utf-8", "replace").strip() or "unknown"
-    raise InUseError(
-        f"{folder}: another process is using this run ({owner}). Wait for it, or choose another --out."
-    )
+    reason = f"another process is using this run ({owner})"
+    raise InUseError(folder, reason, "Wait for it, or choose another --out")

@@ -1,4 +1,4 @@
-"""Devices and number formats: what `auto` means, and what a machine can do."""
+"""Devices and number formats: the meaning of `auto`, and what this machine has."""
 
 import os
 from contextlib import AbstractContextManager
@@ -15,52 +15,45 @@ class DeviceError(I2IError, ValueError):
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device called `name`: auto, cpu, cuda, cuda:N or mps. Under torchrun, auto is the local rank's GPU.
+    """Return the device called `name`: auto, cpu, cuda, cuda:N or mps.
+
+    Under torchrun, auto and cuda are the GPU of the local rank.
 
     Raises:
-        DeviceError: it is not there.
+        DeviceError: this machine does not have it.
     """
+    flag = f"--device {name}"
+    unknown = DeviceError(flag, "no such device", "Choose auto, cpu, cuda, cuda:N or mps")
     if name == "auto":
-        name = (
-            "cuda"
-            if torch.cuda.is_available()
-            else "mps"
-            if torch.backends.mps.is_available()
-            else "cpu"
-        )
+        name = "mps" if torch.backends.mps.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else name
     if name == "cuda":
         name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise DeviceError(f"--device {name}: write auto, cpu, cuda, cuda:N or mps") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(
-            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices"
-        )
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError("--device mps: not available on this machine")
+        raise unknown from None
     if device.type not in ("cpu", "cuda", "mps"):
-        raise DeviceError(f"--device {name}: write auto, cpu, cuda, cuda:N or mps")
+        raise unknown
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(flag, f"this machine has {torch.cuda.device_count()} CUDA devices")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError(flag, "not available on this machine")
     return device
 
 
 def pick_precision(name: str, device: torch.device) -> str:
-    """Return fp32, bf16 or fp16 for `name`; auto is bf16 on GPUs that compute in it, and fp32 elsewhere.
+    """Return fp32, bf16 or fp16; auto is bf16 on GPUs that compute in it, and fp32 elsewhere.
 
     Raises:
         DeviceError: fp16 on a CPU, whose convolutions are slower in it and overflow.
     """
     if name == "auto":
-        return (
-            "bf16"
-            if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-            else "fp32"
-        )
+        gpu = device.type == "cuda"
+        return "bf16" if gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     if name == "fp16" and device.type == "cpu":
-        raise DeviceError(
-            "--precision fp16: not on a CPU; use fp32, or bf16 where the processor has it"
-        )
+        hint = "Choose fp32, or bf16 where the processor has it"
+        raise DeviceError("--precision fp16", "not on a CPU", hint)
     return name
 
 

@@ -1,4 +1,4 @@
-"""Where the recipes are: `configs/` beside the package, or where an installed wheel puts them. No torch."""
+"""Published settings as config files: `configs/` next to the package, or of a wheel. No torch."""
 
 import sysconfig
 from pathlib import Path
@@ -7,15 +7,14 @@ from i2i.errors import I2IError
 
 
 class UnknownRecipeError(I2IError, ValueError):
-    """Neither a file nor a recipe."""
+    """Neither a file nor the name of a recipe."""
 
 
 def recipe_files() -> dict[str, Path]:
     """Return the recipes by name."""
-    beside = Path(__file__).resolve().parent.parent / "configs"
-    folder = (
-        beside if beside.is_dir() else Path(sysconfig.get_path("data"), "share", "i2i", "configs")
-    )
+    folder = Path(__file__).resolve().parent.parent / "configs"
+    if not folder.is_dir():
+        folder = Path(sysconfig.get_path("data"), "share", "i2i", "configs")
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
@@ -29,13 +28,11 @@ def recipe_path(name: str) -> Path:
         return path
     recipes = recipe_files()
     if name not in recipes:
-        known = ", ".join(recipes)
-        raise UnknownRecipeError(
-            f"--config {name}: no such file, and no recipe of that name. Recipes: {known}."
-        )
+        hint = f"Recipes: {', '.join(recipes)}"
+        raise UnknownRecipeError(f"--config {name}", "no such file, and no recipe", hint)
     return recipes[name]
 
 
 def title(path: Path) -> str:
     """Return the comment in the first line of a recipe."""
-    return path.read_text("utf-8").split("\n", 1)[0].lstrip("# ")
+    return path.read_text("utf-8").partition("\n")[0].lstrip("# ")

@@ -1,4 +1,4 @@
-"""Finds a component by the name of its file; listing reads the files without importing them."""
+"""Components by the names of their files; listing reads the files without importing them."""
 
 import ast
 import importlib
@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 from i2i.errors import I2IError
 
-Room = Literal["methods", "generators", "discriminators"]
+Category = Literal["methods", "generators", "discriminators"]
+Preset = dict[str, Any]  # options that a name sets
 
-_PACKAGES: dict[Room, str] = {
+_PACKAGES: dict[Category, str] = {
     "methods": "methods",
     "generators": "networks.generators",
     "discriminators": "networks.discriminators",
@@ -20,70 +21,67 @@ _PACKAGES: dict[Room, str] = {
 
 
 class UnknownComponentError(I2IError, ValueError):
-    """A name that no file and no preset of a room carries."""
+    """A name of no file and no preset."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """A component: its class, and the options that its name presets (`resnet_6blocks` sets `blocks: 6`)."""
+class Entry:
+    """A component: its class, and the preset of its name (`resnet_6blocks` sets `blocks: 6`)."""
 
     name: str
     factory: type[Any]
-    preset: dict[str, Any]
+    preset: Preset
 
 
-def names(room: Room) -> list[str]:
-    """Return every name that `find` accepts in `room`, sorted. Imports nothing."""
-    return sorted(_sources(room))
+def names(category: Category) -> list[str]:
+    """Return every name that `find` accepts in `category`, sorted. Imports nothing."""
+    return sorted(_sources(category))
 
 
-def summary(room: Room, name: str) -> str:
+def summary(category: Category, name: str) -> str:
     """Return the first line of the docstring of the file that holds `name`. Imports nothing."""
-    path = _sources(room)[name][0]
-    return (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").split("\n", 1)[0]
+    path = _sources(category)[name][0]
+    return (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").partition("\n")[0]
 
 
-def find(room: Room, name: str) -> Found:
+def find(category: Category, name: str) -> Entry:
     """Import and return the component called `name`.
 
     Raises:
-        UnknownComponentError: no such name; the message lists the known ones.
+        UnknownComponentError: there is none; the message lists the names there are.
     """
-    sources = _sources(room)
+    sources = _sources(category)
     if name not in sources:
+        singular = category.removesuffix("s")
         close = get_close_matches(name, sources, 1)
-        hint = f" Did you mean {close[0]}?" if close else ""
-        raise UnknownComponentError(
-            f"{room[:-1]}.name: there is no {room[:-1]} called {name!r}.{hint} Known: {', '.join(sorted(sources))}."
-        )
+        suggestion = f"Did you mean {close[0]}? " if close else ""
+        hint = f"{suggestion}Choose from {', '.join(sorted(sources))}"
+        raise UnknownComponentError(f"{singular}.name", f"there is no {singular} {name!r}", hint)
     path, preset = sources[name]
-    module = importlib.import_module(f"i2i.{_PACKAGES[room]}.{path.stem}")
-    public = [
+    module = importlib.import_module(f"i2i.{_PACKAGES[category]}.{path.stem}")
+    classes = [
         value
         for key, value in vars(module).items()
-        if inspect.isclass(value)
-        and value.__module__ == module.__name__
-        and not key.startswith("_")
+        if inspect.isclass(value) and value.__module__ == module.__name__ and key[0] != "_"
     ]
-    if len(public) != 1:
-        raise TypeError(
-            f"{path}: a component file defines exactly one public class, this one has {len(public)}"
-        )
-    return Found(name, public[0], dict(preset))
+    if len(classes) != 1:
+        raise TypeError(f"{path}: defines {len(classes)} public classes; a component file has one")
+    return Entry(name, classes[0], dict(preset))
 
 
-def _sources(room: Room) -> dict[str, tuple[Path, dict[str, Any]]]:
-    folder = Path(__file__).parent.joinpath(*_PACKAGES[room].split("."))
-    found: dict[str, tuple[Path, dict[str, Any]]] = {}
+def _sources(category: Category) -> dict[str, tuple[Path, Preset]]:
+    """Return file and preset of every name."""
+    folder = Path(__file__).parent.joinpath(*_PACKAGES[category].split("."))
+    sources: dict[str, tuple[Path, Preset]] = {}
     for path in sorted(folder.glob("[!_]*.py")):
-        found[path.stem] = (path, {})
-        found |= {name: (path, preset) for name, preset in _presets(path).items()}
-    return found
+        sources[path.stem] = (path, {})
+        sources |= {name: (path, preset) for name, preset in _presets(path).items()}
+    return sources
 
 
-def _presets(path: Path) -> dict[str, dict[str, Any]]:
+def _presets(path: Path) -> dict[str, Preset]:
     for node in ast.parse(path.read_text("utf-8")).body:
         if isinstance(node, ast.AnnAssign) and node.value and ast.unparse(node.target) == "PRESETS":
-            presets: dict[str, dict[str, Any]] = ast.literal_eval(node.value)
+            presets: dict[str, Preset] = ast.literal_eval(node.value)
             return presets
     return {}

@@ -10,8 +10,6 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2  # noqa: F401
-import torchvision.transforms.v2.functional  # noqa: F401
 from processes import hear_signals, start, wait_for
 
 # modules that commands import when needed, here once for all of them

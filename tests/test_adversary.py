@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from i2i.direction import Direction
 from i2i.losses import penalties
 from i2i.losses.adversarial import (
     OBJECTIVES,
@@ -292,14 +293,32 @@ def test_mirror_and_quarter_turn_move_pixels_without_blurring_them() -> None:
 def test_probability_rises_while_d_is_sure_of_reals_and_falls_again() -> None:
     ada = AdaptiveProbability(target=0.6, images=64)
     for _ in range(8):
-        ada.observe(torch.ones(4, 1, 2, 2), decision_threshold=0.0)
-    assert ada.probability == pytest.approx(0.5)
+        ada.update(torch.ones(4, 1, 2, 2), decision_threshold=0.0)
+    assert float(ada.probability) == pytest.approx(0.5)
     state = ada.state()
+    assert state == {"probability": 0.5, "window": [0.0, 0, 0]}
     for _ in range(8):
-        ada.observe(-torch.ones(4, 1, 2, 2), decision_threshold=0.0)
-    assert ada.probability == 0
+        ada.update(-torch.ones(4, 1, 2, 2), decision_threshold=0.0)
+    assert float(ada.probability) == 0
     ada.restore(state)
-    assert ada.probability == pytest.approx(0.5)
+    assert float(ada.probability) == pytest.approx(0.5)
+
+
+def test_probability_on_the_device_equals_the_sum_of_python_floats() -> None:
+    torch.manual_seed(0)
+    ada, expected, window = AdaptiveProbability(target=0.0, images=1_000), 0.0, []
+    for step in range(1, 200):
+        logits = torch.randn(3, 1, 2, 2) + 0.4
+        ada.update([logits, -logits[:, :, :1]], decision_threshold=0.0)
+        window.append(torch.stack([logits.sign().mean(), -logits[:, :, :1].sign().mean()]).mean())
+        if step % 4 == 0:
+            mean = float(window[0] + window[1] + window[2] + window[3]) / 4
+            expected = min(max(expected + math.copysign(1.0, mean) * 12 / 1_000, 0.0), 1.0)
+            window = []
+        assert float(ada.probability) == expected
+        draws = torch.rand(64)
+        assert torch.equal(draws < ada.probability, draws < expected)
+    assert expected > 0
 
 
 # -- contrastive term ------------------------------------------------------------------------------
@@ -337,7 +356,7 @@ def test_contrastive_gradient_reaches_encoder_and_heads() -> None:
             PatchGAN(c, width=4, layers=1, norm="instance"), objective="lsgan"
         ),
         {"a": 3, "b": 3},
-        "a2b",
+        Direction.A2B,
         patches=16,
     )
     real = {"a": images(1), "b": images(2)}
@@ -355,6 +374,9 @@ def test_fast_form_compares_mirrored_fakes_with_their_own_places() -> None:
     from i2i.methods.cut import CUT
 
     class Copy(nn.Module):
+        size_divisor = min_size = 1
+        size = None
+
         def forward(self, x: Tensor) -> Tensor:
             return x
 
@@ -366,7 +388,7 @@ def test_fast_form_compares_mirrored_fakes_with_their_own_places() -> None:
         lambda *_: Copy(),
         lambda c: AdversarialLoss(critic()),
         {"a": 3, "b": 3},
-        "a2b",
+        Direction.A2B,
         fast=True,
         patches=256,
     )
@@ -375,10 +397,13 @@ def test_fast_form_compares_mirrored_fakes_with_their_own_places() -> None:
     for _ in range(20):
         fake = method.fakes(real)
         mirrored.append(bool(torch.equal(fake["b"], real["a"].flip(3))))
-        expected = method._nce(real["a"], real["a"], flipped=False)
+        assert bool(fake["flipped"]) == mirrored[-1]
+        expected = method._nce(real["a"], real["a"])
         terms = method.generator_loss(real, fake)
         assert set(terms) == {"gan", "nce"}
-        assert float(method._nce(fake["b"], real["a"], not mirrored[-1])) > 2 * float(expected)
+        assert float(method._nce(fake["b"], real["a"], torch.tensor(not mirrored[-1]))) > 2 * float(
+            expected
+        )
         assert float(terms["nce"].detach()) == pytest.approx(10 * float(expected), rel=1e-3)
     assert 3 < sum(mirrored) < 17
 

@@ -15,6 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Rooms from the ground up: a room may import the ground floor, and of the others only these.
 GROUND = {
     "errors",
+    "options",
     "direction",
     "files",
     "signals",

@@ -11,9 +11,10 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from runs import draw_scenes, rows, train_words
 
-from i2i import load
+from i2i import load, registry
 from i2i.checkpoint import steps
 from i2i.cli import group, main
+from i2i.config import read_yaml
 
 FACADES = "facades"
 
@@ -88,6 +89,46 @@ def test_existing_run_is_refused_without_resume_and_a_finished_one_has_nothing_l
         "train", "pix2pix", "--out", run, "--resume", "--set", "generator.width=8", code=2
     )
     assert "generator.width" in str(changed.exception)
+
+
+def test_run_is_resumed_by_its_folder_alone_and_takes_what_may_change(
+    scenes: dict[str, Path], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    train("cyclegan", scenes, run, "--images", 4)
+    assert "has seen all its 4 images" in i2i("resume", run).output
+    more = ["--images", 8, "--set", "optim.lr=1e-3", "--seed", 0, "--set", "train.keep=2"]
+    output = i2i("resume", run, "--device", "cpu", *more).output
+    assert output.count("note: train.keep is now train.keep_checkpoints (in --set)") == 1
+    assert rows(run)[-1]["images"] == 8
+    saved = read_yaml(run / "config.yaml").values
+    assert (saved["optim"]["lr"], saved["train"]["keep_checkpoints"]) == (1e-3, 2)
+    refused = str(i2i("resume", run, "--seed", 1, "--set", "data.flip=false", code=2).exception)
+    assert "train.seed: cannot change in a resumed run from 0 to 1" in refused
+    assert "data.flip: cannot change in a resumed run from true to false" in refused
+    assert "cyclegan, the command for cut" in str(
+        i2i("train", "cut", "--resume", run, code=2).exception
+    )
+    assert "no run to resume" in str(i2i("resume", tmp_path / "nothing", code=2).exception)
+
+
+def test_old_names_in_a_file_are_noted_once_each_with_the_file(
+    scenes: dict[str, Path], tmp_path: Path
+) -> None:
+    recipe = tmp_path / "old.yaml"
+    recipe.write_text("version: 1\ntrain: {images: 36, sample_images: 9}\n")
+    output = train("pix2pix", scenes, tmp_path / "run", "--config", recipe, "--dry-run").output
+    assert f"note: train.images is now train.total_images (in {recipe})\n" in output
+    assert f"note: train.sample_images is now log.sample_every_images (in {recipe})\n" in output
+    assert output.count("note: train.") == 2
+    assert "36 images = 3 epochs" in output
+
+
+def test_train_without_a_method_lists_the_methods_with_their_complete_summaries() -> None:
+    arguments = {"args": ["train"], "terminal_width": 80}
+    text = " ".join(CliRunner().invoke(group, **arguments).output.split())  # type: ignore[arg-type]
+    for method in registry.names("methods"):
+        assert f"{method} {registry.summary('methods', method)}" in text
 
 
 def test_folder_that_holds_something_else_or_lies_in_the_data_is_refused(
@@ -215,7 +256,12 @@ def test_checkpoint_folder_and_weights_file_are_models_too(
 
 
 def test_show_prints_the_settings_of_a_method_and_the_description_of_a_model(model: Path) -> None:
-    assert "lambda_l1: 100.0" in i2i("show", "pix2pix").output
+    lines = i2i("show", "pix2pix").output.splitlines()
+    assert any(line.split()[:2] == ["lambda_l1", "100.0"] for line in lines)
+    assert any(line.split()[:3] == ["*", "lr", "0.0002"] for line in lines)
+    assert not any(line.split()[:2] == ["*", "batch"] for line in lines)
+    schema = json.loads(i2i("show", "pix2pix", "--schema").output)
+    assert schema["properties"]["train"]["properties"]["batch"]["default"] == 1
     assert "in_channels: 3" in i2i("show", model).output
     assert "cyclegan" in str(i2i("show", "nothing", code=2).exception)
 

@@ -1,16 +1,21 @@
-"""Settings: layers, types, and errors that carry their mend."""
+"""Settings: layers, types, descriptions, old names, resuming, and errors that say what to do."""
 
+import importlib.util
 import random
+import re
 import string
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from i2i import config
-from i2i.config import Config, ConfigError, Layer
-from i2i.run import build
+from i2i import config, registry
+from i2i.config import RENAMED, Config, ConfigError, Layer
+from i2i.run.settings import json_schema, resolve, resume, with_length
+
+METHODS = registry.names("methods")
 
 
 def resolved(*overrides: str, method: str = "pix2pix") -> Config:
@@ -18,12 +23,12 @@ def resolved(*overrides: str, method: str = "pix2pix") -> Config:
         Layer("test", {"data": {"root": "somewhere"}}),
         *map(config.parse_override, overrides),
     ]
-    return build.resolve(method, layers)
+    return resolve(method, layers)
 
 
 def test_later_layers_win_over_earlier_ones_and_over_the_published_defaults() -> None:
     file = Layer("file", {"data": {"root": "x"}, "optim": {"lr": 1}, "generator": {"width": 8}})
-    settings = build.resolve("pix2pix", [file, config.parse_override("optim.lr=1e-4")])
+    settings = resolve("pix2pix", [file, config.parse_override("optim.lr=1e-4")])
     assert settings.optim.lr == 1e-4
     assert settings.generator.options()["width"] == 8
     assert settings.generator.name == "unet_256"
@@ -33,31 +38,47 @@ def test_later_layers_win_over_earlier_ones_and_over_the_published_defaults() ->
 def test_number_in_scientific_notation_in_yaml_is_a_number() -> None:
     values = yaml.safe_load("{data: {root: x}, optim: {lr: 1e-4}}")
     assert isinstance(values["optim"]["lr"], str)  # the parser's trap
-    assert build.resolve("pix2pix", [Layer("file", values)]).optim.lr == 1e-4
+    assert resolve("pix2pix", [Layer("file", values)]).optim.lr == 1e-4
 
 
-def test_all_errors_are_reported_at_once_each_with_its_mend() -> None:
+def test_all_errors_are_reported_at_once_each_with_its_fix() -> None:
     with pytest.raises(ConfigError) as caught:
         resolved(
             "optim.lr=-1", "optim.lrr=1", "generator.widht=3", "data.direction=AtoB", "nonsense.x=1"
         )
     lines = str(caught.value).splitlines()
-    assert len(lines) == 5
+    assert len(lines) == len(caught.value.errors) == 5
+    assert {error.subject for error in caught.value.errors} == {
+        "optim.lr",
+        "optim.lrr",
+        "generator.widht",
+        "data.direction",
+        "nonsense",
+    }
     assert any("optim.lr:" in line and "greater than 0" in line for line in lines)
     assert any("Did you mean optim.lr?" in line for line in lines)
     assert any("Did you mean generator.width?" in line for line in lines)
     assert any("a2b" in line and "AtoB" in line for line in lines)
 
 
+def test_contradictions_are_reported_together_with_errors_of_other_sections() -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolved("data.crop_size=300", 'data.inputs=["x"]', "train.batch=0", "train.epochs=null")
+    subjects = [error.subject for error in caught.value.errors]
+    assert subjects == ["data.crop_size", "data.inputs, data.target", "train.batch"]
+    with pytest.raises(ConfigError, match="must set the length"):
+        resolved("train.epochs=null")
+
+
 def test_error_of_a_file_names_the_file() -> None:
     with pytest.raises(ConfigError, match=r"optim.lrr: unknown setting in my.yaml"):
-        build.resolve("pix2pix", [Layer("my.yaml", {"data": {"root": "x"}, "optim": {"lrr": 1}})])
+        resolve("pix2pix", [Layer("my.yaml", {"data": {"root": "x"}, "optim": {"lrr": 1}})])
 
 
 @pytest.mark.parametrize("method", ["pix2pix", "cyclegan", "cut", "dcgan"])
 def test_resolved_settings_survive_the_way_through_yaml(method: str) -> None:
     settings = resolved(method=method)
-    again = build.resolve(method, [Layer("saved", yaml.safe_load(settings.to_yaml()))])
+    again = resolve(method, [Layer("saved", yaml.safe_load(settings.to_yaml()))])
     assert again.to_dict() == settings.to_dict()
 
 
@@ -119,19 +140,18 @@ def test_options_of_the_published_network_do_not_follow_to_another_one() -> None
 
 
 def test_length_in_images_replaces_a_length_in_epochs_and_the_other_way_round() -> None:
-    assert build.with_length(resolved("train.total_images=10"), 7).train.total_images == 10
+    assert with_length(resolved("train.total_images=10"), 7).train.total_images == 10
     assert (
-        build.with_length(resolved("train.total_images=10", "train.epochs=2"), 7).train.total_images
-        == 14
+        with_length(resolved("train.total_images=10", "train.epochs=2"), 7).train.total_images == 14
     )
 
 
 def test_empty_section_of_a_file_says_nothing_and_both_lengths_at_once_are_refused() -> None:
     root = Layer("data", {"data": {"root": "x"}})
-    empty = build.resolve("dcgan", [Layer("file", {"train": None, "data": None}), root])
+    empty = resolve("dcgan", [Layer("file", {"train": None, "data": None}), root])
     assert (empty.train.batch, empty.data.load_size) == (128, 64)
     with pytest.raises(ConfigError, match="one of them"):
-        build.resolve("dcgan", [root, Layer("file", {"train": {"total_images": 5, "epochs": 5}})])
+        resolve("dcgan", [root, Layer("file", {"train": {"total_images": 5, "epochs": 5}})])
 
 
 @pytest.mark.parametrize(
@@ -139,7 +159,7 @@ def test_empty_section_of_a_file_says_nothing_and_both_lengths_at_once_are_refus
 )
 def test_section_of_the_wrong_form_is_an_error_and_not_a_crash(values: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
-        build.resolve("pix2pix", [Layer("file", {"data": {"root": "x"}}), Layer("file", values)])
+        resolve("pix2pix", [Layer("file", {"data": {"root": "x"}}), Layer("file", values)])
 
 
 def test_unknown_component_names_the_closest_one() -> None:
@@ -169,3 +189,162 @@ def test_override_that_nests_without_end_is_refused() -> None:
     for text in ("train" + ".a" * 5_000 + "=1", "train.batch=" + '{"a":' * 400 + "1" + "}" * 400):
         with pytest.raises(ConfigError, match="nests more than"):
             config.parse_override(text)
+
+
+# -- descriptions ----------------------------------------------------------------------------------
+
+
+def documented(method: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every setting of a method and of all networks, with its schema."""
+    for section, schema in json_schema(method)["properties"].items():
+        for variant in schema.get("anyOf", [schema]):
+            for key, setting in variant.get("properties", {}).items():
+                yield f"{section}.{key}", setting
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_setting_has_a_description_that_says_what_null_means(method: str) -> None:
+    for name, setting in documented(method):
+        assert setting.get("description"), f"{name} has no description"
+        if setting.get("default", "") is None:
+            text = setting["description"]
+            assert re.search("null|None", text), f"{name}: {text!r} does not say what null means"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_schema_has_every_setting_with_the_default_of_the_method(method: str) -> None:
+    schema = json_schema(method)
+    for section, values in resolved(method=method).to_dict().items():
+        if section == "version":
+            continue
+        published = schema["properties"][section].get("anyOf", [schema["properties"][section]])[0]
+        settings = published["properties"]
+        assert settings.keys() == values.keys()
+        for key, value in values.items():
+            if (section, key) != ("data", "root"):
+                assert settings[key]["default"] == value
+    names = [
+        net["properties"]["name"]["const"] for net in schema["properties"]["generator"]["anyOf"]
+    ]
+    assert sorted(names) == registry.names("generators")
+
+
+def test_page_of_settings_is_what_the_code_generates() -> None:
+    path = Path(__file__).resolve().parent.parent / "tools" / "settings_page.py"
+    spec = importlib.util.spec_from_file_location("settings_page", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    _, mark, tables = module.PAGE.read_text("utf-8").partition(module.MARK)
+    assert mark
+    assert tables.lstrip("\n") == module.tables(), "run python tools/settings_page.py --write"
+
+
+# -- old names -------------------------------------------------------------------------------------
+
+
+def test_settings_under_their_old_names_are_read_as_the_new_ones(tmp_path: Path) -> None:
+    now = {new: old for old, new in RENAMED.items()}
+    checked = set()
+    for method in METHODS:
+        values = resolved(method=method).to_dict()
+        for section, key in ((s, k) for s in values if s != "version" for k in values[s]):
+            old = now.get(f"{section}.{key}")
+            if old is None:
+                continue
+            old_section, old_key = old.split(".")
+            given = {"version": 1, old_section: {old_key: values[section][key]}}
+            (tmp_path / "old.yaml").write_text(yaml.safe_dump(given))
+            layer = config.read_yaml(tmp_path / "old.yaml")
+            assert layer.values == {"version": 2, section: {key: values[section][key]}} | (
+                {old_section: {}} if old_section != section else {}
+            )
+            assert layer.renamed == (old,)
+            assert resolve(method, [Layer("", {"data": {"root": "x"}}), layer])
+            assert config.parse_override(f"{old}=1").values[section] == {key: 1}
+            checked.add(old)
+    assert checked == set(RENAMED)
+
+
+def test_setting_under_both_its_names_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "both.yaml").write_text("train: {images: 4, total_images: 4}")
+    with pytest.raises(
+        ConfigError, match=r"both.yaml: train.images is now train.total_images, and"
+    ):
+        config.read_yaml(tmp_path / "both.yaml")
+
+
+def test_old_name_moves_into_an_empty_section(tmp_path: Path) -> None:
+    (tmp_path / "old.yaml").write_text("log:\ntrain: {sample_images: 4}")
+    assert config.read_yaml(tmp_path / "old.yaml").values["log"] == {"sample_every_images": 4}
+
+
+def test_settings_of_a_newer_version_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "new.yaml").write_text("version: 3")
+    with pytest.raises(ConfigError, match=r"new.yaml: written by a newer i2i.*Update i2i"):
+        config.read_yaml(tmp_path / "new.yaml")
+
+
+def test_misspelled_old_name_leads_to_the_new_one() -> None:
+    with pytest.raises(ConfigError, match=r"Did you mean train.keep_checkpoints\?"):
+        resolved("train.kep=2")
+    with pytest.raises(ConfigError, match=r"Did you mean optim.lr_decay_start\?"):
+        resolved("optim.decay_frm=1")
+
+
+# -- resuming --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """A run folder with nothing but settings."""
+    settings = with_length(resolved("train.seed=3", "generator.width=8"), 10)
+    (tmp_path / "config.yaml").write_text(settings.to_yaml())
+    return tmp_path
+
+
+def test_resumed_run_may_change_what_is_resumable_and_nothing_else(saved: Path) -> None:
+    for key, setting in documented("pix2pix"):
+        if setting.get("resumable"):
+            assert key.startswith(("optim.", "log.", "train.", "data."))
+    resumable = {key for key, setting in documented("pix2pix") if setting.get("resumable")}
+    fixed = {"seed", "init", "init_gain", "ema_halflife_images", "batch"}
+    values = resolved().to_dict()
+    assert resumable == {
+        *(f"optim.{key}" for key in values["optim"]),
+        *(f"log.{key}" for key in values["log"]),
+        *(f"train.{key}" for key in values["train"] if key not in fixed),
+        *("data.root", "data.workers", "data.on_bad_file"),
+    }
+    changes = ["optim.lr=0.1", "data.root=y", "train.epochs=7", "log.samples=3"]
+    settings = resume(saved, "pix2pix", list(map(config.parse_override, changes)))
+    assert (settings.optim.lr, settings.data.root, settings.log.samples) == (0.1, "y", 3)
+    assert (settings.train.epochs, settings.train.total_images) == (7, None)
+
+
+def test_fixed_settings_may_be_repeated_with_their_old_values(saved: Path) -> None:
+    again = ["train.seed=3", "generator.width=8", "data.crop_size=256", "method.lambda_l1=100"]
+    again += ["method.gradient_penalty=null", "data.masks=[]", "train.init_gain=2e-2"]
+    before = resume(saved, None, []).to_dict()
+    assert resume(saved, None, list(map(config.parse_override, again))).to_dict() == before
+    complete = config.read_yaml(saved / "config.yaml")
+    assert resume(saved, "pix2pix", [complete]).to_dict() == before
+
+
+def test_changes_of_fixed_settings_are_all_refused_with_old_and_new_value(saved: Path) -> None:
+    changes = ["train.seed=4", "generator.width=16", "method.lambda_l1=1", "data.flip=false"]
+    with pytest.raises(ConfigError) as caught:
+        resume(saved, None, list(map(config.parse_override, [*changes, "optim.lr=1"])))
+    reasons = {error.subject: error.reason for error in caught.value.errors}
+    assert reasons.keys() == {"train.seed", "generator.width", "method.lambda_l1", "data.flip"}
+    assert "from 3 to 4" in reasons["train.seed"]
+    assert "from true to false" in reasons["data.flip"]
+    with pytest.raises(ConfigError, match=r'generator.name: .*from "unet_256" to "resnet"'):
+        resume(saved, None, [config.parse_override("generator.name=resnet")])
+
+
+def test_run_whose_settings_name_no_method_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("train: {batch: 1}")
+    with pytest.raises(ConfigError, match=r"config.yaml: names no method"):
+        resume(tmp_path, None, [])

@@ -12,6 +12,7 @@ from i2i import config
 from i2i.config import Layer
 from i2i.methods._base import Images
 from i2i.run import build
+from i2i.run.settings import resolve
 from i2i.training.distributed import Rank, RankLostError, process_group
 from i2i.training.loop import GuardError
 from i2i.training.trainer import Trainer
@@ -33,7 +34,7 @@ OVERRIDES = [
 
 def trainer_for(rank: Rank, seed: int) -> Trainer:
     layers = [Layer("test", {"data": {"root": "x"}}), *map(config.parse_override, OVERRIDES)]
-    settings = build.resolve("pix2pix", layers)
+    settings = resolve("pix2pix", layers)
     torch.manual_seed(seed)
     method = build.make_method(settings, {"a": 3, "b": 3})
     return Trainer(method, settings.train, settings.optim, torch.device("cpu"), "fp32", rank)

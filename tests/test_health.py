@@ -11,6 +11,7 @@ from i2i import config, registry
 from i2i.config import Layer
 from i2i.losses.adversarial import OBJECTIVES
 from i2i.run import build
+from i2i.run.settings import resolve
 from i2i.training.health import GRACE, RULES, SPAN, Health, RunInfo
 
 WON = {"D/real": 0.001, "D/fake": 0.001, "D/accuracy_real": 1.0, "D/accuracy_fake": 1.0}
@@ -27,7 +28,7 @@ def facts(
     method: str = "pix2pix", *overrides: str, batch: int = 1, guessing: float | None = 0.693
 ) -> RunInfo:
     layers = [Layer("test", {"data": {"root": "x"}}), *map(config.parse_override, overrides)]
-    return RunInfo(build.resolve(method, layers).to_dict(), batch, guessing)
+    return RunInfo(resolve(method, layers).to_dict(), batch, guessing)
 
 
 def watch(
@@ -107,7 +108,7 @@ def test_critic_has_no_rules_about_its_loss() -> None:
 
 
 def test_smoothed_labels_do_not_hide_that_the_discriminator_wins() -> None:
-    settings = build.resolve(
+    settings = resolve(
         "dcgan", [Layer("test", {"data": {"root": "x"}, "method": {"label_smoothing": 0.1}})]
     )
     torch.manual_seed(0)
@@ -164,7 +165,7 @@ def test_every_advice_is_a_setting_that_the_run_accepts(method: str, objective: 
             ]
             if objective == "wgan-gp" and "objective=rpgan" not in choice and "r1" in choice:
                 continue
-            build.make_method(build.resolve(method, layers), {"a": 3, "b": 3, "image": 3})
+            build.make_method(resolve(method, layers), {"a": 3, "b": 3, "image": 3})
 
 
 def _silent(objective: str) -> set[str]:

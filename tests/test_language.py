@@ -11,7 +11,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted((ROOT / "i2i").rglob("*.py"))
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "configs").glob("*.yaml")])
+PAGES = sorted(
+    [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "configs").glob("*.yaml")]
+)
 
 BANNED = {  # words that were invented where the field has its own -> that word
     r"mends?|mended|mending": "fix",
@@ -40,7 +42,10 @@ BRITISH = re.compile(
     re.IGNORECASE,
 )
 AMERICAN = {"colored", "multicolored", "uncolored", "cropped"}
-ISE = re.compile(r"(normal|initial|general|minim|maxim|optim|real|summar|visual|regular|quant|recogn|organ|random|final|serial|util|special|standard|synchron)is(e|es|ed|ing|ation)$", re.IGNORECASE)
+ISE = re.compile(
+    r"(normal|initial|general|minim|maxim|optim|real|summar|visual|regular|quant|recogn|organ|random|final|serial|util|special|standard|synchron)is(e|es|ed|ing|ation)$",
+    re.IGNORECASE,
+)
 
 
 def words(text: str) -> Iterator[str]:
@@ -79,7 +84,9 @@ def names(tree: ast.AST) -> Iterator[tuple[int, str]]:
 def test_strings_comments_and_names_use_the_words_of_the_field(path: Path) -> None:
     faults = [f"line {line}: {word}" for line, text in prose(path) for word in words(text)]
     tree = ast.parse(path.read_text("utf-8"))
-    faults += [f"line {line}: name {name}" for line, name in names(tree) if BANNED_NAMES.match(name)]
+    faults += [
+        f"line {line}: name {name}" for line, name in names(tree) if BANNED_NAMES.match(name)
+    ]
     assert not faults, "\n".join(faults)
 
 

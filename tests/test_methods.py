@@ -14,6 +14,7 @@ from i2i.config import Layer
 from i2i.methods._adversarial import AdversarialLoss
 from i2i.methods._base import Images
 from i2i.run import build
+from i2i.run.settings import resolve
 from i2i.training.trainer import Trainer
 
 SIDE, BATCH = 16, 2
@@ -51,7 +52,7 @@ def trainer_for(method: str, *overrides: str) -> Trainer:
         *overrides,
     ]
     layers = [Layer("test", {"data": {"root": "x"}}), *map(config.parse_override, texts)]
-    chosen = build.resolve(method, layers)
+    chosen = resolve(method, layers)
     torch.manual_seed(0)
     made = build.make_method(chosen, {"a": 3, "b": 3, "image": 3})
     return Trainer(made, chosen.train, chosen.optim, torch.device("cpu"), "fp32")

@@ -10,7 +10,7 @@ import pytest
 from i2i import config, recipes, registry
 from i2i.cli import group
 from i2i.config import Layer
-from i2i.run import build
+from i2i.run.settings import resolve
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -40,13 +40,13 @@ def test_command_of_the_readme_is_one_that_exists(line: str) -> None:
             Layer("data", {"data": {"root": "x"}}),
             *map(config.parse_override, values["overrides"]),
         ]  # type: ignore[call-overload]
-        build.resolve(words[2], layers)
+        resolve(words[2], layers)
 
 
 def test_settings_named_in_the_readme_exist_in_some_method() -> None:
     known = set()
     for method in registry.names("methods"):
-        settings = build.resolve(method, [Layer("data", {"data": {"root": "x"}})]).to_dict()
+        settings = resolve(method, [Layer("data", {"data": {"root": "x"}})]).to_dict()
         known |= {
             f"{section}.{key}"
             for section, values in settings.items()
@@ -71,7 +71,7 @@ def test_install_commands_stand_in_the_readme_as_they_are_run() -> None:
 def test_recipe_is_a_short_diff_that_resolves_and_gives_reasons(name: str) -> None:
     path = recipes.recipe_files()[name]
     layer = config.read_yaml(path)
-    settings = build.resolve(
+    settings = resolve(
         layer.values["method"]["name"], [Layer("data", {"data": {"root": "x"}}), layer]
     )
     assert settings.method.name == layer.values["method"]["name"]

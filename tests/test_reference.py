@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from i2i.compat.junyanz import convert, guess, network
+from i2i.direction import Direction
 
 GOLDEN = Path(os.environ.get("I2I_GOLDEN", "no-reference-vectors"))
 INDEX: dict[str, dict[str, Any]] = (
@@ -125,7 +126,7 @@ def reference_method(model: str, options: dict[str, Any], tensors: dict[str, tor
         "channels": {"a": options["input_nc"], "b": options["output_nc"]},
     }
     if model == "Pix2PixModel":
-        return method(**parts, direction="a2b", lambda_l1=options["lambda_L1"])
+        return method(**parts, direction=Direction.A2B, lambda_l1=options["lambda_L1"])
     return method(
         **parts,
         lambda_a=options["lambda_A"],

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from i2i.networks.generators.dcgan import DCGAN
+from i2i.networks.latent import LatentSpec
 from i2i.translation import TranslationError
 from i2i.translation.sampling import Sampler, slerp, walk, write_animation
 
@@ -16,7 +17,7 @@ from i2i.translation.sampling import Sampler, slerp, walk, write_animation
 def sampler() -> Sampler:
     torch.manual_seed(0)
     network = DCGAN(5, 3, size=(28, 28), width=4).eval()
-    return Sampler(network, 5, "normal", torch.device("cpu"), "fp32")
+    return Sampler(network, LatentSpec(5), torch.device("cpu"), "fp32")
 
 
 def test_walk_begins_and_ends_at_the_images_of_its_seeds(sampler: Sampler) -> None:
@@ -53,7 +54,7 @@ def test_animation_goes_there_and_back(tmp_path: Path) -> None:
 
 
 def test_settled_generator_normalizes_by_its_own_activations(sampler: Sampler) -> None:
-    from i2i.methods.dcgan import recalibrate_batchnorm
+    from i2i.networks.latent import LatentSpec, recalibrate_batchnorm
 
     net = sampler.network
     for buffer in net.buffers():
@@ -63,7 +64,7 @@ def test_settled_generator_normalizes_by_its_own_activations(sampler: Sampler) -
         torch.get_rng_state(),
         {name: value.clone() for name, value in net.state_dict().items()},
     )
-    twin = recalibrate_batchnorm(net, 5, "normal")
+    twin = recalibrate_batchnorm(net, LatentSpec(5))
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     latents = sampler.latents(0, 256, 1)

@@ -15,6 +15,7 @@ from i2i import config, registry
 from i2i.config import Config, Layer, OptimConfig, TrainConfig
 from i2i.methods._base import Images, Method, Phase
 from i2i.run import build
+from i2i.run.settings import resolve
 from i2i.training.trainer import NonFiniteError, Trainer, decay
 
 SMALL = {
@@ -46,7 +47,7 @@ def settings(method: str, *overrides: str) -> Config:
     ]
     shallow = [] if method == "dcgan" else ["discriminator.layers=1"]
     layers = [Layer("test", {"data": {"root": "x"}})]
-    return build.resolve(
+    return resolve(
         method,
         layers
         + [config.parse_override(text) for text in (*size, *shallow, *SMALL[method], *overrides)],

@@ -191,7 +191,7 @@ def _trainer(
 def _settings(name: str, size: int, width: int, batch: int) -> "Config":
     """Return the settings of a method, or of a variant of one, at this size."""
     from i2i.config import Layer
-    from i2i.run import build
+    from i2i.run.settings import resolve
 
     method, options = VARIANTS.get(name, (name, {}))
     wanted: dict[str, dict[str, Any]] = {
@@ -199,12 +199,12 @@ def _settings(name: str, size: int, width: int, batch: int) -> "Config":
         "generator": {"width": width},
         "discriminator": {"width": width},
         "method": options,
-        "train": {"batch": batch, "images": 10**9},
+        "train": {"batch": batch, "total_images": 10**9},
     }
     if method == "pix2pix":
         halvings = (size & -size).bit_length() - 1  # how often the size is even
         wanted["generator"] |= {"name": "unet", "depth": min(8, halvings)}
-    return build.resolve(method, [Layer("the benchmark", wanted)])
+    return resolve(method, [Layer("the benchmark", wanted)])
 
 
 def _peak_resident() -> int:
@@ -245,9 +245,10 @@ def data(
     from i2i.config import Layer
     from i2i.data.loader import batches
     from i2i.run import build
+    from i2i.run.settings import resolve
 
     given = {"root": folder, "load_size": load_size, "crop_size": crop_size}
-    settings = build.resolve(method, [Layer("the benchmark", {"data": given})])
+    settings = resolve(method, [Layer("the benchmark", {"data": given})])
     dataset = build.open_data(settings)
     click.echo(
         f"{_machine(torch.device('cpu'), 'fp32')}\n{folder}: {len(dataset)} samples an epoch, batch {batch}"

@@ -42,7 +42,7 @@ def command(
     from i2i.evaluation.evaluate import aligned, evaluate, table
     from i2i.files import check_new_file
     from i2i.report.sheet import write_sheet
-    from i2i.translation.plan import parse_size
+    from i2i.translation.options import parse_size
     from i2i.translation.translator import load
 
     if sheet:

@@ -70,7 +70,7 @@ def command(
     else:
         check_new_folder(target)
     sampler = load_sampler(model, device, precision)
-    if truncate is not None and sampler.latent_distribution != "normal":
+    if truncate is not None and sampler.latent.distribution != "normal":
         raise OptionError("--truncate", "the noise of this model is uniform, it has no tails")
     total = grid[0] * grid[1] if grid else interpolate[2] if interpolate else count or 16
     with progress("generating", total) as job:

@@ -4,7 +4,7 @@ import click
 
 from i2i import registry
 
-_ROOMS: tuple[registry.Room, ...] = ("methods", "generators", "discriminators")
+_ROOMS: tuple[registry.Category, ...] = ("methods", "generators", "discriminators")
 
 
 @click.command("list")

@@ -1,14 +1,72 @@
-"""`i2i train METHOD`: train, or go on training."""
+"""`i2i train METHOD`: train a method, or resume a run."""
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from i2i import registry
 from i2i.cli import _options
 from i2i.console import log
+
+if TYPE_CHECKING:
+    from i2i.config import Layer
+
+_OPTIONS = (
+    click.option("--data", metavar="PATH", help="Folder of the data set."),
+    click.option(
+        "--config",
+        "config_file",
+        metavar="FILE|RECIPE",
+        help="Settings; recipes: `i2i list recipes`.",
+    ),
+    click.option(
+        "--set", "overrides", multiple=True, metavar="a.b=v", help="One setting; may be repeated."
+    ),
+    click.option(
+        "--epochs",
+        type=click.FloatRange(min=0, max=1e9, min_open=True),
+        help="Total length, in passes over the data.",
+    ),
+    click.option("--images", type=click.IntRange(min=1), help="Total length, in images."),
+    click.option("--seed", type=click.IntRange(min=0), help="Random seed."),
+    click.option(
+        "--input",
+        "inputs",
+        multiple=True,
+        metavar="NAME",
+        help="Folder of an input; several are stacked as channels (pairs only).",
+    ),
+    click.option("--target", metavar="NAME", help="Folder of the target, with --input."),
+    click.option(
+        "--allow-unmatched",
+        is_flag=True,
+        help="Leave out files without a partner (pairs only).",
+    ),
+    _options.device,
+    _options.precision(None),
+    click.option("--dry-run", is_flag=True, help="Print the plan; write nothing."),
+)
+
+_SETTINGS = {  # flag -> the setting it sets
+    "data": ("data", "root"),
+    "inputs": ("data", "inputs"),
+    "target": ("data", "target"),
+    "allow_unmatched": ("data", "allow_unmatched"),
+    "epochs": ("train", "epochs"),
+    "images": ("train", "total_images"),
+    "seed": ("train", "seed"),
+    "precision": ("train", "precision"),
+}
+
+
+def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that new and resumed runs share."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
 
 
 class _Methods(click.Group):
@@ -25,126 +83,83 @@ class _Methods(click.Group):
 
 @click.group(cls=_Methods)
 def command() -> None:
-    """Train a method on a folder of images, or resume a run."""
+    """Train a method on a folder of images."""
 
 
 def _subcommand(method: str, summary: str) -> click.Command:
-    @click.command(
-        method, help=f"{summary}\n\nEvery setting with its default: `i2i show {method}`."
-    )
-    @click.option("--data", metavar="PATH", help="Folder of the data set.")
-    @click.option(
-        "--config",
-        "config_file",
-        metavar="FILE|RECIPE",
-        help="Settings; recipes: `i2i list recipes`.",
-    )
+    text = f"{summary}\n\nEvery setting with its default: `i2i show {method}`."
+
+    @click.command(method, help=text, short_help=summary)
     @click.option("--out", metavar="RUN", help="Folder of the run.  [default: runs/NAME-OF-DATA]")
-    @click.option(
-        "--set", "overrides", multiple=True, metavar="a.b=v", help="One setting; may be repeated."
-    )
-    @click.option(
-        "--epochs",
-        type=click.FloatRange(min=0, max=1e9, min_open=True),
-        help="Total length, in passes over the data.",
-    )
-    @click.option("--images", type=click.IntRange(min=1), help="Total length, in images.")
     @click.option(
         "--resume",
         is_flag=False,
         flag_value="",
         metavar="[RUN]",
-        help="Go on with RUN, or with --out.",
+        help="Resume RUN, or --out; see also `i2i resume`.",
     )
-    @click.option("--seed", type=click.IntRange(min=0), help="Seed of everything random.")
-    @click.option(
-        "--input",
-        "inputs",
-        multiple=True,
-        metavar="NAME",
-        help="Folder of an input; more are stacked (pairs).",
-    )
-    @click.option("--target", metavar="NAME", help="Folder of what the inputs are made into.")
-    @click.option(
-        "--allow-unmatched", is_flag=True, help="Leave files without a partner out (pairs only)."
-    )
-    @_options.device
-    @_options.precision(None)
-    @click.option("--dry-run", is_flag=True, help="Print what would be done; write nothing.")
-    def train(**given: Any) -> int:
-        return _train(method, **given)
+    @run_options
+    def train(out: str | None, resume: str | None, **flags: Any) -> int:
+        if resume and out and resume != out:
+            raise click.UsageError(f"--resume {resume} and --out {out} name two runs: give one")
+        from i2i.config import merge
+
+        layers = read_layers(flags)
+        run = resume or out
+        if run is None:
+            if resume is not None:
+                raise click.UsageError("--resume: name the run, --resume RUN")
+            run = _default_run(merge(layers))
+        return start(method, layers, run, resume is not None, flags)
 
     return train
 
 
-def _train(
-    method: str,
-    data: str | None,
-    config_file: str | None,
-    out: str | None,
-    overrides: tuple[str, ...],
-    epochs: float | None,
-    images: int | None,
-    resume: str | None,
-    seed: int | None,
-    inputs: tuple[str, ...],
-    target: str | None,
-    allow_unmatched: bool,
-    device: str,
-    precision: str | None,
-    dry_run: bool,
-) -> int:
-    if resume and out and resume != out:
-        raise click.UsageError(f"--resume {resume} and --out {out} name two runs: give one")
-    if epochs is not None and images is not None:
+def read_layers(flags: dict[str, Any]) -> list["Layer"]:
+    """Return the settings that `run_options` give, and print a note for each old name."""
+    if flags["epochs"] is not None and flags["images"] is not None:
         raise click.UsageError("--epochs and --images both set the length: give one")
-    from i2i import config, lock, recipes
+    from i2i import config, recipes
 
     layers = []
-    if config_file is not None:
-        layers.append(config.read_yaml(recipes.recipe_path(config_file)))
-    flags: dict[str, dict[str, Any]] = {"data": {}, "train": {}}
-    if data is not None:
-        flags["data"]["root"] = data
-    if inputs:
-        flags["data"]["inputs"] = list(inputs)
-    if target is not None:
-        flags["data"]["target"] = target
-    if allow_unmatched:
-        flags["data"]["allow_unmatched"] = True
-    if epochs is not None or images is not None:
-        flags["train"] |= {"epochs": epochs, "total_images": images}
-    flags["train"] |= {
-        key: value for key, value in (("seed", seed), ("precision", precision)) if value is not None
-    }
-    layers += [config.parse_override(text) for text in overrides]
-    layers.append(
-        config.Layer(
-            "the command line", {section: values for section, values in flags.items() if values}
-        )
-    )
-    run = resume or out or (None if resume is not None else _default_run(config.merge(layers)))
-    if run is None:
-        raise click.UsageError("--resume: name the run, --resume RUN")
-    if not dry_run and os.environ.get("RANK", "0") == "0":
-        # at once: the libraries below take seconds to load, and looking at the data minutes
+    if flags["config_file"] is not None:
+        layers.append(config.read_yaml(recipes.recipe_path(flags["config_file"])))
+    layers += [config.parse_override(text) for text in flags["overrides"]]
+    for layer in layers if _is_main() else ():
+        for old in layer.renamed:
+            log(f"note: {old} is now {config.RENAMED[old]} (in {layer.source})")
+    values: dict[str, dict[str, Any]] = {}
+    for flag, (section, key) in _SETTINGS.items():
+        if flags[flag] not in (None, (), False):
+            value = flags[flag]
+            values.setdefault(section, {})[key] = list(value) if flag == "inputs" else value
+    return [*layers, config.Layer("the command line", values)]
+
+
+def start(
+    method: str | None, layers: Sequence["Layer"], run: str, resume: bool, flags: dict[str, Any]
+) -> int:
+    """Train, and return the exit status; `method` may be None for a run that is resumed."""
+    from i2i import lock
+
+    if not flags["dry_run"] and _is_main():
+        # at once: the libraries below take seconds to load, and reading the data minutes
         lock.check_held(Path(run))
     from i2i.run.train import Request, train
 
-    outcome = train(Request(method, layers, run, resume is not None, device, dry_run))
-    if outcome is not None and outcome.signal:
-        log(
-            f"stopped by signal {outcome.signal} after {outcome.images} images; go on with --resume"
-        )
-        return 128 + outcome.signal
-    if outcome is not None and not outcome.finished:
-        log(f"stopped by train.max_minutes after {outcome.images} images; go on with --resume")
-    return 0
+    outcome = train(Request(method, layers, run, resume, flags["device"], flags["dry_run"]))
+    if outcome is None or (outcome.finished and not outcome.signal):
+        return 0
+    reason = f"signal {outcome.signal}" if outcome.signal else "train.max_minutes"
+    log(f"stopped by {reason} after {outcome.images} images; continue with i2i resume {run}")
+    return 128 + outcome.signal if outcome.signal else 0
+
+
+def _is_main() -> bool:
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _default_run(settings: dict[str, Any]) -> str:
-    data = settings.get("data")
-    root = data.get("root") if isinstance(data, dict) else None
-    if not root:
-        raise click.UsageError("data.root: is needed. Pass --data FOLDER.")
+    """Return runs/NAME-OF-DATA; without data, which is refused later, any name."""
+    root = settings.get("data", {}).get("root") or "run"
     return str(Path("runs") / (Path(str(root)).resolve().name or "run"))

@@ -9,12 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from i2i.config import Kind
+from i2i.config import Kind, Layout
 from i2i.data.content import Content, near_duplicate, near_duplicate_pairs, read_contents
 from i2i.data.folders import (
     SPLITS,
     DataError,
-    Layout,
     domain_folders,
     find_images,
     match,

@@ -11,16 +11,16 @@ import torch
 from numpy.typing import NDArray
 
 from i2i import images
+from i2i.config import Layout
 from i2i.data.dataset import halves
-from i2i.data.folders import DataError, Layout, domain_folders, find_images, find_matched
+from i2i.data.folders import DataError, domain_folders, find_images, find_matched
 from i2i.data.stacks import find_stacks
 from i2i.direction import Domain
 from i2i.errors import I2IError
 from i2i.evaluation.paired import WINDOW, Interval, bootstrap, score_pairs
 from i2i.images import Array
 from i2i.images.spec import ImageSpec, read
-from i2i.translation.folder import target_size
-from i2i.translation.plan import Size
+from i2i.translation.options import TargetSize, target_size
 from i2i.translation.translator import Translator
 
 Scores = dict[str, Interval]  # psnr (dB), ssim, l1 (of the range 0 to 1) -> mean and 95 % interval
@@ -47,7 +47,7 @@ def evaluate(
     *,
     layout: Layout = "auto",
     split: str = "test",
-    size: Size = "keep",
+    size: TargetSize = "keep",
     examples: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
@@ -140,7 +140,7 @@ def _pairs(
     return [_PairFiles(row[:-1], row[-1:], "folders") for row in rows]
 
 
-def _read(translator: Translator, pair: _PairFiles, domain: Domain, size: Size) -> Array:
+def _read(translator: Translator, pair: _PairFiles, domain: Domain, size: TargetSize) -> Array:
     spec = translator.source if domain == translator.direction.source else translator.target
     array = read(pair.a if domain == "a" else pair.b, spec, translator.alpha).array
     if pair.layout != "folders":
@@ -158,7 +158,7 @@ def _check_sizes(pair: _PairFiles, image: Array, target: Array) -> None:
         raise EvaluationError(pair.a[0], reason, "Pass a larger --size")
 
 
-def _resized(array: Array, size: Size) -> Array:
+def _resized(array: Array, size: TargetSize) -> Array:
     resized: Array = images.resize(array, target_size(array.shape[0], array.shape[1], size))
     return resized
 
@@ -166,11 +166,11 @@ def _resized(array: Array, size: Size) -> Array:
 def _rgb(image: Array, spec: ImageSpec) -> NDArray[np.uint8]:
     if image.shape[2] in (2, 4) and not spec.alpha:  # the last channel would be taken for alpha
         image = image[..., :-1]
-    return images.shown(image)
+    return images.to_display_rgb(image)
 
 
 def _mean_target(
-    translator: Translator, data: str | Path, layout: Layout, size: Size
+    translator: Translator, data: str | Path, layout: Layout, size: TargetSize
 ) -> Array | None:
     """Return the mean of the first training targets at the size of the first, None without any."""
     total: NDArray[np.float32] | None = None
@@ -183,7 +183,7 @@ def _mean_target(
 
 
 def _training_targets(
-    translator: Translator, data: str | Path, layout: Layout, size: Size
+    translator: Translator, data: str | Path, layout: Layout, size: TargetSize
 ) -> Iterator[Array]:
     domain = translator.direction.target
     try:

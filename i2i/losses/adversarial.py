@@ -13,76 +13,64 @@ Logits = Tensor | Sequence[Tensor]  # one map, or one for each scale of a multi-
 
 
 def vanilla(logits: Tensor, target: float) -> Tensor:
-    """Binary cross-entropy with logits against `target` in [0, 1]. Goodfellow et al., NeurIPS 2014, Eqn. (1).
+    """Return the binary cross-entropy with logits against `target` in [0, 1].
 
-    With target 1 on fakes this is the generator's -log D form of its Sec. 3, which does not
-    saturate.
+    Goodfellow et al., NeurIPS 2014, Eqn. (1). With target 1 on fakes this is the generator's -log D
+    form of its Sec. 3, which does not saturate.
     """
     return (softplus(logits) - target * logits).mean()
 
 
 def lsgan(logits: Tensor, target: float) -> Tensor:
-    """Least-squares loss against `target`. Mao et al., ICCV 2017, Eqn. (9) with a=0, b=c=1."""
+    """Return the least-squares loss. Mao et al., ICCV 2017, Eqn. (9) with a=0, b=c=1."""
     return (logits - target).square().mean()
 
 
-def hinge_real(logits: Tensor) -> Tensor:
-    """Hinge loss of D on reals. Lim and Ye, 2017; Miyato et al., ICLR 2018, Eqn. (16)."""
+def hinge(logits: Tensor) -> Tensor:
+    """Return the hinge loss of logits that should be above 1.
+
+    Lim and Ye, 2017; Miyato et al., ICLR 2018, Eqn. (16).
+    """
     return relu(1 - logits).mean()
 
 
-def hinge_fake(logits: Tensor) -> Tensor:
-    """Hinge loss of D on fakes, see `hinge_real`."""
-    return relu(1 + logits).mean()
-
-
 def logistic(logits: Tensor) -> Tensor:
-    """-log sigmoid(logits), the logistic loss of logits that should be positive."""
+    """Return -log sigmoid(logits), the logistic loss of logits that should be positive."""
     return softplus(-logits).mean()
 
 
 def wasserstein(logits: Tensor) -> Tensor:
-    """Negative mean score: what raises a Wasserstein critic. Arjovsky et al., ICML 2017, Eqn. (3)."""
+    """Return the negative mean score of a critic. Arjovsky et al., ICML 2017, Eqn. (3)."""
     return -logits.mean()
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What D minimizes on reals and on fakes, and G on fakes. `pairs`: the argument is a difference of logits."""
+    """Losses of D on the logits of reals and of fakes, and of G on those of fakes."""
 
-    real: Callable[[Tensor, float], Tensor]  # (logits, target); the target matters where `targets`
+    real: Callable[[Tensor, float], Tensor]  # (logits, target)
     fake: Callable[[Tensor, float], Tensor]
     generator: Callable[[Tensor], Tensor]
-    supports_smoothing: bool = False  # labels are numbers, so that smoothing them means something
-    relativistic: bool = False  # Jolicoeur-Martineau's pairing: D(real) - D(fake), mirrored for G
-    decision_threshold: float | None = (
-        0.0  # the logit that means undecided; None: scores without a scale
-    )
+    supports_smoothing: bool = False  # the target of reals may be below 1
+    relativistic: bool = False  # logits are D(real) - D(fake), and D(fake) - D(real) for G
+    decision_threshold: float | None = 0.0  # logit that means undecided; None: scores have no scale
 
 
 OBJECTIVES: dict[ObjectiveName, Objective] = {
-    "vanilla": Objective(
-        vanilla, vanilla, lambda fake: vanilla(fake, 1.0), supports_smoothing=True
-    ),
-    "lsgan": Objective(
-        lsgan, lsgan, lambda fake: lsgan(fake, 1.0), supports_smoothing=True, decision_threshold=0.5
-    ),
-    "hinge": Objective(
-        lambda real, _: hinge_real(real), lambda fake, _: hinge_fake(fake), wasserstein
-    ),
+    "vanilla": Objective(vanilla, vanilla, lambda f: vanilla(f, 1.0), supports_smoothing=True),
+    "lsgan": Objective(lsgan, lsgan, lambda f: lsgan(f, 1.0), True, decision_threshold=0.5),
+    "hinge": Objective(lambda r, _: hinge(r), lambda f, _: hinge(-f), wasserstein),
     # Equal to vanilla with hard labels; the name and form of StyleGAN (Karras et al., CVPR 2019).
-    "nonsaturating": Objective(
-        lambda real, _: logistic(real), lambda fake, _: logistic(-fake), logistic
-    ),
+    "nonsaturating": Objective(lambda r, _: logistic(r), lambda f, _: logistic(-f), logistic),
     "wgan-gp": Objective(
-        lambda real, _: wasserstein(real),
-        lambda fake, _: wasserstein(-fake),
+        lambda r, _: wasserstein(r),
+        lambda f, _: wasserstein(-f),
         wasserstein,
         decision_threshold=None,
     ),
     # Jolicoeur-Martineau, 2018; with R1 + R2 the baseline of Huang et al., NeurIPS 2024, Eqn. (2).
     "rpgan": Objective(
-        lambda real, _: logistic(real), lambda fake, _: logistic(-fake), logistic, relativistic=True
+        lambda pair, _: logistic(pair), lambda f, _: logistic(-f), logistic, relativistic=True
     ),
 }
 
@@ -90,87 +78,75 @@ OBJECTIVES: dict[ObjectiveName, Objective] = {
 def discriminator_loss(
     name: ObjectiveName, real: Logits, fake: Logits, real_target: float = 1.0
 ) -> dict[str, Tensor]:
-    """Return the halved terms of D (pix2pix, Sec. 3.3: halving slows D down), means over scales, in fp32.
+    """Return the terms of D, means over scales in fp32, halved as in pix2pix (Sec. 3.3) to slow D.
 
     Args:
+        name: objective.
         real: logits of real images.
         fake: logits of generated ones, of the same shape.
-        real_target: the label of reals, below 1 with one-sided smoothing (Salimans et al., NeurIPS
+        real_target: label of reals, below 1 with one-sided smoothing (Salimans et al., NeurIPS
             2016, Sec. 3.4).
     """
     objective = OBJECTIVES[name]
     if objective.relativistic:
-        pairs = [
-            objective.real(r - f, 1.0) for r, f in zip(_scales(real), _scales(fake), strict=True)
-        ]
-        return {"pair": 0.5 * _mean(pairs)}
+        return {"pair": 0.5 * _mean(lambda r, f: objective.real(r - f, 1.0), real, fake)}
     return {
-        "real": 0.5 * _mean([objective.real(logits, real_target) for logits in _scales(real)]),
-        "fake": 0.5 * _mean([objective.fake(logits, 0.0) for logits in _scales(fake)]),
+        "real": 0.5 * _mean(lambda logits: objective.real(logits, real_target), real),
+        "fake": 0.5 * _mean(lambda logits: objective.fake(logits, 0.0), fake),
     }
 
 
 def generator_loss(name: ObjectiveName, fake: Logits, real: Logits | None = None) -> Tensor:
-    """Return the term of G, a mean over scales, in fp32. `real` is needed by objectives over pairs.
+    """Return the term of G, a mean over scales in fp32.
 
     Raises:
-        ValueError: an objective over pairs without `real`.
+        ValueError: a relativistic objective without `real`.
     """
     objective = OBJECTIVES[name]
     if not objective.relativistic:
-        return _mean([objective.generator(logits) for logits in _scales(fake)])
+        return _mean(objective.generator, fake)
     if real is None:
         raise ValueError(f"{name} compares fakes with reals: it needs the logits of both")
-    return _mean(
-        [objective.generator(f - r) for f, r in zip(_scales(fake), _scales(real), strict=True)]
-    )
+    return _mean(lambda f, r: objective.generator(f - r), fake, real)
 
 
 def discriminator_loss_bounds(
     name: ObjectiveName, real_target: float = 1.0
 ) -> tuple[float, float] | None:
-    """Return D's loss if it knew every image, and while it can only guess; None for a wasserstein, whose scores have no
-    scale. See `discriminator_loss`."""
-    decision_threshold = OBJECTIVES[name].decision_threshold
-    if decision_threshold is None:
+    """Return D's loss if it is always right, and while it can only guess; see `discriminator_loss`.
+
+    None for wgan-gp, whose scores have no scale.
+    """
+    threshold = OBJECTIVES[name].decision_threshold
+    if threshold is None:
         return None
-    undecided = torch.tensor([decision_threshold])
+    undecided = torch.tensor([threshold])
     guessing = sum(discriminator_loss(name, undecided, undecided, real_target).values())
-    labels = torch.tensor(
-        real_target if name == "vanilla" else 1.0
-    )  # a smoothed label is never met in cross-entropy
-    certain = 0.5 * (torch.special.entr(labels) + torch.special.entr(1 - labels))
+    # cross-entropy with a smoothed label does not reach 0: its minimum is the label's entropy
+    label = torch.tensor(real_target if name == "vanilla" else 1.0)
+    certain = 0.5 * (torch.special.entr(label) + torch.special.entr(1 - label))
     return float(certain), float(guessing)
 
 
 def accuracies(name: ObjectiveName, real: Logits, fake: Logits) -> dict[str, Tensor]:
-    """Return the shares of logits, means over scales, in which D is right: {"accuracy_real", "accuracy_fake"}.
+    """Return the shares of logits for which D is right, means over scales.
 
-    Objectives over pairs have {"accuracy_pair"}, the share of pairs with the real one above; a
-    critic has none.
+    {"accuracy_real", "accuracy_fake"}; {"accuracy_pair"}, the share of pairs with the real one
+    above, for a relativistic objective; {} for a critic.
     """
-    objective, decision_threshold = OBJECTIVES[name], OBJECTIVES[name].decision_threshold
-    if decision_threshold is None:
+    threshold = OBJECTIVES[name].decision_threshold
+    if threshold is None:
         return {}
-    if objective.relativistic:
-        pairs = zip(_scales(real), _scales(fake), strict=True)
-        return {"accuracy_pair": _mean([(r > f).float().mean() for r, f in pairs])}
+    if OBJECTIVES[name].relativistic:
+        return {"accuracy_pair": _mean(lambda r, f: (r > f).float().mean(), real, fake)}
     return {
-        "accuracy_real": _mean(
-            [(logits > decision_threshold).float().mean() for logits in _scales(real)]
-        ),
-        "accuracy_fake": _mean(
-            [(logits < decision_threshold).float().mean() for logits in _scales(fake)]
-        ),
+        "accuracy_real": _mean(lambda logits: (logits > threshold).float().mean(), real),
+        "accuracy_fake": _mean(lambda logits: (logits < threshold).float().mean(), fake),
     }
 
 
-def _scales(logits: Logits) -> list[Tensor]:
-    return [scale.float() for scale in ([logits] if isinstance(logits, Tensor) else logits)]
-
-
-def _mean(terms: Sequence[Tensor]) -> Tensor:
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
-    return total / len(terms)
+def _mean(loss: Callable[..., Tensor], *logits: Logits) -> Tensor:
+    """Return the mean over scales of `loss` of one map of each of `logits`, in fp32."""
+    scales = [[x] if isinstance(x, Tensor) else x for x in logits]
+    terms = [loss(*(x.float() for x in maps)) for maps in zip(*scales, strict=True)]
+    return sum(terms[1:], terms[0]) / len(terms)

@@ -1,4 +1,7 @@
-"""PatchNCE: a patch of the output should be closest to its own patch of the input. Park et al., ECCV 2020, Eqn. (3)."""
+"""PatchNCE: each patch of the output should be closest to its own patch of the input.
+
+Park et al., ECCV 2020, Eqn. (3).
+"""
 
 import torch
 from torch import Tensor
@@ -6,16 +9,14 @@ from torch.nn.functional import cross_entropy
 
 
 def patch_nce(query: Tensor, key: Tensor, temperature: float = 0.07) -> Tensor:
-    """Return the mean cross-entropy of finding each query's own key among the keys of the same image.
+    """Return the mean cross-entropy of finding each query's own key among those of its image.
 
     Args:
-        query: unit features of the output, [N, S, D]: S places.
-        key: unit features of the input at the same places, [N, S, D]; no gradient flows into them.
+        query: unit features of S patches of the output, [N, S, D].
+        key: unit features of the input at the same positions, [N, S, D]; they get no gradient.
         temperature: τ of Eqn. (1).
     """
-    with torch.autocast(
-        query.device.type, enabled=False
-    ):  # 1 / τ would magnify the rounding of 16 bits
+    with torch.autocast(query.device.type, enabled=False):  # 1 / τ magnifies rounding to 16 bits
         similarity = query.float() @ key.detach().float().transpose(1, 2) / temperature  # [N, S, S]
-        places = torch.arange(query.shape[1], device=query.device).repeat(query.shape[0])
-        return cross_entropy(similarity.flatten(0, 1), places)
+        own = torch.arange(query.shape[1], device=query.device).repeat(query.shape[0])
+        return cross_entropy(similarity.flatten(0, 1), own)

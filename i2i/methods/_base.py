@@ -1,90 +1,118 @@
-"""What a method is: networks, fakes, and the phases of one step. How they are run is the trainer's business."""
+"""The contract of a method: networks, fakes, and the phases of one step. The trainer runs them."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from torch import Tensor, nn
 
-Images = dict[str, Tensor]  # name -> [N, C, H, W] in [-1, 1]
-Terms = dict[
-    str, Tensor
-]  # loss term -> weighted 0-d tensor: their sum is the loss, and they are the log
+from i2i.networks.latent import LatentSpec
+
+Net = TypeVar("Net", bound=nn.Module)
+Images = dict[str, Tensor]  # domain -> [N, C, H, W] in [-1, 1]
+Terms = dict[str, Tensor]  # name -> weighted 0-d term: their sum is the loss, and they are the log
 
 MakeGenerator = Callable[[int, int], nn.Module]  # (in_channels, out_channels)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Which steps a phase runs in: `length` of every `period`, from step `start` on."""
+    """Steps in which a phase runs: `length` of every `period`, from step `start` on."""
 
     period: int = 1
     length: int = 1
     start: int = 0
 
     def is_due(self, step: int) -> bool:
-        """Say whether the phase runs in `step`, counted from 0."""
+        """Return True if the phase runs in `step`, counted from 0."""
         return (step - self.start) % self.period < self.length
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One optimizer update: minimize the sum of `loss(real, fake)` over the parameters of `nets`."""
+    """One optimizer update: minimize the sum of `loss(real, fake)` over the parameters of `nets`.
+
+    `loss` is a function of its arguments and of what `state_dict` saves; it fetches nothing from
+    the device. `live` fakes carry the generators' graph; others are detached, and go through the
+    history pools.
+    """
 
     name: str
     nets: tuple[nn.Module, ...]
     loss: Callable[[Images, Images], Terms]
-    live: bool = (
-        False  # True: fakes carry the generators' graph; False: detached, through the history pools
-    )
+    live: bool = False
     schedule: Schedule = Schedule()  # every step
 
 
 class MetricsModule(nn.Module):
-    """A network that notes, while it computes its terms, what is worth logging beside them."""
+    """A module that keeps, besides the terms it returns, what is worth logging."""
 
     def __init__(self) -> None:
         super().__init__()
         self.metrics: Terms = {}  # of the last call, 0-d; nothing of the training depends on it
 
 
-class Method(nn.Module):
-    """Base of every method. A subclass is constructed with factories of networks and never sees a config.
+class Method(nn.Module, ABC):
+    """Base of every method. A subclass is constructed with factories of networks, never a config.
 
-    Keyword-only parameters of a subclass are its options (`method.NAME` in a config).
+    Its constructor takes `make_generator`, `make_discriminator`, and by name what it needs of
+    `channels` (domain -> channels) and `direction`. Keyword-only parameters are its options
+    (`method.NAME` in a config).
     """
 
-    kind: ClassVar[Literal["paired", "unpaired", "unconditional"]]
-    defaults: ClassVar[
-        Mapping[str, Mapping[str, Any]]
-    ]  # the published settings, as a diff against the config's own
+    kind: ClassVar[Literal["paired", "unpaired", "unconditional"]]  # of data
+    domains: ClassVar[tuple[str, ...]] = ("a", "b")  # of the data, names of the reals
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]]  # published settings that differ from ours
     history: int = 0  # size of the pools of old fakes that detached phases see; 0: none
-    notes: tuple[
-        str, ...
-    ] = ()  # what the user should know about this combination of options and data
+    latent: LatentSpec | None = None  # what generators make images from; None: from images
+    notes: tuple[str, ...] = ()  # for the user, about this combination of options and data
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._frozen: list[nn.Module] = []
+
+    @abstractmethod
     def fakes(self, real: Images) -> Images:
-        """Return what the generators make of `real`, under the name of the domain it imitates."""
-        raise TypeError(f"{type(self).__name__} does not define fakes")
+        """Return what the generators make of `real`, under the name of the domain it imitates.
 
+        Further entries, of any shape, carry what the losses must know of how they were made.
+        """
+
+    @abstractmethod
     def phases(self) -> tuple[Phase, ...]:
         """Return the updates of one step, in order."""
-        raise TypeError(f"{type(self).__name__} does not define phases")
 
+    @abstractmethod
     def translators(self) -> dict[str, nn.Module]:
-        """Return the networks that are kept for use, by direction."""
-        raise TypeError(f"{type(self).__name__} does not define translators")
+        """Return the generators to keep, by direction: a2b, b2a, or generate (from latents)."""
+
+    def freeze(self, net: Net) -> Net:
+        """Return `net`, to be owned by this method and trained by no phase, such as a teacher.
+
+        Gradients flow through it, not into it; it is always in evaluation mode, and it is part of
+        the method's state.
+        """
+        self._frozen.append(net.requires_grad_(False).eval())
+        return net
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of every network that is not frozen."""
+        super().train(mode)
+        for net in self._frozen:
+            net.eval()
+        return self
 
     def pop_metrics(self) -> Terms:
-        """Return what networks noted since the last call, under NETWORK/NOTE, to be averaged and logged like terms.
+        """Return NETWORK/METRIC of the last calls and forget them; they are averaged and logged.
 
         The terms of a phase sum to its loss, so D's accuracy cannot be one of them. A second return
         value would pass through every method, though none has anything to add to what its
         discriminators know. So they keep it, and the trainer asks here after each phase.
         """
-        seen: Terms = {}
+        metrics: Terms = {}
         for name, net in self.named_children():
             if isinstance(net, MetricsModule):
-                seen |= {f"{name}/{note}": value for note, value in net.metrics.items()}
+                metrics |= {f"{name}/{metric}": value for metric, value in net.metrics.items()}
                 net.metrics = {}
-        return seen
+        return metrics

@@ -1,25 +1,26 @@
 """DCGAN: images from noise with deep convolutional networks. Radford et al., ICLR 2016."""
 
-import copy
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from i2i.methods._adversarial import MakeDiscriminator
 from i2i.methods._base import Images, MakeGenerator, Method, Phase, Terms
+from i2i.networks.latent import LatentDistribution, LatentSpec
+from i2i.options import Count, Doc, validate_options
 
-LatentDistribution = Literal["normal", "uniform"]
+_Distribution = Annotated[LatentDistribution, Doc("N(0, 1), or U[-1, 1] as published")]
 
 
 class DCGAN(Method):
     """Learns to draw images like those of one folder.
 
-    Code (paper): G (generator), D (discriminator), latent (length of Z).
+    Code (paper): G (generator), D (discriminator), latent (Z).
     """
 
     kind = "unconditional"
+    domains = ("image",)
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "data": {"load_size": 64, "crop_size": 64},
         "generator": {"name": "dcgan", "norm": "batch"},
@@ -35,35 +36,28 @@ class DCGAN(Method):
         "log": {"every_images": 1_280, "samples": 64},
     }
 
+    @validate_options
     def __init__(
         self,
         make_generator: MakeGenerator,
         make_discriminator: MakeDiscriminator,
         channels: Mapping[str, int],
         *,
-        latent: int = 100,  # length of the noise vector
-        latent_distribution: LatentDistribution = "normal",  # normal: N(0, 1); uniform: [-1, 1], as published
+        latent: Annotated[Count, Doc("length of the latent vector")] = 100,
+        latent_distribution: _Distribution = "normal",
     ) -> None:
         super().__init__()
-        if latent < 1:
-            raise ValueError(f"latent: must be at least 1, got {latent}")
-        self.latent, self.latent_distribution = latent, latent_distribution
+        self.latent: LatentSpec = LatentSpec(latent, latent_distribution)
         self.G = make_generator(latent, channels["image"])
         self.D = make_discriminator(channels["image"])
 
     def fakes(self, real: Images) -> Images:
-        """Return as many images as `real` has, from fresh noise."""
+        """Return as many images as `real` has, from fresh latents."""
         image = real["image"]
-        return {
-            "image": self.G(
-                draw_latents(
-                    image.shape[0], self.latent, self.latent_distribution, device=image.device
-                )
-            )
-        }
+        return {"image": self.G(self.latent.sample(len(image), image.device))}
 
     def phases(self) -> tuple[Phase, ...]:
-        """D, then G through the D that has just moved."""
+        """Return D, then G through the D that has just moved."""
         return (
             Phase("D", (self.D,), self.discriminator_loss, schedule=self.D.d_schedule),
             Phase("G", (self.G,), self.generator_loss, live=True, schedule=self.D.g_schedule),
@@ -74,47 +68,9 @@ class DCGAN(Method):
         return {"generate": self.G}
 
     def discriminator_loss(self, real: Images, fake: Images) -> Terms:
-        """Goodfellow et al., NeurIPS 2014, Eqn. (1), from D's side, halved."""
+        """Return Eqn. (1) of Goodfellow et al., NeurIPS 2014, from D's side, halved."""
         return self.D.discriminator_terms([real["image"]], [fake["image"]])
 
     def generator_loss(self, real: Images, fake: Images) -> Terms:
-        """The same from G's side."""
+        """Return the same from G's side."""
         return self.D.generator_terms([fake["image"]], [real["image"]])
-
-
-@torch.no_grad()
-def recalibrate_batchnorm(
-    net: nn.Module, latent: int, latent_distribution: LatentDistribution
-) -> nn.Module:
-    """Return a copy of a generator whose BatchNorm statistics are those of its own activations, over 256 latents.
-
-    Averaged weights give other activations than the weights they are the average of; with the
-    running statistics of the latter their images are washed out. torch.optim.swa_utils.update_bn
-    does the same for classifiers.
-    """
-    twin = copy.deepcopy(net).train()
-    norms = [
-        layer for layer in twin.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)
-    ]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over batches
-    device = next(twin.parameters()).device
-    random = torch.Generator().manual_seed(0)  # of its own: the run's random state stays as it is
-    for _ in range(8 if norms else 0):
-        twin(draw_latents(32, latent, latent_distribution, random=random).to(device))
-    return twin.eval()
-
-
-def draw_latents(
-    count: int,
-    length: int,
-    latent_distribution: LatentDistribution,
-    device: torch.device | str = "cpu",
-    random: torch.Generator | None = None,
-) -> Tensor:
-    """Return noise, [count, length, 1, 1]. `random`: a generator of that device; None: the global one."""
-    shape = (count, length, 1, 1)
-    if latent_distribution == "uniform":
-        return torch.rand(shape, device=device, generator=random) * 2 - 1
-    return torch.randn(shape, device=device, generator=random)

@@ -1,7 +1,7 @@
-"""pix2pix: image-to-image translation with conditional adversarial networks. Isola et al., CVPR 2017."""
+"""pix2pix: translation with conditional adversarial networks. Isola et al., CVPR 2017."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from torch import nn
 from torch.nn.functional import l1_loss
@@ -9,10 +9,11 @@ from torch.nn.functional import l1_loss
 from i2i.direction import Direction
 from i2i.methods._adversarial import MakeDiscriminator, Views
 from i2i.methods._base import Images, MakeGenerator, Method, Phase, Terms
+from i2i.options import Doc, Weight, validate_options
 
 
 class Pix2Pix(Method):
-    """Learns source -> target from pairs: D judges (input, output) pairs, G also stays close to the truth in L1.
+    """Learns source -> target from pairs: D sees (input, output), G also stays close to the target.
 
     Code (paper): G (G), D (D), real[source] (x), real[target] (y), lambda_l1 (λ in Eqn. 4).
     """
@@ -24,6 +25,7 @@ class Pix2Pix(Method):
         "method": {"objective": "vanilla"},
     }
 
+    @validate_options
     def __init__(
         self,
         make_generator: MakeGenerator,
@@ -31,11 +33,9 @@ class Pix2Pix(Method):
         channels: Mapping[str, int],
         direction: Direction,
         *,
-        lambda_l1: float = 100.0,
+        lambda_l1: Annotated[Weight, Doc("weight of the L1 distance to the target")] = 100.0,
     ) -> None:
         super().__init__()
-        if not lambda_l1 >= 0:
-            raise ValueError(f"lambda_l1: must be at least 0, got {lambda_l1}")
         self.source, self.target = direction.source, direction.target
         self.G = make_generator(channels[self.source], channels[self.target])
         self.D = make_discriminator(channels[self.source] + channels[self.target])
@@ -46,7 +46,7 @@ class Pix2Pix(Method):
         return {self.target: self.G(real[self.source])}
 
     def phases(self) -> tuple[Phase, ...]:
-        """D, then G through the D that has just moved."""
+        """Return D, then G through the D that has just moved."""
         return (
             Phase("D", (self.D,), self.discriminator_loss, schedule=self.D.d_schedule),
             Phase("G", (self.G,), self.generator_loss, live=True, schedule=self.D.g_schedule),
@@ -57,11 +57,11 @@ class Pix2Pix(Method):
         return {f"{self.source}2{self.target}": self.G}
 
     def discriminator_loss(self, real: Images, fake: Images) -> Terms:
-        """Eqn. (1), from D's side, halved."""
+        """Return Eqn. (1) from D's side, halved."""
         return self.D.discriminator_terms(self._pair(real, real), self._pair(real, fake))
 
     def generator_loss(self, real: Images, fake: Images) -> Terms:
-        """Eqn. (4): the adversarial term and λ times Eqn. (3)."""
+        """Return Eqn. (4): the adversarial term and λ times Eqn. (3)."""
         terms = self.D.generator_terms(self._pair(real, fake), self._pair(real, real))
         distance = l1_loss(fake[self.target].float(), real[self.target])
         return terms | {"l1": self.lambda_l1 * distance}

@@ -1,1 +1,1 @@
-"""Generators and discriminators: tensors in, tensors out, no knowledge of data, losses or training."""
+"""Generators and discriminators: tensors in, tensors out; they know no data, loss or training."""

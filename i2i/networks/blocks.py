@@ -1,84 +1,72 @@
-"""The layers every network here is made of: norms, one convolution, one down, one up, one residual block.
+"""Layers that all networks share: norms, convolution, upsampling, residual block.
 
 Bias rule. A convolution with a norm behind it has no bias: InstanceNorm subtracts it again, so its
 true gradient is zero and Adam would turn the round-off into drift; the other norms bring a shift of
-their own. A convolution without a norm has one, except in the few places where `bias_without_norm`
-is asked.
+their own. A convolution without a norm has a bias, except where `bias_without_norm` says otherwise.
 """
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Annotated, Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from i2i.networks import padding
+from i2i.networks.contract import InputError
+from i2i.options import Count, Doc
+
 NormName = Literal["instance", "batch", "group", "none"]
 UpsampleName = Literal["deconv", "nearest", "bilinear", "pixelshuffle"]
 
+# Options that several networks have.
+Norm = Annotated[NormName, Doc("normalization after convolutions")]
+Upsample = Annotated[UpsampleName, Doc("how the decoder doubles sides")]
+Width = Annotated[Count, Doc("channels at full resolution")]
+Spectral = Annotated[bool, Doc("spectral normalization of all convolutions, whatever norm is")]
+
 
 def norm_layer(name: NormName, channels: int) -> nn.Module:
-    """A normalization of [N, C, H, W] -> [N, C, H, W].
-
-    instance: no affine, no running statistics (Ulyanov et al., arXiv 1607.08022). batch: affine,
-        eps 1e-5,
-    momentum 0.1 (Ioffe and Szegedy, ICML 2015). group: affine, 32 groups or the largest number
-    below that divides `channels` (Wu and He, ECCV 2018). none: the identity. Raises ValueError for
-    another name.
-    """
+    """Return a normalization of [N, C, H, W] -> [N, C, H, W], affine but for instance."""
     match name:
-        case "instance":
+        case "instance":  # Ulyanov et al., arXiv 1607.08022
             return nn.InstanceNorm2d(channels, affine=False, track_running_stats=False)
-        case "batch":
+        case "batch":  # Ioffe and Szegedy, ICML 2015
             return nn.BatchNorm2d(channels, eps=1e-5, momentum=0.1)
-        case "group":
+        case "group":  # Wu and He, ECCV 2018; 32 groups, or the most below that divide the channels
             return nn.GroupNorm(max(n for n in range(1, 33) if channels % n == 0), channels)
         case "none":
             return nn.Identity()
-    raise ValueError(f"norm: must be instance, batch, group or none, got {name!r}")
 
 
 def bias_without_norm(norm: NormName) -> bool:
-    """Whether the convolutions that the published BatchNorm networks leave bare (no norm, no bias) have a bias here.
+    """Return True if a convolution left bare (no norm, no bias) by BatchNorm networks has a bias.
 
-    Not with batch and group, so that training follows the published networks number for number;
-    otherwise they do.
+    Not with batch and group, so that training follows the published networks number for number.
     """
     return norm in ("instance", "none")
 
 
-def check_at_least(minimum: int, **values: int) -> None:
-    """Raise ValueError, naming the argument, for every integer below `minimum`."""
-    for name, value in values.items():
-        if value < minimum:
-            raise ValueError(f"{name}: must be at least {minimum}, got {value}")
-
-
 def check_sides(x: Tensor, size_divisor: int, min_size: int) -> None:
-    """Raise ValueError unless both sides of the images x [N, C, H, W] are multiples of `size_divisor`, >= `min_size`."""
+    """Check that both sides of x, [N, C, H, W], are multiples of `size_divisor`, >= `min_size`.
+
+    Raises:
+        InputError: they are not.
+    """
     height, width = x.shape[-2:]
+    given = f"{height}x{width} pixels (height x width), but both sides"
     if height < min_size or width < min_size:
-        raise ValueError(
-            f"input: {height}x{width} pixels (height x width) are too few for this network; "
-            f"both sides need at least {min_size} (enlarge or pad the image, or take a shallower network)"
-        )
+        hint = "Enlarge or pad the image, or choose a shallower network"
+        raise InputError("input", f"{given} need at least {min_size}", hint)
     if height % size_divisor or width % size_divisor:
-        raise ValueError(
-            f"input: {height}x{width} pixels (height x width), but both sides must be multiples of {size_divisor} "
-            f"(pad to {-(-height // size_divisor) * size_divisor}x{-(-width // size_divisor) * size_divisor} and crop the result)"
-        )
+        up = [-(-side // size_divisor) * size_divisor for side in (height, width)]
+        hint = f"Pad to {up[0]}x{up[1]} and crop the result"
+        raise InputError("input", f"{given} must be multiples of {size_divisor}", hint)
 
 
 def reflect(x: Tensor, pixels: int) -> Tensor:
-    """Reflection padding: [N, C, H, W] -> [N, C, H + 2 pixels, W + 2 pixels]."""
-    if (
-        torch.are_deterministic_algorithms_enabled()
-    ):  # the gradient of F.pad's reflection is not, on CUDA
-        for axis in (2, 3):
-            place = torch.arange(-pixels, x.shape[axis] + pixels, device=x.device).abs()
-            x = x.index_select(axis, torch.minimum(place, 2 * (x.shape[axis] - 1) - place))
-        return x
-    return F.pad(x, (pixels, pixels, pixels, pixels), mode="reflect")
+    """Pad by reflection: [N, C, H, W] -> [N, C, H + 2 pixels, W + 2 pixels]."""
+    return padding.reflect(x, pixels, pixels, pixels, pixels)
 
 
 class Conv(nn.Module):
@@ -93,9 +81,9 @@ class Conv(nn.Module):
         in_channels: int,
         out_channels: int,
         kernel: int | tuple[int, int],
-        *,
         stride: int = 1,
         padding: int = 0,
+        *,
         norm: NormName = "none",
         bias: bool | None = None,
         spectral: bool = False,
@@ -111,78 +99,37 @@ class Conv(nn.Module):
         return y
 
 
-class Down(Conv):
-    """Convolution with stride 2 and zero padding 1, then norm: [N, C_in, H, W] -> [N, C_out, H // 2, W // 2].
-
-    Kernel 4 halves with floor, kernel 3 with ceiling. There is no activation: pre- and
-    post-activation networks share it.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        kernel: Literal[3, 4],
-        norm: NormName,
-        bias: bool | None = None,
-        spectral: bool = False,
-    ) -> None:
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel,
-            stride=2,
-            padding=1,
-            norm=norm,
-            bias=bias,
-            spectral=spectral,
-        )
-
-
 class Up(nn.Module):
     """Doubling of both sides, then norm: [N, C_in, H, W] -> [N, C_out, 2H, 2W]; no activation.
 
-    deconv: a transposed convolution with `kernel` 3 (output padding 1) or 4. nearest, bilinear:
-        interpolation
-    and a 3x3 convolution, which avoids checkerboards (Odena et al., Distill 2016). pixelshuffle: a
-    3x3 convolution to 4 C_out channels, rearranged (Shi et al., CVPR 2016). `bias=None` follows the
-    bias rule of this file.
+    deconv: a transposed convolution with `kernel` 3 (output padding 1) or 4.
+    nearest, bilinear: interpolation and a 3x3 convolution, which avoids checkerboards (Odena et
+    al., Distill 2016).
+    pixelshuffle: a 3x3 convolution to 4 C_out channels, rearranged (Shi et al., CVPR 2016).
+    `bias=None` follows the bias rule of this file.
     """
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        *,
         kernel: Literal[3, 4],
+        *,
         norm: NormName,
         upsample: UpsampleName = "deconv",
         bias: bool | None = None,
     ) -> None:
         super().__init__()
-        has_bias = norm == "none" if bias is None else bias
+        bias = norm == "none" if bias is None else bias
         self.upsample = upsample
-        self.conv: nn.Module
-        match upsample:
-            case "deconv":
-                self.conv = nn.ConvTranspose2d(
-                    in_channels,
-                    out_channels,
-                    kernel,
-                    stride=2,
-                    padding=1,
-                    output_padding=4 - kernel,
-                    bias=has_bias,
-                )
-            case "nearest" | "bilinear":
-                self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=has_bias)
-            case "pixelshuffle":
-                self.conv = nn.Conv2d(in_channels, 4 * out_channels, 3, padding=1, bias=has_bias)
-            case _:
-                raise ValueError(
-                    f"upsample: must be deconv, nearest, bilinear or pixelshuffle, got {upsample!r}"
-                )
+        conv: nn.Module
+        if upsample == "deconv":
+            extra = 4 - kernel  # output padding: both kernels double exactly
+            conv = nn.ConvTranspose2d(in_channels, out_channels, kernel, 2, 1, extra, bias=bias)
+        else:
+            channels = out_channels * (4 if upsample == "pixelshuffle" else 1)
+            conv = nn.Conv2d(in_channels, channels, 3, padding=1, bias=bias)
+        self.conv = conv
         self.norm = norm_layer(norm, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -195,11 +142,20 @@ class Up(nn.Module):
         return y
 
 
-class Residual(nn.Module):
-    """x + norm(conv(dropout(relu(norm(conv(x)))))) with reflection padding, both sides >= 2; [N, C, H, W] -> same.
+def activations(layers: Iterable[nn.Module], head: nn.Module, x: Tensor) -> list[Tensor]:
+    """Return the output of each layer after leaky ReLU of slope 0.2, and of the head after them."""
+    outputs = []
+    for layer in layers:
+        x = F.leaky_relu(layer(x), 0.2)
+        outputs.append(x)
+    return [*outputs, head(x)]
 
-    He et al., CVPR 2016, without the ReLU after the sum (Johnson et al., ECCV 2016). Dropout has p
-    = 0.5.
+
+class Residual(nn.Module):
+    """x + norm(conv(dropout(relu(norm(conv(x)))))): [N, C, H, W] -> same, both sides >= 2.
+
+    He et al., CVPR 2016, without the ReLU after the sum (Johnson et al., ECCV 2016). Reflection
+    padding; dropout has p = 0.5.
     """
 
     def __init__(self, channels: int, *, norm: NormName, dropout: bool = False) -> None:

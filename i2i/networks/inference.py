@@ -1,4 +1,4 @@
-"""Networks as they are used after training: evaluation mode, and BatchNorm on the statistics of one image.
+"""Networks after training: evaluation mode, and BatchNorm on the statistics of one image.
 
 pix2pix runs its generator with the statistics of the test batch, which is one image: Isola et al.,
 CVPR 2017, Sec. 3.3.
@@ -11,12 +11,15 @@ from contextlib import contextmanager
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from i2i.networks.contract import InputError
 
 
 class _PerImageNorm(nn.Module):
-    """InstanceNorm with the affine weights of a BatchNorm: each image is normalized as if alone in a training batch."""
+    """InstanceNorm with the affine weights of a BatchNorm: each image is a batch of its own."""
 
-    def __init__(self, trained: nn.modules.batchnorm._BatchNorm) -> None:
+    def __init__(self, trained: _BatchNorm) -> None:
         super().__init__()
         self.weight = trained.weight
         self.bias = trained.bias
@@ -24,40 +27,37 @@ class _PerImageNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[-1] * x.shape[-2] == 1:
-            # Zeros, or running statistics for this one layer, would be a result that training never
-            # saw.
-            raise ValueError(
-                "per-image statistics: a normalized map has a single pixel, so it has no variance "
-                "(give larger images, or use running statistics)"
-            )
+            # zeros, or running statistics in this one layer, would be unlike anything in training
+            reason = "per-image statistics of a map of a single pixel, which has no variance"
+            raise InputError("input", reason, "Give larger images, or use running statistics")
         return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
 
 
 def per_image_statistics(net: nn.Module) -> nn.Module:
-    """A copy of `net` in which every BatchNorm normalizes each image by that image's own statistics.
+    """Return a copy of `net` in which every BatchNorm normalizes each image by its own statistics.
 
     The result for an image is that of `net` in training mode on a batch of this image alone (on the
     CPU each norm bit for bit), whatever else is in the batch; it does not depend on train() or
-    eval(). `net` stays as it is; the copy shares its parameters and buffers, so it follows later
-    training, and moving or casting the copy moves `net`. The copy has no running statistics. A
-    normalized map of one pixel raises ValueError when the copy is called.
+    eval(). `net` does not change; the copy shares its parameters and buffers, so it follows later
+    training, and moving or casting the copy moves `net`. The copy has no running statistics.
+
+    Raises:
+        InputError: when the copy is called, and a normalized map has one pixel.
     """
-    memo = {
-        id(tensor): tensor for tensor in (*net.parameters(), *net.buffers())
-    }  # what deepcopy is to share
-    twin = copy.deepcopy(net, memo)
-    if isinstance(twin, nn.modules.batchnorm._BatchNorm):
+    shared = {id(tensor): tensor for tensor in (*net.parameters(), *net.buffers())}
+    twin = copy.deepcopy(net, memo=shared)
+    if isinstance(twin, _BatchNorm):
         return _PerImageNorm(twin)
     for module in list(twin.modules()):
         for name, child in module.named_children():
-            if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            if isinstance(child, _BatchNorm):
                 setattr(module, name, _PerImageNorm(child))
     return twin
 
 
 @contextmanager
 def inference(net: nn.Module) -> Iterator[nn.Module]:
-    """`with inference(net):` evaluation mode (no dropout, running statistics) and no gradients; then all as before."""
+    """Put `net` in evaluation mode, and turn gradients off, within a `with` block."""
     modes = [(module, module.training) for module in net.modules()]
     net.eval()
     try:

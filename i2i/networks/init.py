@@ -1,63 +1,58 @@
-"""Random weights for a network: the laws that GAN papers start from."""
+"""Random initialization of networks, by the schemes that GAN papers start from."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
 
+from i2i.errors import OptionError
+
 InitName = Literal["normal", "xavier", "kaiming", "orthogonal"]
+
+_SCHEMES: dict[InitName, Callable[[Tensor, float], Tensor]] = {
+    "normal": lambda weight, gain: nn.init.normal_(weight, 0.0, gain),
+    "xavier": nn.init.xavier_normal_,
+    "kaiming": lambda weight, _: nn.init.kaiming_normal_(weight),
+    "orthogonal": nn.init.orthogonal_,
+}
 
 
 @torch.no_grad()
 def init_weights(net: nn.Module, scheme: InitName = "normal", gain: float = 0.02) -> None:
     """Draw new weights for every convolution, linear layer and affine norm of `net`, in place.
 
-    Weights of convolutions and linear layers: normal N(0, gain) (Radford et al., ICLR 2016, Sec.
-        4), xavier
-    (Glorot and Bengio, AISTATS 2010) and orthogonal (Saxe et al., ICLR 2014) times `gain`, kaiming
-    (He et al., ICCV 2015) without it. Weights of affine norms: N(1, gain). All biases: 0. Draws
-    from torch's global random state, in the order of `net.modules()`. Raises ValueError for another
-    scheme.
+    Convolutions and linear layers: normal N(0, gain) (Radford et al., ICLR 2016, Sec. 4); xavier
+    (Glorot and Bengio, AISTATS 2010) and orthogonal (Saxe et al., ICLR 2014) times `gain`; kaiming
+    (He et al., ICCV 2015) without it. Affine norms: N(1, gain). All biases: 0. Draws from torch's
+    global random state, in the order of `net.modules()`.
+
+    Raises:
+        OptionError: another scheme.
     """
-    if scheme not in ("normal", "xavier", "kaiming", "orthogonal"):
-        raise ValueError(f"init: must be normal, xavier, kaiming or orthogonal, got {scheme!r}")
+    if scheme not in _SCHEMES:
+        raise OptionError("init", f"must be one of {', '.join(_SCHEMES)}, got {scheme!r}")
     for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            _draw(_stored_weight(module), scheme, gain)
+            # under spectral norm `module.weight` is a function of the parameter
+            spectral = is_parametrized(module, "weight")
+            name = "parametrizations.weight.original" if spectral else "weight"
+            _SCHEMES[scheme](module.get_parameter(name), gain)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-            _warm_up_power_iteration(module)
-        elif isinstance(module, nn.modules.batchnorm._BatchNorm | nn.GroupNorm) and module.affine:
+            if spectral:
+                _warm_up_power_iteration(module)
+        elif isinstance(module, _BatchNorm | nn.GroupNorm) and module.affine:
             nn.init.normal_(module.weight, 1.0, gain)
             nn.init.zeros_(module.bias)
 
 
-def _draw(weight: Tensor, scheme: InitName, gain: float) -> None:
-    match scheme:
-        case "normal":
-            nn.init.normal_(weight, 0.0, gain)
-        case "xavier":
-            nn.init.xavier_normal_(weight, gain)
-        case "kaiming":
-            nn.init.kaiming_normal_(weight)
-        case "orthogonal":
-            nn.init.orthogonal_(weight, gain)
-
-
-def _stored_weight(module: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> Tensor:
-    """The parameter itself; under spectral norm `module.weight` is only a function of it."""
-    if not is_parametrized(module, "weight"):
-        return module.weight
-    stored = module.get_parameter("parametrizations.weight.original")
-    return stored
-
-
 def _warm_up_power_iteration(module: nn.Module) -> None:
-    """Let spectral norm find the new weight's largest singular value before the first step uses it."""
-    if is_parametrized(module, "weight"):
-        training = module.training
-        module.train()
-        for _ in range(15):
-            _ = module.weight  # each look in training mode is one power iteration
-        module.train(training)
+    """Let spectral norm find the new weight's largest singular value before the first step."""
+    training = module.training
+    module.train()
+    for _ in range(15):
+        _ = module.weight  # each access in training mode is one power iteration
+    module.train(training)

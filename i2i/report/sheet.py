@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from i2i.images import Array, encode, shown
+from i2i.images import Array, encode, to_display_rgb
 
 CELL = 192  # pixels: small images are enlarged, by a whole factor, to about this
 GAP = 6  # pixels between images
@@ -15,7 +15,7 @@ GAP = 6  # pixels between images
 def write_sheet(rows: Sequence[Sequence[Array]], headers: Sequence[str], path: Path) -> None:
     """Write a PNG of images in a grid, a header over each column.
 
-    `rows` of [H, W, C] (8 or 16 bits, or float32 in [0, 1]; gray, RGB, or with alpha, shown on
+    `rows` of [H, W, C] (8 or 16 bits, or float32 in [0, 1]; gray, RGB, or with alpha, to_display_rgb on
     white); rows may differ in length. All are enlarged by one whole factor that brings the largest
     near 192 pixels, without smoothing, so that every pixel can be seen. Written atomically.
 
@@ -28,7 +28,7 @@ def write_sheet(rows: Sequence[Sequence[Array]], headers: Sequence[str], path: P
         raise ValueError(f"{path}: a sheet needs at least one image")
     if longest > len(headers):
         raise ValueError(f"{path}: {len(headers)} headers for rows of up to {longest} images")
-    tiles = [[Image.fromarray(shown(image)) for image in row] for row in rows]
+    tiles = [[Image.fromarray(to_display_rgb(image)) for image in row] for row in rows]
     every = [tile for row in tiles for tile in row]
     factor = max(1, round(CELL / max(max(tile.size) for tile in every)))
     width = factor * max(tile.width for tile in every)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from i2i import images
 from i2i.direction import Direction
-from i2i.methods.dcgan import DCGAN, draw_latents, recalibrate_batchnorm
 from i2i.networks.inference import inference, per_image_statistics
+from i2i.networks.latent import LatentSpec, recalibrate_batchnorm
 
 Picture = NDArray[np.uint8]
 Nets = Mapping[str, nn.Module]
@@ -40,17 +40,13 @@ def translation_sheet(
 
 
 def generation_sheet(
-    count: int, method: DCGAN, seed: int, device: torch.device
+    count: int, latent: LatentSpec, seed: int, device: torch.device
 ) -> Callable[[Nets], Picture]:
     """Return a function that draws `count` images from latents that are fixed by `seed`."""
-    latents = draw_latents(
-        count, method.latent, method.latent_distribution, random=torch.Generator().manual_seed(seed)
-    )
+    latents = latent.sample(count, generator=torch.Generator().manual_seed(seed))
 
     def draw(nets: Nets) -> Picture:
-        with inference(
-            recalibrate_batchnorm(nets["generate"], method.latent, method.latent_distribution)
-        ) as used:
+        with inference(recalibrate_batchnorm(nets["generate"], latent)) as used:
             made = torch.cat([used(part.to(device)).cpu() for part in torch.split(latents, 16)])
         return images.grid([_shown(image) for image in made], columns=max(1, round(count**0.5)))
 
@@ -59,6 +55,4 @@ def generation_sheet(
 
 def _shown(image: Tensor) -> Picture:
     """[C, H, W] in [-1, 1] -> RGB; further channels are left out, missing ones repeat the first."""
-    color = image if image.shape[0] >= 3 else image[:1].expand(3, -1, -1)
-    picture: Picture = images.from_tensor(color[:3].float().cpu(), depth=8)
-    return picture
+    return images.to_display_rgb(images.from_tensor(image.cpu()), alpha=False)

@@ -250,8 +250,8 @@ class Loop:
             path.parent.mkdir(exist_ok=True)
             images.encode(picture, path, "PNG")
             self._logger.log_images(self.trainer.images, picture)
-        except (OSError, images.ImageError) as error:
-            reason = getattr(error, "strerror", None) or error
+        except (OSError, WriteError, images.ImageError) as error:
+            reason = (error.strerror or error) if isinstance(error, OSError) else error.reason
             text = f"{path.parent}: a sample sheet was not written ({reason}). Training goes on."
             self._logger.event(self.trainer.images, "disk", text)
 

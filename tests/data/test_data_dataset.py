@@ -256,9 +256,9 @@ def damage(path: Path) -> None:
 
 def test_damaged_pixels_stop_with_the_name_of_the_file(write: Any, tmp_path: Path) -> None:
     damage(write("1.png"))
-    with pytest.raises(DataError, match=r"1.png: damaged"):
+    with pytest.raises(DataError, match=r"1.png: corrupt"):
         images_of(tmp_path)
-    with pytest.raises(ImageError, match=r"1.png: damaged"):
+    with pytest.raises(ImageError, match=r"1.png: corrupt"):
         images_of(tmp_path, decode_check_limit=0).sample(0, 0)
 
 
@@ -284,7 +284,7 @@ def test_damaged_pixels_are_skipped_for_the_next_image_and_recorded(
     )
     assert torch.equal(dataset.sample(0, 0)["image"], dataset.sample(0, 1)["image"])
     assert len(dataset.warnings) == 1
-    assert dataset.warnings[0].startswith(f"skipped {tmp_path}/1.png: damaged")
+    assert dataset.warnings[0].startswith(f"skipped {tmp_path}/1.png: corrupt")
     damage(tmp_path / "2.png")
     with pytest.raises(DataError, match=r"no image of .* can be decoded"):
         dataset.sample(0, 0)

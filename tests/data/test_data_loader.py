@@ -231,7 +231,7 @@ def test_skipped_files_reach_the_reader_of_the_batch_once(
         warning for batch in first(6, Images(config), workers=workers) for warning in batch.warnings
     ]
     assert len(warned) == 1
-    assert warned[0].startswith(f"skipped {bad}: damaged")
+    assert warned[0].startswith(f"skipped {bad}: corrupt")
 
 
 def test_nonsense_is_refused_at_once() -> None:

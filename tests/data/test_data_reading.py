@@ -15,7 +15,8 @@ from i2i.data.dataset import Dataset
 from i2i.data.folders import DataError
 from i2i.images import ImageError
 from i2i.images.spec import ChannelSpec, ImageSpec, convert_channels, read
-from i2i.run.build import open_data, resolve
+from i2i.run.build import open_data
+from i2i.run.settings import resolve
 
 
 def dataset_of(root: Path, method: str = "pix2pix", **data: object) -> Dataset:

@@ -12,7 +12,7 @@ from fuzzing import attacked, new_folder, outcome
 from i2i import registry
 from i2i.config import Config, ConfigError, Layer, parse_override, read_yaml
 from i2i.registry import UnknownComponentError
-from i2i.run.build import resolve
+from i2i.run.settings import resolve
 
 METHODS = registry.names("methods")
 

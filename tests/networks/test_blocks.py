@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from i2i.networks.blocks import Conv, Down, Residual, Up, check_sides, norm_layer, reflect
+from i2i.errors import OptionError
+from i2i.networks.blocks import Conv, Residual, Up, check_sides, norm_layer, reflect
+from i2i.networks.generators.resnet import ResNet
 
 UPSAMPLES = ["deconv", "nearest", "bilinear", "pixelshuffle"]
 
@@ -17,8 +19,8 @@ def test_up_doubles_odd_and_even_sides(upsample, kernel):
 
 
 @pytest.mark.parametrize(("kernel", "expected"), [(4, (3, 4)), (3, (4, 4))])
-def test_down_halves_with_floor_for_kernel_4_and_ceiling_for_kernel_3(kernel, expected):
-    down = Down(2, 3, kernel=kernel, norm="instance")
+def test_stride_2_halves_with_floor_for_kernel_4_and_ceiling_for_kernel_3(kernel, expected):
+    down = Conv(2, 3, kernel, 2, 1, norm="instance")
     assert down(torch.randn(1, 2, 7, 8)).shape[2:] == expected
 
 
@@ -53,7 +55,7 @@ def test_instance_norm_holds_no_tensors_and_batch_norm_has_running_statistics():
 def test_a_convolution_has_a_bias_only_without_a_norm_behind_it(norm):
     for layer in (
         Conv(4, 4, 3, norm=norm),
-        Down(4, 4, kernel=4, norm=norm),
+        Conv(4, 4, 4, 2, 1, norm=norm),
         Up(4, 4, kernel=4, norm=norm),
     ):
         assert (layer.conv.bias is not None) == (norm == "none")
@@ -79,17 +81,18 @@ def test_spectral_norm_divides_by_the_largest_singular_value():
 
 def test_unknown_norm_and_unknown_upsampling_name_the_option_and_its_values():
     with pytest.raises(
-        ValueError, match="norm: must be instance, batch, group or none, got 'layer'"
+        OptionError, match="norm: must be 'instance', 'batch', 'group' or 'none', got 'layer'"
     ):
-        norm_layer("layer", 4)
+        ResNet(3, 3, norm="layer")
     with pytest.raises(
-        ValueError, match="upsample: must be deconv, nearest, bilinear or pixelshuffle, got 'cubic'"
+        OptionError,
+        match="upsample: must be 'deconv', 'nearest', 'bilinear' or 'pixelshuffle', got 'cubic'",
     ):
-        Up(4, 4, kernel=3, norm="none", upsample="cubic")
+        ResNet(3, 3, upsample="cubic")
 
 
 def test_a_wrong_image_size_says_what_to_pad_to():
-    with pytest.raises(ValueError, match=r"multiples of 4 .pad to 32x48"):
+    with pytest.raises(ValueError, match=r"multiples of 4\. Pad to 32x48"):
         check_sides(torch.zeros(1, 3, 30, 45), 4, 8)
     with pytest.raises(ValueError, match="at least 8"):
         check_sides(torch.zeros(1, 3, 4, 64), 4, 8)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from i2i import registry
+from i2i.networks.contract import Discriminator, InputError
 from i2i.networks.discriminators.multiscale import MultiScale
 from i2i.networks.discriminators.patchgan import PatchGAN
 from i2i.networks.discriminators.pixel import Pixel
@@ -50,10 +51,31 @@ def test_logits_have_one_channel_and_gradients_reach_every_parameter(name, norm)
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_discriminator_has_the_attributes_of_the_contract(name):
+    net = small(name)
+    assert isinstance(net, Discriminator)
+    assert type(net.scales) is type(net.min_size) is type(net.receptive_field) is int
+    assert len(logits_of(net(torch.randn(1, 3, 40, 40)))) == net.scales
+    assert net.size is None
+    assert net.receptive_field >= 1
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_smallest_images_that_are_promised_work_and_smaller_ones_are_refused(name, norm):
+    net = small(name, norm=norm)
+    net(torch.randn(1, 3, net.min_size, net.min_size))
+    if net.min_size > 1:
+        with pytest.raises(InputError, match=f"at least {net.min_size}"):
+            net(torch.randn(1, 3, net.min_size - 1, 64))
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_features_end_with_the_logits(name):
     net = small(name).eval()
     x = torch.randn(1, 3, 32, 32)
     expected = logits_of(net(x))
+    assert len(expected) == net.scales
     found = net.features(x)
     assert len(found) > len(expected)
     assert all(torch.equal(a, b) for a, b in zip(found[-len(expected) :], expected, strict=True))
@@ -134,7 +156,7 @@ def test_image_head_gives_one_logit_an_image_that_sees_all_of_it(size, layers, n
 
 def test_image_head_refuses_images_of_another_size():
     with pytest.raises(
-        ValueError, match="32x64 pixels, but this discriminator was built for 64x64"
+        InputError, match=r"32x64 pixels .height x width., this discriminator was built for 64x64"
     ):
         PatchGAN(3, width=4, head="image", size=(64, 64))(torch.randn(1, 3, 32, 64))
 
@@ -146,19 +168,8 @@ def test_head_and_size_must_go_together():
         PatchGAN(3, size=(64, 64))
     with pytest.raises(ValueError, match="size: 8x8 is too small for 3 halvings"):
         PatchGAN(3, head="image", size=(8, 8))
-    with pytest.raises(ValueError, match="head: must be patch or image, got 'pixel'"):
+    with pytest.raises(ValueError, match="head: must be 'patch' or 'image', got 'pixel'"):
         PatchGAN(3, head="pixel")
-
-
-@pytest.mark.parametrize("norm", ["instance", "batch"])
-def test_the_smallest_images_that_are_promised_work_and_smaller_ones_are_refused(norm):
-    for net in (
-        PatchGAN(3, width=4, layers=2, norm=norm),
-        MultiScale(3, width=4, layers=2, scales=2, norm=norm),
-    ):
-        net(torch.randn(1, 3, net.min_size, net.min_size))
-        with pytest.raises(ValueError, match=f"at least {net.min_size}"):
-            net(torch.randn(1, 3, net.min_size - 1, 64))
 
 
 def test_multiscale_gives_one_map_a_scale_and_the_first_is_the_full_size():

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from i2i import registry
+from i2i.errors import OptionError
+from i2i.networks.contract import Encoder, Generator, InputError
 from i2i.networks.generators.dcgan import DCGAN
 from i2i.networks.generators.resnet import ResNet
 from i2i.networks.generators.unet import UNet
@@ -26,10 +28,13 @@ def small(name, in_channels=3, out_channels=2, **options):
 
 
 def example(net, batch=2, channels=3):
-    """An input that `net` accepts: images of twice its multiple, or latents."""
+    """An input that `net` accepts: images of twice its divisor, or latents."""
     torch.manual_seed(0)
-    side = max(16, 2 * net.size_divisor) if hasattr(net, "size_divisor") else 1
+    side = max(16, 2 * net.size_divisor) if net.size is None else 1
     return torch.randn(batch, channels, side, side)
+
+
+TRANSLATING = [name for name in PLAIN if small(name).size is None]
 
 
 def count(net):
@@ -46,7 +51,7 @@ def test_output_has_the_image_size_and_range_and_gradients_reach_every_parameter
     net = small(name, norm=norm, upsample=upsample)
     x = example(net)
     y = net(x)
-    assert y.shape == (2, 2, *(x.shape[2:] if hasattr(net, "size_divisor") else (16, 24)))
+    assert y.shape == (2, 2, *(net.size or x.shape[2:]))
     assert y.abs().max() <= 1
     (y * torch.randn_like(y)).sum().backward()
     silent = [
@@ -57,19 +62,40 @@ def test_output_has_the_image_size_and_range_and_gradients_reach_every_parameter
     assert not silent
 
 
-@pytest.mark.parametrize("name", [name for name in PLAIN if hasattr(small(name), "size_divisor")])
-def test_translation_generators_take_multiples_of_their_multiple_and_refuse_other_sizes(name):
+@pytest.mark.parametrize("name", PLAIN)
+def test_generator_has_the_attributes_of_the_contract(name):
+    net = small(name)
+    assert isinstance(net, Generator)
+    assert type(net.size_divisor) is type(net.min_size) is int
+    assert net.min_size >= net.size_divisor >= 1
+    assert net.min_size % net.size_divisor == 0
+    assert net.size in (None, SMALL["size"])
+
+
+@pytest.mark.parametrize("name", TRANSLATING)
+def test_generator_of_images_takes_multiples_of_its_divisor_and_refuses_other_sizes(name):
     net = small(name).eval()
-    side = net.size_divisor
-    assert net(torch.randn(1, 3, 3 * side, 5 * side)).shape[2:] == (3 * side, 5 * side)
-    with pytest.raises(ValueError, match=f"multiples of {side}"):
-        net(torch.randn(1, 3, 4 * side + 1, 4 * side))
+    side = max(net.size_divisor, net.min_size)
+    for height, width in ((side, side), (3 * side, 5 * side)):
+        assert net(torch.randn(1, 3, height, width)).shape == (1, 2, height, width)
+    if net.size_divisor > 1:
+        with pytest.raises(InputError, match=f"multiples of {net.size_divisor}"):
+            net(torch.randn(1, 3, 4 * side + 1, 4 * side))
+    if net.min_size > 1:
+        with pytest.raises(InputError, match=f"at least {net.min_size}"):
+            net(torch.randn(1, 3, net.min_size - 1, 4 * side))
 
 
-@pytest.mark.parametrize("shape", [(4, 64), (64, 4)])
-def test_resnet_refuses_images_too_small_for_reflection_padding(shape):
-    with pytest.raises(ValueError, match="at least 8"):
-        ResNet(3, 3, width=4, blocks=1)(torch.randn(1, 3, *shape))
+@pytest.mark.parametrize("name", [name for name in PLAIN if isinstance(small(name), Encoder)])
+def test_features_of_an_encoder_are_maps_whose_gradient_reaches_the_image(name):
+    net = small(name)
+    x = example(net).requires_grad_(True)
+    features = net.features(x)
+    assert all(feature.ndim == 4 and len(feature) == len(x) for feature in features)
+    (gradient,) = torch.autograd.grad(features[-1].square().sum(), x)
+    assert gradient.abs().sum() > 0
+    with pytest.raises(InputError):
+        net.features(x[..., :-1])
 
 
 def test_the_smallest_images_that_are_promised_work():
@@ -199,9 +225,7 @@ def test_dcgan_turns_latents_of_any_length_into_images_of_its_size(latent, chann
     [((30, 30), "28x28 and 32x32"), ((65, 64), "64x64 and 64x56"), ((1, 1), "6x6 and 6x8")],
 )
 def test_dcgan_names_the_nearest_sizes_when_one_does_not_fit(size, nearest):
-    with pytest.raises(
-        ValueError, match=rf"size: {size[0]}x{size[1]} .*nearest that fit: {nearest}"
-    ):
+    with pytest.raises(OptionError, match=rf"size: {size[0]}x{size[1]} .*Nearest: {nearest}"):
         DCGAN(8, 3, size=size, width=4)
 
 

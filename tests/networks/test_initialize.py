@@ -1,4 +1,4 @@
-"""Initial weights follow the law that is asked for."""
+"""Initial weights follow the scheme."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from i2i.networks.generators.resnet import ResNet
 from i2i.networks.init import init_weights
 
 
-def test_normal_law_has_the_asked_spread_in_convolutions_and_norms_and_zero_biases():
+def test_normal_scheme_has_the_asked_spread_in_convolutions_and_norms_and_zero_biases():
     torch.manual_seed(0)
     net = ResNet(3, 3, width=32, blocks=2, norm="batch")
     nn.init.ones_(net.head.bias)
@@ -24,7 +24,7 @@ def test_normal_law_has_the_asked_spread_in_convolutions_and_norms_and_zero_bias
     assert not net.head.bias.any()
 
 
-def test_orthogonal_law_gives_rows_of_length_gain():
+def test_orthogonal_scheme_gives_rows_of_length_gain():
     layer = nn.Conv2d(8, 4, 3)
     init_weights(layer, "orthogonal", 0.5)
     rows = layer.weight.flatten(1)
@@ -32,25 +32,25 @@ def test_orthogonal_law_gives_rows_of_length_gain():
 
 
 @pytest.mark.parametrize(
-    ("law", "spread"),
+    ("scheme", "spread"),
     [("xavier", 0.5 * (2 / (64 * 9 + 32 * 9)) ** 0.5), ("kaiming", (2 / (64 * 9)) ** 0.5)],
 )
-def test_fan_laws_have_their_spread_and_kaiming_ignores_the_gain(law, spread):
+def test_fan_schemes_have_their_spread_and_kaiming_ignores_the_gain(scheme, spread):
     torch.manual_seed(0)
     layer = nn.Conv2d(64, 32, 3)
-    init_weights(layer, law, 0.5)
+    init_weights(layer, scheme, 0.5)
     assert layer.weight.std().item() == pytest.approx(spread, rel=0.05)
 
 
-@pytest.mark.parametrize("law", ["normal", "xavier", "kaiming", "orthogonal"])
-def test_spectral_norm_gets_the_same_draw_as_plain_convolutions(law):
+@pytest.mark.parametrize("scheme", ["normal", "xavier", "kaiming", "orthogonal"])
+def test_spectral_norm_gets_the_same_draw_as_plain_convolutions(scheme):
     torch.manual_seed(0)
     plain, spectral = (
         PatchGAN(3, width=4, norm="batch", spectral=switch) for switch in (False, True)
     )
     for net in (plain, spectral):
         torch.manual_seed(1)
-        init_weights(net, law)
+        init_weights(net, scheme)
     original = spectral.layers[1].conv.parametrizations.weight.original
     assert torch.equal(
         plain.layers[0].conv.weight, spectral.layers[0].conv.parametrizations.weight.original
@@ -69,8 +69,8 @@ def test_linear_layers_are_drawn_too_and_the_seed_decides():
     assert not first.bias.any()
 
 
-def test_an_unknown_law_is_named():
+def test_an_unknown_scheme_is_named():
     with pytest.raises(
-        ValueError, match="init: must be normal, xavier, kaiming or orthogonal, got 'uniform'"
+        ValueError, match="init: must be one of normal, xavier, kaiming, orthogonal, got 'uniform'"
     ):
         init_weights(nn.Linear(2, 2), "uniform")

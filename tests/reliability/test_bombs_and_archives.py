@@ -191,7 +191,7 @@ def test_images_that_cannot_be_read_are_listed_and_left_out(tmp_path: Path) -> N
     )
     assert result.return_value == 1
     assert "left out: bomb.png: 15000x15000 is 225 megapixels" in result.output
-    assert "left out: cut.png: cut off" in result.output
+    assert "left out: cut.png: truncated" in result.output
     assert "1 images in" in result.output
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
 

@@ -15,6 +15,7 @@ from i2i.config import Layer
 from i2i.data.scenes import write_dataset
 from i2i.files import read_rows
 from i2i.run import build
+from i2i.run.settings import resolve
 from i2i.run.train import Request, train
 from i2i.training.health import GRACE, SPAN
 from i2i.training.trainer import Trainer
@@ -64,7 +65,7 @@ def told(
     updates: int = UPDATES,
 ) -> list[str]:
     """Train, and return what the rules said."""
-    settings = build.resolve(method, layers(method, data, *overrides))
+    settings = resolve(method, layers(method, data, *overrides))
     dataset = build.open_data(settings)
     torch.manual_seed(0)
     made = build.make_method(settings, dataset.channels)

@@ -14,7 +14,6 @@ from typing import Any
 
 import commands
 import cv2
-import kornia.geometry.transform  # noqa: F401  # here once for all processes that train
 import numpy as np
 import pytest
 import torch

@@ -123,7 +123,7 @@ def test_signal_saves_at_one_step_and_the_resumed_run_ends_like_an_unbroken_one(
     saved = steps(run / CHECKPOINTS)[-1][0]
     assert {"training": 6, "sampling": 8, "saving": 12}[moment] <= saved <= 16
     assert len(final_state(run)["ranks"]) == world
-    assert f"after {saved} images; go on with --resume" in log.read_text()
+    assert f"after {saved} images; continue with i2i resume {run}" in log.read_text()
     resumed = ["train", "pix2pix", "--resume", str(run), "--device", "cpu"]
     assert finish(start_ranks(world, resumed, log)) == [0] * world, log.read_text()
     assert equal(final_state(run), final_state(whole[world]))
@@ -251,7 +251,7 @@ def test_torchrun_passes_a_signal_on_and_both_processes_save(
         agent.kill()
     saved = steps(run / CHECKPOINTS)[-1][0]
     assert saved > 0
-    assert f"after {saved} images; go on with --resume" in log.read_text()
+    assert f"after {saved} images; continue with i2i resume {run}" in log.read_text()
     resumed = [
         "train",
         "pix2pix",

@@ -11,12 +11,13 @@ from PIL import Image
 from torch import nn
 
 from i2i import images, load
-from i2i.checkpoint import read_metadata
 from i2i.cli import group
 from i2i.config import Config, ConfigError, Layer
 from i2i.data.folders import DataError
 from i2i.images.spec import ChannelSpec, ImageSpec
-from i2i.run.build import open_data, resolve
+from i2i.model_file import read_info
+from i2i.run.build import open_data
+from i2i.run.settings import resolve
 from i2i.translation import TranslationError
 from i2i.translation.folder import translate_folder
 from i2i.translation.translator import Translator
@@ -176,12 +177,12 @@ def test_files_without_a_partner_in_every_folder_are_listed_or_left_out(rooms: P
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"target": None}, "inputs, target: one needs the other"),
-        ({"inputs": []}, "inputs, target: one needs the other"),
+        ({"target": None}, "data.inputs, data.target: one needs the other"),
+        ({"inputs": []}, "data.inputs, data.target: one needs the other"),
         ({"layout": "ab"}, "layout: ab contradicts inputs"),
         ({"layout": "folders"}, "layout: folders contradicts inputs"),
-        ({"direction": "b2a"}, "direction: inputs are made into the target"),
-        ({"alpha": "carry"}, "alpha: carry puts the alpha of one input back"),
+        ({"direction": "b2a"}, "direction: inputs are translated to the target"),
+        ({"alpha": "carry"}, "alpha: carry copies the alpha of one input"),
     ],
 )
 def test_settings_that_contradict_stacked_inputs_are_refused(
@@ -256,8 +257,8 @@ def test_a_model_of_stacked_inputs_is_trained_translates_and_is_evaluated(
     rooms: Path, tmp_path: Path
 ) -> None:
     run = trained(rooms, tmp_path / "run")
-    domains = read_metadata(run / "weights.safetensors")["domains"]
-    assert [(one["name"], one["channels"]) for one in domains["a"]["inputs"]] == [
+    domains = read_info(run).domains
+    assert [(one.name, one.channels) for one in domains["a"].inputs] == [
         ("depth", 1),
         ("normals", 3),
     ]

@@ -16,7 +16,7 @@ from processes import start
 from i2i.translation import TranslationError
 from i2i.translation import plan as plan_module
 from i2i.translation.folder import translate_folder
-from i2i.translation.plan import Options
+from i2i.translation.options import Options
 from i2i.translation.translator import load
 
 NOBODY = 65534

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from commands import Command, i2i, small_disk
 from models import outputs, temporaries, write_model, write_pictures
+from writes import Write, intercepted
 
-from i2i import images
+from i2i import files, images
 from i2i.translation.folder import translate_folder
-from i2i.translation.plan import Options
+from i2i.translation.options import Options
 from i2i.translation.translator import load
 
 
@@ -43,16 +44,16 @@ def whole(model: Path, photos: Path, out: Path) -> dict[str, bytes]:
 
 def die_in_the_middle_of_write(number: int) -> None:
     """Let this process kill itself when half of its `number`-th output is on disk."""
-    write, left = Path.write_bytes, [number]
+    left = [number]
 
-    def half(path: Path, content: bytes) -> int:
+    def half(path: Path, write: Write, content: bytes) -> int:
         left[0] -= 1
         if left[0] == 0:
-            write(path, content[: len(content) // 2])
+            write(content[: len(content) // 2])
             os.kill(os.getpid(), signal.SIGKILL)
-        return write(path, content)
+        return write(content)
 
-    Path.write_bytes = half  # type: ignore[method-assign,assignment]
+    files.open = intercepted(half)  # type: ignore[attr-defined]
 
 
 def test_translate_killed_at_random_moments_ends_like_an_unbroken_run(

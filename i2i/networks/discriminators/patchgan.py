@@ -1,69 +1,75 @@
-"""PatchGAN: a convolutional discriminator with one logit a patch, or, going on down, one logit an image.
+"""PatchGAN: a convolutional discriminator with one logit a patch or, further down, one an image.
 
 Isola et al., CVPR 2017, Sec. 3.2.2 and 6.1.2; the image head is the discriminator of Radford et
 al., ICLR 2016.
 """
 
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from i2i.networks.blocks import Conv, Down, NormName, check_at_least, check_sides
+from i2i.errors import OptionError
+from i2i.networks.blocks import Conv, Norm, Spectral, Width, activations, check_sides
+from i2i.networks.contract import InputError
+from i2i.options import Count, Doc, validate_options
+
+Layers = Annotated[Count, Doc("convolutions of stride 2; 1, 2, 3, 4 see 16, 34, 70, 142 pixels")]
+
+_Head = Annotated[Literal["patch", "image"], Doc("one logit a patch, or one an image")]
+_Size = Annotated[
+    tuple[Count, Count] | None,
+    Doc("(height, width) in pixels of the images of head image; null: data.crop_size"),
+]
 
 
 class PatchGAN(nn.Module):
     """Images [N, in_channels, H, W] -> raw logits [N, 1, h, w].
 
-    head "patch": `layers` convolutions of stride 2 and two of stride 1, so that a logit sees
-    `receptive_field` pixels a side: 16, 34, 70, 142 for 1, 2, 3, 4 layers. Both sides need at least
-        3 * 2^layers pixels.
-    head "image": images are exactly `size` (height, width); `layers` convolutions of stride 2 and
-    as many more as bring the shorter side below 8 pixels, then one convolution over all that is
-        left: [N, 1, 1, 1].
-    Layer i has width * min(2^i, 8) channels. `spectral` puts spectral normalization on every
-    convolution, whatever `norm` is. Raises ValueError for options that are out of range or do not
-    go together, and for images of another size.
+    head "patch": `layers` convolutions of stride 2 and two of stride 1. A logit sees
+    `receptive_field` pixels a side, and both sides need at least 3 * 2^layers.
+    head "image": images are exactly `size`; `layers` convolutions of stride 2 and as many more as
+    bring the shorter side below 8 pixels, then one over all that is left: [N, 1, 1, 1].
+    Layer i has width * min(2^i, 8) channels.
+
+    Raises:
+        OptionError: `head` and `size` do not go together.
     """
 
+    scales = 1
+
+    @validate_options
     def __init__(
         self,
-        in_channels: int,
+        in_channels: Count,
         *,
-        width: int = 64,
-        layers: int = 3,
-        norm: NormName = "batch",
-        head: Literal["patch", "image"] = "patch",
-        size: tuple[int, int] | None = None,
-        spectral: bool = False,
+        width: Width = 64,
+        layers: Layers = 3,
+        norm: Norm = "batch",
+        head: _Head = "patch",
+        size: _Size = None,
+        spectral: Spectral = False,
     ) -> None:
         super().__init__()
-        check_at_least(1, in_channels=in_channels, width=width, layers=layers)
-        self.size = None if size is None else (size[0], size[1])
-        self.min_size: int = 3 << layers if size is None else min(size)
-        strided, kernel = layers, (4, 4)
-        if head == "image":
-            strided, kernel = _shrink(size, layers)
-        elif head != "patch":
-            raise ValueError(f"head: must be patch or image, got {head!r}")
-        elif size is not None:
-            raise ValueError(
-                f"size: {size} is for head=image; a head=patch takes images of any size (leave size out)"
-            )
+        if head == "image" and size is None:
+            raise OptionError("size", "head=image needs the (height, width) of its images")
+        if head == "patch" and size is not None:
+            reason = f"{size} is for head=image, and head=patch takes images of any size"
+            raise OptionError("size", reason, "Leave size out")
+        self.size = size
+        self.min_size = 3 << layers if size is None else min(size)
+        strided = layers if size is None else _halvings(size, layers)
         widths = [width * min(2**i, 8) for i in range(strided + 1)]
-        self.layers = nn.ModuleList(
-            [Down(in_channels, width, kernel=4, norm="none", spectral=spectral)]
-        )
+        self.layers = nn.ModuleList([Conv(in_channels, width, 4, 2, 1, spectral=spectral)])
         for outer, inner in pairwise(widths[:strided]):
-            self.layers.append(Down(outer, inner, kernel=4, norm=norm, spectral=spectral))
+            self.layers.append(Conv(outer, inner, 4, 2, 1, norm=norm, spectral=spectral))
         if size is None:
-            self.layers.append(
-                Conv(widths[-2], widths[-1], 4, padding=1, norm=norm, spectral=spectral)
-            )
-            self.head = Conv(widths[-1], 1, 4, padding=1, spectral=spectral)
-            self.receptive_field: int = _receptive_field([2] * layers + [1, 1])
+            last = Conv(widths[-2], widths[-1], 4, 1, 1, norm=norm, spectral=spectral)
+            self.layers.append(last)
+            self.head = Conv(widths[-1], 1, 4, 1, 1, spectral=spectral)
+            self.receptive_field = _receptive_field([2] * layers + [1, 1])
         else:
+            kernel = (size[0] >> strided, size[1] >> strided)
             self.head = Conv(widths[-2], 1, kernel, spectral=spectral)
             self.receptive_field = max(size)
 
@@ -71,39 +77,34 @@ class PatchGAN(nn.Module):
         return self.features(x)[-1]
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """The activations after each layer, outermost first; the last entry is the logits [N, 1, h, w]."""
+        """Return the activations of each layer, outermost first, and the logits [N, 1, h, w]."""
         if self.size is None:
             check_sides(x, size_divisor=1, min_size=self.min_size)
         elif x.shape[-2:] != self.size:
-            raise ValueError(
-                f"input: {x.shape[-2]}x{x.shape[-1]} pixels, but this discriminator was built for "
-                f"{self.size[0]}x{self.size[1]} (height x width)"
-            )
-        found = []
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), 0.2)
-            found.append(x)
-        found.append(self.head(x))
-        return found
+            given, built = (f"{height}x{width}" for height, width in (x.shape[-2:], self.size))
+            reason = f"{given} pixels (height x width), this discriminator was built for {built}"
+            raise InputError("input", reason)
+        return activations(self.layers, self.head, x)
 
 
 def _receptive_field(strides: list[int], kernel: int = 4) -> int:
-    """Pixels a side that one output sees through convolutions of `kernel` pixels with these strides, first to last."""
+    """Return the pixels a side that one output of convolutions with these strides sees."""
     pixels = 1
     for stride in reversed(strides):
         pixels = (pixels - 1) * stride + kernel
     return pixels
 
 
-def _shrink(size: tuple[int, int] | None, layers: int) -> tuple[int, tuple[int, int]]:
-    """How many convolutions of stride 2 the image head has, and the (height, width) they leave."""
-    if size is None:
-        raise ValueError("size: head=image needs the size of its images, (height, width)")
-    shorter, strided = min(size), layers
-    while shorter >> strided >= 8:
-        strided += 1
-    if shorter >> strided < 2:
-        raise ValueError(
-            f"size: {size[0]}x{size[1]} is too small for {layers} halvings (fewer layers, or larger images)"
-        )
-    return strided, (size[0] >> strided, size[1] >> strided)
+def _halvings(size: tuple[int, int], layers: int) -> int:
+    """Return the number of convolutions of stride 2 of the image head.
+
+    Raises:
+        OptionError: images of `size` are too small for `layers`.
+    """
+    shorter, halvings = min(size), layers
+    while shorter >> halvings >= 8:
+        halvings += 1
+    if shorter >> halvings < 2:
+        reason = f"{size[0]}x{size[1]} is too small for {layers} halvings"
+        raise OptionError("size", reason, "Choose fewer layers, or larger images")
+    return halvings

@@ -1,23 +1,24 @@
-"""PixelGAN: a discriminator that judges every pixel by itself. Isola et al., CVPR 2017, Sec. 4.4 and 6.1.2."""
+"""PixelGAN: one logit a pixel, which sees that pixel alone. Isola et al., CVPR 2017, Sec. 6.1.2."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from i2i.networks.blocks import Conv, NormName, bias_without_norm, check_at_least
+from i2i.networks.blocks import Conv, Norm, Width, activations, bias_without_norm, check_sides
+from i2i.options import Count, validate_options
 
 
 class Pixel(nn.Module):
     """Images [N, in_channels, H, W] -> raw logits [N, 1, H, W].
 
-    Three 1x1 convolutions with `width`, 2 * `width` and 1 channels. Raises ValueError for options
-    out of range.
+    Three 1x1 convolutions with `width`, 2 * `width` and 1 channels (Sec. 4.4).
     """
 
-    receptive_field: int = 1
+    scales = receptive_field = 1
+    min_size = 2  # one pixel has no variance to normalize by
+    size: tuple[int, int] | None = None
 
-    def __init__(self, in_channels: int, *, width: int = 64, norm: NormName = "batch") -> None:
+    @validate_options
+    def __init__(self, in_channels: Count, *, width: Width = 64, norm: Norm = "batch") -> None:
         super().__init__()
-        check_at_least(1, in_channels=in_channels, width=width)
         self.layers = nn.ModuleList(
             [Conv(in_channels, width, 1), Conv(width, 2 * width, 1, norm=norm)]
         )
@@ -27,10 +28,6 @@ class Pixel(nn.Module):
         return self.features(x)[-1]
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """The activations after each layer, outermost first; the last entry is the logits [N, 1, H, W]."""
-        found = []
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), 0.2)
-            found.append(x)
-        found.append(self.head(x))
-        return found
+        """Return the activations of each layer, outermost first, and the logits [N, 1, H, W]."""
+        check_sides(x, size_divisor=1, min_size=self.min_size)
+        return activations(self.layers, self.head, x)

@@ -1,78 +1,73 @@
-"""U-Net generator of pix2pix: an encoder down to one pixel, a decoder up again, skips between equal sizes.
+"""U-Net generator of pix2pix: encoder to one pixel, decoder, skips between equal resolutions.
 
 Ronneberger et al., MICCAI 2015; Isola et al., CVPR 2017, Sec. 3.2.1 and 6.1.1.
 """
 
+from itertools import pairwise
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from i2i.networks.blocks import (
-    Down,
+    Conv,
+    Norm,
     NormName,
     Up,
-    UpsampleName,
+    Upsample,
+    Width,
     bias_without_norm,
-    check_at_least,
     check_sides,
 )
+from i2i.options import Count, Doc, validate_options
 
 PRESETS: dict[str, dict[str, int]] = {"unet_128": {"depth": 7}, "unet_256": {"depth": 8}}
 
+_Depth = Annotated[int, Field(ge=2), Doc("halvings; sides are multiples of 2^depth")]
+_Dropout = Annotated[bool, Doc("dropout (p = 0.5) in the decoder; none up to depth 5")]
+
 
 class UNet(nn.Module):
-    """[N, in_channels, H, W] -> [N, out_channels, H, W] in [-1, 1]; H and W are multiples of 2^depth.
+    """[N, in_channels, H, W] -> [N, out_channels, H, W] in [-1, 1].
 
-    `depth` (>= 2) is the number of times the size is halved; level i has width * min(2^i, 8)
-    channels. `dropout` (p = 0.5) acts in the decoder on the depth - 5 levels just outside the
-    innermost one, so on none of a U-Net of five levels or fewer. Raises ValueError for options out
-    of range and for images of another size.
+    H and W are multiples of 2^depth. Level i has width * min(2^i, 8) channels. Dropout
+    acts on the depth - 5 levels just outside the innermost one.
     """
 
+    size: tuple[int, int] | None = None
+
+    @validate_options
     def __init__(
         self,
-        in_channels: int,
-        out_channels: int,
+        in_channels: Count,
+        out_channels: Count,
         *,
-        width: int = 64,
-        depth: int = 8,
-        norm: NormName = "batch",
-        dropout: bool = True,
-        upsample: UpsampleName = "deconv",
+        width: Width = 64,
+        depth: _Depth = 8,
+        norm: Norm = "batch",
+        dropout: _Dropout = True,
+        upsample: Upsample = "deconv",
     ) -> None:
         super().__init__()
-        check_at_least(1, in_channels=in_channels, out_channels=out_channels, width=width)
-        check_at_least(2, depth=depth)
-        self.size_divisor: int = 2**depth
+        self.size_divisor = self.min_size = 2**depth
         widths = [width * min(2**level, 8) for level in range(depth)]
-        bare = bias_without_norm(norm)
         self.downs = nn.ModuleList()  # outermost first
         self.ups = nn.ModuleList()  # innermost first
         self.dropouts = nn.ModuleList()
-        for level in range(depth):
-            inner, outer = level == depth - 1, level == 0
-            channels = in_channels if outer else widths[level - 1]
-            if (
-                inner or outer
-            ):  # no norm on the image, and none on the bottleneck: it can be a single pixel
-                self.downs.append(Down(channels, widths[level], kernel=4, norm="none", bias=bare))
-            else:
-                self.downs.append(Down(channels, widths[level], kernel=4, norm=norm))
+        for level, (channels, inner) in enumerate(pairwise([in_channels, *widths])):
+            bare = level in (0, depth - 1)  # no norm on the image, and none on a single pixel
+            own: NormName = "none" if bare else norm
+            bias = bias_without_norm(norm) if bare else None
+            self.downs.append(Conv(channels, inner, 4, 2, 1, norm=own, bias=bias))
         for level in reversed(range(depth)):
             channels = widths[level] if level == depth - 1 else 2 * widths[level]
             target = widths[level - 1] if level > 0 else out_channels
-            self.ups.append(
-                Up(
-                    channels,
-                    target,
-                    kernel=4,
-                    norm=norm if level > 0 else "none",
-                    upsample=upsample,
-                )
-            )
-            self.dropouts.append(
-                nn.Dropout(0.5) if dropout and 4 <= level < depth - 1 else nn.Identity()
-            )
+            own = norm if level > 0 else "none"
+            self.ups.append(Up(channels, target, 4, norm=own, upsample=upsample))
+            active = dropout and 4 <= level < depth - 1
+            self.dropouts.append(nn.Dropout(0.5) if active else nn.Identity())
 
     def forward(self, x: Tensor) -> Tensor:
         levels = self._encode(x, len(self.downs))
@@ -84,14 +79,14 @@ class UNet(nn.Module):
         return torch.tanh(x)
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """The five outermost levels of the encoder (all of them if depth < 5), [N, width min(2^i, 8), H/2^(i+1), ...].
+        """Return the five outermost levels of the encoder (all if depth < 5), before activation.
 
-        Each is taken after its norm and before its activation. Nothing deeper is computed.
+        Level i is [N, width min(2^i, 8), H/2^(i+1), W/2^(i+1)]. Nothing deeper is computed.
         """
         return self._encode(x, min(5, len(self.downs)))
 
     def _encode(self, x: Tensor, depth: int) -> list[Tensor]:
-        check_sides(x, self.size_divisor, min_size=self.size_divisor)
+        check_sides(x, self.size_divisor, self.min_size)
         levels = [self.downs[0](x)]
         for down in self.downs[1:depth]:
             levels.append(down(F.leaky_relu(levels[-1], 0.2)))

@@ -1,0 +1,134 @@
+"""Settings that contradict each other, or the networks, are refused here.
+
+Options of one component that contradict each other are refused in its constructor.
+"""
+
+from collections.abc import Iterator
+
+from i2i.config import (
+    Config,
+    ConfigError,
+    DataConfig,
+    Layer,
+    PairedData,
+    TrainConfig,
+    UnconditionalData,
+    height_width,
+)
+from i2i.methods._base import Method
+from i2i.networks.contract import Discriminator, Generator
+
+_LENGTHS = "train.total_images, train.epochs"
+
+
+def check_data(data: DataConfig) -> DataConfig:
+    """Return `data`.
+
+    Raises:
+        ConfigError: all contradictions within it.
+    """
+    errors = [*_crop(data), *_value_range(data)]
+    if isinstance(data, PairedData):
+        errors += _inputs(data)
+    if isinstance(data, UnconditionalData) and data.alpha == "carry":
+        reason = "carry has no effect: images generated from noise have no alpha to copy"
+        errors.append(ConfigError("data.alpha", reason, "Choose drop, composite or keep"))
+    if errors:
+        raise ConfigError.combine(errors)
+    return data
+
+
+def _crop(data: DataConfig) -> Iterator[ConfigError]:
+    (height, width), (crop_height, crop_width) = map(height_width, (data.load_size, data.crop_size))
+    if data.resize == "stretch" and (crop_height > height or crop_width > width):
+        reason = f"{crop_height}x{crop_width} is larger than load_size {height}x{width}"
+        yield ConfigError("data.crop_size", reason, "Choose a smaller crop or a larger load_size")
+
+
+def _value_range(data: DataConfig) -> Iterator[ConfigError]:
+    for domain, (low, high) in data.value_range.items():
+        subject = f"data.value_range.{domain}"
+        if domain not in data.domains:
+            reason = f"there is no domain {domain} here (there is {' and '.join(data.domains)})"
+            yield ConfigError(subject, reason)
+        if not low < high:
+            yield ConfigError(subject, f"[{low:g}, {high:g}] must be [low, high], low below high")
+
+
+def _inputs(data: PairedData) -> Iterator[ConfigError]:
+    if bool(data.inputs) != (data.target is not None):
+        hint = "Pass --input for each input, and --target"
+        yield ConfigError("data.inputs, data.target", "one needs the other", hint)
+    if not data.inputs:
+        return
+    if data.layout != "auto":
+        reason = f"{data.layout} contradicts inputs and target, which name the folders"
+        yield ConfigError("data.layout", reason, "Leave layout out")
+    if data.direction != "a2b":
+        reason = "inputs are translated to the target, so it must be a2b"
+        yield ConfigError("data.direction", reason, "Exchange inputs and target instead")
+    if data.alpha == "carry" and len(data.inputs) > 1:
+        reason = "carry copies the alpha of one input, and there are several"
+        yield ConfigError("data.alpha", reason, "Choose drop")
+
+
+def check_train(train: TrainConfig) -> TrainConfig:
+    """Return `train`.
+
+    Raises:
+        ConfigError: it sets no length.
+    """
+    if train.total_images is None and train.epochs is None:
+        raise ConfigError(_LENGTHS, "one of them must set the length", "Pass --images or --epochs")
+    return train
+
+
+def with_one_length(layer: Layer) -> Layer:
+    """Return `layer` so that a length in one unit takes back that of an earlier layer in the other.
+
+    Raises:
+        ConfigError: it sets both.
+    """
+    train = layer.values.get("train")
+    if not isinstance(train, dict):
+        return layer
+    if train.get("total_images") is not None and train.get("epochs") is not None:
+        raise ConfigError(_LENGTHS, f"one of them sets the length; {layer.source} gives both")
+    other = {"epochs": "total_images", "total_images": "epochs"}
+    unset = {other[key]: None for key in other if train.get(key) is not None}
+    return Layer(layer.source, layer.values | {"train": unset | train})
+
+
+def check_sizes(config: Config, method: Method) -> None:
+    """Compare the crop with what the networks of `method` take.
+
+    Raises:
+        ConfigError: all networks that do not fit.
+    """
+    errors: list[ConfigError] = []
+    for net in method.modules():
+        if isinstance(net, Discriminator):
+            errors += _sizes("discriminator", net, config)
+    for net in method.translators().values():
+        if isinstance(net, Generator):
+            errors += _sizes("generator", net, config)
+    if errors:
+        raise ConfigError.combine(errors)
+
+
+def _sizes(section: str, net: Generator | Discriminator, config: Config) -> Iterator[ConfigError]:
+    height, width = height_width(config.data.crop_size)
+    crop, name = f"{height}x{width}", getattr(config, section).name
+    if net.size is not None and tuple(net.size) != (height, width):
+        reason = f"{tuple(net.size)} is not data.crop_size, {crop}"
+        yield ConfigError(f"{section}.size", reason, "Leave it out: it follows the crop")
+    elif isinstance(net, Generator) and (height % net.size_divisor or width % net.size_divisor):
+        reason = f"{name} takes sides that are multiples of {net.size_divisor}, not {crop}"
+        hint = "Choose another crop, or a generator with fewer halvings (generator.depth)"
+        yield ConfigError("data.crop_size", reason, hint)
+    elif min(height, width) < net.min_size:
+        reason = f"{name} needs sides of at least {net.min_size} pixels, not {crop}"
+        hint = "Choose a larger crop"
+        if section == "discriminator":
+            hint += ", or fewer discriminator.layers"
+        yield ConfigError("data.crop_size", reason, hint)

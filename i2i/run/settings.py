@@ -1,0 +1,181 @@
+"""The settings of a run: of a new one, of a resumed one, and their JSON Schema."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import create_model, field_validator
+
+from i2i import registry
+from i2i.checkpoint import CHECKPOINTS, CheckpointError, steps
+from i2i.config import (
+    DATA,
+    SECTIONS,
+    VERSION,
+    Component,
+    Config,
+    ConfigError,
+    Layer,
+    component_model,
+    is_resumable,
+    merge,
+    read_yaml,
+    section_schema,
+    validate,
+)
+from i2i.methods._adversarial import AdversarialLoss
+from i2i.run.contradictions import check_data, check_train, with_one_length
+
+CONFIG = "config.yaml"  # in a run folder
+NETWORKS: dict[str, registry.Category] = {
+    "generator": "generators",
+    "discriminator": "discriminators",
+}
+
+
+def resolve(method: str, layers: Sequence[Layer]) -> Config:
+    """Return the settings of a run of `method`: its published defaults, then `layers` in order.
+
+    Raises:
+        ConfigError: all settings that are unknown, of a wrong type, out of range or contradictory.
+        UnknownComponentError: there is no such method or network.
+    """
+    factory = registry.find("methods", method).factory
+    defaults = merge([Layer("", {"method": {"name": method}}), Layer("", factory.defaults)])
+    layers = [with_one_length(layer) for layer in layers]
+    chosen = merge([Layer("", defaults), *layers])
+    if (other := chosen["method"]["name"]) != method:
+        raise ConfigError("method.name", f"the settings are for {other}, the command for {method}")
+    models = {section: _network_model(section, chosen[section]["name"]) for section in NETWORKS}
+    crop = chosen.get("data", {}).get("crop_size", 256)
+    size = [crop, crop] if isinstance(crop, int) else crop
+    if "size" in models["generator"].model_fields:
+        defaults["generator"]["size"] = size
+    if chosen["discriminator"].get("head") == "image":
+        defaults["discriminator"]["size"] = size
+    for section, model in models.items():
+        # published options of another network than the chosen one do not apply
+        known = {
+            key: value for key, value in defaults[section].items() if key in model.model_fields
+        }
+        defaults[section] = known | {"name": chosen[section]["name"]}
+    return validate([Layer("defaults", defaults), *layers], _config_model(method, models))
+
+
+def resume(folder: Path, method: str | None, layers: Sequence[Layer]) -> Config:
+    """Return the settings of the run in `folder`, changed by `layers`.
+
+    Args:
+        method: as `resolve` takes it; None: that of the run.
+
+    Raises:
+        CheckpointError: there is no run.
+        ConfigError: as in `resolve`; or all changes of settings that are fixed for a run.
+    """
+    if not (folder / CONFIG).exists() and not steps(folder / CHECKPOINTS):
+        raise CheckpointError(folder, f"no run to resume here (there is no {CONFIG})")
+    saved = read_yaml(folder / CONFIG)
+    if method is None:
+        method = merge([saved]).get("method", {}).get("name")
+        if not isinstance(method, str):
+            raise ConfigError(folder / CONFIG, "names no method (method.name)")
+    before, given = resolve(method, [saved]).to_dict(), merge(layers)
+    errors = []
+    for section in NETWORKS:  # options of another network than the saved one would be unknown
+        name = given.get(section, {}).get("name", before[section]["name"])
+        if name != before[section]["name"]:
+            errors.append(_fixed(f"{section}.name", before[section]["name"], name))
+    if errors:
+        raise ConfigError.combine(errors)
+    settings = resolve(method, [saved, *layers])
+    after = settings.to_dict()
+    for section in SECTIONS:
+        fields = type(getattr(settings, section)).model_fields
+        for key in given.get(section, {}):
+            was, now = before[section][key], after[section][key]
+            if was != now and not is_resumable(fields[key]):
+                errors.append(_fixed(f"{section}.{key}", was, now))
+    if errors:
+        raise ConfigError.combine(errors)
+    return settings
+
+
+def _fixed(key: str, was: Any, now: Any) -> ConfigError:
+    reason = f"cannot change in a resumed run from {json.dumps(was)} to {json.dumps(now)}"
+    return ConfigError(key, reason, "Begin another run with another --out")
+
+
+def with_length(config: Config, epoch_images: int) -> Config:
+    """Return `config` with its length in images, now that the length of an epoch is known."""
+    train = config.train
+    images = train.total_images or max(1, round((train.epochs or 0) * epoch_images))
+    length = {"total_images": images, "epochs": None}
+    return config.model_copy(update={"train": train.model_copy(update=length)})
+
+
+# -- models ----------------------------------------------------------------------------------------
+
+
+def _config_model(method: str, networks: Mapping[str, type[Component]]) -> type[Config]:
+    """Return the type of the settings of `method` with networks of these types by section."""
+    checks: dict[str, Any] = {
+        "check_data": field_validator("data")(check_data),
+        "check_train": field_validator("train")(check_train),
+    }
+    sections = {
+        "method": _method_model(method),
+        "data": DATA[registry.find("methods", method).factory.kind],
+        **networks,
+    }
+    fields: dict[str, Any] = {section: (model, ...) for section, model in sections.items()}
+    return create_model("Config", __base__=Config, __validators__=checks, **fields)
+
+
+def _method_model(name: str) -> type[Component]:
+    factories = [registry.find("methods", name).factory, AdversarialLoss]
+    return component_model(name, factories, {}, registry.summary("methods", name))
+
+
+def _network_model(section: str, name: object) -> type[Component]:
+    if not isinstance(name, str):
+        raise ConfigError(f"{section}.name", f"must be a name, got {name!r}")
+    entry = registry.find(NETWORKS[section], name)
+    summary = registry.summary(NETWORKS[section], name)
+    return component_model(name, [entry.factory], entry.preset, summary)
+
+
+def json_schema(method: str) -> dict[str, Any]:
+    """Return the JSON Schema of config files for `method`, with its published defaults.
+
+    The sections generator and discriminator have one variant for each network, the published one
+    first; others are recognized by their name.
+    """
+    defaults = resolve(method, [Layer("", {"data": {"root": "PATH"}})])
+    sections: dict[str, Any] = {"version": {"const": VERSION}}
+    definitions: dict[str, Any] = {}
+    values = defaults.to_dict()
+    values["data"].pop("root")
+    for section in SECTIONS:
+        schema = section_schema(type(getattr(defaults, section)), values[section])
+        definitions |= schema.pop("$defs", {})
+        sections[section] = schema
+    for section, category in NETWORKS.items():
+        variants = [sections[section]]
+        for name in registry.names(category):
+            if name != values[section]["name"]:
+                variants.append(network_schema(section, name) | {"required": ["name"]})
+        sections[section] = {"anyOf": variants}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"Settings of {method}",
+        "type": "object",
+        "properties": sections,
+        "additionalProperties": False,
+        "$defs": definitions,
+    }
+
+
+def network_schema(section: str, name: str) -> dict[str, Any]:
+    """Return the JSON Schema of a generator's or discriminator's options with its own defaults."""
+    return section_schema(_network_model(section, name), {})
