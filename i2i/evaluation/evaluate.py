@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from i2i import images
 from i2i.data.dataset import halves
-from i2i.data.folders import Layout, find_matched
-from i2i.data.stacks import find_stacks
+from i2i.data.folders import Layout, find_pairs
 from i2i.errors import I2IError
 from i2i.evaluation.paired import Interval, bootstrap, score_pairs
 from i2i.images import Array
@@ -130,18 +129,13 @@ class _Pair(NamedTuple):
 
 def _pairs(translator: Translator, data: str | Path, layout: Layout, split: str) -> list[_Pair]:
     names = [one.name for one in (*translator.source.inputs, *translator.target.inputs)]
-    if any(names):  # trained on inputs and a target with names of their own
-        if layout != "auto":
-            raise EvaluationError(
-                f"--layout {layout}: this model reads the folders {', '.join(names)}; leave it out"
-            )
-        return [
-            _Pair(row[:-1], row[-1:], "folders")
-            for row in find_stacks(data, names, split, outside=False).rows
-        ]
-    return [
-        _Pair((pair.a,), (pair.b,), pair.layout) for pair in find_matched(data, layout, split).pairs
-    ]
+    folders = names if any(names) else []  # trained on inputs and a target with names of their own
+    if folders and layout != "auto":
+        raise EvaluationError(
+            f"--layout {layout}: this model reads the folders {', '.join(names)}; leave it out"
+        )
+    pairs = find_pairs(data, split, layout, folders, outside=False)
+    return [_Pair(row[:-1] or row, row[-1:], pairs.layout) for row in pairs.rows]
 
 
 def _read(translator: Translator, pair: _Pair, domain: str, size: Size) -> Array:
@@ -185,7 +179,7 @@ def _training_pictures(
         named = any(one.name for one in translator.target.inputs)
         folders = None if named else domain_folders(data, "train")
         if folders is not None:  # paired or not: only one domain is looked at
-            for path in find_images(folders["ab".index(target)])[:500]:
+            for path in find_images(*folders["ab".index(target)])[:500]:
                 yield _resized(read([path], translator.target, translator.alpha).array, size)
         else:
             for pair in _pairs(translator, data, layout, "train")[:500]:

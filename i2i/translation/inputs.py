@@ -61,7 +61,7 @@ def _find(source: str | os.PathLike[str]) -> Inputs:
         try:
             found = scan(path)
         except DataError as error:
-            raise TranslationError(str(error).removeprefix("data.root: ")) from None
+            raise TranslationError(error.explanation) from None
         start = len(path.as_posix()) + 1
         inputs = Inputs("folder", path, [image[start:] for image in found.images], found.others)
     elif path.exists():
