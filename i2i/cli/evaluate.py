@@ -48,7 +48,7 @@ def command(
 
     from i2i.evaluation.evaluate import aligned, evaluate, table
     from i2i.report.page import sheet as write_sheet
-    from i2i.translation.plan import parse_size
+    from i2i.translation.options import parse_size
     from i2i.translation.translator import load
 
     if sheet:

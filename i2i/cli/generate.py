@@ -64,7 +64,7 @@ def command(
     else:
         _targets.check_new_folder(target)
     sampler = load_sampler(model, device, precision)
-    if truncate is not None and sampler.latent_distribution != "normal":
+    if truncate is not None and sampler.latent.distribution != "normal":
         raise click.UsageError(
             "--truncate: this model takes uniform noise, which has no tails to cut"
         )

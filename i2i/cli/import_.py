@@ -27,40 +27,17 @@ def command(source: str, out: str, statistics: str | None, overwrite: bool) -> N
     """
     from pathlib import Path
 
-    from i2i.checkpoint import WEIGHTS, save_weights
-    from i2i.compat.junyanz import import_generators
+    from i2i.compat.junyanz import import_model
+    from i2i.model_file import WEIGHTS, save_model
 
     target = Path(out) / WEIGHTS
     if target.exists() and not overwrite:
         raise click.UsageError(f"{target} exists; choose another --out, or pass --overwrite")
     _targets.check_file(target, overwrite=overwrite, make_folder=True)
-    found = import_generators(Path(source))
-    tensors = {
-        f"{d}/{key}": value for d, net in found.items() for key, value in net.tensors.items()
-    }
-    generators = {
-        d: {
-            "name": g.name,
-            "in_channels": g.in_channels,
-            "out_channels": g.out_channels,
-            "options": g.options,
-        }
-        for d, g in found.items()
-    }
-    used = statistics or next(iter(found.values())).statistics
-    metadata = {
-        "method": "import",
-        "generators": generators,
-        "direction": next(iter(found)),
-        "statistics": used,
-        "alpha": "drop",
-        "facts": {"imported_from": Path(source).name},
-        "config": None,
-    }
+    info, tensors = import_model(Path(source), statistics)  # type: ignore[arg-type]
     target.parent.mkdir(parents=True, exist_ok=True)
-    save_weights(target, tensors, metadata)
-    for d, net in found.items():
-        click.echo(
-            f"{d}: {net.name} {net.options}, {net.in_channels} -> {net.out_channels} channels, {used} statistics"
-        )
+    save_model(target, info, tensors)
+    for direction, net in info.generators.items():
+        shape = f"{net.in_channels} -> {net.out_channels} channels"
+        click.echo(f"{direction}: {net.name} {net.options}, {shape}, {info.statistics} statistics")
     click.echo(f"wrote {target}")

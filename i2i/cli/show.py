@@ -28,23 +28,15 @@ def command(what: str, schema: bool) -> None:
     elif schema:
         raise click.UsageError(f"--schema: {what} is no method; choose from {_methods()}")
     else:
-        click.echo(_model_text(what), nl=False)
+        from i2i.model_file import read_info
+
+        if not Path(what).exists():
+            raise click.UsageError(f"{what}: no method and no model; methods: {_methods()}")
+        click.echo(read_info(what).to_yaml(), nl=False)
 
 
 def _methods() -> str:
     return ", ".join(registry.names("methods"))
-
-
-def _model_text(path_text: str) -> str:
-    import yaml
-
-    from i2i.checkpoint import WEIGHTS, read_metadata
-
-    path = Path(path_text) / WEIGHTS if Path(path_text).is_dir() else Path(path_text)
-    if not path.exists():
-        raise click.UsageError(f"{path_text}: no method and no model; methods: {_methods()}")
-    metadata = read_metadata(path)
-    return yaml.safe_dump(metadata, sort_keys=False, default_flow_style=None, width=100)
 
 
 # -- settings --------------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ def command(
     import os
 
     from i2i.translation.folder import translate_folder
-    from i2i.translation.plan import Options, parse_size
+    from i2i.translation.options import Options, parse_size
     from i2i.translation.shards import parse_shard, shard_from_environment
     from i2i.translation.translator import load
 

@@ -22,6 +22,7 @@ def is_resumable(field: FieldInfo) -> bool:
 Kind = Literal["paired", "unpaired", "unconditional"]
 AlphaUse = Literal["drop", "composite", "keep", "carry"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Layout = Literal["auto", "ab", "ba", "folders"]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -99,7 +100,7 @@ class DataConfig(Section):
 class PairedData(DataConfig):
     """Pairs of images on disk, and their preparation for training."""
 
-    layout: Literal["auto", "ab", "ba", "folders"] = "auto"
+    layout: Layout = "auto"
     """arrangement of pairs; auto: recognized from the folder; ab: one file, left half a, right half
     b; ba: the reverse; folders: two folders, matched by stem"""
     direction: Direction = Direction.A2B

@@ -6,10 +6,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from i2i.config import Layout
 from i2i.errors import I2IError
 from i2i.images import EXTENSIONS
 
-Layout = Literal["auto", "ab", "ba", "folders"]
 SPLITS = ("train", "test", "val")
 _FORMS = (
     "{split}/{domain}",

@@ -10,15 +10,15 @@ import torch
 from numpy.typing import NDArray
 
 from i2i import images
+from i2i.config import Layout
 from i2i.data.dataset import halves
-from i2i.data.folders import Layout, find_matched
+from i2i.data.folders import find_matched
 from i2i.data.stacks import find_stacks
 from i2i.errors import I2IError
 from i2i.evaluation.paired import Interval, bootstrap, score_pairs
 from i2i.images import Array
 from i2i.images.spec import ImageSpec, read
-from i2i.translation.folder import target_size
-from i2i.translation.plan import Size
+from i2i.translation.options import TargetSize, target_size
 from i2i.translation.translator import Translator
 
 Scores = dict[str, Interval]  # psnr (dB), ssim, l1 (of the range 0 to 1) -> mean and 95 % interval
@@ -44,7 +44,7 @@ def evaluate(
     *,
     layout: Layout = "auto",
     split: str = "test",
-    size: Size = "keep",
+    size: TargetSize = "keep",
     examples: int = 0,
 ) -> Evaluation:
     """Translate the inputs of every pair of `data` and score the outputs against their partners.
@@ -144,7 +144,7 @@ def _pairs(translator: Translator, data: str | Path, layout: Layout, split: str)
     ]
 
 
-def _read(translator: Translator, pair: _Pair, domain: str, size: Size) -> Array:
+def _read(translator: Translator, pair: _Pair, domain: str, size: TargetSize) -> Array:
     reading = translator.source if domain == translator.direction.source else translator.target
     array = read(pair.a if domain == "a" else pair.b, reading, translator.alpha).array
     if pair.layout != "folders":
@@ -152,7 +152,7 @@ def _read(translator: Translator, pair: _Pair, domain: str, size: Size) -> Array
     return _resized(array, size)
 
 
-def _resized(array: Array, size: Size) -> Array:
+def _resized(array: Array, size: TargetSize) -> Array:
     resized: Array = images.resize(array, target_size(array.shape[0], array.shape[1], size))
     return resized
 
@@ -165,7 +165,7 @@ def _shown(picture: Array, reading: ImageSpec) -> NDArray[np.uint8]:
 
 
 def _mean_picture(
-    translator: Translator, data: str | Path, layout: Layout, target: str, size: Size
+    translator: Translator, data: str | Path, layout: Layout, target: str, size: TargetSize
 ) -> Array | None:
     """The mean of up to 500 training pictures of one domain, at the size of the first; None without a train split."""
     total, count, shape = None, 0, None
@@ -177,7 +177,7 @@ def _mean_picture(
 
 
 def _training_pictures(
-    translator: Translator, data: str | Path, layout: Layout, target: str, size: Size
+    translator: Translator, data: str | Path, layout: Layout, target: str, size: TargetSize
 ) -> Iterator[Array]:
     from i2i.data.folders import DataError, domain_folders, find_images
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from i2i import __version__
-from i2i.checkpoint import CHECKPOINTS, WEIGHTS, load_state, newest, steps
+from i2i.checkpoint import CHECKPOINTS, load_state, newest, steps
 from i2i.config import Config, ConfigError, Layer, height_width
 from i2i.console import log
 from i2i.data.dataset import Dataset
@@ -21,9 +21,10 @@ from i2i.data.loader import batches
 from i2i.files import remove_temporaries, write_atomically
 from i2i.lock import exclusive
 from i2i.methods._base import Method
+from i2i.model_file import WEIGHTS
 from i2i.precision import pick_device, pick_precision
 from i2i.report.run import REPORT, newest_sheet, run_report
-from i2i.run import build, samples
+from i2i.run import build, describe, samples
 from i2i.run.model_card import model_card
 from i2i.run.settings import CONFIG, resolve, resume, with_length
 from i2i.signals import StopRequest
@@ -121,7 +122,7 @@ def _train(run: _Run, resumed: bool) -> Outcome:
         card = model_card(settings, run.dataset.channels)
         write_atomically(run.folder / CONFIG, settings.to_yaml().encode())
         write_atomically(run.folder / "README.md", card.encode())
-    description = build.ModelDescription(settings, run.dataset.specs, run.method)
+    pack = functools.partial(describe.pack, settings, run.dataset.specs, run.method)
     draw = _sample_sheet(run)
     open_stream = functools.partial(
         batches,
@@ -134,9 +135,7 @@ def _train(run: _Run, resumed: bool) -> Outcome:
         pin=run.device.type == "cuda",
     )
     health = build.health(run.method, settings, rank.world_size)
-    loop = Loop(
-        trainer, settings, run.folder, run.dataset, open_stream, draw, description.pack, health
-    )
+    loop = Loop(trainer, settings, run.folder, run.dataset, open_stream, draw, pack, health)
     try:
         with StopRequest(alone=rank.world_size == 1).listening() as stop:
             outcome = loop.run(stop)

@@ -12,7 +12,8 @@ import torch
 from runs import draw_scenes, final_state, finish, rows, start_ranks, train_words
 from states import equal
 
-from i2i.checkpoint import CHECKPOINTS, WEIGHTS, load_state, load_weights, newest, steps
+from i2i.checkpoint import CHECKPOINTS, load_state, newest, steps
+from i2i.model_file import load_model
 from i2i.training.trainer import Trainer
 
 WORDS = [
@@ -107,7 +108,7 @@ def test_run_stops_at_that_step_with_a_good_state_on_disk_and_the_files_named(
     path, damaged = newest(tmp_path / "run" / CHECKPOINTS)
     assert (path.name, damaged) == ("step-00000008", [])
     assert finite(load_state(path))
-    assert finite(load_weights(tmp_path / "run" / WEIGHTS)[0])
+    assert finite(load_model(tmp_path / "run").tensors)
     assert rows(tmp_path / "run")[-1]["images"] == 8
 
 

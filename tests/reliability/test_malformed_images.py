@@ -16,7 +16,7 @@ from i2i.config import Layer, parse_override
 from i2i.data.check import check_folder
 from i2i.run.train import Request, train
 from i2i.translation.folder import translate_folder
-from i2i.translation.plan import Options
+from i2i.translation.options import Options
 from i2i.translation.translator import Translator
 
 LIMIT = 600 * MEBIBYTE

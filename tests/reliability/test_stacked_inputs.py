@@ -11,11 +11,11 @@ from PIL import Image
 from torch import nn
 
 from i2i import images, load
-from i2i.checkpoint import read_metadata
 from i2i.cli import group
 from i2i.config import Config, ConfigError, Layer
 from i2i.data.folders import DataError
 from i2i.images.spec import ChannelSpec, ImageSpec
+from i2i.model_file import read_info
 from i2i.run.build import open_data
 from i2i.run.settings import resolve
 from i2i.translation import TranslationError
@@ -257,8 +257,8 @@ def test_a_model_of_stacked_inputs_is_trained_translates_and_is_evaluated(
     rooms: Path, tmp_path: Path
 ) -> None:
     run = trained(rooms, tmp_path / "run")
-    domains = read_metadata(run / "weights.safetensors")["domains"]
-    assert [(one["name"], one["channels"]) for one in domains["a"]["inputs"]] == [
+    domains = read_info(run).domains
+    assert [(one.name, one.channels) for one in domains["a"].inputs] == [
         ("depth", 1),
         ("normals", 3),
     ]
