@@ -58,7 +58,7 @@ def batch(number: int, domains: tuple[str, ...]) -> Images:
 
 def components() -> Iterator[tuple[str, type[Any]]]:
     yield "adversarial", AdversarialLoss
-    rooms: tuple[registry.Room, ...] = ("methods", "generators", "discriminators")
+    rooms: tuple[registry.Category, ...] = ("methods", "generators", "discriminators")
     for room in rooms:
         for name in registry.names(room):
             yield f"{room}/{name}", registry.find(room, name).factory
