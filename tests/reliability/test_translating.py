@@ -1,7 +1,5 @@
 """Translating never loses work: killed, sharded, on a full disk, without anyone who listens."""
 
-import errno
-import io
 import os
 import random
 import re
@@ -19,7 +17,6 @@ from models import outputs, temporaries, write_model, write_pictures
 from writes import Write, intercepted
 
 from i2i import files, images
-from i2i.cli.translate import _Progress
 from i2i.translation.folder import translate_folder
 from i2i.translation.options import Options
 from i2i.translation.translator import load
@@ -225,15 +222,3 @@ def test_names_that_are_no_text_are_translated_and_shown_escaped(tmp_path: Path)
     status, out, err = i2i(tmp_path / "streams", "data", "check", source)
     assert status == 1
     assert r"broken\udcfe.png" in out
-
-
-def test_progress_that_cannot_be_shown_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full(io.StringIO):
-        def write(self, text: str) -> int:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(sys, "stderr", Full())
-    progress = _Progress()
-    progress.spoken = float("-inf")  # it is time to speak
-    progress(1, 2)
-    assert progress.spoken > 0
