@@ -17,7 +17,13 @@ def section_schema(model: type[BaseModel], defaults: Mapping[str, Any]) -> dict[
     for key, setting in schema["properties"].items():
         setting.pop("title", None)
         if "description" in setting:
-            setting["description"] = " ".join(setting["description"].split())
+            setting["description"] = _sentence(setting["description"])
         if key in defaults:
             setting["default"] = defaults[key]
     return schema
+
+
+def _sentence(text: str) -> str:
+    """Return `text` in one line with a capital and a period, and with None as YAML writes it."""
+    text = " ".join(text.split()).replace("None:", "null:")
+    return text[0].upper() + text[1:].removesuffix(".") + "."

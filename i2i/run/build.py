@@ -15,8 +15,7 @@ from i2i.config import (
     UnconditionalData,
     UnpairedData,
 )
-from i2i.data.dataset import Dataset, Images, PairedImages, UnpairedImages
-from i2i.data.stacks import StackedImages
+from i2i.data.dataset import Dataset, PairedImages, UnconditionalImages, UnpairedImages
 from i2i.errors import OptionError
 from i2i.losses.adversarial import discriminator_loss_bounds
 from i2i.methods._adversarial import AdversarialLoss
@@ -35,11 +34,11 @@ def open_data(config: Config, split: str = "train") -> Dataset:
     """
     data, seed = config.data, config.train.seed
     if isinstance(data, PairedData):
-        return (StackedImages if data.inputs else PairedImages)(data, seed=seed, split=split)
+        return PairedImages(data, seed=seed, split=split)
     if isinstance(data, UnpairedData):
         return UnpairedImages(data, seed=seed, split=split)
     assert isinstance(data, UnconditionalData)
-    return Images(data, seed=seed)
+    return UnconditionalImages(data, seed=seed)
 
 
 def make_method(config: Config, channels: Mapping[str, int]) -> Method:
