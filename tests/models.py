@@ -1,14 +1,17 @@
 """Small models with random weights, and folders of pictures of every kind to translate."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor, nn
 
-from i2i import images, registry
-from i2i.checkpoint import WEIGHTS, save_weights
+from i2i import images, model_file, registry
+from i2i.model_file import WEIGHTS, GeneratorInfo, ModelInfo, named_tensors, save_model
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "resnet": {"width": 4, "blocks": 1, "norm": "instance"},
@@ -24,24 +27,25 @@ def write_model(folder: Path, kind: str) -> Path:
     network = registry.find("generators", kind).factory(3, 3, **OPTIONS[kind])
     for parameter in network.parameters():
         nn.init.normal_(parameter, 0.0, 0.2 if parameter.ndim > 1 else 1.0)
-    part = {
-        "name": kind,
-        "in_channels": 3,
-        "out_channels": 3,
-        "options": OPTIONS[kind],
-        "latent_distribution": "normal",
-    }
-    metadata = {
-        "method": "test",
-        "generators": {direction: part},
-        "direction": direction,
-        "facts": {},
-        "config": None,
-    }
-    tensors = {f"{direction}/{name}": value for name, value in network.state_dict().items()}
+    part = GeneratorInfo(
+        name=kind,
+        options=OPTIONS[kind],
+        in_channels=3,
+        out_channels=3,
+        latent_distribution="normal" if kind == "dcgan" else None,
+    )
+    info = ModelInfo(method="test", generators={direction: part}, direction=direction)
     folder.mkdir(parents=True, exist_ok=True)
-    save_weights(folder / WEIGHTS, tensors, metadata | {"statistics": "image", "alpha": "drop"})
+    save_model(folder / WEIGHTS, info, named_tensors({direction: network}))
     return folder
+
+
+def write_fields(path: Path, fields: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write a weights file of any format that says `fields`, right or wrong, with its checksum."""
+    plain = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    checksum = model_file._checksum(fields, plain)
+    added = {1: {}, 2: {"seal": checksum}}.get(fields.get("format"), {"checksum": checksum})
+    path.write_bytes(safetensors_bytes(plain, {"i2i": json.dumps({**fields, **added})}))
 
 
 def write_pictures(folder: Path, count: int, side: int = 40) -> Path:

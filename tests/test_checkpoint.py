@@ -13,22 +13,35 @@ from i2i import checkpoint
 from i2i.checkpoint import CheckpointError
 from i2i.files import DiskFullError, remove_temporaries, write_atomically
 from i2i.lock import InUseError, check_held, exclusive
+from i2i.model_file import (
+    GeneratorInfo,
+    ModelFileError,
+    ModelInfo,
+    load_model,
+    model_bytes,
+    save_model,
+)
 
 TENSORS = {"a2b/weight": torch.arange(6.0).reshape(2, 3)}
+INFO = ModelInfo(
+    method="test",
+    generators={"a2b": GeneratorInfo(name="unet", options={}, in_channels=3, out_channels=3)},
+    direction="a2b",
+)
 
 
 def publish(folder: Path, images: int, keep: int = 3) -> Path:
-    weights = checkpoint.weights_bytes(TENSORS, {"direction": "a2b"})
+    weights = model_bytes(INFO, TENSORS)
     return checkpoint.publish(
         folder, images, {"images": images, "x": torch.ones(1000) * images}, weights, keep
     )
 
 
 def test_weights_come_back_with_their_description(tmp_path: Path) -> None:
-    checkpoint.save_weights(tmp_path / "w.safetensors", TENSORS, {"direction": "a2b"})
-    tensors, metadata = checkpoint.load_weights(tmp_path / "w.safetensors")
-    assert torch.equal(tensors["a2b/weight"], TENSORS["a2b/weight"])
-    assert metadata["direction"] == "a2b"
+    save_model(tmp_path / "w.safetensors", INFO, TENSORS)
+    model = load_model(tmp_path / "w.safetensors")
+    assert torch.equal(model.tensors["a2b/weight"], TENSORS["a2b/weight"])
+    assert model.info == INFO
 
 
 def test_newest_good_checkpoint_is_found_and_damaged_ones_are_named(tmp_path: Path) -> None:
@@ -107,13 +120,13 @@ def test_damaged_later_checkpoint_does_not_push_out_the_good_ones(tmp_path: Path
 
 
 def test_flipped_bit_in_a_weights_file_is_found(tmp_path: Path) -> None:
-    content = checkpoint.weights_bytes(TENSORS, {"direction": "a2b"})
+    content = model_bytes(INFO, TENSORS)
     for place in (len(content) - 1, len(content) // 2, content.index(b"direction")):
         broken = bytearray(content)
         broken[place] ^= 1
         (tmp_path / "w.safetensors").write_bytes(broken)
-        with pytest.raises(CheckpointError, match="safetensors"):
-            checkpoint.load_weights(tmp_path / "w.safetensors")
+        with pytest.raises(ModelFileError, match="safetensors"):
+            load_model(tmp_path / "w.safetensors")
 
 
 class Malicious:
@@ -132,8 +145,8 @@ def test_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path: Path) 
     (tmp_path / checkpoint.WEIGHTS).write_bytes(pickle.dumps(Malicious(marker)))
     with pytest.raises(CheckpointError, match="cannot be read safely"):
         checkpoint.load_state(folder)
-    with pytest.raises(CheckpointError, match="not a readable weights file"):
-        checkpoint.load_weights(tmp_path / checkpoint.WEIGHTS)
+    with pytest.raises(ModelFileError, match="not a readable weights file"):
+        load_model(tmp_path / checkpoint.WEIGHTS)
     assert not marker.exists()
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from i2i.compat import junyanz
+from i2i.model_file import DiscriminatorInfo, GeneratorInfo, Model
 from i2i.networks.init import init_weights
 
 
@@ -149,7 +150,7 @@ def pixel(norm="batch", width=4):
 def check_same_output(theirs, state, x):
     """The state dict, converted, gives what the reference gives."""
     architecture = junyanz.guess(state)
-    ours = junyanz.network(architecture).eval()
+    ours = architecture.build().eval()
     ours.load_state_dict(junyanz.convert(state, architecture))
     with torch.no_grad():
         torch.testing.assert_close(ours(x), theirs(x.clone()), atol=2e-5, rtol=0)
@@ -166,7 +167,7 @@ def test_resnets_are_recognized_and_give_the_same_images(norm, blocks, dropout):
     net = resnet(norm, blocks, dropout, channels=(1, 2))
     found = check_same_output(net, net.state_dict(), torch.randn(2, 1, 24, 16))
     options = {"width": 4, "blocks": blocks, "norm": norm, "dropout": dropout, "upsample": "deconv"}
-    assert found == junyanz.Architecture("generator", "resnet", 1, 2, options)
+    assert found == GeneratorInfo(name="resnet", options=options, in_channels=1, out_channels=2)
 
 
 @pytest.mark.parametrize("depth", [2, 5, 7])
@@ -175,7 +176,7 @@ def test_unets_are_recognized_and_give_the_same_images(norm, depth):
     net = unet(norm, depth, channels=(1, 2))
     found = check_same_output(net, net.state_dict(), torch.randn(2, 1, 2**depth, 2 ** (depth + 1)))
     options = {"width": 2, "depth": depth, "norm": norm, "dropout": True, "upsample": "deconv"}
-    assert found == junyanz.Architecture("generator", "unet", 1, 2, options)
+    assert found == GeneratorInfo(name="unet", options=options, in_channels=1, out_channels=2)
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -185,12 +186,8 @@ def test_unets_are_recognized_and_give_the_same_images(norm, depth):
 def test_discriminators_are_recognized_and_give_the_same_logits(make, norm):
     net = make(norm)
     found = check_same_output(net, net.state_dict(), torch.randn(2, 6, 96, 96))
-    assert (found.kind, found.in_channels, found.options["norm"], found.options["width"]) == (
-        "discriminator",
-        6,
-        norm,
-        4,
-    )
+    assert isinstance(found, DiscriminatorInfo)
+    assert (found.in_channels, found.options["norm"], found.options["width"]) == (6, norm, 4)
 
 
 @pytest.mark.parametrize("counted", [False, True])
@@ -243,28 +240,29 @@ def test_a_cyclegan_folder_gives_both_directions_ready_to_load(tmp_path):
     torch.save(nets["a2b"].state_dict(), tmp_path / "latest_net_G_A.pth")
     torch.save(nets["b2a"].state_dict(), tmp_path / "latest_net_G_B.pth")
     torch.save(patchgan("instance").state_dict(), tmp_path / "latest_net_D_A.pth")
-    found = junyanz.import_generators(tmp_path)
-    assert {
-        key: (g.name, g.in_channels, g.out_channels, g.statistics) for key, g in found.items()
-    } == {
-        "a2b": ("resnet", 3, 1, "image"),
-        "b2a": ("resnet", 1, 3, "image"),
-    }
-    for direction, generator in found.items():
+    info, tensors = junyanz.import_model(tmp_path)
+    shapes = {key: (g.name, g.in_channels, g.out_channels) for key, g in info.generators.items()}
+    assert shapes == {"a2b": ("resnet", 3, 1), "b2a": ("resnet", 1, 3)}
+    assert (info.statistics, info.direction) == ("image", "a2b")
+    for direction, generator in info.generators.items():
         x = torch.randn(1, generator.in_channels, 16, 16)
-        architecture = junyanz.guess(nets[direction].state_dict())
-        ours = junyanz.network(architecture).eval()
-        ours.load_state_dict(generator.tensors)
+        ours = Model(tmp_path, info, tensors).generator(direction).eval()
         torch.testing.assert_close(ours(x), nets[direction](x.clone()), atol=2e-5, rtol=0)
 
 
 def test_a_pix2pix_file_translates_a2b_with_running_statistics(tmp_path):
     torch.save(unet().state_dict(), tmp_path / "latest_net_G.pth")
     for path in (tmp_path, tmp_path / "latest_net_G.pth"):
-        found = junyanz.import_generators(path)
-        assert [(key, g.name, g.statistics) for key, g in found.items()] == [
-            ("a2b", "unet", "running")
-        ]
+        info, _ = junyanz.import_model(path)
+        assert [(key, g.name) for key, g in info.generators.items()] == [("a2b", "unet")]
+        assert info.statistics == "running"
+        assert junyanz.import_model(path, "image")[0].statistics == "image"
+
+
+def test_generators_that_do_not_belong_together_are_refused(tmp_path):
+    torch.save(resnet(channels=(3, 1)).state_dict(), tmp_path / "latest_net_G_A.pth")
+    torch.save(resnet(channels=(3, 3)).state_dict(), tmp_path / "latest_net_G_B.pth")
+    assert "differ in channels" in refusal(tmp_path)
 
 
 def names(found):
@@ -286,7 +284,7 @@ def test_the_latest_file_is_taken_and_otherwise_the_highest_epoch(tmp_path):
 
 
 def test_folders_without_generators_or_with_two_models_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no generator here"):
+    with pytest.raises(junyanz.ForeignFileError, match="no generator here"):
         junyanz.find(tmp_path)
     for name in ("latest_net_G", "latest_net_G_A"):
         (tmp_path / f"{name}.pth").touch()
@@ -296,7 +294,7 @@ def test_folders_without_generators_or_with_two_models_are_refused(tmp_path):
 
 def refusal(path):
     with pytest.raises(junyanz.ForeignFileError) as caught:
-        junyanz.import_generators(path)
+        junyanz.import_model(path)
     assert str(caught.value).startswith(f"{path}: ")
     return str(caught.value)
 
@@ -322,8 +320,8 @@ def refusal(path):
             r"these tensors: model.0.weight \[4, 3, 4, 4\]",
         ),
         ({"netG": {"a": torch.zeros(1)}, "step": 3}, "netG, step hold no tensor"),
-        ([torch.zeros(1)], "not a state dict but list"),
-        ({}, "not a state dict"),
+        ([torch.zeros(1)], "expected a state dict, got list"),
+        ({}, "expected a state dict"),
         (patchgan().state_dict(), "this is a discriminator"),
     ],
 )
@@ -339,7 +337,7 @@ def test_missing_surplus_and_misshapen_tensors_are_named(tmp_path, make):
     for change, reason in (
         (lambda s: s.pop(key), f"{key} is missing"),
         (lambda s: s.update({key: s[key][:1]}), f"{key} is [1, "),
-        (lambda s: s.update({"model.99.weight": s[key]}), "model.99.weight have no place"),
+        (lambda s: s.update({"model.99.weight": s[key]}), "model.99.weight do not belong"),
     ):
         changed = dict(state)
         change(changed)
@@ -357,7 +355,7 @@ class Attack:
 
 def test_a_file_that_could_run_code_is_refused_and_runs_none(tmp_path):
     torch.save({"model.1.weight": Attack(tmp_path / "ran")}, tmp_path / "x.pth")
-    assert "refused: besides tensors it holds Python objects" in refusal(tmp_path / "x.pth")
+    assert "besides tensors it holds Python objects" in refusal(tmp_path / "x.pth")
     torch.save(resnet(), tmp_path / "x.pth")
     assert "net.state_dict()" in refusal(tmp_path / "x.pth")
     assert not (tmp_path / "ran").exists()
@@ -368,11 +366,11 @@ def test_cut_off_files_are_refused(tmp_path, share):
     torch.save(resnet().state_dict(), tmp_path / "x.pth")
     content = (tmp_path / "x.pth").read_bytes()
     (tmp_path / "x.pth").write_bytes(content[: int(share * len(content))])
-    assert "cut off" in refusal(tmp_path / "x.pth")
+    assert "truncated" in refusal(tmp_path / "x.pth")
 
 
 def test_an_image_or_a_missing_file_is_no_checkpoint(tmp_path):
     (tmp_path / "x.pth").write_bytes(b"\x89PNG\r\n\x1a\n" * 9)
     assert "not a file of torch.save" in refusal(tmp_path / "x.pth")
-    with pytest.raises(FileNotFoundError):
-        junyanz.import_generators(tmp_path / "gone.pth")
+    with pytest.raises(junyanz.ForeignFileError, match=r"gone\.pth: no generator here"):
+        junyanz.import_model(tmp_path / "gone.pth")

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,13 @@ import torch
 from torch import nn
 
 from i2i import images, registry
-from i2i.translation import TranslationError
+from i2i.files import DiskFullError, WriteError
+from i2i.translation import TranslationError, plan
 from i2i.translation import folder as folder_module
-from i2i.translation.folder import target_size, translate_folder
+from i2i.translation.folder import translate_folder
 from i2i.translation.manifest import Manifest, stamp
-from i2i.translation.plan import Options, parse_size
-from i2i.translation.translator import Translator
+from i2i.translation.options import Options, parse_size, target_size
+from i2i.translation.translator import Translator, load
 
 
 class Echo(nn.Module):
@@ -122,7 +124,7 @@ def test_float_gray_stays_float_and_float_to_color_says_that_it_does_not(tmp_pat
     report = run(tmp_path / "in", tmp_path / "color", echo(3))
     assert images.decode(tmp_path / "color/x.tif").dtype == np.uint16
     assert report.notes == [
-        "32-bit inputs were written with 16 bits, which is what TIFF holds (1, first: x.tif)"
+        "32-bit inputs were written with 16 bits, the most that TIFF holds (1, first: x.tif)"
     ]
 
 
@@ -140,7 +142,7 @@ def test_a_format_that_costs_depth_is_obeyed_and_reported(tmp_path):
     source = tree(tmp_path / "in", "a.png", dtype=np.uint16)
     report = run(source, tmp_path / "out", format="webp")
     assert report.notes == [
-        "16-bit inputs were written with 8 bits, which is what WEBP holds (1, first: a.webp)"
+        "16-bit inputs were written with 8 bits, the most that WEBP holds (1, first: a.webp)"
     ]
     expected = np.round(images.decode(source / "a.png") / 257)
     np.testing.assert_array_equal(images.decode(tmp_path / "out/a.webp"), expected)
@@ -152,7 +154,7 @@ def test_depth_is_never_lost_unasked(tmp_path):
     images.encode(picture(dtype=np.uint16), source / "really-png.jpg", "PNG")
     report = run(source, tmp_path / "out")
     assert report.failed == [
-        ("really-png.jpg", "has 16 bits, which a JPEG file cannot hold (choose png)")
+        ("really-png.jpg", "has 16 bits, which a JPEG file cannot hold. Choose png.")
     ]
 
 
@@ -180,7 +182,7 @@ def test_one_half_of_side_by_side_images_is_translated(tmp_path, half, columns):
     assert report.failed == [("odd.png", "a width of 13 pixels cannot be cut into halves")]
 
 
-@pytest.mark.parametrize(("size", "expected"), [("keep", (8, 12)), (4, (4, 6)), ((5, 7), (7, 5))])
+@pytest.mark.parametrize(("size", "expected"), [("keep", (8, 12)), (4, (4, 6)), ((7, 5), (7, 5))])
 def test_inputs_are_resized_before_they_are_translated(tmp_path, size, expected):
     source = tree(tmp_path / "in", "a.png")
     run(source, tmp_path / "out", size=size)
@@ -189,7 +191,7 @@ def test_inputs_are_resized_before_they_are_translated(tmp_path, size, expected)
 
 
 def test_sizes_are_read_from_text_and_never_vanish():
-    assert [parse_size(text) for text in ("keep", "256", "640x480")] == ["keep", 256, (640, 480)]
+    assert [parse_size(text) for text in ("keep", "256", "640x480")] == ["keep", 256, (480, 640)]
     assert target_size(3, 1000, 2) == (2, 667)
     assert target_size(1000, 1, 2) == (2000, 2)
     for text in ("big", "-4", "4x", "4x5x6"):
@@ -343,7 +345,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved(tmp_path):
     assert [shape[0] for shape in translator.seen if shape[1] == 8] == [8, 4, 2, 2, 4, 2, 2]
     assert report.written == 8
     assert report.failed == [
-        ("large.png", "not enough memory for 12x20 pixels (try a smaller --size)")
+        ("large.png", "not enough memory for 12x20 pixels. Try a smaller --size.")
     ]
 
 
@@ -413,7 +415,7 @@ def test_an_error_of_the_program_is_not_swallowed(tmp_path):
 
 def refused(source, target, message, **options):
     before = {path: path.lstat().st_mtime_ns for path in Path(target).parent.rglob("*")}
-    with pytest.raises(TranslationError, match=message):
+    with pytest.raises((TranslationError, WriteError), match=message):
         run(source, target, **options)
     assert {path: path.lstat().st_mtime_ns for path in Path(target).parent.rglob("*")} == before, (
         "nothing was touched"
@@ -460,15 +462,19 @@ def test_two_inputs_for_one_output_are_refused(tmp_path):
 def test_existing_files_of_other_origin_are_refused_without_overwrite(tmp_path):
     source = tree(tmp_path / "in", "a.png", "b.png")
     tree(tmp_path / "out", "a.png")
-    refused(source, tmp_path / "out", "this file exists, was not written by this model")
+    refused(
+        source,
+        tmp_path / "out",
+        r"a\.png: would be replaced, and was not written by this model",
+    )
     assert run(source, tmp_path / "out", overwrite=True).written == 2
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     source = tree(tmp_path / "in", "a.png")
     (tmp_path / "file").touch()
-    refused(source, tmp_path / "file/out", "cannot be written")
-    refused(source, tmp_path / "file", "cannot be written")
+    refused(source, tmp_path / "file/out", "file: a file, not a folder")
+    refused(source, tmp_path / "file", "file: a file, not a folder")
     if os.geteuid() == 0:
         pytest.skip("permissions do not bind the superuser")
     (tmp_path / "out").mkdir(mode=0o555)
@@ -479,7 +485,7 @@ def test_missing_and_empty_inputs_are_refused(tmp_path):
     refused(tmp_path / "missing", tmp_path / "out", "no such file or folder")
     (tmp_path / "in").mkdir()
     (tmp_path / "in/x.txt").touch()
-    refused(tmp_path / "in", tmp_path / "out", "no images; 1 other files")
+    refused(tmp_path / "in", tmp_path / "out", r"no images \(1 other files\)")
     refused(tmp_path / "in/x.txt", tmp_path / "out", "not an image")
 
 
@@ -496,6 +502,23 @@ def test_a_second_run_does_nothing_and_a_new_file_is_added(tmp_path):
     report = run(source, tmp_path / "out", overwrite=True, batch=8)
     assert (report.written, report.skipped) == (1, 2)
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+FIXTURES = Path(__file__).parent / "reliability/fixtures"
+RESIZED = Options(format="png", size=(480, 640), half="left")
+JOBS = [  # hashes in the manifests of earlier versions
+    ("format-1/pix2pix", "a2b", Options(), "59bf0e048e483663"),
+    ("format-2/pix2pix", "a2b", Options(), "59bf0e048e483663"),
+    ("format-2/pix2pix", "a2b", RESIZED, "62d996bc1137187b"),
+    ("format-2/pix2pix", "a2b", Options(size=64), "eaf9aefa49cda6e3"),
+    ("format-2/cyclegan", "b2a", Options(), "9c231638a31a0e01"),
+]
+
+
+@pytest.mark.parametrize(("model", "direction", "options", "expected"), JOBS)
+def test_jobs_of_earlier_versions_continue(model, direction, options, expected):
+    translator = load(FIXTURES / model, direction, device="cpu", precision="fp32")
+    assert plan._job_hash(translator, options) == expected
 
 
 @pytest.mark.parametrize("change", ["model", "options", "source", "output"])
@@ -629,7 +652,9 @@ def test_a_full_disk_stops_the_job_cleanly_and_a_rerun_goes_on(tmp_path, monkeyp
         return original(path, content)
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(TranslationError, match=r"the disk is full after \d images .*it goes on"):
+    with pytest.raises(
+        TranslationError, match=r"stopped after \d images: the disk is full .*to continue"
+    ):
         run(source, tmp_path / "out", threads=1)
     assert not [name for name in outputs(tmp_path / "out") if "tmp" in name]
     monkeypatch.undo()
@@ -637,32 +662,33 @@ def test_a_full_disk_stops_the_job_cleanly_and_a_rerun_goes_on(tmp_path, monkeyp
     assert outputs(tmp_path / "out") == outputs(tmp_path / "whole")
 
 
-def test_a_line_that_was_cut_is_followed_by_no_other_until_the_next_run(tmp_path):
-    class Full:
+def test_a_line_for_which_there_is_no_room_leaves_nothing_and_later_ones_are_whole(tmp_path):
+    class Full(FileIO):
         """Has room for ten bytes more, once."""
 
-        def __init__(self, file):
-            self.file, self.calls = file, 0
+        calls = 0
 
         def write(self, content):
             self.calls += 1
             if self.calls == 2:
                 raise OSError(errno.ENOSPC, "No space left on device")
-            return self.file.write(content[:10] if self.calls == 1 else content)
-
-        def close(self):
-            self.file.close()
+            return super().write(content[:10] if self.calls == 1 else content)
 
     source = tree(tmp_path / "in", "a.png") / "a.png"
+    path = tmp_path / ".i2i-manifest.jsonl"
     with Manifest(tmp_path, "job", (0, 1)) as manifest:
-        manifest._file = Full(manifest._file)
-        for _ in range(2):
-            with pytest.raises(OSError, match="No space left"):
-                manifest.add("a.png", "a.png", stamp([source]), "writing")
+        manifest._file = Full(str(path), "a+")
+        with pytest.raises(DiskFullError, match="No space left"):
+            manifest.add("a.png", "a.png", stamp([source]), "writing")
+        assert path.read_bytes() == b""
+        manifest.add("b.png", "b.png", stamp([source]), "writing")
+    path.write_bytes(path.read_bytes()[:-20])  # cut by a crash
     with Manifest(tmp_path, "job", (0, 1)) as manifest:
         manifest.add("a.png", "a.png", stamp([source]), "writing")
-    assert Manifest(tmp_path, "job", (0, 1)).state([source], "a.png", source.stat()) == "ours"
-    assert (tmp_path / ".i2i-manifest.jsonl").read_text().count("\n") == 2
+    again = Manifest(tmp_path, "job", (0, 1))
+    assert again.state([source], "a.png", source.stat()) == "ours"
+    assert again.state([source], "b.png", source.stat()) == "foreign"
+    assert path.read_text().count("\n") == 2
 
 
 def test_another_write_error_fails_only_its_file(tmp_path, monkeypatch):
@@ -677,7 +703,7 @@ def test_another_write_error_fails_only_its_file(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "write_bytes", deny)
     report = run(source, tmp_path / "out")
     assert report.written == 1
-    assert report.failed == [("a.png", "Permission denied")]
+    assert report.failed == [("a.png", "cannot be written (Permission denied)")]
 
 
 # -- shards ----------------------------------------------------------------------------------------

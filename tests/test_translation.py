@@ -4,18 +4,30 @@ import pickle
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
+import yaml
+from models import write_fields
 from PIL import Image
 from torch import nn
 
 import i2i
 from i2i import registry
-from i2i.checkpoint import WEIGHTS, CheckpointError, save_weights
 from i2i.images import ImageError
+from i2i.model_file import (
+    FORMAT,
+    WEIGHTS,
+    ModelFileError,
+    load_model,
+    named_tensors,
+    read_info,
+    save_model,
+)
+from i2i.networks.latent import LatentSpec
 from i2i.precision import DeviceError
 from i2i.translation import TranslationError
 from i2i.translation.sampling import load_sampler
-from i2i.translation.shards import member, parse_shard, shard_from_environment
+from i2i.translation.shards import parse_shard, shard_from_environment, shard_of
 from i2i.translation.translator import Translator, load
 
 
@@ -77,31 +89,22 @@ def small(kind, **options):
     return Translator(generator(name, **arguments), 3, 3, device="cpu", **options)
 
 
+def unet_part(**changes):
+    options = {"width": 4, "depth": 2, "norm": "batch", "dropout": True}
+    part = {"name": "unet", "in_channels": 3, "out_channels": 3, "options": options}
+    return {**part, **changes}
+
+
 def write_model(folder, directions=("a2b",), **changes):
     """A model folder with random weights of small U-Nets."""
-    options = {"width": 4, "depth": 2, "norm": "batch", "dropout": True}
-    tensors, generators = {}, {}
-    for seed, direction in enumerate(directions):
-        network = generator("unet", seed, **options)
-        tensors |= {f"{direction}/{name}": value for name, value in network.state_dict().items()}
-        generators[direction] = {
-            "name": "unet",
-            "in_channels": 3,
-            "out_channels": 3,
-            "options": options,
-        }
-    metadata = {
-        "method": "cyclegan",
-        "generators": generators,
-        "direction": directions[0],
-        "statistics": "image",
+    networks = {
+        direction: generator("unet", seed, **unet_part()["options"])
+        for seed, direction in enumerate(directions)
     }
+    generators = {direction: unet_part() for direction in directions}
+    fields = {"method": "cyclegan", "generators": generators, "direction": directions[0]}
     folder.mkdir(exist_ok=True)
-    save_weights(
-        folder / WEIGHTS,
-        tensors,
-        {**metadata, "alpha": "drop", "facts": {}, "config": None, **changes},
-    )
+    write_fields(folder / WEIGHTS, {"format": FORMAT, **fields, **changes}, named_tensors(networks))
     return folder
 
 
@@ -176,14 +179,14 @@ def test_a_tensor_comes_back_with_its_rank_and_dtype(shape, dtype):
     [
         (torch.zeros(1, 4, 4), "the model takes 3 channels, the tensor has 1"),
         (torch.zeros(4, 4), r"shape \[C, H, W\]"),
-        (torch.zeros(3, 4, 4, dtype=torch.uint8), "not uint8"),
-        (torch.full((3, 4, 4), 255.0), r"a tensor is in \[-1, 1\]"),
-        (np.zeros((2, 4, 4, 3), np.uint8), r"not \[H, W, C\]"),
-        (np.zeros((0, 4, 3), np.uint8), r"not \[H, W, C\]"),
-        (np.full((4, 4, 3), 255.0), r"values from 255 to 255, outside \[0, 1\] \(rescale them"),
+        (torch.zeros(3, 4, 4, dtype=torch.uint8), r"got torch\.uint8"),
+        (torch.full((3, 4, 4), 255.0), r"expected a tensor in \[-1, 1\]"),
+        (np.zeros((2, 4, 4, 3), np.uint8), r"expected \[H, W\] or \[H, W, C\]"),
+        (np.zeros((0, 4, 3), np.uint8), r"expected \[H, W\] or \[H, W, C\]"),
+        (np.full((4, 4, 3), 255.0), r"values from 255 to 255, outside \[0, 1\]. Rescale them"),
         (np.zeros((4, 4, 3), np.int64), "pixels are int64"),
         (np.zeros((4, 4, 7), np.uint8), "has 7 channels"),
-        ("photo.jpg", "str is not a PIL image"),
+        ("photo.jpg", "expected a PIL image, an array or a tensor, got str"),
     ],
 )
 def test_what_is_no_image_for_this_model_is_an_error_that_says_why(image, message):
@@ -351,21 +354,21 @@ def test_statistics_and_alpha_come_from_the_file(tmp_path):
 
 
 def test_what_is_no_model_is_an_error_that_says_what_to_give(tmp_path):
-    with pytest.raises(TranslationError, match=r"no such model \(give a run folder"):
+    with pytest.raises(ModelFileError, match=r"no such model\. Give a run folder"):
         load(tmp_path / "missing")
-    with pytest.raises(TranslationError, match=r"no weights\.safetensors in this folder"):
+    with pytest.raises(ModelFileError, match=r"no weights\.safetensors in this folder"):
         load(tmp_path)
     (tmp_path / "latest_net_G.pth").write_bytes(b"x")
     for path in (tmp_path, tmp_path / "latest_net_G.pth"):
-        with pytest.raises(TranslationError, match="i2i import"):
+        with pytest.raises(ModelFileError, match="i2i import"):
             load(path)
     (tmp_path / "x.safetensors").write_bytes(b"x" * 100)
-    with pytest.raises(CheckpointError, match="not a readable weights file"):
+    with pytest.raises(ModelFileError, match="not a readable weights file"):
         load(tmp_path / "x.safetensors")
 
 
 def test_a_model_that_makes_images_from_noise_is_refused(tmp_path):
-    write_model(tmp_path / "run", generators={"z2a": {}}, direction="z2a")
+    write_model(tmp_path / "run", generators={"z2a": unet_part()}, direction="z2a")
     with pytest.raises(TranslationError, match="makes images from noise"):
         load(tmp_path / "run")
 
@@ -373,25 +376,21 @@ def test_a_model_that_makes_images_from_noise_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": "transformer"}, "cannot be built here .*no generator called 'transformer'"),
-        ({"options": {"wings": 2}}, "cannot be built here .*wings"),
-        ({"options": {"width": 0}}, "cannot be built here .*width: must be at least 1"),
-        ({"options": {"width": 8, "depth": 2}}, "weights do not fit unet"),
-        ({"in_channels": 1, "options": {"width": 4, "depth": 2}}, "weights do not fit unet"),
+        (
+            {"name": "transformer"},
+            "cannot rebuild transformer .*there is no generator 'transformer'",
+        ),
+        ({"options": {"wings": 2}}, "cannot rebuild unet .*wings"),
+        ({"options": {"width": 0}}, "cannot rebuild unet .*width: must be at least 1"),
+        ({"options": {"width": 8, "depth": 2}}, "tensors do not fit unet"),
+        ({"in_channels": 1, "options": {"width": 4, "depth": 2}}, "tensors do not fit unet"),
     ],
 )
 def test_a_file_that_does_not_fit_this_version_is_an_error_that_names_it(
     tmp_path, changes, message
 ):
-    parts = {
-        "name": "unet",
-        "in_channels": 3,
-        "out_channels": 3,
-        "options": {"width": 4, "depth": 2},
-        **changes,
-    }
-    write_model(tmp_path / "run", generators={"a2b": parts})
-    with pytest.raises(TranslationError, match=rf"(?s)weights\.safetensors: .*{message}"):
+    write_model(tmp_path / "run", generators={"a2b": unet_part(**changes)})
+    with pytest.raises(ModelFileError, match=rf"(?s)weights\.safetensors: .*{message}"):
         load(tmp_path / "run", device="cpu")
 
 
@@ -407,14 +406,15 @@ def test_a_device_that_is_not_there_is_an_error(tmp_path):
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 17])
 def test_shards_are_disjoint_complete_and_of_similar_size(count):
     names = [f"folder/{number:05}.jpg" for number in range(1000)]
-    shares = [[name for name in names if member(name, (index, count))] for index in range(count)]
-    assert sorted(name for share in shares for name in share) == names
-    assert max(map(len, shares)) < 1.5 * len(names) / count
+    sizes = [0] * count
+    for name in names:
+        sizes[shard_of(name, count)] += 1
+    assert max(sizes) < 1.5 * len(names) / count
 
 
 def test_membership_does_not_change_between_versions_and_machines():
-    assert [member("a/b.png", (index, 5)) for index in range(5)].index(True) == 0
-    assert [member("bild \u00e4.png", (index, 5)) for index in range(5)].index(True) == 2
+    assert shard_of("a/b.png", 5) == 0
+    assert shard_of("bild \u00e4.png", 5) == 2
 
 
 def test_a_shard_is_read_from_text():
@@ -489,56 +489,130 @@ def test_variables_that_make_no_sense_are_errors(env):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"depth": 10**9}, "a number above 4096"),
-        ({"width": 4000}, "weights do not fit"),
-        ({"width": "4"}, "cannot be built here"),
-        ({"width": 2**70}, "a number above 4096"),
-        ([], "cannot be built here"),
+        ({"depth": 10**9}, "depth: 1000000000 exceeds the limit of 4096"),
+        ({"width": 4000}, "tensors do not fit"),
+        ({"width": "4"}, "cannot rebuild unet"),
+        ({"width": 2**70}, "exceeds the limit of 4096"),
+        ([], "options: expected an object"),
     ],
 )
 def test_a_description_that_asks_for_too_much_is_refused_before_memory_is_taken(
     tmp_path, options, message
 ):
     options = {"width": 4, "depth": 2, "norm": "batch", **options} if options else options
-    part = {"name": "unet", "in_channels": 3, "out_channels": 3, "options": options}
-    with pytest.raises(TranslationError, match=message):
+    part = unet_part(options=options)
+    with pytest.raises(ModelFileError, match=message):
         load(write_model(tmp_path / "model", generators={"a2b": part}))
 
 
 @pytest.mark.parametrize("size", [[], [8], 8, "8x8"])
 def test_a_discriminator_whose_description_lies_is_refused(tmp_path, size):
     options = {"width": 2, "size": [8, 8], "norm": "batch"}
-    net = generator("dcgan", **options)
-    tensors = {f"generate/{name}": value for name, value in net.state_dict().items()}
-    part = {
-        "name": "dcgan",
-        "in_channels": 3,
-        "out_channels": 3,
-        "options": options,
-        "latent_distribution": "normal",
+    tensors = named_tensors({"generate": generator("dcgan", **options)})
+    part = unet_part(name="dcgan", options=options, latent_distribution="normal")
+    options = {"head": "image", "size": size, "layers": 1}
+    fields = {
+        "format": FORMAT,
+        "method": "dcgan",
+        "generators": {"generate": part},
+        "discriminator": {"name": "patchgan", "in_channels": 3, "options": options},
+        "direction": "generate",
     }
-    judge = {
-        "name": "patchgan",
-        "in_channels": 3,
-        "options": {"head": "image", "size": size, "layers": 1},
-    }
-    save_weights(
-        tmp_path / WEIGHTS, tensors, {"generators": {"generate": part}, "discriminator": judge}
-    )
-    with pytest.raises(TranslationError, match="its discriminator cannot be built here"):
+    write_fields(tmp_path / WEIGHTS, fields, tensors)
+    with pytest.raises(ModelFileError, match="discriminator: cannot rebuild patchgan"):
         load_sampler(tmp_path)
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "message"),
     [
-        {"statistics": "both"},
-        {"alpha": 7},
-        {"generators": []},
-        {"config": "x"},
-        {"config": {"data": [1]}},
+        ({"statistics": "both"}, "statistics: expected 'image' or 'running', got 'both'"),
+        ({"alpha": 7}, "alpha: expected 'drop', .*, got 7"),
+        ({"layout": "x"}, "layout: expected 'auto', .*, got 'x'"),
+        ({"generators": []}, r"generators: expected an object, got \[\]"),
+        ({"generators": {}}, "direction: expected a generator, got 'a2b'"),
+        ({"generators": {"a2b": 3}}, r"generators\.a2b: expected an object, got 3"),
+        ({"generators": {"a2b": unet_part(in_channels="x")}},
+         r"generators\.a2b\.in_channels: expected a positive integer, got 'x'"),
+        ({"generators": {"a2b": unet_part(in_channels=0)}},
+         r"generators\.a2b\.in_channels: expected a positive integer, got 0"),
+        ({"generators": {"a2b": unet_part(out_channels=True)}},
+         r"generators\.a2b\.out_channels: expected a positive integer, got True"),
+        ({"generators": {"a2b": unet_part(law="normal")}}, r"generators\.a2b\.law: unknown field"),
+        ({"generators": {"a2b": {"name": "unet"}}}, r"generators\.a2b\.options: missing"),
+        ({"direction": "b2a"}, "direction: expected a2b, got 'b2a'"),
+        ({"config": "x"}, "config: expected an object, got 'x'"),
+        ({"wings": 2}, "wings: unknown field"),
+        ({"method": None}, "method: expected a valid string, got None"),
+        ({"format": 4}, r"written in format 4; this version of i2i reads 1 to 3\. Update i2i"),
+        ({"format": True}, "written in format True"),
+        ({"format": None}, "written in format None"),
     ],
-)
-def test_a_damaged_description_is_refused_by_its_key(tmp_path, change):
-    with pytest.raises(TranslationError, match="its description is damaged"):
-        load(write_model(tmp_path / "model", **change))
+)  # fmt: skip
+def test_a_damaged_or_newer_description_is_refused_by_its_field(tmp_path, change, message):
+    path = write_model(tmp_path / "model", **change) / WEIGHTS
+    for read in (load, load_sampler, load_model, read_info):
+        with pytest.raises(ModelFileError, match=rf"weights\.safetensors: {message}"):
+            read(path)
+
+
+def test_deep_and_broken_descriptions_are_refused(tmp_path):
+    tensors = named_tensors({"a2b": generator("unet", **unet_part()["options"])})
+    for text in (
+        "[" * 100_000,
+        '{"format": 3',
+        "7",
+        "[]",
+        '{"format": 3, "facts": ' + "[" * 500 + "]" * 500 + "}",
+    ):
+        content = safetensors.torch.save(tensors, {"i2i": text})
+        (tmp_path / WEIGHTS).write_bytes(content)
+        for read in (load_model, read_info):
+            with pytest.raises(ModelFileError, match=r"weights\.safetensors: "):
+                read(tmp_path)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_earlier_formats_are_read_in_todays_names(tmp_path, version):
+    part = unet_part(name="dcgan", options={"width": 2, "size": [8, 8]}, law="uniform")
+    fields = {
+        "format": version,
+        "method": "dcgan",
+        "generators": {"generate": part},
+        "direction": "generate",
+        "statistics": "running",
+        "alpha": "drop",
+        "facts": {},
+        "config": {"method": {"law": "uniform"}, "train": {"images": 3}, "version": 1},
+    }
+    if version == 2:
+        inputs = [{"channels": 3, "alpha": False, "name": ""}]
+        fields["domains"] = {"image": {"inputs": inputs, "range": [-1.0, 3.0]}}
+    net = generator("dcgan", width=2, size=[8, 8])
+    write_fields(tmp_path / WEIGHTS, fields, named_tensors({"generate": net}))
+    info = read_info(tmp_path)
+    assert info.format == version
+    assert info.generators["generate"].latent == LatentSpec(3, "uniform")
+    assert info.domains["image"].value_range == ((-1, 3) if version == 2 else (0, 1))
+    assert info.config == {
+        "method": {"latent_distribution": "uniform"}, "train": {"total_images": 3}, "version": 2,
+    }  # fmt: skip
+    sampler = load_sampler(tmp_path, device="cpu")
+    assert sampler.latents(0, 50, 1).abs().max() <= 1
+
+
+def test_a_paired_model_of_an_earlier_format_keeps_its_layout(tmp_path):
+    write_model(tmp_path, format=2, config={"data": {"layout": "ba"}})
+    assert load(tmp_path, device="cpu").layout == "ba"
+    write_model(tmp_path, format=2, config={"data": {"layout": 7}})
+    with pytest.raises(ModelFileError, match=r"layout: expected 'auto', .*, got 7"):
+        load(tmp_path)
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    model = load_model(write_model(tmp_path / "model", ["a2b", "b2a"], facts={"images": 3}))
+    save_model(tmp_path / WEIGHTS, model.info, model.tensors)
+    again = load_model(tmp_path)
+    assert again.info == model.info
+    assert again.tensors.keys() == model.tensors.keys()
+    assert yaml.safe_load(again.info.to_yaml()) == again.info.model_dump(mode="json")

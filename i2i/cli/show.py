@@ -36,15 +36,11 @@ def _methods() -> str:
 
 
 def _model_text(path_text: str) -> str:
-    import yaml
+    from i2i.model_file import read_info
 
-    from i2i.checkpoint import WEIGHTS, read_metadata
-
-    path = Path(path_text) / WEIGHTS if Path(path_text).is_dir() else Path(path_text)
-    if not path.exists():
+    if not Path(path_text).exists():
         raise click.UsageError(f"{path_text}: no method and no model; methods: {_methods()}")
-    metadata = read_metadata(path)
-    return yaml.safe_dump(metadata, sort_keys=False, default_flow_style=None, width=100)
+    return read_info(path_text).to_yaml()
 
 
 # -- settings --------------------------------------------------------------------------------------

@@ -20,10 +20,13 @@ from i2i.config.sections import Component as Component
 from i2i.config.sections import Config as Config
 from i2i.config.sections import DataConfig as DataConfig
 from i2i.config.sections import Kind as Kind
+from i2i.config.sections import Layout as Layout
 from i2i.config.sections import LogConfig as LogConfig
 from i2i.config.sections import OptimConfig as OptimConfig
 from i2i.config.sections import PairedData as PairedData
+from i2i.config.sections import Positive as Positive
 from i2i.config.sections import Precision as Precision
+from i2i.config.sections import Section as Section
 from i2i.config.sections import TrainConfig as TrainConfig
 from i2i.config.sections import UnconditionalData as UnconditionalData
 from i2i.config.sections import UnpairedData as UnpairedData

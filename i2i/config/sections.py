@@ -20,6 +20,7 @@ def is_resumable(field: FieldInfo) -> bool:
 
 
 Kind = Literal["paired", "unpaired", "unconditional"]
+Layout = Literal["auto", "ab", "ba", "folders"]  # of pairs; ab: left half is a
 AlphaUse = Literal["drop", "composite", "keep", "carry"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 NonNegativeInt = Annotated[int, Field(ge=0)]
@@ -100,7 +101,7 @@ class DataConfig(Section):
 class PairedData(DataConfig):
     """Pairs of images on disk, and their preparation for training."""
 
-    layout: Literal["auto", "ab", "ba", "folders"] = "auto"
+    layout: Layout = "auto"
     """Arrangement of pairs. auto: recognized from the folder; ab: one file, left half a, right half
     b; ba: the reverse; folders: two folders, matched by stem."""
     direction: Direction = Direction.A2B

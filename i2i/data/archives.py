@@ -47,12 +47,16 @@ class _Member(NamedTuple):
 
 
 def unpack(
-    archive: str | os.PathLike[str], out: str | os.PathLike[str], max_gb: float = MAX_GB
+    archive: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    max_gb: float = MAX_GB,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Unpacked:
     """Write the images of a zip, tar, tar.gz, tar.bz2 or tar.xz file to the folder `out`, in the archive's tree.
 
     Images whose header cannot be read, or asks for more than MAX_PIXELS, are listed and left out.
-    The folder appears when it is complete, and not before.
+    The folder appears when it is complete, and not before. `progress` is called with images
+    written and their total.
 
     Raises:
         DataError: `out` is not empty; a member leads out of it, is no plain file, has the name of
@@ -77,7 +81,7 @@ def unpack(
             f"{temporary}: left by an unpacking that was killed, or another is at work. If none is, remove the folder."
         ) from None
     try:
-        done = _write(source, temporary, max_gb)
+        done = _write(source, temporary, max_gb, survey.images, progress)
         if target.exists():
             target.rmdir()
         temporary.rename(target)
@@ -91,7 +95,13 @@ def unpack(
     return done
 
 
-def _write(source: Path, folder: Path, max_gb: float) -> Unpacked:
+def _write(
+    source: Path,
+    folder: Path,
+    max_gb: float,
+    total: int,
+    progress: Callable[[int, int], None] | None,
+) -> Unpacked:
     survey, refused = _Survey(source, max_gb), []
     with closing(_members(source)) as members:
         for member in members:
@@ -107,6 +117,8 @@ def _write(source: Path, folder: Path, max_gb: float) -> Unpacked:
             except ImageError as error:
                 refused.append((place, str(error).removeprefix(f"{path}: ")))
                 path.unlink()
+            if progress:
+                progress(survey.images, total)
     return Unpacked(survey.images - len(refused), survey.others, refused)
 
 

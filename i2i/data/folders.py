@@ -1,15 +1,16 @@
-"""Find the images of a data set and pair them by name; nothing is opened here."""
+"""Find the images of a data set and match them by stem; nothing is opened here."""
 
 import os
-from collections.abc import Collection, Iterable
-from itertools import islice
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from i2i.config import Layout
 from i2i.errors import I2IError
 from i2i.images import EXTENSIONS
 
-Layout = Literal["auto", "ab", "ba", "folders"]
+AnyPath = str | os.PathLike[str]
 SPLITS = ("train", "test", "val")
 _FORMS = (
     "{split}/{domain}",
@@ -18,144 +19,121 @@ _FORMS = (
     "{split}-{domain}",
     "{domain}/{split}",
 )
+_FLAT = "{domain}"  # of the train split, where no other form exists
+_OTHER_DOMAIN = str.maketrans("aAbB", "bBaA")
+_SUFFIXES = tuple(EXTENSIONS)
 
 
 class DataError(I2IError, ValueError):
-    """Images that cannot be trained on; the message says where, what, and what to do."""
+    """A data set or an archive that cannot be used. The subject is a setting, a flag or a file."""
 
 
-class Pair(NamedTuple):
-    """The file of each domain; of a side-by-side image both are the same file, and `layout` says which half is a."""
+class Folder(NamedTuple):
+    """A folder of images, and its subfolders (names in lower case) that are splits of their own."""
 
-    a: str
-    b: str
-    layout: Literal["ab", "ba", "folders"]
-
-
-class Matched(NamedTuple):
-    """Two folders matched by stem."""
-
-    pairs: list[Pair]
-    only_a: list[str]  # files of a without a partner
-    only_b: list[str]
-    clashes: list[
-        tuple[str, str]
-    ]  # two files of one stem in one folder; the first is the one that is paired
+    path: Path
+    skip: Collection[str] = ()
 
 
 class Scan(NamedTuple):
-    """What a folder holds: paths of images in order, and how many other files were passed over."""
+    """Files of a folder: the paths of images in order, and the number of others."""
 
     images: list[str]
     others: int
     example: str  # path of one of the others, or ""
 
 
-def find_images(root: str | os.PathLike[str], skip: Collection[str] = ()) -> list[str]:
+class Matched(NamedTuple):
+    """Images of several folders, matched by stem: the path below the folder, without the suffix."""
+
+    rows: dict[str, tuple[str, ...]]  # stem -> its file in each folder, ordered as the first folder
+    missing: list[list[str]]  # of each folder: stems that it lacks and another has
+    unmatched: list[str]  # files whose stem is not in every folder
+    same_stem: list[tuple[str, str]]  # a file that is used, and another one of its folder
+
+
+class Pairs(NamedTuple):
+    """Files of the samples of one split."""
+
+    rows: list[tuple[str, ...]]  # inputs, then the target; or one file with both, side by side
+    layout: Literal["ab", "ba", "folders"]  # ab: the left half is a
+    unmatched: int = 0  # files without a partner
+
+
+def preview(names: Iterable[str], limit: int = 3) -> str:
+    """Return the first few names for a message."""
+    first = list(islice(names, limit + 1))
+    return ", ".join(first[:limit]) + (", …" if len(first) > limit else "")
+
+
+# -- images of one folder --------------------------------------------------------------------------
+
+
+def find_images(root: AnyPath, skip: Collection[str] = ()) -> list[str]:
     """Return the paths of all images under `root`, in the order of their relative paths.
 
-    Subfolders are searched and symbolic links followed. Hidden names are passed over, and so are
-    the subfolders of `root` that `skip` names.
+    Subfolders are searched and symbolic links followed. Hidden names are ignored, and so are the
+    subfolders of `root` that `skip` names.
 
     Raises:
         DataError: `root` is missing, is not a folder, cannot be read, or has no images.
     """
-    found = scan(root, skip)
-    if found.images:
-        return found.images
-    known = ", ".join(sorted(EXTENSIONS))
-    others = (
-        f" {found.others} other files were passed over (first: {found.example})."
-        if found.others
-        else ""
-    )
-    raise DataError(f"data.root: {root} has no images.{others} Add some: {known}.")
+    images, others, example = scan(root, skip)
+    if not images:
+        among = f" among {others} other files (first: {example})" if others else ""
+        raise _error(f"{root} has no images{among}", f"Add some: {', '.join(sorted(EXTENSIONS))}")
+    return images
 
 
-def scan(root: str | os.PathLike[str], skip: Collection[str] = ()) -> Scan:
-    """List a folder as `find_images` does, also where it is empty.
+def scan(root: AnyPath, skip: Collection[str] = ()) -> Scan:
+    """List a folder as `find_images` does, also where it has no images.
 
     Raises:
         DataError: `root` is missing, is not a folder, or cannot be read.
     """
-    top = _folder(root).as_posix()
     images: list[str] = []
-    others, example = 0, ""
-    pending: list[tuple[str, tuple[tuple[int, int], ...]]] = [
-        (top, ())
-    ]  # folders, each with those above it
+    others: list[str] = []
+    # folders, each with the identities of those above it
+    pending: list[tuple[str, tuple[tuple[int, int], ...]]] = [(_existing(root).as_posix(), ())]
     while pending:
         folder, above = pending.pop()
         try:
             status = Path(folder).stat()
-            here = (status.st_dev, status.st_ino)
-            if here in above:  # a link back to a folder above it would never end
+            identity = (status.st_dev, status.st_ino)
+            if identity in above:  # a link back to a folder above it would never end
                 continue
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if entry.name.startswith(".") or (
-                        not above and entry.name.lower() in skip and entry.is_dir()
-                    ):
-                        continue
                     path = f"{folder}/{entry.name}"
+                    if entry.name.startswith("."):
+                        continue
                     if entry.is_dir():
-                        pending.append((path, (*above, here)))
-                    elif (
-                        "." in entry.name
-                        and f".{entry.name.rpartition('.')[2].lower()}" in EXTENSIONS
-                    ):
+                        if above or entry.name.lower() not in skip:
+                            pending.append((path, (*above, identity)))
+                    elif entry.name.lower().endswith(_SUFFIXES):
                         images.append(path)
                     else:
-                        others, example = others + 1, min(example or path, path)
+                        others.append(path)
         except OSError as error:
-            raise DataError(
-                f"data.root: {folder} cannot be read ({error.strerror}). Check its permissions."
-            ) from None
-    images.sort()
-    return Scan(images, others, example)
+            raise _unreadable(folder, error) from None
+    return Scan(sorted(images), len(others), min(others, default=""))
 
 
-def find_paired(
-    root: str | os.PathLike[str],
-    layout: Layout = "auto",
-    split: str = "train",
-    allow_unmatched: bool = False,
-) -> list[Pair]:
-    """Return the pairs of `find_matched`."""
-    return find_matched(root, layout, split, allow_unmatched).pairs
-
-
-def find_matched(
-    root: str | os.PathLike[str],
-    layout: Layout = "auto",
-    split: str = "train",
-    allow_unmatched: bool = False,
-) -> Matched:
-    """Return the pairs of one split, ordered by name, and what had no partner.
-
-    `auto` takes two folders where they exist, and otherwise side-by-side images with a on the left.
-    A root without subfolders for splits is its own `train` split.
+def split_images(root: AnyPath, split: str) -> list[str]:
+    """Return the images of a split without domains: those of ROOT/SPLIT, or for `train` of ROOT.
 
     Raises:
-        DataError: no images; a file without a partner, unless allowed; two files of one stem.
+        DataError: there is no such split, or it has no images.
     """
-    folders = domain_folders(root, split) if layout in ("auto", "folders") else None
-    if folders is not None:
-        matched = match(*folders, nested_splits(root, folders[0]))
-        _check_clashes(matched)
-        _check_unmatched(matched, folders, allow_unmatched)
-        return matched
-    if layout == "folders":
-        raise DataError(
-            f"data.root: {root} has no folders for a and b of the {split} split. {_accepted(split)}"
-        )
-    side: Literal["ab", "ba"] = "ba" if layout == "ba" else "ab"
-    return Matched([Pair(path, path, side) for path in split_images(root, split)], [], [], [])
+    top = _existing(root)
+    if folder := _child(top, split):
+        return find_images(folder)
+    if split != "train":
+        raise _error(f"{root} has no {split} split", f"Add the folder {top.as_posix()}/{split}")
+    return find_images(top, SPLITS)
 
 
-def find_unpaired(
-    root: str | os.PathLike[str], split: str = "train"
-) -> tuple[list[str], list[str]]:
+def find_unpaired(root: AnyPath, split: str = "train") -> tuple[list[str], list[str]]:
     """Return the images of domain a and of domain b of one split, each ordered by name.
 
     Raises:
@@ -163,171 +141,190 @@ def find_unpaired(
     """
     folders = domain_folders(root, split)
     if folders is None:
-        raise DataError(
-            f"data.root: {root} has no folders for a and b of the {split} split. {_accepted(split)}"
-        )
-    skip = nested_splits(root, folders[0])
-    return find_images(folders[0], skip), find_images(folders[1], skip)
+        raise no_domains(root, split)
+    return find_images(*folders[0]), find_images(*folders[1])
 
 
-def split_images(root: str | os.PathLike[str], split: str) -> list[str]:
-    """Return the images of a split that has no folders for domains: ROOT/SPLIT, or for `train` ROOT itself.
-
-    Raises:
-        DataError: there is no such split, or it has no images.
-    """
-    top = _folder(root)
-    folder = _child(top, split)
-    if folder is None and split != "train":
-        raise DataError(
-            f"data.root: {root} has no {split} split. Add the folder {top.as_posix()}/{split}."
-        )
-    return find_images(top, SPLITS) if folder is None else find_images(folder)
+# -- pairs -----------------------------------------------------------------------------------------
 
 
-def domain_folders(root: str | os.PathLike[str], split: str) -> tuple[Path, Path] | None:
-    """Return the folders of a and b of a split in any of the accepted layouts (upper or lower case), None without them.
+def find_pairs(
+    root: AnyPath,
+    split: str = "train",
+    layout: Layout = "auto",
+    names: Sequence[str] = (),
+    allow_unmatched: bool = False,
+    outside: bool = True,
+) -> Pairs:
+    """Return the pairs of one split, ordered by name.
+
+    `auto` takes two folders where they exist, and otherwise side-by-side images with a on the left.
+    A root without subfolders for splits is its own `train` split. `names` are the folders of the
+    inputs and of the target, as `stack_folders` takes them.
 
     Raises:
-        DataError: `root` is no folder; only one of the two exists; two layouts are mixed.
+        DataError: no images; a file without a partner, unless allowed; two files of one stem.
     """
-    top = _folder(root)
-    found, halves = _by_form(top, _FORMS, split)
-    if not found and split == "train":
-        found, more = _by_form(top, ("{domain}",), split)
-        halves += more
-    if len(found) > 1:
-        names = " and ".join(f"{a.as_posix()}, {b.as_posix()}" for a, b in found)
-        raise DataError(f"data.root: {root} has two layouts: {names}. Keep one.")
-    if not found and halves:
-        here, missing = halves[0]
-        raise DataError(
-            f"data.root: {here.as_posix()} is there, but {missing} is not. Add that folder."
-        )
-    return found[0] if found else None
+    folders: Sequence[Folder] | None = None
+    if names:
+        folders = stack_folders(root, names, split, outside)
+    elif layout in ("auto", "folders"):
+        folders = domain_folders(root, split)
+    if folders is None:
+        if layout == "folders":
+            raise no_domains(root, split)
+        rows = [(path,) for path in split_images(root, split)]
+        return Pairs(rows, "ba" if layout == "ba" else "ab")
+    matched = match(folders)
+    _check_matched(matched, folders, allow_unmatched)
+    stems = sorted(matched.rows) if names else matched.rows
+    return Pairs([matched.rows[stem] for stem in stems], "folders", len(matched.unmatched))
 
 
-def match(folder_a: Path, folder_b: Path, skip: Collection[str] = ()) -> Matched:
-    """Match the images of two folders by their path without the suffix, relative to the folder.
-
-    Subfolders of either that `skip` names are left out.
+def match(folders: Iterable[Folder]) -> Matched:
+    """Match the images of folders by stem.
 
     Raises:
         DataError: a folder has no images.
     """
-    (a, clashes_a), (b, clashes_b) = stems(folder_a, skip), stems(folder_b, skip)
-    pairs = [Pair(path, b[stem], "folders") for stem, path in a.items() if stem in b]
-    only_a = [path for stem, path in a.items() if stem not in b]
-    only_b = [path for stem, path in b.items() if stem not in a]
-    return Matched(pairs, only_a, only_b, clashes_a + clashes_b)
+    tables: list[dict[str, str]] = []  # of each folder: stem -> file
+    same_stem = []
+    for folder in folders:
+        table: dict[str, str] = {}
+        start = len(folder.path.as_posix()) + 1
+        for path in find_images(*folder):
+            first = table.setdefault(path[start:].rpartition(".")[0], path)
+            if first != path:
+                same_stem.append((first, path))
+        tables.append(table)
+    stems = dict.fromkeys(chain(*tables))
+    missing = [[stem for stem in stems if stem not in table] for table in tables]
+    partial = set(chain(*missing))
+    rows = {s: tuple(table[s] for table in tables) for s in tables[0] if s not in partial}
+    unmatched = [file for table in tables for s, file in table.items() if s in partial]
+    return Matched(rows, missing, unmatched, same_stem)
 
 
-def _check_clashes(matched: Matched) -> None:
-    if matched.clashes:
-        first = named((f"{one} and {other}" for one, other in matched.clashes), 5)
-        raise DataError(
-            f"data.root: files of one stem in one folder: {first}. Remove or rename one of each."
-        )
+def _check_matched(matched: Matched, folders: Sequence[Folder], allow_unmatched: bool) -> None:
+    if matched.same_stem:
+        repeated = preview(f"{file} and {other}" for file, other in matched.same_stem)
+        raise _error(f"files of one stem in one folder: {repeated}", "Remove or rename one of each")
+    total = len(matched.rows) + len(set(chain(*matched.missing)))
+    lacks = "; ".join(
+        f"{folder.path.as_posix()} has no partner for {len(stems)} of {total} images "
+        f"(first: {preview(stems)})"
+        for folder, stems in zip(folders, matched.missing, strict=True)
+        if stems
+    )
+    if not matched.rows:
+        raise _error(f"no stem is in all folders: {lacks}", "Name partners alike")
+    if lacks and not allow_unmatched:
+        raise _error(lacks, "Add them, or pass --allow-unmatched")
 
 
-def _check_unmatched(matched: Matched, folders: tuple[Path, Path], allowed: bool) -> None:
-    a, b = (folder.as_posix() for folder in folders)
-    lines = []
-    for files, here, there in ((matched.only_a, a, b), (matched.only_b, b, a)):
-        if files:
-            first = named(_stem(path, here) for path in files)
-            lines.append(
-                f"{here} has {len(files)} images without a partner in {there} (first: {first})"
-            )
-    if not matched.pairs:
-        raise DataError(
-            f"data.root: no stem is in both folders: {'; '.join(lines)}. Rename the files of one."
-        )
-    if lines and not allowed:
-        raise DataError(f"data.root: {'; '.join(lines)}. Add them, or pass --allow-unmatched.")
+# -- layouts ---------------------------------------------------------------------------------------
 
 
-def _stem(path: str, folder: str) -> str:
-    return path[len(folder) + 1 :].rpartition(".")[0]
-
-
-def named(names: Iterable[str], limit: int = 3) -> str:
-    """Return the first few names for a message."""
-    first = list(islice(names, limit + 1))
-    return ", ".join(first[:limit]) + (", …" if len(first) > limit else "")
-
-
-def stems(folder: Path, skip: Collection[str] = ()) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """Return stem -> path of the images of a folder, and pairs of files of one stem, the first being the one taken.
+def domain_folders(root: AnyPath, split: str) -> tuple[Folder, Folder] | None:
+    """Return the folders of a and b of a split in any accepted layout and case, None without them.
 
     Raises:
-        DataError: the folder has no images.
+        DataError: `root` is no folder; only one of the two exists; two layouts are mixed.
     """
-    found: dict[str, str] = {}
-    clashes = []
-    for path in find_images(folder, skip):
-        first = found.setdefault(_stem(path, folder.as_posix()), path)
-        if first != path:
-            clashes.append((first, path))
-    return found, clashes
-
-
-def _by_form(
-    top: Path, forms: Iterable[str], split: str
-) -> tuple[list[tuple[Path, Path]], list[tuple[Path, str]]]:
-    found, halves = [], []  # halves: the folder that exists, and the path of the one that should
-    for form in forms:
+    top = _existing(root)
+    pairs: list[tuple[Folder, Folder]] = []
+    lone: list[tuple[Path, Path]] = []  # the folder that exists, and the one that is missing
+    for form in (*_FORMS, _FLAT) if split == "train" else _FORMS:
+        if form == _FLAT and pairs:
+            break
         a, b = (_descend(top, form.format(split=split, domain=domain)) for domain in ("a", "b"))
-        if a and b:
-            found.append((a, b))
-        elif here := a or b:
-            path, shape = here.as_posix(), form.format(split=split, domain="?")
-            place = len(path) - len(shape) + shape.index("?")
-            letter = {"a": "b", "A": "B", "b": "a", "B": "A"}[path[place]]
-            halves.append((here, path[:place] + letter + path[place + 1 :]))
-    return found, halves
+        if a and b:  # ROOT/a/test next to ROOT/a/*.jpg is held out; ROOT/train/a/test is not
+            skip = SPLITS if form == _FLAT else ()
+            pairs.append((Folder(a, skip), Folder(b, skip)))
+        elif folder := a or b:
+            name = folder.relative_to(top).as_posix()
+            at = form.format(split=split, domain="?").index("?")
+            other = name[:at] + name[at].translate(_OTHER_DOMAIN) + name[at + 1 :]
+            lone.append((folder, top / other))
+    if len(pairs) > 1:
+        names = " and ".join(f"{a.path.as_posix()}, {b.path.as_posix()}" for a, b in pairs)
+        raise _error(f"{root} has two layouts: {names}", "Keep one")
+    if lone and not pairs:
+        exists, missing = (folder.as_posix() for folder in lone[0])
+        raise _error(f"{exists} exists, but {missing} does not", "Add that folder")
+    return pairs[0] if pairs else None
+
+
+def stack_folders(
+    root: AnyPath, names: Sequence[str], split: str, outside: bool = True
+) -> list[Folder]:
+    """Return the folders that `names` stand for: ROOT/SPLIT/NAME, or ROOT/NAME for `train`.
+
+    With `outside`, a name may also be a path: of a folder with splits, or for `train` of images.
+
+    Raises:
+        DataError: a folder is missing, or named twice.
+    """
+    folders = []
+    for name in names:
+        top, own = Path(root).expanduser(), Path(name).expanduser()
+        places = [] if own.is_absolute() else [Folder(top / split / own), Folder(top / own, SPLITS)]
+        if outside:
+            places += [Folder(own / split), Folder(own, SPLITS)]
+        places = [place for place in places if split == "train" or not place.skip]
+        if not (existing := [place for place in places if place.path.is_dir()]):
+            tried = ", ".join(dict.fromkeys(place.path.as_posix() for place in places))
+            hint = f"Accepted: {tried}"
+            raise DataError("data.inputs, data.target", f"no {split} folder for {name}", hint)
+        folders.append(existing[0])
+    if len(set(folders)) < len(folders):
+        reason = f"{', '.join(names)}: two of these are one folder"
+        raise DataError("data.inputs, data.target", reason, "Name each once")
+    return folders
 
 
 def _descend(folder: Path, relative: str) -> Path | None:
-    place: Path | None = folder
+    below: Path | None = folder
     for part in relative.split("/"):
-        place = _child(place, part) if place else None
-    return place
+        below = _child(below, part) if below else None
+    return below
 
 
 def _child(folder: Path, name: str) -> Path | None:
+    """Return the subfolder whose name in lower case is `name`."""
     try:
         with os.scandir(folder) as entries:
-            names = sorted(
-                entry.name for entry in entries if entry.name.lower() == name and entry.is_dir()
-            )
+            names = sorted(e.name for e in entries if e.name.lower() == name and e.is_dir())
     except OSError as error:
-        raise DataError(
-            f"data.root: {folder} cannot be read ({error.strerror}). Check its permissions."
-        ) from None
+        raise _unreadable(folder, error) from None
     if len(names) > 1:
-        raise DataError(f"data.root: {folder.as_posix()} has both {' and '.join(names)}. Keep one.")
+        raise _error(f"{folder.as_posix()} has both {' and '.join(names)}", "Keep one")
     return folder / names[0] if names else None
 
 
-def _folder(root: str | os.PathLike[str]) -> Path:
+def _existing(root: AnyPath) -> Path:
     path = Path(root).expanduser()
     if not path.exists():
-        raise DataError(f"data.root: {root} does not exist. Pass the folder of the data set.")
+        raise _error(f"{root} does not exist", "Pass the folder of the data set")
     if not path.is_dir():
-        raise DataError(f"data.root: {root} is a file. Pass the folder that holds it.")
+        raise _error(f"{root} is a file", "Pass the folder that holds it")
     return path
 
 
-def nested_splits(root: str | os.PathLike[str], folder: Path) -> tuple[str, ...]:
-    """Return the names of subfolders of a domain's folder that are splits of their own, and no part of it."""
-    flat = folder.name.lower() in ("a", "b") and folder.parent == _folder(root)
-    return (
-        SPLITS if flat else ()
-    )  # ROOT/a/test beside ROOT/a/*.jpg is held out; ROOT/train/a/test is a subfolder
+# -- errors ----------------------------------------------------------------------------------------
 
 
-def _accepted(split: str) -> str:
-    shown = ", ".join(form.format(split=split, domain="a") for form in _FORMS[:3])
+def _error(reason: str, hint: str) -> DataError:
+    return DataError("data.root", reason, hint)
+
+
+def _unreadable(folder: AnyPath, error: OSError) -> DataError:
+    return _error(f"{folder} cannot be read ({error.strerror})", "Check its permissions")
+
+
+def no_domains(root: AnyPath, split: str) -> DataError:
+    """Return the error to raise where `domain_folders` returns None, and no other layout will do."""
+    accepted = ", ".join(form.format(split=split, domain="a") for form in _FORMS[:3])
     flat = ", or a" if split == "train" else ""
-    return f"Accepted: {shown}{flat} (and the same with b)."
+    reason = f"{root} has no folders for a and b of the {split} split"
+    return _error(reason, f"Accepted: {accepted}{flat} (and the same with b)")

@@ -8,11 +8,11 @@ their own. A convolution without a norm has a bias, except where `bias_without_n
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from i2i.networks import padding
 from i2i.networks.contract import InputError
 from i2i.options import Count, Doc
 
@@ -66,12 +66,7 @@ def check_sides(x: Tensor, size_divisor: int, min_size: int) -> None:
 
 def reflect(x: Tensor, pixels: int) -> Tensor:
     """Pad by reflection: [N, C, H, W] -> [N, C, H + 2 pixels, W + 2 pixels]."""
-    if torch.are_deterministic_algorithms_enabled():
-        for axis in (2, 3):  # on CUDA the gradient of F.pad's reflection is not deterministic
-            index = torch.arange(-pixels, x.shape[axis] + pixels, device=x.device).abs()
-            x = x.index_select(axis, torch.minimum(index, 2 * (x.shape[axis] - 1) - index))
-        return x
-    return F.pad(x, (pixels, pixels, pixels, pixels), mode="reflect")
+    return padding.reflect(x, pixels, pixels, pixels, pixels)
 
 
 class Conv(nn.Module):

@@ -3,31 +3,25 @@
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
-from i2i import __version__, registry
-from i2i.checkpoint import weights_bytes
+from i2i import registry
 from i2i.config import (
     Config,
     ConfigError,
     PairedData,
     UnconditionalData,
     UnpairedData,
-    height_width,
 )
-from i2i.data.dataset import Dataset, Images, PairedImages, UnpairedImages
-from i2i.data.stacks import StackedImages
+from i2i.data.dataset import Dataset, PairedImages, UnconditionalImages, UnpairedImages
 from i2i.errors import OptionError
-from i2i.images.spec import ImageSpec
 from i2i.losses.adversarial import discriminator_loss_bounds
 from i2i.methods._adversarial import AdversarialLoss
 from i2i.methods._base import Method
 from i2i.networks.contract import Discriminator, Generator, check_contract
 from i2i.networks.init import init_weights
-from i2i.networks.latent import recalibrate_batchnorm
 from i2i.options import option_fields
 from i2i.run.contradictions import check_sizes
 from i2i.training.health import Health, RunInfo
@@ -41,11 +35,11 @@ def open_data(config: Config, split: str = "train") -> Dataset:
     """
     data, seed = config.data, config.train.seed
     if isinstance(data, PairedData):
-        return (StackedImages if data.inputs else PairedImages)(data, seed=seed, split=split)
+        return PairedImages(data, seed=seed, split=split)
     if isinstance(data, UnpairedData):
         return UnpairedImages(data, seed=seed, split=split)
     assert isinstance(data, UnconditionalData)
-    return Images(data, seed=seed)
+    return UnconditionalImages(data, seed=seed)
 
 
 def make_method(config: Config, channels: Mapping[str, int]) -> Method:
@@ -109,86 +103,6 @@ def _options_of(section: str) -> Iterator[None]:
         yield
     except OptionError as error:
         raise ConfigError(f"{section}.{error.subject}", error.reason, error.hint) from None
-
-
-# -- what a weights file says ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ModelDescription:
-    """Writes the description that makes a weights file usable without any option."""
-
-    config: Config
-    specs: Mapping[str, ImageSpec]  # by domain
-    method: Method
-
-    def metadata(self, images: int) -> dict[str, Any]:
-        """Return the metadata after `images` images of training."""
-        config = self.config
-        facts = {
-            "images": images,
-            "i2i": __version__,
-            "training_size": list(height_width(config.data.crop_size)),
-        }
-        return {
-            "method": config.method.name,
-            "generators": self._generators(),
-            "direction": getattr(config.data, "direction", "generate"),
-            "statistics": "running" if self.method.latent is not None else "image",
-            "alpha": config.data.alpha,
-            "domains": {domain: reading.to_dict() for domain, reading in self.specs.items()},
-            "facts": facts,
-            "config": config.to_dict(),
-        }
-
-    def pack(self, nets: Mapping[str, nn.Module], images: int) -> bytes:
-        """Return a weights file of `nets` by direction."""
-        if (latent := self.method.latent) is not None:
-            nets = {name: recalibrate_batchnorm(net, latent) for name, net in nets.items()}
-        directions = {name: net.state_dict() for name, net in nets.items()}
-        tensors = {
-            f"{name}/{key}": value
-            for name, state in directions.items()
-            for key, value in state.items()
-        }
-        metadata = self.metadata(images)
-        metadata["generators"] = {name: metadata["generators"][name] for name in nets}
-        if latent is not None:  # its discriminator is kept too, to score what the generator makes
-            discriminator = next(
-                d for d in self.method.children() if isinstance(d, AdversarialLoss)
-            )
-            tensors |= {
-                f"discriminator/{key}": value
-                for key, value in discriminator.net.state_dict().items()
-            }
-            options = self.config.to_dict()["discriminator"]
-            shape = {
-                "name": options.pop("name"),
-                "options": options,
-                "in_channels": self.specs["image"].channels,
-            }
-            metadata["discriminator"] = shape | {
-                "objective": self.config.method.options()["objective"]
-            }
-        return weights_bytes(tensors, metadata)
-
-    def _generators(self) -> dict[str, Any]:
-        options = self.config.to_dict()["generator"]
-        name = options.pop("name")
-        shape = {"name": name, "options": options}
-        channels = {domain: reading.channels for domain, reading in self.specs.items()}
-        if (latent := self.method.latent) is not None:
-            generation = {
-                "in_channels": latent.length,
-                "out_channels": channels["image"],
-                "latent_distribution": latent.distribution,
-            }
-            return {"generate": shape | generation}
-        return {
-            f"{source}2{target}": shape
-            | {"in_channels": channels[source], "out_channels": channels[target]}
-            for source, target in (("a", "b"), ("b", "a"))
-        }
 
 
 def health(method: Method, config: Config, processes: int) -> Health:

@@ -1,9 +1,9 @@
-"""Translate many files: decoding, the network and encoding overlap; memory is bounded; a bad file stops nothing.
+"""Translate many files: decoding, the network and encoding overlap, in bounded memory.
 
-Everything that could go wrong as a whole is refused by `plan` before the first image.
+A bad file stops nothing. What could go wrong as a whole is refused by `make_plan` before the first
+image.
 """
 
-import errno
 import os
 import time
 from collections import deque
@@ -16,30 +16,34 @@ import numpy as np
 import torch
 
 from i2i import images
+from i2i.errors import I2IError
+from i2i.files import DiskFullError, WriteError, write_error
 from i2i.images import Array, ImageError
 from i2i.images.spec import opened
 from i2i.translation import TranslationError
 from i2i.translation.inputs import Source
-from i2i.translation.manifest import Manifest, Stamp, stamp
-from i2i.translation.plan import Half, Job, Options, Plan, Size, make_plan
+from i2i.translation.manifest import Stamp, stamp
+from i2i.translation.options import Options, target_size
+from i2i.translation.plan import Plan, Task, make_plan
 from i2i.translation.translator import Translator
 
 _BATCH_PIXELS = 2**22  # of one automatic batch: 16 images of 512 x 512
 _BATCH_IMAGES = 16  # more gained nothing
 _HELD_PIXELS = 2**26  # of decoded images that wait for others of their size
 _HELD_IMAGES = 64
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+Progress = Callable[[int, int], None]  # called with images done and images in all
 
 
 @dataclass(frozen=True)
 class Report:
-    """What became of every input of this shard: written, skipped or failed."""
+    """The outcome for every input of this shard: written, skipped or failed."""
 
     written: int
     skipped: int  # done by an earlier run, with the same model, options and input
     failed: list[tuple[str, str]]  # (relative path of the input, reason)
     ignored: int  # files that are not images
-    notes: list[str]  # what is not as one might expect
+    notes: list[str]  # lost depth, changed formats
     seconds: float
 
     @property
@@ -48,10 +52,49 @@ class Report:
         return self.written / self.seconds if self.seconds else 0.0
 
 
+def translate_folder(
+    translator: Translator,
+    source: Source,
+    output: str | os.PathLike[str],
+    options: Options | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Translate a file, a folder with its subfolders, or a pattern, into a folder that mirrors it.
+
+    A single file may also be translated into a single file. For a model of stacked inputs `source`
+    is a list with the folder (or file) of each, in the order of training; outputs are named after
+    the first. Outputs keep stem, format, depth and size of their inputs unless `options` ask for
+    others. Run again, a stopped job continues.
+
+    Raises:
+        TranslationError, WriteError: nothing was begun (see `make_plan`), or the disk is full; then
+            a rerun continues.
+    """
+    start = time.perf_counter()
+    options = options or Options()
+    plan = make_plan(translator, source, output, options)
+    job = _FolderJob(plan, translator, options, progress)
+    try:
+        with plan.manifest or nullcontext():
+            job.run()
+    except DiskFullError as error:
+        reason = f"stopped after {job.written} images: {error.reason}"
+        hint = "Nothing is half-written: free some space and run the same command again to continue"
+        raise TranslationError(output, reason, hint) from None
+    notes = [
+        f"{note} ({len(names)}, first: {min(names)})" for note, names in sorted(job.notes.items())
+    ]
+    seconds = time.perf_counter() - start
+    failed = sorted(job.failed)
+    return Report(job.written, plan.done, failed, plan.ignored, plan.notes + notes, seconds)
+
+
 @dataclass(frozen=True)
 class _Item:
-    job: Job
-    inputs: Stamp
+    """A decoded image."""
+
+    task: Task
+    stamp: Stamp
     pixels: Array  # [H, W, C], as the network takes it
     depth: int  # bits of the output
     alpha: Array | None = None  # [H, W, 1], put back onto the output
@@ -59,114 +102,127 @@ class _Item:
 
 
 @dataclass
-class _Tally:
+class _FolderJob:
+    """The pipeline of one job, and its results so far."""
+
+    plan: Plan
+    translator: Translator
+    options: Options
+    progress: Progress | None
     written: int = 0
-    failed: list[tuple[str, str]] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)  # as in `Report`
     notes: dict[str, list[str]] = field(default_factory=dict)  # note -> outputs
+    writing: deque[tuple[_Item, Future[None]]] = field(default_factory=deque)
 
+    @property
+    def threads(self) -> int:
+        """Threads that decode, and as many that encode."""
+        return self.options.threads or min(16, os.cpu_count() or 1)
 
-def translate_folder(
-    translator: Translator,
-    source: Source,
-    output: str | os.PathLike[str],
-    options: Options | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Report:
-    """Translate a file, a folder with all its subfolders, or a glob pattern, into a folder that mirrors it.
+    def run(self) -> None:
+        """Decode, translate and encode all tasks.
 
-    A single file may also be translated into a single file. For a model of stacked inputs `source`
-    is a list with the folder (or file) of each, in the order of training; outputs are named after
-    the first. Outputs keep stem, format, depth and size of their inputs unless `options` ask for
-    others. Run again, a stopped job goes on. `progress` is called with images done and total.
+        Raises:
+            DiskFullError: there is no room for an output or its record.
+        """
+        # On a CPU a batch is computed image by image.
+        limit = self.options.batch or (1 if self.translator.device.type == "cpu" else None)
+        with _threads(self.threads) as readers, _threads(self.threads) as writers:
+            for batch in _batches(self._decoded(readers), limit):
+                for item, array in self._translated(batch):
+                    self.writing.append((item, writers.submit(self._write, item, array)))
+                    self._finish(self._window(array) + len(batch))
+            self._finish(0)
 
-    Raises:
-        TranslationError: nothing was begun (see `make_plan`), or the disk is full; then a rerun
-            goes on.
-    """
-    start = time.perf_counter()
-    chosen = options or Options()
-    plan = make_plan(translator, source, output, chosen)
-    tally = _Tally()
-    try:
-        with plan.manifest or nullcontext():
-            _run(plan, translator, chosen, tally, progress)
-    except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        raise TranslationError(
-            f"{output}: the disk is full after {tally.written} images ({error.strerror}). Nothing is half-written. "
-            f"Free some space and run the same command again: it goes on."
-        ) from None
-    notes = [
-        f"{note} ({len(names)}, first: {min(names)})" for note, names in sorted(tally.notes.items())
-    ]
-    seconds = time.perf_counter() - start
-    return Report(
-        tally.written, plan.done, sorted(tally.failed), plan.ignored, plan.notes + notes, seconds
-    )
+    def _decoded(self, readers: ThreadPoolExecutor) -> Iterator[_Item]:
+        """Yield the images that can be read, in order, while further ones are being decoded."""
+        pending = deque(self.plan.tasks)
+        reading: deque[tuple[Task, Future[_Item]]] = deque()
+        window = 2  # until the size of the images is known
+        while pending or reading:
+            while pending and len(reading) < window:
+                task = pending.popleft()
+                future = readers.submit(_decode, task, self.translator, self.options)
+                reading.append((task, future))
+            task, future = reading.popleft()
+            try:
+                item = future.result()
+            except (ImageError, OSError, MemoryError) as error:
+                self._fail(task, error)
+            else:
+                window = self._window(item.pixels)
+                yield item
 
-
-def _run(
-    plan: Plan,
-    translator: Translator,
-    options: Options,
-    tally: _Tally,
-    progress: Callable[[int, int], None] | None,
-) -> None:
-    threads = options.threads or min(16, os.cpu_count() or 1)
-    writing: deque[tuple[_Item, Future[None]]] = deque()
-
-    def advance(job: Job, reason: str | None) -> None:
-        if reason is None:
-            tally.written += 1
+    def _translated(self, batch: list[_Item]) -> Iterator[tuple[_Item, Array]]:
+        """Yield each item of a batch with its output, [H, W, C], unless there is none."""
+        first = batch[0]
+        try:
+            stacked = np.stack([item.pixels for item in batch])
+            results = self.translator.pixels(stacked, first.depth)
+        except ImageError:
+            reason = "the network returned values that are not finite"
+            hint = "fp16 overflows: use --precision fp32"
+        except (RuntimeError, MemoryError) as error:  # torch's, of the CPU too, is a RuntimeError
+            if "memory" not in f"{type(error).__name__} {error}".lower():
+                raise
+            height, width = first.pixels.shape[:2]
+            reason, hint = f"not enough memory for {width}x{height} pixels", "Try a smaller --size"
         else:
-            tally.failed.append((job.relative, _without_path(reason, job)))
-            if plan.manifest:
-                plan.manifest.add(
-                    job.relative, job.output, None, "failed", reason=tally.failed[-1][1]
-                )
-        if progress:
-            progress(tally.written + len(tally.failed), len(plan.jobs))
+            yield from zip(batch, results, strict=True)
+            return
+        if len(batch) == 1:
+            self._fail(first.task, ImageError(first.task.source, reason, hint))
+            return
+        if self.translator.device.type == "cuda":
+            torch.cuda.empty_cache()
+        yield from self._translated(batch[: len(batch) // 2])
+        yield from self._translated(batch[len(batch) // 2 :])
 
-    def finish(limit: int) -> None:
-        while len(writing) > limit:
-            item, future = writing.popleft()
+    def _write(self, item: _Item, array: Array) -> None:
+        task, manifest = item.task, self.plan.manifest
+        try:
+            if manifest:
+                manifest.add(task.relative, task.output, item.stamp, "writing")
+            task.target.parent.mkdir(parents=True, exist_ok=True)
+            if item.alpha is not None:
+                array = np.concatenate([array, images.to_depth(item.alpha, item.depth)], axis=2)
+            images.encode(array, task.target, value_range=self.translator.target.value_range)
+            if manifest:
+                size = task.target.stat().st_size
+                manifest.add(task.relative, task.output, item.stamp, "written", bytes=size)
+        except OSError as error:
+            raise write_error(task.target, error) from None
+
+    def _finish(self, limit: int) -> None:
+        """Wait until no more than `limit` outputs are being written."""
+        while len(self.writing) > limit:
+            item, future = self.writing.popleft()
             try:
                 future.result()
-            except (ImageError, OSError) as error:
-                if isinstance(error, OSError) and error.errno in _FULL:
-                    raise
-                advance(item.job, _why(error))
+            except DiskFullError:
+                raise
+            except (ImageError, WriteError) as error:
+                self._fail(item.task, error)
             else:
-                advance(item.job, None)
+                self.written += 1
                 if item.note:
-                    tally.notes.setdefault(item.note, []).append(item.job.output)
+                    self.notes.setdefault(item.note, []).append(item.task.output)
+                self._advance()
 
-    def good(found: Iterable[_Item | tuple[Job, str]]) -> Iterator[_Item]:
-        for item in found:
-            if isinstance(item, _Item):
-                yield item
-            else:
-                advance(*item)
+    def _fail(self, task: Task, error: Exception) -> None:
+        reason = _reason(error, task)
+        self.failed.append((task.relative, reason))
+        if self.plan.manifest:
+            self.plan.manifest.add(task.relative, task.output, None, "failed", reason=reason)
+        self._advance()
 
-    with _threads(threads) as readers, _threads(threads) as writers:
-        read = _read_ahead(readers, plan.jobs, translator, options, threads)
-        alone = translator.device.type == "cpu"  # where a batch is computed image by image
-        for batch in _batches(good(read), options.batch or (1 if alone else None)):
-            for item, result in _translate(translator, batch):
-                if isinstance(result, str):
-                    advance(item.job, result)
-                else:
-                    writing.append(
-                        (
-                            item,
-                            writers.submit(
-                                _write, item, result, translator.target.value_range, plan.manifest
-                            ),
-                        )
-                    )
-                    finish(_window(threads, result) + len(batch))
-        finish(0)
+    def _advance(self) -> None:
+        if self.progress:
+            self.progress(self.written + len(self.failed), len(self.plan.tasks))
+
+    def _window(self, pixels: Array) -> int:
+        """Return how many images like this may wait: enough for all threads, fewer if huge."""
+        return max(2, min(2 * self.threads, _HELD_PIXELS // _area(pixels)))
 
 
 @contextmanager
@@ -178,101 +234,12 @@ def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)  # after an error, what has not begun must not begin
 
 
-# -- reading ---------------------------------------------------------------------------------------
-
-
-def _read_ahead(
-    pool: ThreadPoolExecutor,
-    jobs: list[Job],
-    translator: Translator,
-    options: Options,
-    threads: int,
-) -> Iterator[_Item | tuple[Job, str]]:
-    reading: deque[Future[_Item | tuple[Job, str]]] = deque()
-    window = 2  # until the size of the images is known
-    for job in jobs:
-        reading.append(pool.submit(_read, job, translator, options))
-        while len(reading) >= window:
-            item = reading.popleft().result()
-            window = _window(threads, item.pixels) if isinstance(item, _Item) else window
-            yield item
-    while reading:
-        yield reading.popleft().result()
-
-
-def _window(threads: int, pixels: Array) -> int:
-    """Return how many images like this one may wait: enough for all threads, unless they are huge."""
-    return max(2, min(2 * threads, _HELD_PIXELS // _area(pixels)))
-
-
-def _read(job: Job, translator: Translator, options: Options) -> _Item | tuple[Job, str]:
-    if job.missing:
-        return job, job.missing
-    try:
-        inputs = stamp(job.files)
-        files = [str(file) for file in job.files]
-        with opened(files, translator.source, translator.alpha, options.max_pixels) as found:
-            pixels, alpha = (
-                None if part is None else _fitted(part, options)
-                for part in (found.array, found.alpha)
-            )
-        assert pixels is not None
-        depth, note = _output_depth(
-            job, found.depth, translator.out_channels + (alpha is not None), options
-        )
-    except (ImageError, OSError, MemoryError) as error:
-        return job, _why(error)
-    return _Item(job, inputs, pixels, depth, alpha, note)
-
-
-def _fitted(pixels: Array, options: Options) -> Array:
-    if options.half:
-        pixels = _cut(pixels, options.half)
-    size = target_size(pixels.shape[0], pixels.shape[1], options.size)
-    if size[0] * size[1] > max(options.max_pixels, _area(pixels)):
-        raise ImageError(f"would become {size[1]}x{size[0]} pixels (try a smaller --size)")
-    return images.resize(pixels, size) if size != pixels.shape[:2] else pixels
-
-
-def _cut(pixels: Array, half: Half) -> Array:
-    width = pixels.shape[1]
-    if width % 2:
-        raise ImageError(f"a width of {width} pixels cannot be cut into halves")
-    left, right = np.split(pixels, 2, axis=1)
-    return np.ascontiguousarray(left if half == "left" else right)
-
-
-def target_size(height: int, width: int, size: Size) -> tuple[int, int]:
-    """Return the (height, width) that `size` gives an image: an int is its shorter side, a pair (width, height)."""
-    if size == "keep":
-        return height, width
-    if isinstance(size, tuple):
-        return size[1], size[0]
-    shorter = min(height, width)
-    return round(height * size / shorter), round(width * size / shorter)  # never below `size`
-
-
-def _output_depth(job: Job, depth: int, channels: int, options: Options) -> tuple[int, str]:
-    """Return the bits of the output, and a note if they are fewer than the input's."""
-    kind = images.format_of(job.target)
-    if not images.supports(
-        kind, channels, 8
-    ):  # the model's channels were seen to fit: it is the alpha that does not
-        raise ImageError(
-            f"has alpha, which a {kind} file cannot hold (choose png, or --alpha drop)"
-        )
-    able = next(
-        bits for bits in (depth, 16, 8) if bits <= depth and images.supports(kind, channels, bits)
-    )
-    if able == depth:
-        return depth, ""
-    alone = options.format == "keep" and not job.partners  # a stack is as deep as its deepest file
-    if able == 8 and alone and images.format_of(job.source) == kind:
-        raise ImageError(f"has {depth} bits, which a {kind} file cannot hold (choose png)")
-    return able, f"{depth}-bit inputs were written with {able} bits, which is what {kind} holds"
-
-
-# -- translating -----------------------------------------------------------------------------------
+def _reason(error: Exception, task: Task) -> str:
+    """Return the reason of an error, without the path of the task's own file."""
+    if isinstance(error, I2IError):
+        own = error.subject in (str(task.source), str(task.target))
+        return error.explanation if own else str(error)
+    return getattr(error, "strerror", None) or str(error) or "not enough memory"
 
 
 def _batches(items: Iterable[_Item], limit: int | None) -> Iterator[list[_Item]]:
@@ -288,15 +255,14 @@ def _batches(items: Iterable[_Item], limit: int | None) -> Iterator[list[_Item]]
         return batch
 
     for item in items:
+        area = _area(item.pixels)
         key = (item.pixels.shape, item.pixels.dtype, item.depth)
         waiting.setdefault(key, []).append(item)
-        held_pixels, held_images = held_pixels + _area(item.pixels), held_images + 1
-        if len(waiting[key]) >= (
-            limit or max(1, min(_BATCH_IMAGES, _BATCH_PIXELS // _area(item.pixels)))
-        ):
+        held_pixels, held_images = held_pixels + area, held_images + 1
+        if len(waiting[key]) >= (limit or max(1, min(_BATCH_IMAGES, _BATCH_PIXELS // area))):
             yield take(key)
         while held_pixels > _HELD_PIXELS or held_images > max(_HELD_IMAGES, 4 * (limit or 0)):
-            yield take(next(iter(waiting)))  # the oldest, whatever it has gathered
+            yield take(next(iter(waiting)))  # the oldest, however few it has gathered
     yield from waiting.values()
 
 
@@ -304,66 +270,51 @@ def _area(pixels: Array) -> int:
     return int(pixels.shape[0]) * int(pixels.shape[1])
 
 
-def _translate(translator: Translator, batch: list[_Item]) -> Iterator[tuple[_Item, Array | str]]:
-    """Yield the output, [H, W, C], or the reason why there is none, for each item of a batch."""
-    try:
-        results = translator.pixels(np.stack([item.pixels for item in batch]), batch[0].depth)
-    except (
-        RuntimeError,
-        MemoryError,
-        ImageError,
-    ) as error:  # torch reports a lack of CPU memory as RuntimeError
-        if (
-            not isinstance(error, ImageError)
-            and "memory" not in f"{type(error).__name__} {error}".lower()
-        ):
-            raise
-        reason = _reason(batch[0], error)
-    else:
-        yield from zip(batch, results, strict=True)
-        return
-    if len(batch) == 1:
-        yield batch[0], reason
-        return
-    if translator.device.type == "cuda":
-        torch.cuda.empty_cache()
-    yield from _translate(translator, batch[: len(batch) // 2])
-    yield from _translate(translator, batch[len(batch) // 2 :])
+# -- decoding --------------------------------------------------------------------------------------
 
 
-def _reason(item: _Item, error: Exception) -> str:
-    if isinstance(error, ImageError):
-        return (
-            "the network returned values that are not finite (fp16 overflows: try --precision fp32)"
+def _decode(task: Task, translator: Translator, options: Options) -> _Item:
+    if task.missing:
+        raise ImageError(task.source, task.missing)
+    inputs = stamp(task.files)
+    files = [str(file) for file in task.files]
+    with opened(files, translator.source, translator.alpha, options.max_pixels) as image:
+        pixels = _fit(image.array, task, options)
+        alpha = None if image.alpha is None else _fit(image.alpha, task, options)
+    channels = translator.out_channels + (alpha is not None)
+    depth, note = _output_depth(task, image.depth, channels, options)
+    return _Item(task, inputs, pixels, depth, alpha, note)
+
+
+def _fit(pixels: Array, task: Task, options: Options) -> Array:
+    """Return the chosen half of an image, at the chosen size."""
+    if options.half:
+        width = pixels.shape[1]
+        if width % 2:
+            raise ImageError(task.source, f"a width of {width} pixels cannot be cut into halves")
+        left, right = np.split(pixels, 2, axis=1)
+        pixels = np.ascontiguousarray(left if options.half == "left" else right)
+    height, width = target_size(pixels.shape[0], pixels.shape[1], options.size)
+    if height * width > max(options.max_pixels, _area(pixels)):
+        raise ImageError(
+            task.source, f"would become {width}x{height} pixels", "Try a smaller --size"
         )
-    height, width = item.pixels.shape[:2]
-    return f"not enough memory for {width}x{height} pixels (try a smaller --size)"
+    same = (height, width) == pixels.shape[:2]
+    return pixels if same else images.resize(pixels, (height, width))
 
 
-# -- writing ---------------------------------------------------------------------------------------
-
-
-def _write(
-    item: _Item, array: Array, value_range: images.ValueRange, manifest: Manifest | None
-) -> None:
-    job = item.job
-    if manifest:
-        manifest.add(job.relative, job.output, item.inputs, "writing")
-    job.target.parent.mkdir(parents=True, exist_ok=True)
-    if item.alpha is not None:
-        array = np.concatenate([array, images.to_depth(item.alpha, item.depth)], axis=2)
-    images.encode(array, job.target, value_range=value_range)
-    if manifest:
-        manifest.add(
-            job.relative, job.output, item.inputs, "written", bytes=job.target.stat().st_size
-        )
-
-
-def _why(error: ImageError | OSError | MemoryError) -> str:
-    return (isinstance(error, OSError) and error.strerror) or str(error) or "not enough memory"
-
-
-def _without_path(reason: str, job: Job) -> str:
-    for path in (job.source, job.target, "image"):
-        reason = reason.removeprefix(f"{path}: ")
-    return reason
+def _output_depth(task: Task, depth: int, channels: int, options: Options) -> tuple[int, str]:
+    """Return the bits of the output, and a note if they are fewer than the input's."""
+    kind = images.format_of(task.target)
+    if not images.supports(kind, channels, 8):  # the model's channels fit: it is the alpha
+        reason = f"has alpha, which a {kind} file cannot hold"
+        raise ImageError(task.source, reason, "Choose png, or --alpha drop")
+    depths = [bits for bits in (depth, 16, 8) if images.supports(kind, channels, bits)]
+    bits = next(bits for bits in depths if bits <= depth)
+    if bits == depth:
+        return depth, ""
+    alone = options.format == "keep" and not task.partners  # a stack is as deep as its deepest file
+    if bits == 8 and alone and images.format_of(task.source) == kind:
+        reason = f"has {depth} bits, which a {kind} file cannot hold"
+        raise ImageError(task.source, reason, "Choose png")
+    return bits, f"{depth}-bit inputs were written with {bits} bits, the most that {kind} holds"

@@ -1,4 +1,4 @@
-"""What there is to translate: files, folders and patterns, one for each input of the model. Nothing is opened here."""
+"""The files to translate: a file, a folder or a pattern for each input of the model."""
 
 import glob
 import os
@@ -11,9 +11,8 @@ from i2i.data.folders import DataError, scan
 from i2i.translation import TranslationError
 from i2i.translation.translator import Translator
 
-Source = (
-    str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-)  # a sequence: one for each stacked input
+PathLike = str | os.PathLike[str]
+Source = PathLike | Sequence[PathLike]  # a sequence: one for each stacked input
 
 
 class Inputs(NamedTuple):
@@ -26,71 +25,66 @@ class Inputs(NamedTuple):
 
 
 def find_inputs(source: Source, translator: Translator) -> list[Inputs]:
-    """Return what each input of the model stands for; the first gives outputs their names.
+    """Return the images of each input of the model; the first gives outputs their names.
 
     Raises:
         TranslationError: there is none, or the model stacks another number of inputs.
     """
     names = [one.name for one in translator.source.inputs]
-    asked = " ".join(f"--input {name.upper()}" for name in names)
+    flags = " ".join(f"--input {name.upper()}" for name in names)
     if isinstance(source, str | os.PathLike):
         if len(names) > 1:
-            raise TranslationError(
-                f"this model stacks {len(names)} inputs (use `i2i translate MODEL OUTPUT {asked}`)"
-            )
+            hint = f"Use `i2i translate MODEL OUTPUT {flags}`"
+            raise TranslationError("input", f"this model stacks {len(names)} inputs, got 1", hint)
         return [_find(source)]
     if len(names) == 1:
-        raise TranslationError(
-            "this model takes one input (use `i2i translate MODEL INPUT OUTPUT`, without --input)"
-        )
+        hint = "Use `i2i translate MODEL INPUT OUTPUT`"
+        raise TranslationError("--input", "this model takes one input", hint)
     if len(source) != len(names):
+        reason = f"this model stacks {len(names)} inputs, got {len(source)}"
+        raise TranslationError("--input", reason, f"Pass, in this order: {flags}")
+    inputs = [_find(one) for one in source]
+    if {one.kind for one in inputs} not in ({"folder"}, {"file"}):
+        hint = "Give a folder for each input, or a file for each"
         raise TranslationError(
-            f"this model stacks {len(names)} inputs, not {len(source)} (in this order: {asked})"
+            "--input", "patterns, and files with folders, cannot be stacked", hint
         )
-    found = [_find(one) for one in source]
-    if {one.kind for one in found} not in ({"folder"}, {"file"}):
-        raise TranslationError(
-            "--input: give a folder for each input, or a file for each (globs have no stems)"
-        )
-    return found
+    return inputs
 
 
-def _find(source: str | os.PathLike[str]) -> Inputs:
+def _find(source: PathLike) -> Inputs:
     path = Path(source)
+    known = f"Known: {', '.join(sorted(images.EXTENSIONS))}"
     if path.is_dir():
         try:
-            found = scan(path)
+            listing = scan(path)
         except DataError as error:
-            raise TranslationError(str(error).removeprefix("data.root: ")) from None
+            raise TranslationError(path, error.reason, error.hint) from None
         start = len(path.as_posix()) + 1
-        inputs = Inputs("folder", path, [image[start:] for image in found.images], found.others)
+        inputs = Inputs("folder", path, [image[start:] for image in listing.images], listing.others)
     elif path.exists():
         if path.suffix.lower() not in images.EXTENSIONS:
-            raise TranslationError(
-                f"{path}: not an image (known: {', '.join(sorted(images.EXTENSIONS))})"
-            )
+            raise TranslationError(path, "not an image", known)
         return Inputs("file", path.parent, [path.name], 0)
     elif any(mark in str(source) for mark in "*?["):
         inputs = _match(path)
     else:
-        raise TranslationError(f"{source}: no such file or folder")
+        raise TranslationError(source, "no such file or folder")
     if not inputs.relatives:
-        others = f"; {inputs.ignored} other files" if inputs.ignored else ""
-        known = ", ".join(sorted(images.EXTENSIONS))
-        raise TranslationError(f"{source}: no images{others} (known: {known})")
+        others = f" ({inputs.ignored} other files)" if inputs.ignored else ""
+        raise TranslationError(source, f"no images{others}", known)
     return inputs
 
 
 def _match(pattern: Path) -> Inputs:
     parts = pattern.parts
-    fixed = next(place for place, part in enumerate(parts) if any(mark in part for mark in "*?["))
+    fixed = [any(mark in part for mark in "*?[") for part in parts].index(True)
     root = Path(*parts[:fixed])
-    names = glob.glob(str(pattern), recursive=True)  # noqa: PTH207 - unlike Path.glob it passes hidden names over
+    names = glob.glob(str(pattern), recursive=True)  # noqa: PTH207 - Path.glob finds hidden names
     files = [Path(name) for name in sorted(names) if Path(name).is_file()]
-    found = [file for file in files if file.suffix.lower() in images.EXTENSIONS]
-    relatives = [os.path.relpath(file, root) for file in found]
+    pictures = [file for file in files if file.suffix.lower() in images.EXTENSIONS]
+    relatives = [os.path.relpath(file, root) for file in pictures]
     if any(relative.startswith(os.pardir) for relative in relatives):
-        raise TranslationError(
-            f"{pattern}: leads out of {root}, and outputs would leave their folder (drop the ..)"
-        )
-    return Inputs("glob", root, relatives, len(files) - len(found))
+        reason = f"leads out of {root}, and outputs would leave their folder"
+        raise TranslationError(pattern, reason, "Drop the ..")
+    return Inputs("glob", root, relatives, len(files) - len(pictures))

@@ -1,4 +1,4 @@
-"""What a folder job has done so far, one JSON line a step, so that a stopped job goes on where it was.
+"""The record of a folder job, one JSON line a step, so that a stopped job continues where it was.
 
 A line is written before an output appears ("writing"), after it is complete ("written"), and where
 there is none ("failed"). Each shard appends to a file of its own; all of them are read.
@@ -11,25 +11,20 @@ import time
 from collections.abc import Sequence
 from io import FileIO
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
+from i2i.files import append_whole, write_error
 from i2i.translation.shards import Shard
 
-_GLOB = ".i2i-manifest*.jsonl"
 State = Literal["done", "ours", "foreign"]
-
-
 Stamp = dict[str, Any]
 
 
 def stamp(files: Sequence[Path]) -> Stamp:
-    """Return what tells whether an input has changed: size and time of its file, and of each that is stacked on it."""
-    first, *rest = (
-        (status.st_size, status.st_mtime_ns) for status in (file.stat() for file in files)
-    )
-    partners = {"partners": [list(one) for one in rest]} if rest else {}
-    return {"size": first[0], "mtime_ns": first[1], **partners}
+    """Return size and time of an input, and of each file stacked on it: they tell a change."""
+    statuses = [file.stat() for file in files]
+    first, *rest = ([status.st_size, status.st_mtime_ns] for status in statuses)
+    return {"size": first[0], "mtime_ns": first[1], **({"partners": rest} if rest else {})}
 
 
 class Manifest:
@@ -40,19 +35,19 @@ class Manifest:
 
     def __init__(self, folder: Path, job: str, shard: Shard) -> None:
         index, count = shard
-        self.path = folder / (
-            ".i2i-manifest.jsonl" if count == 1 else f".i2i-manifest-{index}-of-{count}.jsonl"
-        )
+        part = "" if count == 1 else f"-{index}-of-{count}"
+        self.path = folder / f".i2i-manifest{part}.jsonl"
         self._job = job
         self._latest = _read(folder)
         self._file: FileIO | None = None
-        self._failure: OSError | None = None
-        self._cut = False  # a full disk cut the last line
         self._lock = threading.Lock()
 
-    def state(self, files: Sequence[Path], output: str, found: os.stat_result) -> State:
-        """Say what an existing output, `found`, is: this job's result for the unchanged inputs `files`; a file that
-        this job was about to write; or anything else."""
+    def state(self, files: Sequence[Path], output: str, status: os.stat_result) -> State:
+        """Return the state of an existing output with this `status`.
+
+        done: the job's result for the unchanged inputs `files`; ours: a file that the job was about
+        to write; foreign: anything else.
+        """
         entry = self._latest.get(output)
         if entry is None or entry.get("job") != self._job:
             return "foreign"
@@ -61,81 +56,60 @@ class Manifest:
             return "foreign"
         if entry.get("status") == "writing":
             return "ours"
-        return (
-            "done"
-            if entry.get("status") == "written" and entry.get("bytes") == found.st_size
-            else "foreign"
-        )
+        complete = entry.get("status") == "written" and entry.get("bytes") == status.st_size
+        return "done" if complete else "foreign"
 
     def __enter__(self) -> "Manifest":
-        self._file = open(
-            self.path, "a+b", buffering=0
-        )  # a buffer would be flushed again when it is closed
-        if self._file.tell():
-            self._file.seek(-1, os.SEEK_END)
-            self._cut = self._file.read() != b"\n"
+        """Open the record; a last line that a crash cut is ended first."""
+        try:
+            self._file = FileIO(str(self.path), "a+")
+            if self._file.tell():
+                self._file.seek(-1, os.SEEK_END)
+                if self._file.read() != b"\n":
+                    append_whole(self._file, b"\n")
+        except OSError as error:
+            raise write_error(self.path, error) from None
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._file:
             self._file.close()
 
     def add(
         self, relative: str, output: str, inputs: Stamp | None, status: str, **details: int | str
     ) -> None:
-        """Append a line about one input. Safe from several threads; on the disk's cache when it returns.
+        """Append a line about one input, completely or not at all. Safe from several threads.
 
         Raises:
-            OSError: it could not be written whole. Then no later line is, or it would be joined to
-                what was cut.
+            WriteError, DiskFullError: it could not be written.
         """
-        entry: dict[str, Any] = {
-            "path": relative,
-            "status": status,
-            "output": output,
-            "job": self._job,
-        }
-        entry |= inputs or {}
-        entry |= {"time_ns": time.time_ns(), **details}
+        entry = {"path": relative, "status": status, "output": output, "job": self._job}
+        line = {**entry, **(inputs or {}), "time_ns": time.time_ns(), **details}
         assert self._file is not None
         with self._lock:
-            if self._failure:
-                raise self._failure
-            rest = b"\n" * self._cut + json.dumps(entry).encode() + b"\n"
-            self._cut = False
             try:
-                while rest:
-                    rest = rest[self._file.write(rest) :]
+                append_whole(self._file, json.dumps(line).encode() + b"\n")
             except OSError as error:
-                self._failure = error
-                raise
+                raise write_error(self.path, error) from None
 
 
 def _read(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return the latest line about each output, whichever shard wrote it. JsonlWriter that a crash cut are passed over."""
+    """Return the latest line about each output, whichever shard wrote it."""
     latest: dict[str, dict[str, Any]] = {}
-    for path in sorted(path for path in folder.glob(_GLOB) if path.is_file()):
-        for output, entry in _read_one(path).items():
+    for path in sorted(path for path in folder.glob(".i2i-manifest*.jsonl") if path.is_file()):
+        with open(path, "rb") as file:  # where the order counts: clocks are set back
+            last = {entry["output"]: entry for entry in map(_parse, file) if entry}
+        for output, entry in last.items():
             if output not in latest or latest[output]["time_ns"] <= entry["time_ns"]:
                 latest[output] = entry
     return latest
 
 
-def _read_one(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the last line about each output in one file: there the order counts, since clocks are set back."""
-    last: dict[str, dict[str, Any]] = {}
-    with open(path, "rb") as file:
-        for line in file:
-            try:
-                entry = json.loads(line)
-                output, moment = entry["output"], entry["time_ns"]
-            except (ValueError, KeyError, TypeError, RecursionError):
-                continue
-            if isinstance(output, str) and isinstance(moment, int):
-                last[output] = entry
-    return last
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """Return the entry in a line; None for one that a crash cut."""
+    try:
+        entry: dict[str, Any] = json.loads(line)
+        valid = isinstance(entry["output"], str) and isinstance(entry["time_ns"], int)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return entry if valid else None

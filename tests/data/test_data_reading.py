@@ -105,7 +105,7 @@ def test_channels_that_have_no_relation_are_refused_by_name(tmp_path: Path) -> N
     )
     with pytest.raises(
         DataError,
-        match=r"domain a differ in channels .*0.npy has 3, .*1.npy has 5\), and only gray",
+        match=r"domain a differ in channels .*0.npy has 3, .*1.npy has 5. Only gray",
     ):
         dataset_of(tmp_path)
 

@@ -1,23 +1,25 @@
 """Any depth and channels in, the same out: every kind of file through an identity network and a trained model."""
 
+import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from models import write_fields
 from PIL import Image
 from torch import nn
 
 from i2i import images, load
-from i2i.checkpoint import WEIGHTS, load_weights, save_weights
 from i2i.cli import group
 from i2i.images.spec import ChannelSpec, ImageSpec
+from i2i.model_file import ModelFileError, load_model
 from i2i.translation import TranslationError
 from i2i.translation.folder import translate_folder
-from i2i.translation.plan import Options
+from i2i.translation.options import Options
 from i2i.translation.translator import Translator
 
 SPAN = (-1000.0, 3000.0)
@@ -384,7 +386,7 @@ def test_carried_alpha_keeps_pace_with_a_depth_that_is_lost(tmp_path: Path) -> N
     translator = Translator(Identity(), 3, 3, alpha="carry", device="cpu")
     report = translate_folder(translator, tmp_path / "in", tmp_path / "out", Options(format="webp"))
     assert report.notes == [
-        "16-bit inputs were written with 8 bits, which is what WEBP holds (1, first: a.webp)"
+        "16-bit inputs were written with 8 bits, the most that WEBP holds (1, first: a.webp)"
     ]
     np.testing.assert_array_equal(
         read(tmp_path / "out/a.webp"), np.round(array / 257).astype(np.uint8)
@@ -490,19 +492,34 @@ def test_weights_files_that_say_nothing_of_domains_read_zero_to_one_and_take_alp
         for domain in "ab":
             write(tmp_path / f"data/{domain}/{number}.png", rgba(np.uint8, number))
     run = train(tmp_path / "data", tmp_path / "run", alpha="keep")
-    tensors, metadata = load_weights(run / WEIGHTS)
-    metadata.pop("domains")
-    save_weights(tmp_path / "old.safetensors", tensors, metadata)
+    model = load_model(run)
+    fields, tensors = model.info.model_dump(mode="json"), model.tensors
+    del fields["domains"]
+    for version in (1, 2):
+        write_fields(tmp_path / "old.safetensors", {**fields, "format": version}, tensors)
     old = load(tmp_path / "old.safetensors", device="cpu")
     assert (old.alpha, old.source.alpha, old.source.value_range) == ("keep", True, images.UNIT)
     np.testing.assert_array_equal(old(rgba(np.uint8)), load(run, device="cpu")(rgba(np.uint8)))
-    for damage in (
-        {},
-        {"a": 1},
-        {"a": {"inputs": [{"channels": 3, "alpha": False}], "range": [0, 1]}},
-    ):
-        save_weights(tmp_path / "bad.safetensors", tensors, {**metadata, "domains": damage})
-        with pytest.raises(TranslationError, match="description is damaged"):
+    inputs = [{"channels": 4, "alpha": True, "name": ""}]
+    unit = {"inputs": inputs, "value_range": [0, 1]}
+    damages: list[tuple[Any, str]] = [
+        ({}, "a: missing"),
+        ({"a": 1}, r"a: .*got 1"),
+        ({"a": unit}, "b: missing"),
+        ({"a": unit, "b": {**unit, "range": [0, 1]}}, "b.range: unknown field"),
+        ({"a": unit, "b": {**unit, "value_range": [1, 0]}}, "b.value_range: expected low < high"),
+        ({"a": unit, "b": {**unit, "value_range": [0, math.inf]}}, "b.value_range: "),
+        ({"a": unit, "b": {**unit, "inputs": [{"channels": "x", "alpha": True}]}}, "channels: "),
+        ({"a": unit, "b": {**unit, "inputs": [{"channels": 3, "alpha": False}]}}, "got 3"),
+        ({"a": unit, "b": {**unit, "inputs": []}}, "b.inputs: expected 4 channels"),
+        (
+            {"a": unit, "b": {**unit, "inputs": [*inputs, *inputs, {**inputs[0], "channels": -4}]}},
+            "",
+        ),
+    ]
+    for domains, reason in damages:
+        write_fields(tmp_path / "bad.safetensors", {**fields, "domains": domains}, tensors)
+        with pytest.raises(ModelFileError, match=rf"bad\.safetensors: domains\.{reason}"):
             load(tmp_path / "bad.safetensors", device="cpu")
 
 
@@ -553,10 +570,10 @@ def test_more_channels_than_a_format_holds_become_an_array_and_are_shown_by_the_
     ]
     made, array = np.load(tmp_path / "out/x.npy"), read(tmp_path / "in/x.png")
     np.testing.assert_array_equal(made, np.dstack([array, array[..., :2]]))
-    np.testing.assert_array_equal(images.shown(made), images.shown(array))
+    np.testing.assert_array_equal(images.to_display_rgb(made), images.to_display_rgb(array))
     for asked in ("png", "tif", "jpg"):
         with pytest.raises(
-            TranslationError, match=r"5 channels, which \w+ cannot hold .choose npy"
+            TranslationError, match=r"5 channels, which \w+ cannot hold\. Choose npy"
         ):
             translate_folder(translator, tmp_path / "in", tmp_path / "other", Options(format=asked))
     with pytest.raises(images.ImageError, match="PIL has no images of 5 channels"):

@@ -12,7 +12,8 @@ import torch
 from runs import draw_scenes, final_state, finish, rows, start_ranks, train_words
 from states import equal
 
-from i2i.checkpoint import CHECKPOINTS, WEIGHTS, load_state, load_weights, newest, steps
+from i2i.checkpoint import CHECKPOINTS, load_state, newest, steps
+from i2i.model_file import load_model
 from i2i.training.trainer import Trainer
 
 WORDS = [
@@ -101,13 +102,13 @@ def test_run_stops_at_that_step_with_a_good_state_on_disk_and_the_files_named(
     code, output = train(scenes, tmp_path / "run", poison(where, value))
     assert code == 3
     said = output.splitlines()[-1]
-    assert said.startswith(f"i2i: stopped after {POSITION} images: ")
+    assert said.startswith(f"i2i: {tmp_path / 'run'}: stopped after {POSITION} images: ")
     assert said.count("facades/train/a/") == said.count("facades/train/b/") == 2
     assert "train.on_nonfinite=rollback" in said
     path, damaged = newest(tmp_path / "run" / CHECKPOINTS)
     assert (path.name, damaged) == ("step-00000008", [])
     assert finite(load_state(path))
-    assert finite(load_weights(tmp_path / "run" / WEIGHTS)[0])
+    assert finite(load_model(tmp_path / "run").tensors)
     assert rows(tmp_path / "run")[-1]["images"] == 8
 
 
@@ -125,7 +126,7 @@ def test_guard_goes_back_and_ends_like_a_run_without_that_batch(
     assert len(told) == 1
     assert f"after {POSITION} images" in told[0]
     assert told[0].count("facades/train/a/") == 2
-    assert "step-00000008; this step will be passed over" in told[0]
+    assert "step-00000008; this step will be skipped" in told[0]
     assert equal(final_state(tmp_path / "run"), final_state(tmp_path / "reference"))
     assert rows(tmp_path / "run") == rows(tmp_path / "reference")
 
@@ -163,4 +164,4 @@ def test_guard_gives_up_where_passing_over_batches_does_not_help(
     code, output = train(scenes, tmp_path / "run", every_step_after_the_first_checkpoint, *more)
     assert code == 3
     assert output.count("guard, after ") == 10
-    assert "Passing over 10 batches has not helped" in output.splitlines()[-1]
+    assert "Skipping 10 batches has not helped" in output.splitlines()[-1]

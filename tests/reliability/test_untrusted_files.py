@@ -180,12 +180,12 @@ def test_malicious_file_is_refused_everywhere_and_never_runs(
     shutil.copytree(run, victim)
     for _, path in checkpoint.steps(
         victim / CHECKPOINTS
-    ):  # who can replace a state can seal it again
+    ):  # who can replace a state can hash it again
         (path / STATE).write_bytes(content)
         manifest = json.loads((path / MANIFEST).read_bytes())
         manifest["sha256"][STATE] = checkpoint.sha256(path / STATE)
-        manifest.pop("seal")
-        (path / MANIFEST).write_bytes(checkpoint._sealed(manifest))
+        manifest.pop("checksum")
+        (path / MANIFEST).write_bytes(checkpoint._with_checksum(manifest))
         checkpoint.verify(path)
     assert refused("train", "pix2pix", "--resume", victim, "--images", 4, "--device", "cpu")
     assert not marker.exists()

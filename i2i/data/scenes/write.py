@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +64,13 @@ def plan(kind: str, count: int, unpaired: bool = False) -> list[Drawing]:
 
 
 def write_dataset(
-    kind: str, out: Path, count: int, size: int, seed: int, unpaired: bool = False
+    kind: str,
+    out: Path,
+    count: int,
+    size: int,
+    seed: int,
+    unpaired: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Written:
     """Draw the `plan` into `out`: {train,test}/{a,b}/NAME.png, or NAME.png for one domain.
 
@@ -84,12 +91,14 @@ def write_dataset(
     draft = out / f".drawing-{os.getpid()}"
     moved: list[Path] = []
     try:
-        for drawing in drawings:
+        for number, drawing in enumerate(drawings, 1):
             target = draft / drawing.path
             target.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(found.draw(seed, drawing.index, size, drawing.style)).save(
                 target, "PNG"
             )
+            if progress:
+                progress(number, len(drawings))
         for item in sorted(draft.iterdir()):
             moved.append(out / item.name)
             item.rename(moved[-1])

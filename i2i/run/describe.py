@@ -1,0 +1,82 @@
+"""The weights file of a run: its networks, and their description."""
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from i2i import __version__
+from i2i.config import Config, height_width
+from i2i.direction import Direction
+from i2i.images.spec import ImageSpec
+from i2i.methods._adversarial import AdversarialLoss
+from i2i.methods._base import Method
+from i2i.model_file import (
+    DISCRIMINATOR,
+    GENERATE,
+    DiscriminatorInfo,
+    GeneratorInfo,
+    ModelInfo,
+    model_bytes,
+    named_tensors,
+)
+from i2i.networks.latent import recalibrate_batchnorm
+
+Specs = Mapping[str, ImageSpec]  # by domain
+
+
+def pack(
+    config: Config, specs: Specs, method: Method, nets: Mapping[str, nn.Module], images: int
+) -> bytes:
+    """Return the weights file of `nets`, by direction, after `images` images of training.
+
+    A method with a latent keeps its discriminator too, to score what the generator makes.
+    """
+    networks = dict(nets)
+    if method.latent is not None:
+        networks = {name: recalibrate_batchnorm(net, method.latent) for name, net in nets.items()}
+        losses = [part for part in method.children() if isinstance(part, AdversarialLoss)]
+        networks[DISCRIMINATOR] = losses[0].net
+    return model_bytes(describe(config, specs, method, images), named_tensors(networks))
+
+
+def describe(config: Config, specs: Specs, method: Method, images: int) -> ModelInfo:
+    """Return the description of a run's networks after `images` images of training."""
+    discriminator = None
+    if method.latent is not None:
+        discriminator = DiscriminatorInfo(
+            name=config.discriminator.name,
+            options=config.discriminator.options(),
+            in_channels=specs["image"].channels,
+            objective=config.method.options()["objective"],
+        )
+    return ModelInfo(
+        method=config.method.name,
+        generators={name: _generator(name, config, specs, method) for name in method.translators()},
+        discriminator=discriminator,
+        direction=getattr(config.data, "direction", GENERATE),
+        statistics="running" if method.latent is not None else "image",
+        alpha=config.data.alpha,
+        layout=getattr(config.data, "layout", "auto"),
+        domains=dict(specs),
+        facts={
+            "images": images,
+            "i2i": __version__,
+            "training_size": height_width(config.data.crop_size),
+        },
+        config=config.to_dict(),
+    )
+
+
+def _generator(name: str, config: Config, specs: Specs, method: Method) -> GeneratorInfo:
+    if method.latent is not None:
+        source, target = method.latent.length, specs["image"].channels
+    else:
+        direction = Direction(name)
+        source, target = specs[direction.source].channels, specs[direction.target].channels
+    return GeneratorInfo(
+        name=config.generator.name,
+        options=config.generator.options(),
+        in_channels=source,
+        out_channels=target,
+        latent_distribution=method.latent.distribution if method.latent else None,
+    )

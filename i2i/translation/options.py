@@ -1,0 +1,69 @@
+"""Options of translating a folder, and the sizes that they ask for."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from i2i import images
+from i2i.translation import TranslationError
+from i2i.translation.shards import Shard, check_shard
+
+OutputFormat = Literal["keep", "png", "jpg", "webp", "tif", "npy"]
+Half = Literal["left", "right"]
+TargetSize = Literal["keep"] | int | tuple[int, int]  # the shorter side, or (height, width), pixels
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of translating a folder.
+
+    Raises:
+        TranslationError: a value out of range.
+    """
+
+    format: OutputFormat = "keep"  # of the outputs; keep: as the input's suffix says
+    size: TargetSize = "keep"  # inputs are resized to it before they are translated
+    half: Half | None = None  # of side-by-side inputs, cut before everything else
+    batch: int | None = None  # images of one size at once; None: as many as make sense
+    threads: int | None = None  # that decode, and that encode; None: one a processor, at most 16
+    overwrite: bool = False  # False: refuse to begin where a file of other origin would be replaced
+    shard: Shard = (0, 1)
+    max_pixels: int = images.MAX_PIXELS  # of an input
+
+    def __post_init__(self) -> None:
+        for name, value, choices in (
+            ("format", self.format, get_args(OutputFormat)),
+            ("half", self.half, (None, *get_args(Half))),
+        ):
+            if value not in choices:
+                names = ", ".join(choice for choice in choices if choice)
+                raise TranslationError(name, f"expected one of {names}, got {value!r}")
+        side = min(self.size) if isinstance(self.size, tuple) else self.size
+        for name, number in (("size", side), ("batch", self.batch), ("threads", self.threads)):
+            if isinstance(number, int) and number < 1:
+                raise TranslationError(name, f"must be at least 1, got {number}")
+        check_shard(self.shard)
+
+
+def parse_size(text: str) -> TargetSize:
+    """Return the size that "keep", "N" (shorter side) or "WxH" (width x height) names.
+
+    Raises:
+        TranslationError: another form.
+    """
+    if text == "keep":
+        return "keep"
+    match = re.fullmatch(r"(\d+)(?:[x×](\d+))?", text.strip())
+    if not match:
+        raise TranslationError("size", f"expected keep, N (shorter side) or WxH, got {text!r}")
+    return (int(match[2]), int(match[1])) if match[2] else int(match[1])
+
+
+def target_size(height: int, width: int, size: TargetSize) -> tuple[int, int]:
+    """Return the (height, width) to which `size` brings an image of `height` x `width` pixels."""
+    if size == "keep":
+        return height, width
+    if isinstance(size, tuple):
+        return size
+    shorter = min(height, width)
+    return round(height * size / shorter), round(width * size / shorter)  # never below `size`
