@@ -56,7 +56,7 @@ class ImageSpec:
         Raises:
             KeyError, TypeError, ValueError: a missing or invalid value.
         """
-        low, high = values["value_range" if "value_range" in values else "range"]
+        low, high = values["range" if "range" in values else "value_range"]
         inputs = tuple(ChannelSpec(**one) for one in values["inputs"])
         return ImageSpec(inputs, (float(low), float(high)))
 
