@@ -129,9 +129,9 @@ def unpack(archive: str, out: str, max_gb: float) -> int:
     from i2i.data.archives import unpack as unpack_archive
 
     done = unpack_archive(archive, out, max_gb)
-    for name, reason in done.refused:
-        click.echo(f"left out: {name}: {reason}", err=True)
+    for name, reason in done.skipped:
+        click.echo(f"skipped: {name}: {reason}", err=True)
     click.echo(
-        f"{done.images} images in {out}, {len(done.refused)} left out; {done.passed_over} other files passed over"
+        f"{done.images} images in {out}, {len(done.skipped)} skipped; {done.ignored} other files ignored"
     )
-    return 1 if done.refused else 0
+    return 1 if done.skipped else 0

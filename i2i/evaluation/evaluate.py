@@ -135,7 +135,8 @@ def _pairs(translator: Translator, data: str | Path, layout: Layout, split: str)
             f"--layout {layout}: this model reads the folders {', '.join(names)}; leave it out"
         )
     pairs = find_pairs(data, split, layout, folders, outside=False)
-    return [_Pair(row[:-1] or row, row[-1:], pairs.layout) for row in pairs.rows]
+    rows = zip(*pairs.files, strict=True)
+    return [_Pair(row[:-1] or row, row[-1:], pairs.layout) for row in rows]
 
 
 def _read(translator: Translator, pair: _Pair, domain: str, size: Size) -> Array:
