@@ -4,8 +4,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -19,15 +18,11 @@ from i2i.data.folders import (
     SPLITS,
     AnyPath,
     DataError,
-    Folder,
-    domain_folders,
-    find_images,
-    match,
-    no_domains,
+    Listing,
+    SplitError,
+    list_split,
     preview,
     scan,
-    split_images,
-    stack_folders,
 )
 from i2i.data.inspect import FORMATS, Samples, inspect
 from i2i.data.rules import RULES, Level, Limits, describe_files, find_faults
@@ -133,29 +128,31 @@ def check_folder(
     """
     root = str(Path(path).expanduser())
     names = (*inputs, target) if target is not None else ()
-    limits = Limits((smallest, smallest), (smallest, smallest), "none", masks)
+    listings = _list_splits(path, "paired" if names else kind, layout, names)
 
-    def read(domains: tuple[str, ...], files: Sequence[Sequence[str]]) -> Samples:
-        ranges = dict.fromkeys(domains, value_range)
-        samples = inspect(domains, files, "fingerprint", ranges, threads, progress)
-        return replace(samples, files=tuple(_relative(column, root) for column in files))
+    def read(listing: Listing) -> Samples:
+        ranges = dict.fromkeys(listing.domains, value_range)
+        samples = inspect(listing, "fingerprint", ranges, threads, progress)
+        files = [[_relative(file, root) for file in paths] for paths in listing.files]
+        return replace(samples, files=files)
 
-    parts = [
-        _Part(split, read(domains, files), read(("",), [unmatched]), read(("",), [same_stem]))
-        for split, domains, files, unmatched, same_stem in _list_parts(path, kind, layout, names)
-    ]
-    alone = parts[0].samples.domains == ("",)
-    if alone and (kind == "paired" or (kind == "auto" and _all_double(parts))):
+    parts = []
+    for split, listing in listings:
+        unmatched = read(Listing(("",), [listing.unmatched]))
+        same_stem = read(Listing(("",), [[other for _, other in listing.same_stem]]))
+        parts.append(_Part(split, read(listing), unmatched, same_stem))
+    if kind == "auto" and _all_double(parts):
         parts = [part._replace(samples=replace(part.samples, side_by_side=True)) for part in parts]
     kind = _kind(parts[0].samples)
     if masks and kind != "paired":
         raise DataError("--mask", f"only pairs have label maps, {path} is {kind}", "Leave it out")
+    limits = Limits((smallest, smallest), (smallest, smallest), "none", masks)
     found: dict[str, dict[str, str]] = {rule.name: {} for rule in RULES}
     for name, file, reason in _findings(parts, limits):
         found[name][file] = reason
     ignored = scan(path)
     if ignored.others:
-        found["other file"] = dict.fromkeys(_relative([ignored.example], root), "")
+        found["other file"] = {_relative(ignored.example, root): ""}
     issues = []
     for rule in RULES:
         if files := found[rule.name]:
@@ -170,9 +167,6 @@ def check_folder(
     return CheckReport(root, kind, groups, tuple(issues), tuple(clean))
 
 
-# -- files of the data set -------------------------------------------------------------------------
-
-
 class _Part(NamedTuple):
     """One domain, or all pairs, of one split. Files are relative to the root."""
 
@@ -182,79 +176,54 @@ class _Part(NamedTuple):
     same_stem: Samples  # one column
 
 
-# split, domain of each column, columns, files without a partner, files of a stem that is taken
-_Listing = tuple[str, tuple[str, ...], list[list[str]], list[str], list[str]]
-
-
-def _list_parts(
+def _list_splits(
     root: AnyPath, kind: Kind | Literal["auto"], layout: Layout, names: Sequence[str]
-) -> list[_Listing]:
-    if not names:
-        find_images(root)
-    listings: list[_Listing] = []
+) -> list[tuple[str, Listing]]:
+    listings = []
+    errors = []
     for split in SPLITS:
-        folders = _find_folders(root, split, kind, layout, names)
-        if folders is None:
-            continue
-        matched = match(folders)
-        mostly = kind == "auto" and 2 * len(matched.rows) > len(matched.unmatched)
-        if names or kind == "paired" or mostly:
-            domains = ("a",) * (len(folders) - 1) + ("b",)
-            columns = [[row[at] for row in matched.rows.values()] for at in range(len(folders))]
-            same_stem = [other for _, other in matched.same_stem]
-            listings.append((split, domains, columns, matched.unmatched, same_stem))
-            continue
-        for domain, folder in zip(("a", "b"), folders, strict=True):
-            listings.append((split, (domain,), [find_images(*folder)], [], []))
-    if listings:
-        return listings
-    if kind == "unpaired" or layout == "folders":
-        raise no_domains(root, "train")
-    for split in SPLITS:
-        with suppress(DataError):  # no such split
-            listings.append((split, ("",), [split_images(root, split)], [], []))
+        try:
+            parts = list_split(root, split, kind, layout, names)
+        except SplitError as error:
+            errors.append(error)
+        else:
+            listings += [(split, part) for part in parts]
     if not listings:
-        reason = f"{root} has images only where no split is"
-        raise DataError("data.root", reason, f"Move them into {root}/train")
-    return listings
+        raise errors[0]
+    # images next to the folders of domains belong to no split
+    domains = [part for part in listings if part[1].domains != ("image",)]
+    return domains or listings
 
 
-def _find_folders(
-    root: AnyPath, split: str, kind: Kind | Literal["auto"], layout: Layout, names: Sequence[str]
-) -> Sequence[Folder] | None:
-    if names:
-        with suppress(DataError if split != "train" else ()):
-            return stack_folders(root, names, split)
-        return None
-    two = kind in ("auto", "unpaired") or (kind == "paired" and layout in ("auto", "folders"))
-    return domain_folders(root, split) if two else None
-
-
-def _relative(files: Iterable[str], root: str) -> tuple[str, ...]:
-    return tuple(Path(os.path.relpath(file, root)).as_posix() for file in files)
+def _relative(file: str, root: str) -> str:
+    return Path(os.path.relpath(file, root)).as_posix()
 
 
 def _all_double(parts: Sequence[_Part]) -> bool:
+    """Return True if these are images without domains, all of them twice as wide as high."""
     sizes = np.concatenate([part.samples.sizes[part.samples.readable] for part in parts])
-    return len(sizes) > 0 and bool((sizes[:, 1] == 2 * sizes[:, 0]).all())
+    alone = parts[0].samples.domains == ("image",)
+    return alone and len(sizes) > 0 and bool((sizes[:, 1] == 2 * sizes[:, 0]).all())
 
 
 def _kind(samples: Samples) -> Kind:
     if samples.side_by_side or len(samples.domains) > 1:
         return "paired"
-    return "unpaired" if samples.domains[0] else "unconditional"
+    return "unconditional" if samples.domains == ("image",) else "unpaired"
 
 
 def _groups(part: _Part) -> Iterator[Group]:
     samples = part.samples
     for column, domain in enumerate(samples.domains):
-        words = (part.split, domain, "side by side" if samples.side_by_side else "")
+        name = f"{part.split} {domain}".removesuffix(" image")
         facts = samples.facts[samples.readable[:, column], column]
         sizes = Counter(f"{width}x{height}" for height, width in facts["size"].tolist())
-        channels, depths = (Counter(facts[name].tolist()) for name in ("channels", "depth"))
+        channels, depths = (Counter(facts[field].tolist()) for field in ("channels", "depth"))
         formats = Counter(FORMATS[number] for number in facts["format"].tolist())
         counts = (dict(count.most_common()) for count in (sizes, channels, depths, formats))
-        yield Group(" ".join(filter(None, words)), len(samples), *counts)  # type: ignore[arg-type]
+        yield Group(
+            f"{part.split} side by side" if samples.side_by_side else name, len(samples), *counts
+        )
 
 
 # -- rules that files break ------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Literal, overload
@@ -13,7 +12,7 @@ from torch import Tensor
 from i2i import images
 from i2i.config import DataConfig, PairedData, UnconditionalData, UnpairedData
 from i2i.data.augment import Arrays, Augment
-from i2i.data.folders import DataError, find_pairs, find_unpaired, split_images
+from i2i.data.folders import DataError, Listing, find_pairs, list_split
 from i2i.data.inspect import Samples, inspect
 from i2i.data.order import shuffled
 from i2i.data.rules import (
@@ -127,15 +126,12 @@ class Dataset:
         reason = f"no image of {self.config.root} can be used"
         return DataError("data.root", reason, "List the faults with i2i data check")
 
-    def _inspect(
-        self, domains: tuple[str, ...], files: Sequence[Sequence[str]], side_by_side: bool = False
-    ) -> Samples:
-        """Read the files of each of `domains`, and refuse or skip samples that break a rule."""
+    def _inspect(self, listing: Listing) -> Samples:
+        """Read the files of a listing, and refuse or skip samples that break a rule."""
         config, limits = self.config, Limits.of(self.config)
-        files = [column[: config.max_images] for column in files]
-        decode = len(files[0]) <= config.decode_check_limit
-        samples = inspect(domains, files, "pixels" if decode else "header", config.value_range)
-        samples = replace(samples, side_by_side=side_by_side)
+        listing = listing._replace(files=[paths[: config.max_images] for paths in listing.files])
+        decode = len(listing.files[0]) <= config.decode_check_limit
+        samples = inspect(listing, "pixels" if decode else "header", config.value_range)
         faults = find_faults(samples, limits)
         good = np.ones(len(samples), np.bool_)
         for rule, mask in faults.items():
@@ -184,17 +180,15 @@ class PairedImages(Dataset):
         folders = (*config.inputs, config.target) if config.target else ()
         pairs = find_pairs(config.root, split, config.layout, folders, config.allow_unmatched)
         self.layout = pairs.layout
+        side_by_side = self.layout != "folders"
         names = [Path(folder).name for folder in folders]  # all that a weights file keeps of them
         if len(set(names)) < len(names):
             reason = f"two folders have the same name ({', '.join(folders)})"
             raise DataError("data.inputs, data.target", reason, "Rename one")
-        side_by_side = self.layout != "folders"
         if side_by_side and self._value_range("a") != self._value_range("b"):
             reason = "side-by-side images are one file"
             raise DataError("data.value_range", reason, "Give a and b the same range")
-        files = [list(column) for column in zip(*pairs.rows, strict=True)]
-        domains = ("a",) if side_by_side else ("a",) * (len(files) - 1) + ("b",)
-        samples = self._inspect(domains, files, side_by_side)
+        samples = self._inspect(pairs)
         if side_by_side:
             self.notes += (f"pairs lie side by side; the left half is {self.layout[0]}.",)
         source = config.direction.source
@@ -203,7 +197,7 @@ class PairedImages(Dataset):
         if side_by_side:
             del self._paths["b"]  # they are those of a
         if pairs.unmatched:
-            self.notes += (f"{pairs.unmatched} files without a partner are skipped.",)
+            self.notes += (f"{len(pairs.unmatched)} files without a partner are skipped.",)
         self._augment = Augment(config, ("a", "b"), masks=config.masks, color=(source,))
         stacked = f", {len(config.inputs)} inputs stacked" if config.inputs else ""
         self.epoch_rule = f"one epoch = every pair once ({len(self)} pairs{stacked})"
@@ -229,8 +223,8 @@ class UnpairedImages(Dataset):
     def __init__(self, config: UnpairedData, *, seed: int = 0, split: str = "train") -> None:
         super().__init__(config, seed)
         self._augments: dict[str, Augment] = {}
-        for domain, files in zip(("a", "b"), find_unpaired(config.root, split), strict=True):
-            samples = self._inspect((domain,), [files])
+        for listing in list_split(config.root, split, "unpaired"):
+            (domain,), samples = listing.domains, self._inspect(listing)
             if len(samples) == 1:
                 reason = f"domain {domain} has one image ({samples.files[0][0]})"
                 hint = "Unpaired training needs at least two in each domain: add some"
@@ -256,14 +250,14 @@ class UnpairedImages(Dataset):
         return rows
 
     def _random(self, epoch: int, index: int, seed: int) -> Arrays:
-        arrays = {}
+        arrays: Arrays = {}
         for domain, row in self._rows(epoch, index).items():
             image = {domain: self._decode(domain, row)}
             arrays |= self._augments[domain](image, key(seed, domain))
         return arrays
 
     def _plain(self, index: int) -> Arrays:
-        arrays = {}
+        arrays: Arrays = {}
         for domain, (paths,) in self._paths.items():
             image = {domain: self._decode(domain, index % len(paths))}
             arrays |= self._augments[domain].plain(image)
@@ -279,6 +273,7 @@ class UnconditionalImages(Dataset):
 
     def __init__(self, config: UnconditionalData, *, seed: int = 0, split: str = "train") -> None:
         super().__init__(config, seed)
-        self._admit("image", self._inspect(("image",), [split_images(config.root, split)]))
+        (listing,) = list_split(config.root, split, "unconditional")
+        self._admit("image", self._inspect(listing))
         self._augment = Augment(config, ("image",), color=("image",))
         self.epoch_rule = f"one epoch = every image once ({len(self)} images)"

@@ -6,7 +6,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from i2i.config import Layout
+from i2i.config import Kind, Layout
 from i2i.errors import I2IError
 from i2i.images import EXTENSIONS
 
@@ -28,6 +28,10 @@ class DataError(I2IError, ValueError):
     """A data set or an archive that cannot be used. The subject is a setting, a flag or a file."""
 
 
+class SplitError(DataError):
+    """A split that does not exist, or has no images."""
+
+
 class Folder(NamedTuple):
     """A folder of images, and its subfolders (names in lower case) that are splits of their own."""
 
@@ -43,27 +47,125 @@ class Scan(NamedTuple):
     example: str  # path of one of the others, or ""
 
 
-class Matched(NamedTuple):
-    """Images of several folders, matched by stem: the path below the folder, without the suffix."""
+class Listing(NamedTuple):
+    """Files of one domain, or of all pairs, of one split."""
 
-    rows: dict[str, tuple[str, ...]]  # stem -> its file in each folder, ordered as the first folder
-    missing: list[list[str]]  # of each folder: stems that it lacks and another has
-    unmatched: list[str]  # files whose stem is not in every folder
-    same_stem: list[tuple[str, str]]  # a file that is used, and another one of its folder
-
-
-class Pairs(NamedTuple):
-    """Files of the samples of one split."""
-
-    rows: list[tuple[str, ...]]  # inputs, then the target; or one file with both, side by side
-    layout: Literal["ab", "ba", "folders"]  # ab: the left half is a
-    unmatched: int = 0  # files without a partner
+    domains: tuple[str, ...]  # of each column: a for each input, then b; or image
+    files: Sequence[Sequence[str]]  # columns; the files of a row belong together
+    layout: Literal["ab", "ba", "folders"] = "folders"  # ab: one column, its left half is a
+    unmatched: Sequence[str] = ()  # files whose stem is not in every folder
+    same_stem: Sequence[tuple[str, str]] = ()  # a file that is used, and another of its folder
+    lacks: str = ""  # what folders lack, for messages
 
 
 def preview(names: Iterable[str], limit: int = 3) -> str:
     """Return the first few names for a message."""
     first = list(islice(names, limit + 1))
     return ", ".join(first[:limit]) + (", …" if len(first) > limit else "")
+
+
+# -- splits ----------------------------------------------------------------------------------------
+
+
+def list_split(
+    root: AnyPath,
+    split: str,
+    kind: Kind | Literal["auto"],
+    layout: Layout = "auto",
+    names: Sequence[str] = (),
+    outside: bool = True,
+) -> list[Listing]:
+    """Return the files of one split: of all pairs, of each unpaired domain, or of its one domain.
+
+    Pairs are in two folders where these exist, and otherwise side by side with a on the left; or in
+    the folders `names`, as `stack_folders` takes them. A root without subfolders for splits is its
+    own `train` split. `kind="auto"` takes two folders for paired if most files have a partner.
+
+    Raises:
+        SplitError: there is no such split, or it has no images.
+        DataError: a folder cannot be read, has no images, or only one of two exists.
+    """
+    folders: Sequence[Folder] | None = None
+    if names:
+        folders = stack_folders(root, names, split, outside)
+    elif kind != "unconditional" and layout in ("auto", "folders"):
+        folders = domain_folders(root, split)
+    if folders is None:
+        if kind == "unpaired" or layout == "folders":
+            raise _no_domains(root, split)
+        files = _split_images(root, split)
+        if kind != "paired":
+            return [Listing(("image",), [files])]
+        return [Listing(("a",), [files], "ba" if layout == "ba" else "ab")]
+    if kind != "unpaired":
+        pairs = match(folders, in_order=bool(names))
+        if kind == "paired" or 2 * len(pairs.files[0]) > len(pairs.unmatched):
+            return [pairs]
+    return [Listing((d,), [find_images(*f)]) for d, f in zip(("a", "b"), folders, strict=True)]
+
+
+def find_pairs(
+    root: AnyPath,
+    split: str = "train",
+    layout: Layout = "auto",
+    names: Sequence[str] = (),
+    allow_unmatched: bool = False,
+    outside: bool = True,
+) -> Listing:
+    """Return the pairs of one split, ordered by name.
+
+    Raises:
+        DataError: as `list_split`; a file without a partner, unless allowed; two files of one stem.
+    """
+    (pairs,) = list_split(root, split, "paired", layout, names, outside)
+    if pairs.same_stem:
+        repeated = preview(f"{file} and {other}" for file, other in pairs.same_stem)
+        raise _error(f"files of one stem in one folder: {repeated}", "Remove or rename one of each")
+    if not pairs.files[0]:
+        raise _error(f"no stem is in all folders: {pairs.lacks}", "Name partners alike")
+    if pairs.lacks and not allow_unmatched:
+        raise _error(pairs.lacks, "Add them, or pass --allow-unmatched")
+    return pairs
+
+
+def match(folders: Sequence[Folder], in_order: bool = False) -> Listing:
+    """Match the images of folders by stem: the path below the folder, without the suffix.
+
+    Rows are ordered as the first folder, or by stem if `in_order`.
+
+    Raises:
+        DataError: a folder has no images.
+    """
+    tables: list[dict[str, str]] = []  # of each folder: stem -> file
+    same_stem = []
+    for folder in folders:
+        table: dict[str, str] = {}
+        start = len(folder.path.as_posix()) + 1
+        for path in find_images(*folder):
+            first = table.setdefault(path[start:].rpartition(".")[0], path)
+            if first != path:
+                same_stem.append((first, path))
+        tables.append(table)
+    stems = dict.fromkeys(chain(*tables))
+    missing = [[stem for stem in stems if stem not in table] for table in tables]
+    partial = set(chain(*missing))
+    common = [stem for stem in tables[0] if stem not in partial]
+    if in_order:
+        common.sort()
+    lacks = [
+        f"{folder.path.as_posix()} has no partner for {len(lacking)} of {len(stems)} images "
+        f"(first: {preview(lacking)})"
+        for folder, lacking in zip(folders, missing, strict=True)
+        if lacking
+    ]
+    return Listing(
+        ("a",) * (len(folders) - 1) + ("b",),
+        [[table[stem] for stem in common] for table in tables],
+        "folders",
+        [file for table in tables for stem, file in table.items() if stem in partial],
+        same_stem,
+        "; ".join(lacks),
+    )
 
 
 # -- images of one folder --------------------------------------------------------------------------
@@ -119,107 +221,16 @@ def scan(root: AnyPath, skip: Collection[str] = ()) -> Scan:
     return Scan(sorted(images), len(others), min(others, default=""))
 
 
-def split_images(root: AnyPath, split: str) -> list[str]:
-    """Return the images of a split without domains: those of ROOT/SPLIT, or for `train` of ROOT.
-
-    Raises:
-        DataError: there is no such split, or it has no images.
-    """
+def _split_images(root: AnyPath, split: str) -> list[str]:
     top = _existing(root)
-    if folder := _child(top, split):
-        return find_images(folder)
-    if split != "train":
-        raise _error(f"{root} has no {split} split", f"Add the folder {top.as_posix()}/{split}")
-    return find_images(top, SPLITS)
-
-
-def find_unpaired(root: AnyPath, split: str = "train") -> tuple[list[str], list[str]]:
-    """Return the images of domain a and of domain b of one split, each ordered by name.
-
-    Raises:
-        DataError: a folder is missing, or has no images.
-    """
-    folders = domain_folders(root, split)
-    if folders is None:
-        raise no_domains(root, split)
-    return find_images(*folders[0]), find_images(*folders[1])
-
-
-# -- pairs -----------------------------------------------------------------------------------------
-
-
-def find_pairs(
-    root: AnyPath,
-    split: str = "train",
-    layout: Layout = "auto",
-    names: Sequence[str] = (),
-    allow_unmatched: bool = False,
-    outside: bool = True,
-) -> Pairs:
-    """Return the pairs of one split, ordered by name.
-
-    `auto` takes two folders where they exist, and otherwise side-by-side images with a on the left.
-    A root without subfolders for splits is its own `train` split. `names` are the folders of the
-    inputs and of the target, as `stack_folders` takes them.
-
-    Raises:
-        DataError: no images; a file without a partner, unless allowed; two files of one stem.
-    """
-    folders: Sequence[Folder] | None = None
-    if names:
-        folders = stack_folders(root, names, split, outside)
-    elif layout in ("auto", "folders"):
-        folders = domain_folders(root, split)
-    if folders is None:
-        if layout == "folders":
-            raise no_domains(root, split)
-        rows = [(path,) for path in split_images(root, split)]
-        return Pairs(rows, "ba" if layout == "ba" else "ab")
-    matched = match(folders)
-    _check_matched(matched, folders, allow_unmatched)
-    stems = sorted(matched.rows) if names else matched.rows
-    return Pairs([matched.rows[stem] for stem in stems], "folders", len(matched.unmatched))
-
-
-def match(folders: Iterable[Folder]) -> Matched:
-    """Match the images of folders by stem.
-
-    Raises:
-        DataError: a folder has no images.
-    """
-    tables: list[dict[str, str]] = []  # of each folder: stem -> file
-    same_stem = []
-    for folder in folders:
-        table: dict[str, str] = {}
-        start = len(folder.path.as_posix()) + 1
-        for path in find_images(*folder):
-            first = table.setdefault(path[start:].rpartition(".")[0], path)
-            if first != path:
-                same_stem.append((first, path))
-        tables.append(table)
-    stems = dict.fromkeys(chain(*tables))
-    missing = [[stem for stem in stems if stem not in table] for table in tables]
-    partial = set(chain(*missing))
-    rows = {s: tuple(table[s] for table in tables) for s in tables[0] if s not in partial}
-    unmatched = [file for table in tables for s, file in table.items() if s in partial]
-    return Matched(rows, missing, unmatched, same_stem)
-
-
-def _check_matched(matched: Matched, folders: Sequence[Folder], allow_unmatched: bool) -> None:
-    if matched.same_stem:
-        repeated = preview(f"{file} and {other}" for file, other in matched.same_stem)
-        raise _error(f"files of one stem in one folder: {repeated}", "Remove or rename one of each")
-    total = len(matched.rows) + len(set(chain(*matched.missing)))
-    lacks = "; ".join(
-        f"{folder.path.as_posix()} has no partner for {len(stems)} of {total} images "
-        f"(first: {preview(stems)})"
-        for folder, stems in zip(folders, matched.missing, strict=True)
-        if stems
-    )
-    if not matched.rows:
-        raise _error(f"no stem is in all folders: {lacks}", "Name partners alike")
-    if lacks and not allow_unmatched:
-        raise _error(lacks, "Add them, or pass --allow-unmatched")
+    folder = _child(top, split)
+    if not folder and split != "train":
+        hint = f"Add the folder {top.as_posix()}/{split}"
+        raise SplitError("data.root", f"{root} has no {split} split", hint)
+    try:
+        return find_images(folder) if folder else find_images(top, SPLITS)
+    except DataError as error:
+        raise SplitError(*error.args) from None
 
 
 # -- layouts ---------------------------------------------------------------------------------------
@@ -263,7 +274,8 @@ def stack_folders(
     With `outside`, a name may also be a path: of a folder with splits, or for `train` of images.
 
     Raises:
-        DataError: a folder is missing, or named twice.
+        SplitError: a folder is missing.
+        DataError: a folder is named twice.
     """
     folders = []
     for name in names:
@@ -272,10 +284,10 @@ def stack_folders(
         if outside:
             places += [Folder(own / split), Folder(own, SPLITS)]
         places = [place for place in places if split == "train" or not place.skip]
-        if not (existing := [place for place in places if place.path.is_dir()]):
-            tried = ", ".join(dict.fromkeys(place.path.as_posix() for place in places))
-            hint = f"Accepted: {tried}"
-            raise DataError("data.inputs, data.target", f"no {split} folder for {name}", hint)
+        existing = [place for place in places if place.path.is_dir()]
+        if not existing:
+            hint = f"Accepted: {', '.join(place.path.as_posix() for place in places)}"
+            raise SplitError("data.inputs, data.target", f"no {split} folder for {name}", hint)
         folders.append(existing[0])
     if len(set(folders)) < len(folders):
         reason = f"{', '.join(names)}: two of these are one folder"
@@ -311,9 +323,6 @@ def _existing(root: AnyPath) -> Path:
     return path
 
 
-# -- errors ----------------------------------------------------------------------------------------
-
-
 def _error(reason: str, hint: str) -> DataError:
     return DataError("data.root", reason, hint)
 
@@ -322,9 +331,8 @@ def _unreadable(folder: AnyPath, error: OSError) -> DataError:
     return _error(f"{folder} cannot be read ({error.strerror})", "Check its permissions")
 
 
-def no_domains(root: AnyPath, split: str) -> DataError:
-    """Return the error to raise where `domain_folders` returns None, and no other layout will do."""
+def _no_domains(root: AnyPath, split: str) -> SplitError:
     accepted = ", ".join(form.format(split=split, domain="a") for form in _FORMS[:3])
     flat = ", or a" if split == "train" else ""
-    reason = f"{root} has no folders for a and b of the {split} split"
-    return _error(reason, f"Accepted: {accepted}{flat} (and the same with b)")
+    hint = f"Accepted: {accepted}{flat} (and the same with b)"
+    return SplitError("data.root", f"{root} has no folders for a and b of the {split} split", hint)

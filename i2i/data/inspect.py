@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2i import images
+from i2i.data.folders import Listing
 from i2i.images import Array, Format, ImageError, ValueRange
 
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -40,7 +41,7 @@ class Samples:
     """Files that belong together row by row: a column for each input and one for the target."""
 
     domains: tuple[str, ...]  # of each column
-    files: tuple[Sequence[str], ...]  # of each column
+    files: Sequence[Sequence[str]]  # of each column
     facts: Facts  # [rows, columns]; zeros where a file cannot be read
     errors: Mapping[tuple[int, int], str]  # (row, column) -> why the file cannot be read
     side_by_side: bool = False  # the one column holds a and b, a half of each image
@@ -62,30 +63,29 @@ class Samples:
     def keep(self, rows: NDArray[np.bool_]) -> "Samples":
         """Return the rows that `rows`, [N], marks; all of their files are readable."""
         indices = np.flatnonzero(rows).tolist()
-        files = tuple([column[row] for row in indices] for column in self.files)
+        files = [[column[row] for row in indices] for column in self.files]
         return replace(self, files=files, facts=self.facts[rows], errors={})
 
 
 def inspect(
-    domains: tuple[str, ...],
-    files: Sequence[Sequence[str]],
+    listing: Listing,
     reading: Reading = "header",
-    value_range: Mapping[str, ValueRange] | None = None,
+    ranges: Mapping[str, ValueRange] | None = None,
     threads: int = 8,
     progress: Callable[[int, int], None] | None = None,
 ) -> Samples:
-    """Read the headers of the files of each column, or all of them.
+    """Read the headers of all files, or more.
 
-    Decoded floats outside the `value_range` of their domain are errors. `progress` is called with
-    files read and their total.
+    Decoded floats outside the range of a domain are errors. `progress` is called with files read
+    and their total.
     """
     fields = [*_HEADER, *_FINGERPRINT] if reading == "fingerprint" else _HEADER
-    facts = np.zeros((len(files[0]), len(files)), fields)
+    facts = np.zeros((len(listing.files[0]), len(listing.files)), fields)
     errors: dict[tuple[int, int], str] = {}
     with ThreadPoolExecutor(threads) as pool:
-        for column, (domain, paths) in enumerate(zip(domains, files, strict=True)):
-            limits = (value_range or {}).get(domain, images.UNIT)
-            read = partial(_read, reading=reading, value_range=limits)
+        for column, paths in enumerate(listing.files):
+            value_range = (ranges or {}).get(listing.domains[column], images.UNIT)
+            read = partial(_read, reading=reading, value_range=value_range)
             for start in range(0, len(paths), _BLOCK):
                 for row, result in enumerate(pool.map(read, paths[start : start + _BLOCK]), start):
                     if isinstance(result, str):
@@ -93,8 +93,9 @@ def inspect(
                     else:
                         facts[row, column] = result
                     if progress:
-                        progress(column * len(paths) + row + 1, len(files) * len(paths))
-    return Samples(domains, tuple(files), facts, errors)
+                        total = len(listing.files) * len(paths)
+                        progress(column * len(paths) + row + 1, total)
+    return Samples(listing.domains, listing.files, facts, errors, listing.layout != "folders")
 
 
 def _read(path: str, reading: Reading, value_range: ValueRange) -> tuple[Any, ...] | str:

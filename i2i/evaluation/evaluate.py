@@ -134,7 +134,8 @@ def _pairs(
         reason = f"{layout}, but this model reads the folders {', '.join(names)}"
         raise EvaluationError("--layout", reason, "Leave it out")
     pairs = find_pairs(data, split, layout, folders, outside=False)
-    return [_PairFiles(row[:-1] or row, row[-1:], pairs.layout) for row in pairs.rows]
+    rows = zip(*pairs.files, strict=True)
+    return [_PairFiles(row[:-1] or row, row[-1:], pairs.layout) for row in rows]
 
 
 def _read(translator: Translator, pair: _PairFiles, domain: Domain, size: TargetSize) -> Array:
