@@ -138,8 +138,8 @@ def _pairs(
         pairs = find_matched(data, layout, split).pairs
         return [_PairFiles((pair.a,), (pair.b,), pair.layout) for pair in pairs]
     if layout != "auto":
-        reason = f"{layout}, but this model reads the folders {', '.join(names)}"
-        raise EvaluationError("--layout", reason, "Leave it out")
+        reason = f"this model reads the folders {', '.join(names)}"
+        raise EvaluationError(f"--layout {layout}", reason, "Leave it out")
     rows = find_stacks(data, names, split, outside=False).rows
     return [_PairFiles(row[:-1], row[-1:], "folders") for row in rows]
 
