@@ -253,7 +253,7 @@ def _join(samples: Sequence[Samples]) -> Samples:
         list(chain(*columns)) for columns in zip(*(s.files for s in samples), strict=True)
     )
     every = replace(samples[0], files=files, facts=np.concatenate([s.facts for s in samples]))
-    return every.keep(every.readable.all(axis=1))
+    return every.keep(np.asarray(every.readable.all(axis=1)))
 
 
 def _similar(samples: Samples, held: int = 0) -> Iterator[Finding]:

@@ -72,7 +72,7 @@ def _too_thin(samples: Samples, limits: Limits) -> Mask:
     sizes = samples.sizes
     thin = samples.readable & (sizes.max(axis=2) > 100 * sizes.min(axis=2))
     thin[thin] = _resized(sizes[thin], limits).prod(axis=1) > MAX_PIXELS
-    return thin
+    return np.asarray(thin)
 
 
 def _small(samples: Samples, limits: Limits) -> Mask:

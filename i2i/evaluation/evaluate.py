@@ -18,7 +18,7 @@ from i2i.direction import Domain
 from i2i.errors import I2IError
 from i2i.evaluation.paired import WINDOW, Interval, bootstrap, score_pairs
 from i2i.images import Array
-from i2i.images.spec import ImageSpec, read
+from i2i.images.spec import read
 from i2i.translation.options import TargetSize, target_size
 from i2i.translation.translator import Translator
 
@@ -83,8 +83,12 @@ def evaluate(
             constant = images.resize(mean, target.shape[:2])
             values["output = mean training picture"].append(_score(constant, target))
         if len(rows) < examples:
-            source, produced = translator.source, translator.target
-            rows.append([_rgb(image, source), _rgb(output, produced), _rgb(target, produced)])
+            row = (
+                (translator.source, image),
+                (translator.target, output),
+                (translator.target, target),
+            )
+            rows.append([images.to_display_rgb(array, spec.alpha) for spec, array in row])
         if progress:
             progress(number, len(pairs))
     return Evaluation(len(pairs), {name: _intervals(v) for name, v in values.items()}, rows)
@@ -131,8 +135,8 @@ def _pairs(
     names = [each.name for each in (*translator.source.inputs, *translator.target.inputs)]
     folders = names if any(names) else []  # a stack: folders of inputs and target by name
     if folders and layout != "auto":
-        reason = f"{layout}, but this model reads the folders {', '.join(names)}"
-        raise EvaluationError("--layout", reason, "Leave it out")
+        reason = f"this model reads the folders {', '.join(names)}"
+        raise EvaluationError(f"--layout {layout}", reason, "Leave it out")
     pairs = find_pairs(data, split, layout, folders, outside=False)
     rows = zip(*pairs.files, strict=True)
     return [_PairFiles(row[:-1] or row, row[-1:], pairs.layout) for row in rows]
@@ -161,12 +165,6 @@ def _resized(array: Array, size: TargetSize) -> Array:
     return resized
 
 
-def _rgb(image: Array, spec: ImageSpec) -> NDArray[np.uint8]:
-    if image.shape[2] in (2, 4) and not spec.alpha:  # the last channel would be taken for alpha
-        image = image[..., :-1]
-    return images.to_display_rgb(image)
-
-
 def _mean_target(
     translator: Translator, data: str | Path, layout: Layout, size: TargetSize
 ) -> Array | None:
@@ -177,7 +175,7 @@ def _mean_target(
         shape = image.shape[:2] if total is None else total.shape[:2]
         unit = images.to_unit(images.resize(image, shape))
         total, count = (unit if total is None else total + unit), count + 1
-    return None if total is None else np.round(total / count * 255).astype(np.uint8)
+    return None if total is None else images.to_depth(total / count, 8)
 
 
 def _training_targets(
