@@ -14,8 +14,8 @@ from processes import hear_signals, start, wait_for
 
 # modules that commands import when needed, here once for all of them
 import i2i.data.check
-import i2i.data.scenes
 import i2i.evaluation.evaluate
+import i2i.scenes
 import i2i.translation.sampling
 from i2i import cli
 

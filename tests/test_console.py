@@ -17,7 +17,7 @@ from models import write_model, write_pictures
 from i2i import console
 from i2i.cli import group
 from i2i.console import log, progress
-from i2i.data.scenes import write_dataset
+from i2i.scenes import write_dataset
 
 
 class Terminal:

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from i2i.data.scenes import KINDS, draw, plan, write_dataset
-from i2i.data.scenes.facade_plan import PALETTE, WALLS
-from i2i.data.scenes.kinds import Kind
+from i2i.scenes import KINDS, Kind, draw, plan, write_dataset
+from i2i.scenes.facades import PALETTE, WALLS
 
 EVERY_STYLE = [(name, style) for name, kind in KINDS.items() for style in kind.styles]
 
@@ -50,7 +49,7 @@ def test_a_scene_is_the_same_whenever_it_is_drawn_and_unlike_every_other(
 
 def test_another_process_draws_the_same_bytes() -> None:
     program = (
-        "import hashlib, sys; from i2i.data.scenes import KINDS, draw\n"
+        "import hashlib, sys; from i2i.scenes import KINDS, draw\n"
         "for kind in KINDS:\n"
         "    for style in KINDS[kind].styles:\n"
         "        print(hashlib.sha256(draw(kind, 7, 11, 48, style).tobytes()).hexdigest())\n"

@@ -31,7 +31,7 @@ def synth(kind: str, out: str, count: int, size: int, seed: int, unpaired: bool)
     orchard    red fruit, yellow fruit (unpaired)
     portraits  drawn faces in one folder; --unpaired: drawn, ink
     """
-    from i2i.data.scenes import write_dataset
+    from i2i.scenes import write_dataset
 
     check_new_folder(Path(out))
     try:

@@ -9,13 +9,13 @@ from i2i import images
 from i2i.config import Layer, parse_override
 from i2i.console import progress
 from i2i.data.folders import find_images
-from i2i.data.scenes import write_dataset
 from i2i.errors import I2IError
 from i2i.evaluation.evaluate import aligned, evaluate, table
 from i2i.files import check_new_folder
 from i2i.report.run import REPORT, run_report
 from i2i.report.sheet import write_sheet
 from i2i.run.train import Request, train
+from i2i.scenes import write_dataset
 from i2i.translation.folder import translate_folder
 from i2i.translation.sampling import load_sampler
 from i2i.translation.translator import load

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from i2i import config, registry
 from i2i.checkpoint import steps
 from i2i.config import Layer
-from i2i.data.scenes import write_dataset
 from i2i.files import read_rows
 from i2i.run import build
 from i2i.run.settings import resolve
 from i2i.run.train import Request, train
+from i2i.scenes import write_dataset
 from i2i.training.health import GRACE_UPDATES, WINDOW_UPDATES
 from i2i.training.trainer import Trainer
 

@@ -17,8 +17,8 @@ from processes import hear_signals, wait_for
 
 from i2i import images
 from i2i.cli import main
-from i2i.data.scenes import write_dataset
 from i2i.run import demo
+from i2i.scenes import write_dataset
 from i2i.signals import Stopped, raise_on_stop
 from i2i.training.loop import Outcome
 
