@@ -1,5 +1,6 @@
 """Progress of long commands: a bar on a terminal, plain lines elsewhere; lines above the bar; nothing fails with it."""
 
+import errno
 import io
 import os
 import pty
@@ -74,6 +75,22 @@ def test_bar_inside_a_bar_and_a_terminal_that_hangs_up_stop_nothing(terminal: Te
         outer(1, 2)
         log("nobody reads this")
     assert console._bar is None
+
+
+def test_progress_that_cannot_be_written_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.StringIO):
+        attempts = 0
+
+        def write(self, text: str) -> int:
+            self.attempts += 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    stream = Full()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(console, "PLAIN_SECONDS", 0.0)
+    with progress("translating") as job:
+        job(1, 2)
+    assert stream.attempts > 0
 
 
 def test_plain_lines_appear_every_30_seconds_where_there_is_no_terminal(

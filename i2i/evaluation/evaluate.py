@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from i2i import images
 from i2i.config import Layout
 from i2i.data.dataset import halves
-from i2i.data.folders import DataError, domain_folders, find_images, find_matched
-from i2i.data.stacks import find_stacks
+from i2i.data.folders import DataError, domain_folders, find_images, find_pairs
 from i2i.direction import Domain
 from i2i.errors import I2IError
 from i2i.evaluation.paired import WINDOW, Interval, bootstrap, score_pairs
 from i2i.images import Array
-from i2i.images.spec import ImageSpec, read
+from i2i.images.spec import read
 from i2i.translation.options import TargetSize, target_size
 from i2i.translation.translator import Translator
 
@@ -84,8 +83,12 @@ def evaluate(
             constant = images.resize(mean, target.shape[:2])
             values["output = mean training picture"].append(_score(constant, target))
         if len(rows) < examples:
-            source, produced = translator.source, translator.target
-            rows.append([_rgb(image, source), _rgb(output, produced), _rgb(target, produced)])
+            row = (
+                (translator.source, image),
+                (translator.target, output),
+                (translator.target, target),
+            )
+            rows.append([images.to_display_rgb(array, spec.alpha) for spec, array in row])
         if progress:
             progress(number, len(pairs))
     return Evaluation(len(pairs), {name: _intervals(v) for name, v in values.items()}, rows)
@@ -130,14 +133,13 @@ def _pairs(
     translator: Translator, data: str | Path, layout: Layout, split: str
 ) -> list[_PairFiles]:
     names = [each.name for each in (*translator.source.inputs, *translator.target.inputs)]
-    if not any(names):
-        pairs = find_matched(data, layout, split).pairs
-        return [_PairFiles((pair.a,), (pair.b,), pair.layout) for pair in pairs]
-    if layout != "auto":
-        reason = f"{layout}, but this model reads the folders {', '.join(names)}"
-        raise EvaluationError("--layout", reason, "Leave it out")
-    rows = find_stacks(data, names, split, outside=False).rows
-    return [_PairFiles(row[:-1], row[-1:], "folders") for row in rows]
+    folders = names if any(names) else []  # a stack: folders of inputs and target by name
+    if folders and layout != "auto":
+        reason = f"this model reads the folders {', '.join(names)}"
+        raise EvaluationError(f"--layout {layout}", reason, "Leave it out")
+    pairs = find_pairs(data, split, layout, folders, outside=False)
+    rows = zip(*pairs.files, strict=True)
+    return [_PairFiles(row[:-1] or row, row[-1:], pairs.layout) for row in rows]
 
 
 def _read(translator: Translator, pair: _PairFiles, domain: Domain, size: TargetSize) -> Array:
@@ -163,12 +165,6 @@ def _resized(array: Array, size: TargetSize) -> Array:
     return resized
 
 
-def _rgb(image: Array, spec: ImageSpec) -> NDArray[np.uint8]:
-    if image.shape[2] in (2, 4) and not spec.alpha:  # the last channel would be taken for alpha
-        image = image[..., :-1]
-    return images.to_display_rgb(image)
-
-
 def _mean_target(
     translator: Translator, data: str | Path, layout: Layout, size: TargetSize
 ) -> Array | None:
@@ -179,7 +175,7 @@ def _mean_target(
         shape = image.shape[:2] if total is None else total.shape[:2]
         unit = images.to_unit(images.resize(image, shape))
         total, count = (unit if total is None else total + unit), count + 1
-    return None if total is None else np.round(total / count * 255).astype(np.uint8)
+    return None if total is None else images.to_depth(total / count, 8)
 
 
 def _training_targets(
@@ -193,7 +189,7 @@ def _training_targets(
             for pair in _pairs(translator, data, layout, "train")[:_MEAN_IMAGES]:
                 yield _read(translator, pair, domain, size)
         else:  # of any kind of data: only one domain is read
-            for path in find_images(folders["ab".index(domain)])[:_MEAN_IMAGES]:
+            for path in find_images(*folders["ab".index(domain)])[:_MEAN_IMAGES]:
                 yield _resized(read([path], translator.target, translator.alpha).array, size)
     except DataError:
         return  # no training images, no mean
