@@ -32,10 +32,10 @@ def run_info(
 
 
 def report(
-    rows: list[Mapping[str, float]], given: RunInfo | None = None, images: int = 100
+    rows: list[Mapping[str, float]], info: RunInfo | None = None, images: int = 100
 ) -> list[str]:
     """Return what is reported about rows that are `images` apart."""
-    health = Health(given or run_info())
+    health = Health(info or run_info())
     return [
         line
         for n, row in enumerate(rows, 1)
@@ -128,14 +128,14 @@ def test_smoothed_labels_do_not_hide_that_the_discriminator_wins() -> None:
 def test_replayed_rows_leave_the_rules_as_if_they_had_seen_them() -> None:
     rows = [{"images": n * 100} | WON for n in range(1, 20)]
     for cut in (2, 5, 15):
-        whole, resumed = Health(run_info()), Health(run_info())
+        reference, resumed = Health(run_info()), Health(run_info())
         for row in rows[:cut]:
-            whole.update(row)
-        for row in rows:  # a run that goes back has seen what did not happen
+            reference.update(row)
+        for row in rows:  # a run that goes back has logged rows that are dropped
             resumed.update(row)
         resumed.replay(rows[:cut])
         assert [resumed.update(row) for row in rows[cut:]] == [
-            whole.update(row) for row in rows[cut:]
+            reference.update(row) for row in rows[cut:]
         ]
 
 
@@ -161,9 +161,9 @@ def test_every_advice_is_a_setting_that_the_run_accepts(method: str, objective: 
     small += ["generator.depth=5", "generator.name=unet"] if method == "pix2pix" else []
     small += [f"method.objective={objective}"]
     small += ["discriminator.norm=instance"] if objective == "wgan-gp" else []
-    given = run_info(method, *small, chance_loss=None if objective == "wgan-gp" else 0.693)
+    info = run_info(method, *small, chance_loss=None if objective == "wgan-gp" else 0.693)
     failing = WON | SAME | SATURATED | INVERTED, LOST
-    lines = list(itertools.chain.from_iterable(report([row] * 30, given) for row in failing))
+    lines = list(itertools.chain.from_iterable(report([row] * 30, info) for row in failing))
     assert {line.split(":")[0] for line in lines} == set(RULES) - (
         {"D wins", "D guesses"} & _silent(objective)
     )

@@ -122,12 +122,12 @@ def test_tensorboard_reads_scalars_and_images_and_forgets_what_a_resumed_run_wri
     second.log(30, 0.1, {"G/gan": 2.0}, {"G": 0.5})
     second.log_images(30, np.full((8, 8, 3), 9, np.uint8))
     second.close()
-    found: Any = EventAccumulator(str(tmp_path))
-    found.Reload()
-    assert [(event.step, event.value) for event in found.Scalars("G/gan")] == [
+    board: Any = EventAccumulator(str(tmp_path))
+    board.Reload()
+    assert [(event.step, event.value) for event in board.Scalars("G/gan")] == [
         (10, 1.0),
         (20, 1.0),
         (30, 2.0),
     ]
-    assert len(found.Images("samples")) == 1
-    assert {"lr/G", "epoch"} <= set(found.Tags()["scalars"])
+    assert len(board.Images("samples")) == 1
+    assert {"lr/G", "epoch"} <= set(board.Tags()["scalars"])

@@ -60,9 +60,9 @@ def settings(method: str, *overrides: str) -> Config:
 def trainer_for(method: str, *overrides: str, seed: int = 0) -> Trainer:
     chosen = settings(method, *overrides)
     torch.manual_seed(seed)
-    made = build.make_method(chosen, {"a": 3, "b": 3, "image": 3})
+    networks = build.make_method(chosen, {"a": 3, "b": 3, "image": 3})
     torch.manual_seed(seed + 1)
-    return Trainer(made, chosen.train, chosen.optim, torch.device("cpu"), "fp32")
+    return Trainer(networks, chosen.train, chosen.optim, torch.device("cpu"), "fp32")
 
 
 def batch(step: int, method: str = "pix2pix") -> Images:
@@ -111,32 +111,32 @@ def test_restored_trainer_continues_bit_for_bit(method: str, accumulate: int) ->
             trainer.step([batch(10 * step + part, method) for part in range(accumulate)])
 
     overrides = [f"train.accumulate={accumulate}"]
-    whole = trainer_for(method, *overrides)
-    run(whole, range(5))
+    reference = trainer_for(method, *overrides)
+    run(reference, range(5))
     first = trainer_for(method, *overrides)
     run(first, range(3))
     saved = copy.deepcopy(first.state())
     second = trainer_for(method, *overrides, seed=9)
     second.restore(saved)
     run(second, range(3, 5))
-    state = whole.state()
+    state = reference.state()
     assert equal(second.state()["ranks"][0]["image_stats"], state["ranks"][0]["image_stats"])
-    assert second.pop_metrics() == whole.pop_metrics()
-    state = whole.state()
+    assert second.pop_metrics() == reference.pop_metrics()
+    state = reference.state()
     assert equal(second.state() | {"ranks": 0}, state | {"ranks": 0})
     assert equal(second.state()["ranks"][0]["pools"], state["ranks"][0]["pools"])
 
 
 def test_state_of_an_earlier_version_restores_the_image_statistics() -> None:
-    whole, resumed = trainer_for("cyclegan"), trainer_for("cyclegan", seed=9)
-    whole.step([batch(0)])
-    state = copy.deepcopy(whole.state())
+    reference, resumed = trainer_for("cyclegan"), trainer_for("cyclegan", seed=9)
+    reference.step([batch(0)])
+    state = copy.deepcopy(reference.state())
     state["ranks"][0]["observer"] = state["ranks"][0].pop("image_stats")
     resumed.restore(state)
-    for trainer in (whole, resumed):
+    for trainer in (reference, resumed):
         torch.manual_seed(3)
         trainer.step([batch(1)])
-    assert resumed.pop_metrics() == whole.pop_metrics()
+    assert resumed.pop_metrics() == reference.pop_metrics()
 
 
 class NoHostSync(TorchDispatchMode):
@@ -166,7 +166,7 @@ def test_forward_and_backward_of_every_phase_wait_for_no_value(method: str) -> N
         float(next(iter(terms.values())))
 
 
-OBSERVED = {
+METRICS = {
     "pix2pix": ["D/accuracy_real", "D/accuracy_fake", "b/drift", "b/diversity", "b/saturation"],
     "cyclegan": [
         "D_a/accuracy_real",
@@ -189,14 +189,14 @@ OBSERVED = {
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("method", METHODS)
-def test_row_has_accuracies_and_measures_of_the_images_of_its_interval(
+def test_row_has_accuracies_and_statistics_of_the_images_of_its_interval(
     method: str, accumulate: int
 ) -> None:
     trainer = trainer_for(method, f"train.accumulate={accumulate}")
     for step in range(3):
         trainer.step([batch(10 * step + part, method) for part in range(accumulate)])
     row = trainer.pop_metrics()
-    assert set(OBSERVED[method]) <= set(row)
+    assert set(METRICS[method]) <= set(row)
     assert all(
         0 <= value <= 1 for name, value in row.items() if "/accuracy_" in name or "/drift" in name
     )
@@ -212,7 +212,7 @@ def test_row_knows_nothing_of_the_images_of_an_earlier_interval() -> None:
     assert used.pop_metrics()["b/saturation_real"] == fresh.pop_metrics()["b/saturation_real"]
 
 
-def test_observed_accuracy_is_no_term_of_the_loss() -> None:
+def test_accuracy_is_logged_and_is_no_term_of_the_loss() -> None:
     trainer = trainer_for("pix2pix")
     trainer.step([batch(0)])
     losses = {
@@ -321,17 +321,17 @@ def toy_trainer(method: Method) -> Trainer:
 
 
 def test_second_live_phase_sees_the_generator_after_it_moved() -> None:
-    seen: list[float] = []
+    means: list[float] = []
 
     def loss(real: Images, fake: Images) -> dict[str, Tensor]:
-        seen.append(float(fake["b"].detach().mean()))
+        means.append(float(fake["b"].detach().mean()))
         return {"mean": fake["b"].mean()}
 
     method = Toy(
         lambda m: (Phase("one", (m.G,), loss, live=True), Phase("two", (m.G,), loss, live=True))
     )
     toy_trainer(method).step([{"a": torch.ones(1, 1, 2, 2)}])
-    assert seen[1] == pytest.approx(seen[0] - 0.1, abs=1e-4)
+    assert means[1] == pytest.approx(means[0] - 0.1, abs=1e-4)
     assert method.passes == 2
 
 
@@ -416,12 +416,12 @@ def test_history_returns_new_fakes_until_full_and_then_half_old_ones() -> None:
 def test_bfloat16_step_trains_and_keeps_weights_and_terms_in_float32() -> None:
     chosen = settings("pix2pix")
     torch.manual_seed(0)
-    made = build.make_method(chosen, {"a": 3, "b": 3})
-    trainer = Trainer(made, chosen.train, chosen.optim, torch.device("cpu"), "bf16")
+    pix2pix = build.make_method(chosen, {"a": 3, "b": 3})
+    trainer = Trainer(pix2pix, chosen.train, chosen.optim, torch.device("cpu"), "bf16")
     trainer.step([batch(0)])
     terms = trainer.pop_metrics()
     reference = trainer_for("pix2pix")
     torch.set_rng_state(torch.get_rng_state())
     reference.step([batch(0)])
-    assert all(parameter.dtype == torch.float32 for parameter in made.parameters())
+    assert all(parameter.dtype == torch.float32 for parameter in pix2pix.parameters())
     assert terms["G/l1"] == pytest.approx(reference.pop_metrics()["G/l1"], rel=0.05)
