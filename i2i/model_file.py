@@ -1,4 +1,4 @@
-"""The weights file: tensors of trained networks, and everything that is needed to use them without any option.
+"""The weights file: trained networks, and everything that is needed to use them without options.
 
 It is a safetensors file whose metadata is a `ModelInfo` as JSON with a checksum, since safetensors
 does not notice a flipped bit. Nothing in it is executed, and nothing in it is trusted.
@@ -12,7 +12,7 @@ import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 import yaml
@@ -40,10 +40,11 @@ Tensors = dict[str, Tensor]
 
 _MAX_OPTION = 4096  # largest number in options, unless the file has a tensor with a longer side
 _RESTORE = "Restore the file from a backup"
+_CONVERT = "Convert files of known toolkits with `i2i import`"
 
 
 class ModelFileError(I2IError, ValueError):
-    """A weights file that is missing, damaged, not written by i2i, or not usable with this version."""
+    """A weights file that is missing, damaged, not written by i2i, or of another version."""
 
 
 # -- contents --------------------------------------------------------------------------------------
@@ -56,47 +57,63 @@ class _Part(Section):
 class NetworkInfo(_Part):
     """A network as the registry builds it: its name, and the arguments of its constructor."""
 
+    category: ClassVar[registry.Category]
     name: str
     options: dict[str, Any]
-    in_channels: Count  # of a generator from noise: the length of its latents
+    in_channels: Count
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Positional arguments of the constructor."""
+        return (self.in_channels,)
+
+    def build(self) -> nn.Module:
+        """Return the network with fresh weights."""
+        component = registry.find(self.category, self.name)
+        options = {**component.preset, **self.options}
+        network: nn.Module = component.factory(*self.channels, **options)
+        return network
 
 
 class GeneratorInfo(NetworkInfo):
-    """A generator, from images or from noise."""
+    """A generator from images, or from noise: then `in_channels` is the length of its latents."""
 
+    category = "generators"
     out_channels: Count
-    latent_distribution: LatentDistribution | None = None  # None: its inputs are images
+    latent_distribution: LatentDistribution | None = None  # None: from images
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Positional arguments of the constructor."""
+        return (self.in_channels, self.out_channels)
 
     @property
     def latent(self) -> LatentSpec | None:
         """Noise that the generator takes; None where it takes images."""
         noise = self.latent_distribution
-        return LatentSpec(self.in_channels, noise) if noise is not None else None
+        return LatentSpec(self.in_channels, noise) if noise else None
 
 
 class DiscriminatorInfo(NetworkInfo):
-    """The discriminator that a generator from noise was trained against."""
+    """The discriminator that a generator from noise was trained against, to score its images."""
 
+    category = "discriminators"
     objective: str = "vanilla"  # the loss that its logits were trained with
 
 
 def default_spec(channels: int) -> ImageSpec:
-    """Return how images are read where only their channels are known: 2 or 4 have alpha, floats are in [0, 1]."""
+    """Return the spec of images of which only the channels are known: 2 or 4 have alpha."""
     return ImageSpec((ChannelSpec(channels, channels in (2, 4)),))
 
 
-def _domain_channels(generators: Mapping[str, GeneratorInfo]) -> Iterator[tuple[str, str, int]]:
-    """Yield (direction, domain, channels) for each kind of image that a generator takes or makes."""
+def _domain_channels(generators: Mapping[str, GeneratorInfo]) -> Iterator[tuple[str, int]]:
+    """Yield (domain, channels) for each kind of image that a generator takes or makes."""
     for name, part in generators.items():
         if name in list(Direction):
-            yield name, Direction(name).source, part.in_channels
-            yield name, Direction(name).target, part.out_channels
+            yield Direction(name).source, part.in_channels
+            yield Direction(name).target, part.out_channels
         else:
-            yield name, "image", part.out_channels
-
-
-def _default_domains(fields: dict[str, Any]) -> dict[str, ImageSpec]:
-    return {name: default_spec(count) for _, name, count in _domain_channels(fields["generators"])}
+            yield "image", part.out_channels
 
 
 class ModelInfo(_Part):
@@ -105,16 +122,20 @@ class ModelInfo(_Part):
     format: int = FORMAT  # of the file that was read; files are written in the newest
     method: str
     generators: dict[str, GeneratorInfo]  # by direction: a2b, b2a, or generate
-    discriminator: DiscriminatorInfo | None = None  # scores images from noise
-    direction: str  # of translation where none is chosen
-    # BatchNorm when translating: each image's own statistics (pix2pix as published), or the running
-    # ones of training
-    statistics: Statistics = "image"
-    alpha: AlphaUse = "drop"  # what becomes of the alpha that the network does not take
+    discriminator: DiscriminatorInfo | None = None
+    direction: str  # the one to use where none is chosen
+    statistics: Statistics = "image"  # that BatchNorm normalizes by when translating
+    alpha: AlphaUse = "drop"  # the use of alpha that the network does not take
     layout: Layout = "auto"  # of the pairs it was trained on
-    # How images of a domain are read; files of format 1 and imported ones say nothing.
-    domains: dict[str, ImageSpec] = Field(default_factory=_default_domains)
-    facts: dict[str, Any] = {}  # for people: images seen, version, training size, origin
+    # Readers of the images of each domain. Files of format 1 and imported ones do not say.
+    domains: dict[str, ImageSpec] = Field(
+        default_factory=lambda fields: {
+            name: default_spec(count)
+            for name, count in _domain_channels(fields.get("generators", {}))
+        }
+    )
+    # For people: images seen, version, training size, origin.
+    facts: dict[str, Any] = Field(default_factory=dict)
     config: dict[str, Any] | None = None  # settings of the run; None: imported
 
     @property
@@ -132,18 +153,17 @@ class ModelInfo(_Part):
         if self.direction not in self.generators:
             names = " or ".join(self.generators) or "a generator"
             raise ValueError(f"direction: expected {names}, got {self.direction!r}")
-        for direction, domain, channels in _domain_channels(self.generators):
+        for domain, channels in _domain_channels(self.generators):
             spec = self.domains.get(domain)
             if spec is None:
                 raise ValueError(f"domains.{domain}: missing")
             low, high = spec.value_range
-            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            if not -math.inf < low < high < math.inf:
                 raise ValueError(f"domains.{domain}.value_range: expected low < high")
-            if spec.channels != channels or min(one.channels for one in spec.inputs) < 1:
-                raise ValueError(
-                    f"domains.{domain}.inputs: expected {channels} channels in all, as "
-                    f"generators.{direction} has, got {spec.channels}"
-                )
+            counts = [one.channels for one in spec.inputs]
+            if sum(counts) != channels or min(counts) < 1:
+                reason = f"expected {channels} channels, as the generators have, got {sum(counts)}"
+                raise ValueError(f"domains.{domain}.inputs: {reason}")
         return self
 
 
@@ -197,36 +217,28 @@ class Model:
         Raises:
             ModelFileError: it cannot be rebuilt, or the tensors do not fit.
         """
-        part = self.info.generators[direction]
-        channels = (part.in_channels, part.out_channels)
-        return self._rebuild("generators", part, channels, direction)
+        return self._rebuild(self.info.generators[direction], direction)
 
     def discriminator(self) -> nn.Module | None:
-        """Return the discriminator, on the CPU; None where the file has none.
+        """Return the discriminator, as `generator` does; None where the file has none."""
+        return self._rebuild(part, DISCRIMINATOR) if (part := self.info.discriminator) else None
 
-        Raises:
-            ModelFileError: it cannot be rebuilt, or the tensors do not fit.
-        """
-        part = self.info.discriminator
-        if part is None:
-            return None
-        return self._rebuild("discriminators", part, (part.in_channels,), DISCRIMINATOR)
-
-    def _rebuild(
-        self, room: registry.Category, part: NetworkInfo, channels: tuple[int, ...], prefix: str
-    ) -> nn.Module:
-        """Memory is taken only when the shapes are known to be those of the file: `part` may ask for anything."""
-        state: Tensors = {}
-        for name, tensor in self.tensors.items():
-            owner, _, key = name.partition("/")
-            if owner == prefix:
-                state[key] = tensor
+    def _rebuild(self, part: NetworkInfo, prefix: str) -> nn.Module:
+        """Take memory only when the shapes are those of the file: `part` may ask for anything."""
+        names = [name for name in self.tensors if name.startswith(f"{prefix}/")]
+        state = {name.partition("/")[2]: self.tensors[name] for name in names}
+        limit = max([_MAX_OPTION, *(side for tensor in state.values() for side in tensor.shape)])
         try:
-            network = _on_meta(room, part, channels, state)
-        except (AttributeError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:  # fmt: skip
-            what = f"{prefix}: cannot rebuild {part.name} with this version of i2i ({error})"
-            hint = "Use the version that wrote the file, or train it again"
-            raise ModelFileError(self.path, what, hint) from error
+            for name, value in {"channels": max(part.channels), **part.options}.items():
+                if isinstance(value, int) and value > limit:
+                    raise ValueError(f"{name}: {value} exceeds the limit of {limit}")
+            with torch.device("meta"):
+                network = part.build()
+        except Exception as error:  # constructors meet wrong options with many errors
+            reason = f"{prefix}: cannot rebuild {part.name} with this version of i2i ({error})"
+            raise ModelFileError(
+                self.path, reason, "Use the version that wrote the file"
+            ) from error
         try:
             types = {key: tensor.dtype for key, tensor in network.state_dict().items()}
             for key, tensor in state.items():
@@ -238,49 +250,25 @@ class Model:
         return network
 
 
-def _on_meta(
-    room: registry.Category, part: NetworkInfo, channels: tuple[int, ...], state: Tensors
-) -> nn.Module:
-    found = registry.find(room, part.name)
-    options = {**found.preset, **part.options}
-    limit = max([_MAX_OPTION, *(side for tensor in state.values() for side in tensor.shape)])
-    for name, value in {"channels": max(channels), **options}.items():
-        if isinstance(value, int) and value > limit:
-            raise ValueError(f"{name}: {value} exceeds the limit of {limit}")
-    with torch.device("meta"):
-        network: nn.Module = found.factory(*channels, **options)
-    return network
-
-
 def weights_file(path: Path) -> Path:
     """Return the weights file of a run folder or a checkpoint folder, or the file itself.
 
     Raises:
         ModelFileError: there is none.
     """
-    if path.is_dir():
-        if (path / WEIGHTS).is_file():
-            return path / WEIGHTS
-        if any(path.glob("*.pth")):
-            raise ModelFileError(path, "not written by i2i", "Convert it with `i2i import`")
-        raise ModelFileError(
-            path, f"no {WEIGHTS} in this folder", "Give a run, a checkpoint, or a weights file"
-        )
-    if not path.exists():
-        hint = "Give a run folder, a checkpoint folder, or a weights file"
-        raise ModelFileError(path, "no such model", hint)
-    if path.suffix in (".pth", ".pt", ".ckpt", ".pkl"):
-        hint = "Convert files of other toolkits with `i2i import`"
-        raise ModelFileError(path, "not a weights file of i2i", hint)
-    return path
+    file = path / WEIGHTS if path.is_dir() else path
+    if file.suffix in (".pth", ".pt", ".ckpt", ".pkl") and file.exists():
+        raise ModelFileError(path, "not written by i2i", _CONVERT)
+    if not file.exists() and any(path.glob("*.pth")):
+        raise ModelFileError(path, "a folder of another toolkit", _CONVERT)
+    if not file.exists():
+        reason = f"no {WEIGHTS} in this folder" if path.is_dir() else "no such model"
+        raise ModelFileError(path, reason, "Give a run folder, a checkpoint, or a weights file")
+    return file
 
 
 def read_info(path: str | os.PathLike[str]) -> ModelInfo:
-    """Return what a model says of itself, without reading its tensors or its checksum.
-
-    Raises:
-        ModelFileError: see `load_model`.
-    """
+    """Return the description of a model as `load_model` does, without tensors and checksum."""
     return _read(weights_file(Path(path)), with_tensors=False).info
 
 
@@ -288,8 +276,8 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     """Return the model in a run folder, a checkpoint folder, or a weights file.
 
     Raises:
-        ModelFileError: there is none, it is damaged, not written by i2i, or newer than this
-            version; the message names the field.
+        ModelFileError: there is none, it is damaged (the message names the field), not written by
+            i2i, or newer than this version.
     """
     return _read(weights_file(Path(path)), with_tensors=True)
 
@@ -306,16 +294,14 @@ def _read(path: Path, with_tensors: bool) -> Model:
             path, reason, "It may be truncated: restore it from a backup"
         ) from None
     if text is None:
-        hint = "`i2i import` converts files of known toolkits"
-        raise ModelFileError(path, "a safetensors file that was not written by i2i", hint)
+        raise ModelFileError(path, "not written by i2i", _CONVERT)
     try:
         fields = json.loads(text)
-        version = fields["format"]
-        check_format(path, version)
-        checksum = fields.pop("seal" if version < 3 else "checksum", None)
-        if with_tensors and version > 1 and checksum != _checksum(fields, tensors):
+        check_format(path, fields["format"])
+        checksum = fields.pop("seal" if fields["format"] < 3 else "checksum", None)
+        if with_tensors and fields["format"] > 1 and checksum != _checksum(fields, tensors):
             raise ModelFileError(path, "corrupt (checksum mismatch)", _RESTORE)
-        fields = _migrate(fields)
+        _migrate(fields)
         return Model(path, ModelInfo.model_validate_json(json.dumps(fields)), tensors)
     except ModelFileError:
         raise
@@ -332,14 +318,12 @@ def check_format(path: Path, version: object) -> None:
         raise ModelFileError(path, reason, "Update i2i")
 
 
-def _migrate(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the metadata of any earlier format in today's names. Values are checked later."""
+def _migrate(fields: dict[str, Any]) -> None:
+    """Bring the metadata of any earlier format to today's names. Values are checked later."""
     if fields["format"] >= 3:
-        return fields
-    for group, old, new in (
-        ("generators", "law", "latent_distribution"),
-        ("domains", "range", "value_range"),
-    ):
+        return
+    renamed = (("generators", "law", "latent_distribution"), ("domains", "range", "value_range"))
+    for group, old, new in renamed:
         for part in _mappings(fields.get(group)):
             if old in part:
                 part[new] = part.pop(old)
@@ -348,31 +332,25 @@ def _migrate(fields: dict[str, Any]) -> dict[str, Any]:
         fields["config"] = migrate(Layer("config", config)).values
         for data in _mappings({"data": config.get("data")}):
             fields["layout"] = data.get("layout", "auto")
-    return fields
 
 
 def _mappings(group: object) -> list[dict[str, Any]]:
-    """Return the values of `group` that are mappings: what is not is refused when all is checked."""
+    """Return the values of `group` that are mappings; others are refused when all is checked."""
     parts = group.values() if isinstance(group, dict) else ()
     return [part for part in parts if isinstance(part, dict)]
-
-
-_REASONS = {
-    "missing": "missing",
-    "extra_forbidden": "unknown field",
-    "unexpected_keyword_argument": "unknown field",
-    "int_type": "expected a positive integer",
-    "greater_than_equal": "expected a positive integer",
-}
 
 
 def _explain(error: ValidationError) -> str:
     """Return "FIELD: what was expected, got VALUE" for the first field that is wrong."""
     first = error.errors()[0]
-    if first["type"] == "value_error":  # of `ModelInfo`'s own check, which names the field
-        return str(first["ctx"]["error"])
-    field = ".".join(map(str, first["loc"]))
-    message = first["msg"].replace("Input should be", "expected")
-    reason = _REASONS.get(first["type"], message)
-    got = "" if first["type"] == "missing" else f", got {reprlib.repr(first['input'])}"
-    return f"{field}: {reason}{got}"
+    field, got = ".".join(map(str, first["loc"])), f", got {reprlib.repr(first['input'])}"
+    match first["type"]:
+        case "value_error":  # of `ModelInfo`'s own check, which names the field
+            return str(first["ctx"]["error"])
+        case "missing":
+            return f"{field}: missing"
+        case "extra_forbidden" | "unexpected_keyword_argument":
+            return f"{field}: unknown field"
+        case "int_type" | "greater_than_equal":
+            return f"{field}: expected a positive integer{got}"
+    return f"{field}: {first['msg'].replace('Input should be', 'expected')}{got}"

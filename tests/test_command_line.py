@@ -176,7 +176,7 @@ def test_dry_run_tells_everything_and_writes_nothing(
         (["--config", "no-such-recipe"], "Recipes:"),
         (["--set", "discriminator.layers=4"], "at least 48 pixels"),
         (["--set", "method.lambda_l1=NaN"], "lambda_l1"),
-        (["--set", "method.augment_images=100"], "belong to augment=ada"),
+        (["--set", "method.augment_images=100"], "no effect without augment=ada"),
         (["--epochs", 1, "--images", 1], "both set the length"),
         (["--device", "cuda:7"], "CUDA"),
         (["--precision", "fp16"], "not on a CPU"),

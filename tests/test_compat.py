@@ -150,7 +150,7 @@ def pixel(norm="batch", width=4):
 def check_same_output(theirs, state, x):
     """The state dict, converted, gives what the reference gives."""
     architecture = junyanz.guess(state)
-    ours = junyanz.network(architecture).eval()
+    ours = architecture.build().eval()
     ours.load_state_dict(junyanz.convert(state, architecture))
     with torch.no_grad():
         torch.testing.assert_close(ours(x), theirs(x.clone()), atol=2e-5, rtol=0)

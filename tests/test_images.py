@@ -15,7 +15,7 @@ from PIL import Image, ImageFile, ImageOps
 from writes import intercepted
 
 from i2i import files, images
-from i2i.files import DiskFullError
+from i2i.files import DiskFullError, WriteError
 from i2i.images import ImageError
 
 
@@ -530,6 +530,23 @@ def test_grid_takes_any_mix_of_pictures():
     assert (sheet[10:12, 2:4] == 255).all(), "full transparency lies over white"
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 16])
+def test_any_picture_is_displayed_as_eight_bit_rgb(channels, dtype):
+    eight = gradient(6, 9, channels)
+    scale = {np.uint8: 1, np.uint16: 257, np.float32: np.float32(1 / 255)}[dtype]
+    array = (eight.astype(float) * scale).astype(dtype)
+    plain = images.to_display_rgb(array, alpha=False)
+    assert (plain.dtype, plain.shape) == (np.uint8, (6, 9, 3))
+    np.testing.assert_array_equal(plain, eight[..., [0, 1, 2] if channels >= 3 else [0, 0, 0]])
+    composited = images.to_display_rgb(array)
+    if channels in (2, 4):
+        opacity = eight[..., -1:] / 255
+        assert np.abs(composited - (plain * opacity + 255 * (1 - opacity))).max() < 1
+    else:
+        np.testing.assert_array_equal(composited, plain)
+
+
 # -- writing ---------------------------------------------------------------------------------------
 
 
@@ -599,6 +616,11 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
         images.encode(gradient(16, 24), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_picture_for_a_missing_folder_is_an_error_that_names_its_path(tmp_path):
+    with pytest.raises(WriteError, match=r"none/x\.png: cannot be written \(No such file"):
+        images.encode(gradient(), tmp_path / "none/x.png")
 
 
 def test_readers_never_see_half_a_file(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from i2i.compat.junyanz import convert, guess, network
+from i2i.compat.junyanz import convert, guess
 from i2i.direction import Direction
 
 GOLDEN = Path(os.environ.get("I2I_GOLDEN", "no-reference-vectors"))
@@ -63,7 +63,7 @@ def built(state: dict[str, torch.Tensor], dropout: bool = True) -> torch.nn.Modu
     architecture = guess(state)
     if "dropout" in architecture.options and not dropout:  # a U-Net's file does not tell
         architecture.options["dropout"] = False
-    net = network(architecture)
+    net = architecture.build()
     net.load_state_dict(convert(state, architecture))
     return net
 

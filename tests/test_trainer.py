@@ -10,13 +10,16 @@ import torch
 from states import equal
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from i2i import config, registry
 from i2i.config import Config, Layer, OptimConfig, TrainConfig
 from i2i.methods._base import Images, Method, Phase
 from i2i.run import build
 from i2i.run.settings import resolve
-from i2i.training.trainer import NonFiniteError, Trainer, decay
+from i2i.training.meter import NonFiniteError
+from i2i.training.optim import lr_factor
+from i2i.training.trainer import Trainer
 
 SMALL = {
     "pix2pix": ["generator.name=unet", "generator.depth=4", "generator.width=4"],
@@ -117,11 +120,50 @@ def test_restored_trainer_continues_bit_for_bit(method: str, accumulate: int) ->
     second.restore(saved)
     run(second, range(3, 5))
     state = whole.state()
-    assert equal(second.state()["ranks"][0]["observer"], state["ranks"][0]["observer"])
+    assert equal(second.state()["ranks"][0]["image_stats"], state["ranks"][0]["image_stats"])
     assert second.pop_metrics() == whole.pop_metrics()
     state = whole.state()
     assert equal(second.state() | {"ranks": 0}, state | {"ranks": 0})
     assert equal(second.state()["ranks"][0]["pools"], state["ranks"][0]["pools"])
+
+
+def test_state_of_an_earlier_version_restores_the_image_statistics() -> None:
+    whole, resumed = trainer_for("cyclegan"), trainer_for("cyclegan", seed=9)
+    whole.step([batch(0)])
+    state = copy.deepcopy(whole.state())
+    state["ranks"][0]["observer"] = state["ranks"][0].pop("image_stats")
+    resumed.restore(state)
+    for trainer in (whole, resumed):
+        torch.manual_seed(3)
+        trainer.step([batch(1)])
+    assert resumed.pop_metrics() == whole.pop_metrics()
+
+
+class NoHostSync(TorchDispatchMode):
+    """Fails where the host would wait for a value on the device."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        aten = torch.ops.aten
+        syncs = (aten._local_scalar_dense.default, aten.nonzero.default, aten.equal.default)
+        assert func not in syncs, f"{func} waits for the device"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_forward_and_backward_of_every_phase_wait_for_no_value(method: str) -> None:
+    trainer = trainer_for(method, "method.augment=ada", "method.label_flip=0.2")
+    real = batch(0, method)
+    trainer.step([real])
+    for phase in trainer.phases:
+        fakes = trainer.method.fakes(real)
+        with NoHostSync():
+            terms = trainer.forward_backward(phase, real, fakes)
+        assert terms
+        assert not any(term.requires_grad for term in terms.values())
+    with pytest.raises(AssertionError, match="waits for the device"), NoHostSync():
+        float(next(iter(terms.values())))
 
 
 OBSERVED = {
@@ -228,8 +270,8 @@ def test_resumed_run_takes_its_learning_rate_from_the_settings_and_not_from_the_
     first.step([batch(0)])
     second = trainer_for("pix2pix", "optim.lr=1e-5", "optim.betas=[0.9, 0.99]")
     second.restore(first.state())
-    assert second.rates()["G"] == pytest.approx(1e-5)
-    assert second.optimizers["G"].param_groups[0]["betas"] == (0.9, 0.99)
+    assert second.lrs()["G"] == pytest.approx(1e-5)
+    assert second.optimizers["G"].adam.param_groups[0]["betas"] == (0.9, 0.99)
 
 
 def test_accumulated_batches_give_the_gradient_of_one_batch() -> None:
@@ -302,6 +344,22 @@ def test_one_generator_pass_serves_all_phases_of_a_step() -> None:
     assert method.passes == 1
 
 
+def test_phases_over_the_same_networks_share_an_optimizer_named_after_the_first() -> None:
+    def loss(real: Images, fake: Images) -> dict[str, Tensor]:
+        return {"mean": fake["b"].mean()}
+
+    method = Toy(
+        lambda m: (Phase("one", (m.G,), loss, live=True), Phase("two", (m.G,), loss, live=True))
+    )
+    trainer = toy_trainer(method)
+    trainer.step([{"a": torch.ones(1, 1, 2, 2)}])
+    assert trainer.optimizers["one"] is trainer.optimizers["two"]
+    assert trainer.lrs() == {"one": 0.1}
+    state = trainer.state()
+    assert set(state["optimizers"]) == set(state["scalers"]) == {"one"}
+    assert state["optimizers"]["one"]["state"][0]["step"] == 2
+
+
 @pytest.mark.parametrize("where", ["G", "D", "batch"])
 def test_nan_stops_the_step_before_the_phase_that_has_it_is_applied(where: str) -> None:
     trainer = trainer_for("pix2pix")
@@ -321,11 +379,11 @@ def test_nan_stops_the_step_before_the_phase_that_has_it_is_applied(where: str) 
 
 
 def test_learning_rate_falls_linearly_in_the_second_half_and_ends_above_zero() -> None:
-    factors = [decay(images, 200, 0.5) for images in range(0, 200, 10)]
+    factors = [lr_factor(images, 200, 0.5) for images in range(0, 200, 10)]
     assert factors[:11] == [1.0] * 11
     assert factors[-1] == pytest.approx(0.1)
     assert all(x > y for x, y in pairwise(factors[10:]))
-    assert {decay(images, 200, 1.0) for images in range(203)} == {1.0}, (
+    assert {lr_factor(images, 200, 1.0) for images in range(203)} == {1.0}, (
         "the last batch may pass the total"
     )
 
@@ -338,7 +396,7 @@ def test_average_moves_halfway_in_its_half_life() -> None:
     start = net.weight.item()
     net.weight.data += 1
     for _ in range(4):
-        ema.update(2, seen=10**6)
+        ema.update(2, position=10**6)
     assert ema.nets["a2b"].get_parameter("weight").item() == pytest.approx(start + 0.5)
 
 

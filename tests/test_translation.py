@@ -376,7 +376,10 @@ def test_a_model_that_makes_images_from_noise_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": "transformer"}, "cannot rebuild transformer .*there is no generator 'transformer'"),
+        (
+            {"name": "transformer"},
+            "cannot rebuild transformer .*there is no generator 'transformer'",
+        ),
         ({"options": {"wings": 2}}, "cannot rebuild unet .*wings"),
         ({"options": {"width": 0}}, "cannot rebuild unet .*width: must be at least 1"),
         ({"options": {"width": 8, "depth": 2}}, "tensors do not fit unet"),

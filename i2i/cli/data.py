@@ -113,10 +113,10 @@ def unpack(archive: str, out: str, max_gb: float) -> int:
 
     with progress("unpacking") as job:
         unpacked = unpack_archive(archive, out, max_gb, job)
-    for name, reason in unpacked.refused:
-        log(f"left out: {name}: {reason}")
+    for name, reason in unpacked.skipped:
+        log(f"skipped: {name}: {reason}")
     click.echo(
-        f"{unpacked.images} images in {out}, {len(unpacked.refused)} left out; "
-        f"{unpacked.passed_over} other files skipped"
+        f"{unpacked.images} images in {out}, {len(unpacked.skipped)} skipped; "
+        f"{unpacked.ignored} other files ignored"
     )
-    return 1 if unpacked.refused else 0
+    return 1 if unpacked.skipped else 0

@@ -28,19 +28,15 @@ def command(what: str, schema: bool) -> None:
     elif schema:
         raise click.UsageError(f"--schema: {what} is no method; choose from {_methods()}")
     else:
-        click.echo(_model_text(what), nl=False)
+        from i2i.model_file import read_info
+
+        if not Path(what).exists():
+            raise click.UsageError(f"{what}: no method and no model; methods: {_methods()}")
+        click.echo(read_info(what).to_yaml(), nl=False)
 
 
 def _methods() -> str:
     return ", ".join(registry.names("methods"))
-
-
-def _model_text(path_text: str) -> str:
-    from i2i.model_file import read_info
-
-    if not Path(path_text).exists():
-        raise click.UsageError(f"{path_text}: no method and no model; methods: {_methods()}")
-    return read_info(path_text).to_yaml()
 
 
 # -- settings --------------------------------------------------------------------------------------

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from i2i import registry
 from i2i.direction import Direction
 from i2i.errors import I2IError
 from i2i.model_file import DiscriminatorInfo, GeneratorInfo, ModelInfo, Statistics
@@ -127,7 +126,7 @@ def _load(path: Path) -> Any:
     with path.open("rb") as file:
         try:
             return torch.load(file, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, pickle.UnpicklingError) as error:  # fmt: skip
+        except Exception as error:  # damage shows as many errors: of zip, pickle, storage and more
             if isinstance(error, pickle.UnpicklingError) and "global" in str(error).lower():
                 reason = "besides tensors it holds Python objects, and loading those can run code"
                 hint = "Save net.state_dict() with the program that made it"
@@ -173,33 +172,28 @@ def _guess_resnet(state: State) -> GeneratorInfo:
     blocks = {match[1] for key in state if (match := re.match(r"model\.(\d+)\.conv_block\.", key))}
     # The second convolution of a block is its layer 5, or after a dropout its layer 6.
     second = [key for key in state if re.fullmatch(r"model\.\d+\.conv_block\.6\.weight", key)]
-    width, in_channels = state["model.1.weight"].shape[:2]
+    last = _kernel(state, f"model.{len(blocks) + 17}.weight")
     options = {
-        "width": width,
         "blocks": len(blocks),
         "norm": _norm(state, "model.1.bias"),
         "dropout": any(state[key].ndim == 4 for key in second),
-        "upsample": "deconv",
     }
-    last = _kernel(state, f"model.{len(blocks) + 17}.weight")
-    return GeneratorInfo(
-        name="resnet", options=options, in_channels=in_channels, out_channels=last.shape[0]
-    )
+    return _generator("resnet", state["model.1.weight"], last.shape[0], options)
 
 
 def _guess_unet(state: State) -> GeneratorInfo:
-    width, in_channels = state["model.model.0.weight"].shape[:2]
+    last = _kernel(state, "model.model.3.weight")
     options = {
-        "width": width,
         "depth": max(key.count(".model") for key in state),  # every level nests once
         "norm": _norm(state, "model.model.0.bias"),
         "dropout": True,
-        "upsample": "deconv",
     }
-    last = _kernel(state, "model.model.3.weight")
-    return GeneratorInfo(
-        name="unet", options=options, in_channels=in_channels, out_channels=last.shape[1]
-    )
+    return _generator("unet", state["model.model.0.weight"], last.shape[1], options)
+
+
+def _generator(name: str, first: Tensor, out: int, options: dict[str, Any]) -> GeneratorInfo:
+    options = {"width": first.shape[0], **options, "upsample": "deconv"}
+    return GeneratorInfo(name=name, options=options, in_channels=first.shape[1], out_channels=out)
 
 
 def _guess_patchgan(state: State) -> DiscriminatorInfo:
@@ -213,7 +207,7 @@ def _guess_patchgan(state: State) -> DiscriminatorInfo:
 
 
 def _norm(state: State, bias: str) -> NormName:
-    """Return the norm of a state dict; `bias` is one that the reference has with InstanceNorm only."""
+    """Return the norm; `bias` is one that the reference has with InstanceNorm only."""
     scales = [f"{key[:-11]}weight" for key in state if key.endswith("running_var")]
     if any(scale in state for scale in scales):
         return "batch"
@@ -247,20 +241,8 @@ def _first(names: Iterable[object]) -> str:
 # -- conversion ------------------------------------------------------------------------------------
 
 
-def network(architecture: Architecture) -> nn.Module:
-    """Return the network of this package that `architecture` names, with random weights."""
-    made: nn.Module
-    if isinstance(architecture, GeneratorInfo):
-        make = registry.find("generators", architecture.name).factory
-        made = make(architecture.in_channels, architecture.out_channels, **architecture.options)
-    else:
-        make = registry.find("discriminators", architecture.name).factory
-        made = make(architecture.in_channels, **architecture.options)
-    return made
-
-
 def convert(state: State, architecture: Architecture) -> State:
-    """Return the same weights for `network(architecture)`: float32, to be loaded strictly.
+    """Return the same weights for `architecture.build()`: float32, to be loaded strictly.
 
     Biases in front of InstanceNorm are dropped (the norm subtracts them), as are the running
     statistics that InstanceNorm stored before PyTorch 0.4. Biases that only this package has are
@@ -270,8 +252,8 @@ def convert(state: State, architecture: Architecture) -> State:
         ForeignFileError: tensors that are missing, left over or of another shape.
     """
     with torch.device("meta"):
-        expected = network(architecture).state_dict()
-    norm, what = architecture.options["norm"], f"{architecture.name} {architecture.options}"
+        expected = architecture.build().state_dict()
+    norm, name = architecture.options["norm"], f"{architecture.name} {architecture.options}"
     modules = _modules(architecture)
     rest = dict(state)
     converted: State = {}
@@ -287,7 +269,7 @@ def convert(state: State, architecture: Architecture) -> State:
         elif kind == "num_batches_tracked" or (kind == "bias" and norm == "none"):
             converted[key] = torch.zeros(target.shape, dtype=target.dtype)
         else:
-            raise ForeignFileError("", f"{theirs} is missing for a {what}")
+            raise ForeignFileError("", f"{theirs} is missing for a {name}")
     if norm == "instance":
         for module, theirs in modules.items():
             if module.endswith(".norm"):
@@ -295,12 +277,12 @@ def convert(state: State, architecture: Architecture) -> State:
                 for kind in _RUNNING:
                     rest.pop(f"{theirs}.{kind}", None)
     if rest:
-        raise ForeignFileError("", f"{_first(rest)} do not belong to a {what}")
+        raise ForeignFileError("", f"{_first(rest)} do not belong to a {name}")
     return converted
 
 
 def _modules(architecture: Architecture) -> dict[str, str]:
-    """Return our module -> the reference's, for each convolution and norm, with or without tensors."""
+    """Return our module -> the reference's, for each convolution and norm."""
     options = architecture.options
     match architecture.name:
         case "resnet":

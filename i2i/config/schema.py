@@ -17,7 +17,8 @@ def section_schema(model: type[BaseModel], defaults: Mapping[str, Any]) -> dict[
     for key, setting in schema["properties"].items():
         setting.pop("title", None)
         if "description" in setting:
-            setting["description"] = " ".join(setting["description"].split())
+            text = " ".join(setting["description"].split())
+            setting["description"] = text.replace("None:", "null:")  # as YAML writes it
         if key in defaults:
             setting["default"] = defaults[key]
     return schema

@@ -66,63 +66,61 @@ class DataConfig(Section):
     domains: ClassVar[tuple[str, ...]] = ("a", "b")
 
     root: Resumable[str]
-    """Folder of the data set."""
+    """folder of the data set"""
     load_size: Size = 286
-    """Size before the crop, in pixels: side of a square, or [height, width]."""
+    """size before the crop, in pixels: side of a square, or [height, width]"""
     crop_size: Size = 256
-    """Size of the random crop that the networks see, in pixels."""
+    """size of the random crop that the networks see, in pixels"""
     resize: Literal["stretch", "shorter", "none"] = "stretch"
-    """Resizing to load_size. stretch: both sides; shorter: the shorter side, keeping the aspect
-    ratio; none: no resizing."""
+    """resizing to load_size; stretch: both sides; shorter: the shorter side, keeping the aspect
+    ratio; none: no resizing"""
     flip: bool = True
-    """Mirror half of the samples."""
+    """mirror half of the samples"""
     rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
-    """Largest rotation in either direction, in degrees."""
+    """largest rotation in either direction, in degrees"""
     elastic_pixels: NonNegative = 0.0
-    """Largest displacement of an elastic deformation, in pixels."""
+    """largest displacement of an elastic deformation, in pixels"""
     color_jitter: Fraction = 0.0
-    """Strength of the jitter of brightness, contrast and saturation; of a pair only the input
-    changes."""
+    """jitter of brightness, contrast and saturation; of a pair only the input changes"""
     alpha: AlphaUse = "drop"
-    """Use of an alpha channel. composite: over white; keep: as an input channel; carry: dropped
-    in training, copied to the output when translating."""
+    """use of an alpha channel; composite: over white; keep: as an input channel; carry: dropped
+    in training, copied to the output when translating"""
     value_range: dict[str, tuple[Finite, Finite]] = {}
-    """Range [low, high] of the floats in the files of a domain; [0, 1] for domains not named."""
+    """range [low, high] of the floats in the files of a domain; [0, 1] for domains not named"""
     workers: Resumable[NonNegativeInt] = 2
-    """Processes that decode images; 0: decode in the training process."""
+    """processes that decode images; 0: decode in the training process"""
     on_bad_file: Resumable[Literal["fail", "skip"]] = "fail"
-    """Reaction to an image that cannot be read. fail: stop; skip: train without it."""
+    """reaction to an image that cannot be read; fail: stop; skip: train without it"""
     decode_check_limit: NonNegativeInt = 5_000
-    """Domains of at most this many images are decoded in full before training."""
+    """domains of at most this many images are decoded in full before training"""
     max_images: Count | None = None
-    """Largest number of images used; null: all."""
+    """largest number of images used; null: all"""
 
 
 class PairedData(DataConfig):
     """Pairs of images on disk, and their preparation for training."""
 
     layout: Layout = "auto"
-    """Arrangement of pairs. auto: recognized from the folder; ab: one file, left half a, right half
-    b; ba: the reverse; folders: two folders, matched by stem."""
+    """arrangement of pairs; auto: recognized from the folder; ab: one file, left half a, right half
+    b; ba: the reverse; folders: two folders, matched by stem"""
     direction: Direction = Direction.A2B
-    """Direction of translation."""
+    """direction of translation"""
     allow_unmatched: bool = False
-    """Leave out files without a partner instead of refusing them."""
+    """leave out files without a partner instead of refusing them"""
     masks: tuple[Domain, ...] = ()
-    """Domains whose values are labels; they are resampled to the nearest pixel."""
+    """domains whose values are labels; they are resampled to the nearest pixel"""
     inputs: tuple[str, ...] = ()
-    """Folders whose images are stacked as channels, in this order, to make a: ROOT/SPLIT/NAME,
-    ROOT/NAME, or a path. []: a is a single folder. masks and value_range of a hold for each."""
+    """folders whose images are stacked as channels, in this order, to make a: ROOT/SPLIT/NAME,
+    ROOT/NAME, or a path; []: a is one folder; masks and value_range of a hold for each"""
     target: str | None = None
-    """Folder of b, with inputs; null: without inputs."""
+    """folder of b with inputs; null: without inputs"""
 
 
 class UnpairedData(DataConfig):
     """Two unpaired folders of images, and their preparation for training."""
 
     direction: Direction = Direction.A2B
-    """Direction of translation. CycleGAN learns both, and `i2i translate` takes this one by
-    default."""
+    """direction of translation; CycleGAN learns both, and `i2i translate` takes this by default"""
 
 
 class UnconditionalData(DataConfig):
@@ -142,73 +140,71 @@ class OptimConfig(Section):
     """Adam for every network, and its schedule."""
 
     lr: Resumable[Positive] = 2e-4
-    """Learning rate."""
+    """learning rate"""
     lr_discriminator: Resumable[Positive | None] = None
-    """Learning rate of discriminators; null: lr."""
+    """learning rate of discriminators; null: lr"""
     betas: Resumable[tuple[Beta, Beta]] = (0.5, 0.999)
-    """Decay rates of Adam's estimates of the first and second moment."""
+    """decay rates of Adam's estimates of the first and second moment"""
     lr_decay_start: Resumable[Fraction] = 0.5
-    """Fraction of training after which learning rates fall linearly, ending above 0; 1: never."""
+    """fraction of training after which learning rates fall linearly, ending above 0; 1: never"""
     clip: Resumable[Positive | None] = None
-    """Largest gradient norm of a phase; null: no clipping."""
+    """largest gradient norm of a phase; null: no clipping"""
 
 
 class TrainConfig(Section):
     """Length, batches, precision and checkpoints. Lengths and intervals count images."""
 
     total_images: Resumable[Count | None] = None
-    """Length of training, in images; null: epochs sets it."""
+    """length of training, in images; null: epochs sets it"""
     epochs: Resumable[Annotated[float, Field(gt=0, le=1e9)] | None] = 200.0
-    """Length of training, in passes over the data, saved as total_images; null: total_images sets
-    it."""
+    """length of training, in passes over the data, saved as total_images; null: see there"""
     max_minutes: Resumable[Positive | None] = None
-    """Time after which training saves and stops, in minutes; null: no limit."""
+    """time after which training saves and stops, in minutes; null: no limit"""
     batch: Count = 1
-    """Batch size of one process, in images (pairs with paired data)."""
+    """batch size of one process, in images (pairs with paired data)"""
     accumulate: Resumable[Count] = 1
-    """Batches whose gradients are accumulated into one update."""
+    """batches whose gradients are accumulated into one update"""
     seed: NonNegativeInt = 0
-    """Random seed."""
+    """random seed"""
     precision: Resumable[Precision] = "auto"
-    """Number format of the networks. auto: bf16 on GPUs that compute in it, fp32 elsewhere."""
+    """number format of the networks; auto: bf16 on GPUs that compute in it, fp32 elsewhere"""
     checkpoint_every_images: Resumable[Count] = 5_000
-    """Interval of checkpoints, in images."""
+    """interval of checkpoints, in images"""
     keep_checkpoints: Resumable[Count] = 3
-    """Newest checkpoints kept on disk; older ones are removed."""
+    """newest checkpoints kept on disk; older ones are removed"""
     on_nonfinite: Resumable[Literal["stop", "rollback"]] = "stop"
-    """Reaction to a loss or gradient that is not finite. stop: exit status 3; rollback: restore the
-    newest checkpoint and skip the batch."""
+    """reaction to a loss or gradient that is not finite; stop: exit status 3; rollback: restore the
+    newest checkpoint and skip the batch"""
     ema_halflife_images: Positive | None = None
-    """Half-life of the exponential moving average of the generators, in images; null: no
-    average."""
+    """half-life of the moving average (EMA) of the generators, in images; null: no average"""
     init: Literal["normal", "xavier", "kaiming", "orthogonal"] = "normal"
-    """Distribution of the initial weights."""
+    """distribution of the initial weights"""
     init_gain: Positive = 0.02
-    """Scale of the initial weights: standard deviation (normal) or gain (xavier, orthogonal)."""
+    """scale of the initial weights: standard deviation (normal) or gain (xavier, orthogonal)"""
     compile: Resumable[bool] = False
-    """Compile the forward pass of all networks except a discriminator with a gradient penalty."""
+    """compile the forward pass of all networks except a discriminator with a gradient penalty"""
     deterministic: Resumable[bool] = False
-    """Refuse kernels whose results may differ between runs."""
+    """refuse kernels whose results may differ between runs"""
 
 
 class LogConfig(Section):
     """Metrics and sample sheets written during training."""
 
     every_images: Resumable[Count] = 100
-    """Interval of metrics, in images."""
+    """interval of metrics, in images"""
     sample_every_images: Resumable[Count] = 1_000
-    """Interval of sample sheets, in images."""
+    """interval of sample sheets, in images"""
     samples: Resumable[Count] = 8
-    """Fixed inputs on a sample sheet."""
+    """fixed inputs on a sample sheet"""
     tensorboard: Resumable[bool] = True
-    """Write TensorBoard files."""
+    """write TensorBoard files"""
 
 
 class Config(Section):
     """All settings of a run."""
 
     version: Literal[2] = 2
-    """Version of the settings' names."""
+    """version of the settings' names"""
     method: Component
     data: DataConfig
     generator: Component

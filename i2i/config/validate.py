@@ -19,7 +19,7 @@ def component_model(
 ) -> type[Component]:
     """Derive a model from the keyword-only parameters of `factories`: code and settings agree."""
     fields: dict[str, Any] = {
-        "name": (Literal[name], Field(name, description="Name, as in `i2i list`."))
+        "name": (Literal[name], Field(name, description="name, as in `i2i list`"))
     }
     for factory in factories:
         for key, (hint, default) in option_fields(factory).items():

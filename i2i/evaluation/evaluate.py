@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from i2i import images
 from i2i.config import Layout
 from i2i.data.dataset import halves
-from i2i.data.folders import DataError, domain_folders, find_images, find_matched
-from i2i.data.stacks import find_stacks
+from i2i.data.folders import DataError, domain_folders, find_images, find_pairs
 from i2i.direction import Domain
 from i2i.errors import I2IError
 from i2i.evaluation.paired import WINDOW, Interval, bootstrap, score_pairs
@@ -134,14 +133,13 @@ def _pairs(
     translator: Translator, data: str | Path, layout: Layout, split: str
 ) -> list[_PairFiles]:
     names = [each.name for each in (*translator.source.inputs, *translator.target.inputs)]
-    if not any(names):
-        pairs = find_matched(data, layout, split).pairs
-        return [_PairFiles((pair.a,), (pair.b,), pair.layout) for pair in pairs]
-    if layout != "auto":
+    folders = names if any(names) else []  # a stack: folders of inputs and target by name
+    if folders and layout != "auto":
         reason = f"this model reads the folders {', '.join(names)}"
         raise EvaluationError(f"--layout {layout}", reason, "Leave it out")
-    rows = find_stacks(data, names, split, outside=False).rows
-    return [_PairFiles(row[:-1], row[-1:], "folders") for row in rows]
+    pairs = find_pairs(data, split, layout, folders, outside=False)
+    rows = zip(*pairs.files, strict=True)
+    return [_PairFiles(row[:-1] or row, row[-1:], pairs.layout) for row in rows]
 
 
 def _read(translator: Translator, pair: _PairFiles, domain: Domain, size: TargetSize) -> Array:
@@ -191,7 +189,7 @@ def _training_targets(
             for pair in _pairs(translator, data, layout, "train")[:_MEAN_IMAGES]:
                 yield _read(translator, pair, domain, size)
         else:  # of any kind of data: only one domain is read
-            for path in find_images(folders["ab".index(domain)])[:_MEAN_IMAGES]:
+            for path in find_images(*folders["ab".index(domain)])[:_MEAN_IMAGES]:
                 yield _resized(read([path], translator.target, translator.alpha).array, size)
     except DataError:
         return  # no training images, no mean

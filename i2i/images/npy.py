@@ -28,11 +28,7 @@ class ArrayInfo(NamedTuple):
 
 
 def read_info(file: IO[bytes], max_pixels: int) -> ArrayInfo:
-    """Read the header of an array file, and none of its values.
-
-    Raises:
-        ImageError: another shape or dtype, over `max_pixels`, or a file too short for its values.
-    """
+    """Read the header of an array file; raise ImageError if its values cannot be read."""
     file.seek(0)
     start = io.BytesIO(file.read(HEADER_BYTES))
     try:
@@ -79,7 +75,7 @@ def read_pixels(file: IO[bytes], info: ArrayInfo, value_range: ValueRange) -> Ar
 
 
 def to_bytes(array: Array) -> bytes:
-    """Return the array file of [H, W, C], uint8, uint16 or float32."""
+    """Return the array file of [H, W, C]."""
     memory = io.BytesIO()
     numpy_format.write_array(memory, np.ascontiguousarray(array), allow_pickle=False)
     return memory.getvalue()

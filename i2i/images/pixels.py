@@ -27,15 +27,15 @@ def depth_of(array: Array) -> int:
         ImageError: another dtype.
     """
     if array.dtype not in _DEPTHS:
-        hint = "Use uint8, uint16, or float32 in [0, 1]"
-        raise ImageError("image", f"pixels are {array.dtype}", hint)
+        raise ImageError("image", f"pixels are {array.dtype}", "Use uint8, uint16 or float32")
     return _DEPTHS[array.dtype]
 
 
 def to_unit(array: Array) -> NDArray[np.float32]:
     """Return pixels of any dtype as float32 in [0, 1]."""
-    top = np.float32(MAX_VALUE[depth_of(array)])
-    return array if array.dtype == np.float32 else array.astype(np.float32) / top
+    if array.dtype == np.float32:
+        return array
+    return array.astype(np.float32) / np.float32(MAX_VALUE[depth_of(array)])
 
 
 def to_depth(array: Array, depth: int) -> Array:
@@ -57,8 +57,7 @@ def from_value_range(values: NDArray[Any], value_range: ValueRange) -> NDArray[n
         low, high = np.array(value_range, values.dtype)
     lowest, highest = values.min(), values.max()
     if not (np.isfinite(lowest) and np.isfinite(highest)):
-        hint = "Replace them, or remove the file"
-        raise ImageError("image", "holds values that are not finite", hint)
+        raise ImageError("image", "holds values that are not finite", "Replace or remove them")
     if lowest < low or highest > high:
         limits = f"[{value_range[0]:g}, {value_range[1]:g}]"
         reason = f"float values from {lowest:g} to {highest:g}, outside {limits}"
@@ -177,15 +176,16 @@ def resize(image: ArrayOrTensor, size: tuple[int, int], nearest: bool = False) -
     return np.ascontiguousarray(pixels.clip(0, MAX_VALUE[depth_of(image)]).astype(image.dtype))
 
 
-def to_display_rgb(array: Array, alpha: bool | None = None) -> NDArray[np.uint8]:
-    """Return any picture [H, W, C] as uint8 RGB: alpha over white, the first of other channels.
+def to_display_rgb(array: Array, alpha: bool = True) -> NDArray[np.uint8]:
+    """Return any picture [H, W, C] as uint8 RGB: its first 3 channels, or its first as gray.
 
-    The last channel of 2 or 4 is alpha unless `alpha` is False.
+    With `alpha` the last of 2 or 4 channels is alpha, and the picture is composited over white.
     """
-    if alpha is not False:
-        array = apply_alpha(array, "composite")
-    color = array[..., : 3 if array.shape[2] >= 3 else 1]
-    return to_depth(match_channels(color, 3), 8)
+    pixels = apply_alpha(array, "composite") if alpha else array
+    return to_depth(match_channels(pixels[..., : 3 if pixels.shape[2] >= 3 else 1], 3), 8)
+
+
+shown = to_display_rgb  # FIXME: former name, goes with its last use in evaluation/ and report/
 
 
 def grid(images: Sequence[Array], columns: int) -> NDArray[np.uint8]:

@@ -86,10 +86,7 @@ def decoded(
     """Hold what `read` returns, and its part of the memory budget, until the end of the block.
 
     Meanwhile other threads wait with pictures for which there is no room: a thread that holds one
-    must not ask for a second.
-
-    Raises:
-        ImageError: as `decode`.
+    must not ask for a second. Errors are those of `decode`.
     """
     with ExitStack() as reservation:
         with _opened(source, name) as file:
@@ -179,6 +176,9 @@ def _open(file: IO[bytes], max_pixels: int, complete: bool) -> _Picture:
         info = npy.read_info(file, max_pixels)
         return _Picture(info.header, 2 * file_bytes, partial(npy.read_pixels, file, info))
     stream, data_bytes = _check_file(file, format, start, max_pixels, complete)
+    if format == "TIFF" and complete and not isinstance(getattr(file, "raw", None), io.FileIO):
+        # libtiff would read the descriptor of a stream, which may be that of an archive.
+        stream = io.BytesIO(file.read())
     image = _READERS[format](stream)
     width, height = image.size
     sanity.check_size(width, height, max_pixels)
@@ -214,10 +214,6 @@ def _check_file(
     elif format == "WEBP":
         sanity.check_size(*sanity.webp_size(start), max_pixels)  # its reader allocates at once
         sanity.check_webp_frame(file)
-    elif format == "TIFF" and complete and not isinstance(getattr(file, "raw", None), io.FileIO):
-        # libtiff would read the descriptor of a stream, which is that of the archive around it.
-        file.seek(0)
-        stream = io.BytesIO(file.read())
     stream.seek(0)
     return stream, data_bytes
 

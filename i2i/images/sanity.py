@@ -15,7 +15,7 @@ from i2i.images.formats import ImageError
 
 REPLACE = "Replace or remove the file"  # the hint for what no reader can use
 CHUNK_BYTES = 2**20  # read at once
-MAX_JPEG_SCANS = 100  # of a progressive JPEG. Encoders write ten; each is a pass over the picture
+MAX_JPEG_SCANS = 100  # of a progressive JPEG. Encoders write ten; each decodes all pixels again
 MIN_BOMB_PIXELS = 2**22  # smaller canvases do no harm
 DEFLATE_RATIO = 1032  # bytes out of one: the shortest code, of two bits, repeats 258 bytes
 TIFF_RATIOS = {  # compression -> bytes out of one, at most; of the others no limit is known
@@ -74,10 +74,10 @@ def strip_png(file: IO[bytes], complete: bool) -> tuple[IO[bytes], int]:
 def _checksum_matches(file: IO[bytes], name: bytes, length: int) -> bool:
     checksum = zlib.crc32(name)
     while length:
-        piece = file.read(min(length, CHUNK_BYTES))
-        if not piece:  # the file shrinks while it is read
+        content = file.read(min(length, CHUNK_BYTES))
+        if not content:  # the file shrinks while it is read
             return False
-        checksum, length = zlib.crc32(piece, checksum), length - len(piece)
+        checksum, length = zlib.crc32(content, checksum), length - len(content)
     return file.read(4) == checksum.to_bytes(4, "big")
 
 

@@ -56,7 +56,7 @@ class ImageSpec:
         Raises:
             KeyError, TypeError, ValueError: a missing or invalid value.
         """
-        low, high = values["value_range" if "value_range" in values else "range"]
+        low, high = values["range" if "range" in values else "value_range"]
         inputs = tuple(ChannelSpec(**one) for one in values["inputs"])
         return ImageSpec(inputs, (float(low), float(high)))
 
@@ -91,10 +91,7 @@ def opened(
     """Hold what `read` returns, and the memory budget of a single file.
 
     Of several files none is held: threads that hold one and ask for the next would wait for each
-    other.
-
-    Raises:
-        ImageError: as `read`.
+    other. Errors are those of `read`.
     """
     if len(files) == 1:
         with reading.decoded(files[0], max_pixels, spec.value_range) as picture:
@@ -105,10 +102,7 @@ def opened(
 
 
 def _stack(
-    files: Sequence[str],
-    pictures: Sequence[tuple[Array, Header]],
-    spec: ImageSpec,
-    alpha: AlphaUse,
+    files: Sequence[str], pictures: list[tuple[Array, Header]], spec: ImageSpec, alpha: AlphaUse
 ) -> Stack:
     parts: list[Array] = []
     carried, depth = None, 0

@@ -42,9 +42,9 @@ def encode(
     """
     format, depth, channels = format or format_of(path), depth_of(array), array.shape[2]
     if not supports(format, channels, depth):
-        able = [kind for kind in get_args(Format) if supports(kind, channels, depth)]
+        alternatives = [kind for kind in get_args(Format) if supports(kind, channels, depth)]
         reason = f"{format} cannot hold {describe_channels(channels)} of {depth} bits"
-        raise ImageError(path, reason, f"Use {' or '.join(able) or 'fewer channels'}")
+        raise ImageError(path, reason, f"Use {' or '.join(alternatives) or 'fewer channels'}")
     values = to_value_range(array, value_range) if depth == 32 else array
     try:
         content = _encoded(values, format, quality)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def reflect(x: Tensor, top: int, bottom: int, left: int, right: int) -> Tensor:
-    """Pad images [N, C, H, W] by reflection, repeatedly where a margin, in pixels, exceeds the image."""
+    """Pad [N, C, H, W] by reflection, in pixels, repeatedly where a margin exceeds the image."""
     height, width = x.shape[-2:]
     fits = max(top, bottom) < height and max(left, right) < width  # what F.pad accepts
     # The gradient of F.pad's reflection is not deterministic on CUDA.

@@ -1,4 +1,4 @@
-"""The weights file of a run: its networks, and the description that makes them usable without any option."""
+"""The weights file of a run: its networks, and their description."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""A trained generator at work: one image from Python, or complete folders, without anything of training."""
+"""Translating with a trained generator: one image from Python, or complete folders."""
 
 from i2i.errors import I2IError
 

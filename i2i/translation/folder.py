@@ -1,6 +1,7 @@
-"""Translate many files: decoding, the network and encoding overlap; memory is bounded; a bad file stops nothing.
+"""Translate many files: decoding, the network and encoding overlap, in bounded memory.
 
-Everything that could go wrong as a whole is refused by `make_plan` before the first image.
+A bad file stops nothing. What could go wrong as a whole is refused by `make_plan` before the first
+image.
 """
 
 import os
@@ -9,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -42,7 +43,7 @@ class Report:
     skipped: int  # done by an earlier run, with the same model, options and input
     failed: list[tuple[str, str]]  # (relative path of the input, reason)
     ignored: int  # files that are not images
-    notes: list[str]  # what is not as one might expect
+    notes: list[str]  # lost depth, changed formats
     seconds: float
 
     @property
@@ -58,7 +59,7 @@ def translate_folder(
     options: Options | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Translate a file, a folder with all its subfolders, or a glob pattern, into a folder that mirrors it.
+    """Translate a file, a folder with its subfolders, or a pattern, into a folder that mirrors it.
 
     A single file may also be translated into a single file. For a model of stacked inputs `source`
     is a list with the folder (or file) of each, in the order of training; outputs are named after
@@ -100,23 +101,23 @@ class _Item:
     note: str = ""
 
 
+@dataclass
 class _FolderJob:
     """The pipeline of one job, and its results so far."""
 
-    def __init__(
-        self, plan: Plan, translator: Translator, options: Options, progress: Progress | None
-    ) -> None:
-        self.plan, self.translator, self.options, self.progress = (
-            plan,
-            translator,
-            options,
-            progress,
-        )
-        self.threads = options.threads or min(16, os.cpu_count() or 1)
-        self.written = 0
-        self.failed: list[tuple[str, str]] = []
-        self.notes: dict[str, list[str]] = {}  # note -> outputs
-        self.writing: deque[tuple[_Item, Future[None]]] = deque()
+    plan: Plan
+    translator: Translator
+    options: Options
+    progress: Progress | None
+    written: int = 0
+    failed: list[tuple[str, str]] = field(default_factory=list)  # as in `Report`
+    notes: dict[str, list[str]] = field(default_factory=dict)  # note -> outputs
+    writing: deque[tuple[_Item, Future[None]]] = field(default_factory=deque)
+
+    @property
+    def threads(self) -> int:
+        """Threads that decode, and as many that encode."""
+        return self.options.threads or min(16, os.cpu_count() or 1)
 
     def run(self) -> None:
         """Decode, translate and encode all tasks.
@@ -220,7 +221,7 @@ class _FolderJob:
             self.progress(self.written + len(self.failed), len(self.plan.tasks))
 
     def _window(self, pixels: Array) -> int:
-        """Return how many images like this one may wait: enough for all threads, unless they are huge."""
+        """Return how many images like this may wait: enough for all threads, fewer if huge."""
         return max(2, min(2 * self.threads, _HELD_PIXELS // _area(pixels)))
 
 
@@ -234,7 +235,7 @@ def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def _reason(error: Exception, task: Task) -> str:
-    """Return what happened, without the path of the task's own file."""
+    """Return the reason of an error, without the path of the task's own file."""
     if isinstance(error, I2IError):
         own = error.subject in (str(task.source), str(task.target))
         return error.explanation if own else str(error)
@@ -277,11 +278,11 @@ def _decode(task: Task, translator: Translator, options: Options) -> _Item:
         raise ImageError(task.source, task.missing)
     inputs = stamp(task.files)
     files = [str(file) for file in task.files]
-    with opened(files, translator.source, translator.alpha, options.max_pixels) as found:
-        pixels = _fit(found.array, task, options)
-        alpha = None if found.alpha is None else _fit(found.alpha, task, options)
+    with opened(files, translator.source, translator.alpha, options.max_pixels) as image:
+        pixels = _fit(image.array, task, options)
+        alpha = None if image.alpha is None else _fit(image.alpha, task, options)
     channels = translator.out_channels + (alpha is not None)
-    depth, note = _output_depth(task, found.depth, channels, options)
+    depth, note = _output_depth(task, image.depth, channels, options)
     return _Item(task, inputs, pixels, depth, alpha, note)
 
 
@@ -309,11 +310,11 @@ def _output_depth(task: Task, depth: int, channels: int, options: Options) -> tu
         reason = f"has alpha, which a {kind} file cannot hold"
         raise ImageError(task.source, reason, "Choose png, or --alpha drop")
     depths = [bits for bits in (depth, 16, 8) if images.supports(kind, channels, bits)]
-    able = next(bits for bits in depths if bits <= depth)
-    if able == depth:
+    bits = next(bits for bits in depths if bits <= depth)
+    if bits == depth:
         return depth, ""
     alone = options.format == "keep" and not task.partners  # a stack is as deep as its deepest file
-    if able == 8 and alone and images.format_of(task.source) == kind:
+    if bits == 8 and alone and images.format_of(task.source) == kind:
         reason = f"has {depth} bits, which a {kind} file cannot hold"
         raise ImageError(task.source, reason, "Choose png")
-    return able, f"{depth}-bit inputs were written with {able} bits, which is what {kind} holds"
+    return bits, f"{depth}-bit inputs were written with {bits} bits, the most that {kind} holds"

@@ -21,7 +21,7 @@ Stamp = dict[str, Any]
 
 
 def stamp(files: Sequence[Path]) -> Stamp:
-    """Return size and time of an input, and of each file that is stacked on it: they tell a change."""
+    """Return size and time of an input, and of each file stacked on it: they tell a change."""
     statuses = [file.stat() for file in files]
     first, *rest = ([status.st_size, status.st_mtime_ns] for status in statuses)
     return {"size": first[0], "mtime_ns": first[1], **({"partners": rest} if rest else {})}
@@ -43,7 +43,7 @@ class Manifest:
         self._lock = threading.Lock()
 
     def state(self, files: Sequence[Path], output: str, status: os.stat_result) -> State:
-        """Return what an existing output with this `status` is.
+        """Return the state of an existing output with this `status`.
 
         done: the job's result for the unchanged inputs `files`; ours: a file that the job was about
         to write; foreign: anything else.
@@ -96,26 +96,20 @@ class Manifest:
 def _read(folder: Path) -> dict[str, dict[str, Any]]:
     """Return the latest line about each output, whichever shard wrote it."""
     latest: dict[str, dict[str, Any]] = {}
-    for path in sorted(folder.glob(".i2i-manifest*.jsonl")):
-        for output, entry in _read_one(path).items() if path.is_file() else ():
+    for path in sorted(path for path in folder.glob(".i2i-manifest*.jsonl") if path.is_file()):
+        with open(path, "rb") as file:  # where the order counts: clocks are set back
+            last = {entry["output"]: entry for entry in map(_parse, file) if entry}
+        for output, entry in last.items():
             if output not in latest or latest[output]["time_ns"] <= entry["time_ns"]:
                 latest[output] = entry
     return latest
 
 
-def _read_one(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the last line about each output in one file: there the order counts, since clocks are set back.
-
-    Lines that a crash cut are skipped.
-    """
-    last: dict[str, dict[str, Any]] = {}
-    with open(path, "rb") as file:
-        for line in file:
-            try:
-                entry = json.loads(line)
-                output, moment = entry["output"], entry["time_ns"]
-            except (ValueError, KeyError, TypeError, RecursionError):
-                continue
-            if isinstance(output, str) and isinstance(moment, int):
-                last[output] = entry
-    return last
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """Return the entry in a line; None for one that a crash cut."""
+    try:
+        entry: dict[str, Any] = json.loads(line)
+        valid = isinstance(entry["output"], str) and isinstance(entry["time_ns"], int)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return entry if valid else None

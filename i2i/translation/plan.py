@@ -79,7 +79,7 @@ def make_plan(
 
 
 def _job_hash(translator: Translator, options: Options) -> str:
-    """The hashed text is that of earlier versions, with (width, height), so that their jobs continue."""
+    """Hash what earlier versions hashed, with (width, height): their jobs continue."""
     size = options.size[::-1] if isinstance(options.size, tuple) else options.size
     text = f"{translator.fingerprint} {options.format} {size} {options.half}"
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
@@ -119,30 +119,25 @@ def _suffix_notes(tasks: list[Task]) -> list[str]:
 
 
 def _with_partners(tasks: list[Task], others: Sequence[Inputs]) -> list[Task]:
-    """Return the tasks with the file of the same stem in each other input, or the reason for none."""
+    """Return the tasks with the file of their stem in each other input, or the reason for none."""
     for other in others:
         files: dict[str, list[Path]] = {}
         for relative in other.relatives:
             files.setdefault(_stem(relative, other), []).append(other.root / relative)
-        tasks = [
-            _with_partner(task, files.get(_stem(task.relative, other), []), other.root)
-            for task in tasks
-        ]
+        for index, task in enumerate(tasks):
+            partners = files.get(_stem(task.relative, other), [])
+            names = " and ".join(path.name for path in partners)
+            if len(partners) == 1:
+                tasks[index] = task._replace(partners=(*task.partners, *partners))
+            elif not task.missing:
+                reason = f"has two partners in {other.root}: {names} (keep one)"
+                reason = reason if partners else f"has no partner in {other.root}"
+                tasks[index] = task._replace(missing=reason)
     return tasks
 
 
 def _stem(relative: str, inputs: Inputs) -> str:
     return "" if inputs.kind == "file" else relative.rpartition(".")[0]
-
-
-def _with_partner(task: Task, found: list[Path], root: Path) -> Task:
-    if len(found) == 1:
-        return task._replace(partners=(*task.partners, found[0]))
-    reason = f"has no partner in {root}"
-    if found:
-        names = " and ".join(path.name for path in found)
-        reason = f"has two partners in {root}: {names} (keep one)"
-    return task._replace(missing=task.missing or reason)
 
 
 def _unfinished(tasks: list[Task], manifest: Manifest | None, overwrite: bool) -> list[Task]:
@@ -177,7 +172,7 @@ def _unfinished(tasks: list[Task], manifest: Manifest | None, overwrite: bool) -
 
 
 def _check_format(target: ImageSpec, format: OutputFormat, name: str | None) -> None:
-    """Raise TranslationError if outputs of `format`, or the one called `name`, cannot hold `target`."""
+    """Raise TranslationError if outputs of `format`, or the one called `name`, do not fit."""
     makes = f"the model makes {target.channels} channels"
     kind = None if format == "keep" else images.format_of(f"x.{format}")
     if name and kind and images.format_of(name) != kind:
@@ -212,7 +207,7 @@ def _check_overlap(inputs: Inputs, root: Path, tasks: list[Task]) -> None:
 
 
 def _within(path: Path, folder: Path) -> bool:
-    """Return True if `path` is `folder` or below it: mounts and letter case give a folder several names."""
+    """Return True if `path` is `folder` or below it, by any of its names (mounts, letter case)."""
     lineage = (path, *path.parents)
     if folder in lineage or not folder.exists():
         return folder in lineage

@@ -1,4 +1,4 @@
-"""Images from noise: numbered files, sheets and walks, the same for a seed at any batch size and on any day."""
+"""Images from noise: numbered files and walks, the same for a seed at any batch size."""
 
 import csv
 import io
@@ -20,11 +20,12 @@ from i2i.precision import autocast, pick_device, pick_precision
 from i2i.translation import TranslationError
 
 Picture = NDArray[np.uint8]
+Progress = Callable[[int, int], None]  # called with images done and images in all
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """A generator of images from noise, and the discriminator that it was trained against, if any."""
+    """A generator of images from noise, and the discriminator it was trained against, if any."""
 
     network: nn.Module
     latent: LatentSpec
@@ -35,10 +36,10 @@ class Sampler:
     file: images.Format = "PNG"  # of numbered images: what holds their channels
 
     def latents(self, first: int, count: int, seed: int, truncate: float | None = None) -> Tensor:
-        """Return [count, length, 1, 1] for images `first`, `first` + 1, …: functions of (seed, number).
+        """Return latents [count, length, 1, 1] of images `first` on, each fixed by (seed, number).
 
         `truncate`: values beyond it are drawn again, which trades variety for quality (Brock et
-            al., ICLR 2019).
+        al., ICLR 2019).
         """
         return torch.stack([self._latent(seed, first + i, truncate) for i in range(count)])
 
@@ -59,9 +60,9 @@ class Sampler:
         self,
         latents: Tensor,
         score: bool = False,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> tuple[list[Picture], list[float]]:
-        """Return an image [H, W, C] for each latent, and with `score` its probability of being real.
+        """Return an image [H, W, C] for each latent, and with `score` its probability to be real.
 
         Images are made one by one: convolutions round by batch size, and equal seeds must give
         equal bytes.
@@ -110,7 +111,7 @@ def load_sampler(
 
 
 def slerp(start: Tensor, end: Tensor, fraction: float) -> Tensor:
-    """Return the point at `fraction` of the great circle from `start` to `end`. Shoemake, SIGGRAPH 1985."""
+    """Return the point at `fraction` of the great circle between two (Shoemake, SIGGRAPH 1985)."""
     cosine = torch.nn.functional.cosine_similarity(start.flatten(), end.flatten(), dim=0)
     angle = torch.acos(cosine.clamp(-1, 1))
     sine = torch.sin(angle)
@@ -126,7 +127,7 @@ def walk(
     b: int,
     steps: int,
     truncate: float | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Picture]:
     """Return `steps` images from that of seed `a` to that of seed `b`, both included.
 
@@ -143,7 +144,7 @@ def walk(
 def write_numbered(
     sampler: Sampler, folder: Path, count: int, seed: int, truncate: float | None, score: bool
 ) -> Iterator[Path]:
-    """Write `folder`/000000.png, … and, with `score`, scores.csv; yield every image when it is on disk.
+    """Write `folder`/000000.png, … and, with `score`, scores.csv; yield the path of each image.
 
     Channels that a PNG cannot hold are written as .npy.
 
@@ -168,11 +169,9 @@ def write_numbered(
 
 
 def check_score(sampler: Sampler, score: bool) -> None:
-    """Raise TranslationError where a score is requested and no discriminator gives a probability."""
+    """Raise TranslationError if a `score` is requested and no discriminator gives one."""
     if score and sampler.objective not in ("vanilla", "nonsaturating"):
-        raise TranslationError(
-            "--score", f"the logits of {sampler.objective} are not probabilities"
-        )
+        raise TranslationError("--score", f"logits of {sampler.objective} are not probabilities")
     if score and sampler.discriminator is None:
         hint = "Use the run that it comes from"
         raise TranslationError("--score", "this weights file has no discriminator", hint)

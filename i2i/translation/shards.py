@@ -1,4 +1,4 @@
-"""Shards of a folder for processes that do not communicate: a hash of its path decides where an image goes."""
+"""Shards of a folder, for processes that do not communicate: an image goes by its path's hash."""
 
 import hashlib
 import re
@@ -10,7 +10,7 @@ Shard = tuple[int, int]  # (index, count), 0 <= index < count
 
 
 def shard_of(relative: str, count: int) -> int:
-    """Return which of `count` shards translates the file at this relative path ("/" between folders).
+    """Return the shard, of `count`, of the file at this relative path ("/" between folders).
 
     It depends on nothing else, so shards need no common list, and stay right while files are added.
     """
@@ -34,9 +34,8 @@ def check_shard(shard: Shard) -> Shard:
     """Return `shard`, or raise TranslationError if its index is not one of 0 to count - 1."""
     index, count = shard
     if not 0 <= index < count:
-        raise TranslationError(
-            "shard", f"{index}/{count} does not exist", f"Count from 0 to {count - 1}"
-        )
+        hint = f"Count from 0 to {count - 1}"
+        raise TranslationError("shard", f"{index}/{count} does not exist", hint)
     return shard
 
 
@@ -57,15 +56,16 @@ def shard_from_environment(env: Mapping[str, str]) -> Shard | None:
         first = _number(env, "SLURM_ARRAY_TASK_MIN", 0)
         index, rest = divmod(number - first, max(_number(env, "SLURM_ARRAY_TASK_STEP", 1), 1))
         if rest or not 0 <= index < count:
-            reason = f"SLURM_ARRAY_TASK_ID={number} is not one of {count} evenly spaced tasks from {first}"
-            raise TranslationError(
-                "shard", reason, f"Submit --array=0-{count - 1}, or pass --shard I/N"
+            reason = (
+                f"SLURM_ARRAY_TASK_ID={number} is not one of {count} evenly spaced from {first}"
             )
+            hint = f"Submit --array=0-{count - 1}, or pass --shard I/N"
+            raise TranslationError("shard", reason, hint)
         task = (index, count)
-    if process and task:
-        return check_shard((task[0] * process[1] + process[0], task[1] * process[1]))
-    shard = process or task
-    return check_shard(shard) if shard else None
+    if not (process or task):
+        return None
+    (row, rows), (column, columns) = task or (0, 1), process or (0, 1)
+    return check_shard((row * columns + column, rows * columns))
 
 
 def _pair(env: Mapping[str, str], index: str, count: str) -> Shard | None:

@@ -1,4 +1,4 @@
-"""One generator with its pre- and post-processing: an image in, the same kind and size of image out."""
+"""A generator with its pre- and post-processing: an image in, the same kind and size out."""
 
 import hashlib
 import os
@@ -37,8 +37,8 @@ class Translator:
     Args:
         statistics: what BatchNorm normalizes by: each image's own statistics (as pix2pix was
             published), or the running ones of training.
-        alpha: what becomes of the alpha of an image when the network takes none: dropped, composited
-            over white, or put back onto the output unchanged (carry). keep: the network takes it.
+        alpha: use of the alpha that the network does not take: dropped, composited over white, or
+            put back onto the output unchanged (carry). keep: the network takes it.
         source, target: how files of the two domains are read and written; None: by the channels
             alone (see `default_spec`).
         layout: of the pairs that the model was trained on.
@@ -142,9 +142,9 @@ class Translator:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of all that decides the result for an image: weights, statistics, alpha, precision, specs.
+        """Hash of all that decides a result: weights, statistics, alpha, precision, specs.
 
-        Manifests recognize jobs by it: a change would keep those of earlier versions from continuing.
+        Manifests recognize jobs by it: if it changes, jobs of earlier versions do not continue.
         """
         specs = f"{_spec_text(self.source)} {_spec_text(self.target)}"
         settings = f"{self.statistics} {self.alpha} {self.precision} {specs}"
@@ -190,7 +190,7 @@ class Translator:
         return images.to_pil(result)
 
     def _image(self, pixels: Array, alpha: bool) -> Array:
-        """Translate [H, W, C] of any dtype, floats in [0, 1]; `alpha`: the last channel is alpha."""
+        """Translate [H, W, C], floats in [0, 1]; `alpha`: the last channel is alpha."""
         if alpha and not self.source.alpha:
             pixels = images.apply_alpha(
                 pixels, "composite" if self.alpha == "composite" else "drop"

@@ -386,7 +386,7 @@ def test_carried_alpha_keeps_pace_with_a_depth_that_is_lost(tmp_path: Path) -> N
     translator = Translator(Identity(), 3, 3, alpha="carry", device="cpu")
     report = translate_folder(translator, tmp_path / "in", tmp_path / "out", Options(format="webp"))
     assert report.notes == [
-        "16-bit inputs were written with 8 bits, which is what WEBP holds (1, first: a.webp)"
+        "16-bit inputs were written with 8 bits, the most that WEBP holds (1, first: a.webp)"
     ]
     np.testing.assert_array_equal(
         read(tmp_path / "out/a.webp"), np.round(array / 257).astype(np.uint8)

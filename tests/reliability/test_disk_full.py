@@ -85,7 +85,7 @@ def check_survived(run: Path, whole: Path, output: str, code: int | None) -> Non
     """Training went to its end, said so once, kept its last good checkpoint; with room again it ends like `whole`."""
     assert code == 2
     assert "Traceback" not in output
-    assert output.count("Training goes on; the last good checkpoint is intact.") == 1
+    assert output.count("Training continues; the last good checkpoint is intact.") == 1
     assert "disk is full" in output.splitlines()[-1]
     path, damaged = newest(run / CHECKPOINTS)
     assert (path.name, damaged) == ("step-00000004", [])

@@ -102,7 +102,7 @@ def test_run_stops_at_that_step_with_a_good_state_on_disk_and_the_files_named(
     code, output = train(scenes, tmp_path / "run", poison(where, value))
     assert code == 3
     said = output.splitlines()[-1]
-    assert said.startswith(f"i2i: stopped after {POSITION} images: ")
+    assert said.startswith(f"i2i: {tmp_path / 'run'}: stopped after {POSITION} images: ")
     assert said.count("facades/train/a/") == said.count("facades/train/b/") == 2
     assert "train.on_nonfinite=rollback" in said
     path, damaged = newest(tmp_path / "run" / CHECKPOINTS)
@@ -126,7 +126,7 @@ def test_guard_goes_back_and_ends_like_a_run_without_that_batch(
     assert len(told) == 1
     assert f"after {POSITION} images" in told[0]
     assert told[0].count("facades/train/a/") == 2
-    assert "step-00000008; this step will be passed over" in told[0]
+    assert "step-00000008; this step will be skipped" in told[0]
     assert equal(final_state(tmp_path / "run"), final_state(tmp_path / "reference"))
     assert rows(tmp_path / "run") == rows(tmp_path / "reference")
 
@@ -164,4 +164,4 @@ def test_guard_gives_up_where_passing_over_batches_does_not_help(
     code, output = train(scenes, tmp_path / "run", every_step_after_the_first_checkpoint, *more)
     assert code == 3
     assert output.count("guard, after ") == 10
-    assert "Passing over 10 batches has not helped" in output.splitlines()[-1]
+    assert "Skipping 10 batches has not helped" in output.splitlines()[-1]

@@ -17,7 +17,7 @@ from i2i.files import read_rows
 from i2i.run import build
 from i2i.run.settings import resolve
 from i2i.run.train import Request, train
-from i2i.training.health import GRACE, SPAN
+from i2i.training.health import GRACE_UPDATES, WINDOW_UPDATES
 from i2i.training.trainer import Trainer
 
 KINDS = {"pix2pix": "facades", "cyclegan": "facades", "cut": "orchard", "dcgan": "portraits"}
@@ -32,7 +32,7 @@ SMALL = {
     ],
     "dcgan": ["generator.width=8", "method.latent=16", "train.batch=8"],
 }
-UPDATES = GRACE + SPAN + 30
+UPDATES = GRACE_UPDATES + WINDOW_UPDATES + 30
 ROW = 30  # updates
 
 
@@ -155,7 +155,7 @@ def test_generator_whose_output_is_saturated_is_said_to_be_stuck(scenes: dict[st
 
 def test_generators_that_invert_their_input_are_said_to_invert(scenes: dict[str, Path]) -> None:
     assert names(told("cyclegan", scenes["cut"], "method.lambda_identity=0", make_ill=invert)) == [
-        "colour inversion"
+        "color inversion"
     ]
 
 
@@ -193,7 +193,7 @@ def test_resumed_run_has_the_rows_and_events_of_an_uninterrupted_one_and_repeats
         "log.tensorboard=false",
     ]
     kept = [
-        f"train.checkpoint_every_images={2 * (GRACE + SPAN) // 4}",
+        f"train.checkpoint_every_images={2 * (GRACE_UPDATES + WINDOW_UPDATES) // 4}",
         "train.keep_checkpoints=9",
         "log.samples=1",
     ]
@@ -210,7 +210,7 @@ def test_resumed_run_has_the_rows_and_events_of_an_uninterrupted_one_and_repeats
         broken = tmp_path / f"broken-{part}"
         shutil.copytree(whole, broken)
         for images, path in steps(broken / "checkpoints"):
-            if images > part * 2 * (GRACE + SPAN) // 4:
+            if images > part * 2 * (GRACE_UPDATES + WINDOW_UPDATES) // 4:
                 shutil.rmtree(path)
         capfd.readouterr()
         train(Request("dcgan", [], str(broken), resume=True, device="cpu"))

@@ -13,6 +13,7 @@ from commands import Ended, i2i
 from models import write_model, write_pictures
 from processes import start
 
+from i2i.files import WriteError
 from i2i.translation import TranslationError
 from i2i.translation import plan as plan_module
 from i2i.translation.folder import translate_folder
@@ -92,8 +93,8 @@ TRANSLATE: list[tuple[str, str, list[object], str]] = [  # input, output, option
     ("in/000.png", "broken.png", ["--overwrite"], "a symbolic link"),
     ("in/000.png", "in/../linked.png", ["--overwrite"], "a symbolic link"),
     ("in/000.png", "sheet.png", [], "would be replaced"),
-    ("in", "file", ["--overwrite"], "cannot be written"),
-    ("in", "file/out", ["--overwrite"], "cannot be written"),
+    ("in", "file", ["--overwrite"], "a file, not a folder"),
+    ("in", "file/out", ["--overwrite"], "a file, not a folder"),
     ("in", "out", ["--shard", "3/3"], "does not exist"),
     ("in", "out", ["--size", "0"], "at least 1"),
     ("in", "out", ["--direction", "b2a"], "not b2a"),
@@ -369,7 +370,7 @@ def test_folder_that_may_not_be_written_is_refused_before_work_starts(
     before = everything(reachable)
 
     def task() -> None:
-        with pytest.raises(TranslationError, match="cannot be written"):
+        with pytest.raises(WriteError, match="cannot be written"):
             translate_folder(translator, reachable / "in", out, Options(overwrite=True))
 
     as_nobody(task)

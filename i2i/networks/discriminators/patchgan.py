@@ -19,7 +19,7 @@ Layers = Annotated[Count, Doc("convolutions of stride 2; 1, 2, 3, 4 see 16, 34, 
 _Head = Annotated[Literal["patch", "image"], Doc("one logit a patch, or one an image")]
 _Size = Annotated[
     tuple[Count, Count] | None,
-    Doc("(height, width) in pixels of the images of head image; null: data.crop_size"),
+    Doc("[height, width] in pixels with head image, by default data.crop_size; None: any"),
 ]
 
 

@@ -18,7 +18,7 @@ from i2i.options import Count, Doc, validate_options
 _MIN_BASE, _MAX_BASE = 3, 7  # pixels, the base's shorter side
 _MAX_LONGER = 16  # pixels, the base's longer side: the first kernel has that size
 
-_Size = Annotated[tuple[Count, Count], Doc("(height, width) in pixels; null: data.crop_size")]
+_Size = Annotated[tuple[Count, Count], Doc("[height, width] in pixels; by default data.crop_size")]
 
 
 class DCGAN(nn.Module):
