@@ -319,7 +319,7 @@ def check_format(path: Path, version: object) -> None:
 
 
 def _migrate(fields: dict[str, Any]) -> None:
-    """Bring the metadata of any earlier format to today's names. Values are checked later."""
+    """Convert the metadata of any earlier format to today's names. Values are checked later."""
     if fields["format"] >= 3:
         return
     renamed = (("generators", "law", "latent_distribution"), ("domains", "range", "value_range"))

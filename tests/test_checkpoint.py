@@ -121,9 +121,9 @@ def test_damaged_later_checkpoint_does_not_push_out_the_good_ones(tmp_path: Path
 
 def test_flipped_bit_in_a_weights_file_is_found(tmp_path: Path) -> None:
     content = model_bytes(INFO, TENSORS)
-    for place in (len(content) - 1, len(content) // 2, content.index(b"direction")):
+    for position in (len(content) - 1, len(content) // 2, content.index(b"direction")):
         broken = bytearray(content)
-        broken[place] ^= 1
+        broken[position] ^= 1
         (tmp_path / "w.safetensors").write_bytes(broken)
         with pytest.raises(ModelFileError, match="safetensors"):
             load_model(tmp_path / "w.safetensors")

@@ -369,7 +369,7 @@ def test_cut_off_files_are_refused(tmp_path, share):
     assert "truncated" in refusal(tmp_path / "x.pth")
 
 
-def test_an_image_or_a_missing_file_is_no_checkpoint(tmp_path):
+def test_an_image_or_a_missing_file_is_not_a_checkpoint(tmp_path):
     (tmp_path / "x.pth").write_bytes(b"\x89PNG\r\n\x1a\n" * 9)
     assert "not a file of torch.save" in refusal(tmp_path / "x.pth")
     with pytest.raises(junyanz.ForeignFileError, match=r"gone\.pth: no generator here"):

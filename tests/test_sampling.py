@@ -53,7 +53,7 @@ def test_animation_goes_there_and_back(tmp_path: Path) -> None:
         assert getattr(animation, "n_frames", 1) == 6
 
 
-def test_settled_generator_normalizes_by_its_own_activations(sampler: Sampler) -> None:
+def test_recalibrated_generator_normalizes_by_its_own_activations(sampler: Sampler) -> None:
     from i2i.networks.latent import LatentSpec, recalibrate_batchnorm
 
     net = sampler.network

@@ -1,4 +1,4 @@
-"""Many files through a generator: names, formats, refusals, failures, and jobs that are stopped and go on."""
+"""Many files through a generator: names, formats, refusals, failures, and jobs that are stopped and continue."""
 
 import errno
 import json
@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from writes import intercepted
 
-from i2i import images, registry
+from i2i import files, images, registry
 from i2i.files import DiskFullError, WriteError
 from i2i.translation import TranslationError, plan
 from i2i.translation import folder as folder_module
@@ -222,7 +223,7 @@ def test_one_file_goes_into_a_folder_or_into_a_file(tmp_path):
     run(source, tmp_path / "new/x.jpg")
     assert sorted(outputs(tmp_path / "out")) == ["a.png"]
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["x.jpg"], (
-        "no manifest beside a single file"
+        "no manifest next to a single file"
     )
     assert images.read_header(tmp_path / "new/x.jpg").format == "JPEG"
     with pytest.raises(TranslationError, match="would be replaced"):
@@ -352,7 +353,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved(tmp_path):
 # -- failures --------------------------------------------------------------------------------------
 
 
-def test_a_bad_file_is_listed_with_its_reason_and_the_rest_goes_on(tmp_path):
+def test_a_bad_file_is_listed_with_its_reason_and_the_rest_continues(tmp_path):
     source = tree(tmp_path / "in", "a.png", "cut.png", "d/good.jpg", "huge.png")
     content = (source / "cut.png").read_bytes()
     (source / "cut.png").write_bytes(content[:-20])
@@ -365,7 +366,7 @@ def test_a_bad_file_is_listed_with_its_reason_and_the_rest_goes_on(tmp_path):
     assert report.written == 2
     assert [name for name, _ in report.failed] == ["cut.png", "empty.jpg", "huge.png"]
     reasons = " ".join(reason for _, reason in report.failed)
-    assert "cut off" in reasons
+    assert "truncated" in reasons
     assert "empty file" in reasons
     assert "megapixels" in reasons
     assert str(tmp_path) not in reasons
@@ -393,7 +394,7 @@ def test_values_that_are_not_finite_are_failures_not_pictures(tmp_path):
     assert outputs(tmp_path / "out") == {}
 
 
-def test_alpha_that_a_model_cannot_take_is_no_failure(tmp_path):
+def test_alpha_that_a_model_cannot_take_does_not_fail(tmp_path):
     source = tree(tmp_path / "in", "a.png", channels=4)
     assert run(source, tmp_path / "out", echo(alpha="composite")).written == 1
     assert images.read_header(tmp_path / "out/a.png").channels == 3
@@ -489,7 +490,7 @@ def test_missing_and_empty_inputs_are_refused(tmp_path):
     refused(tmp_path / "in/x.txt", tmp_path / "out", "not an image")
 
 
-# -- going on --------------------------------------------------------------------------------------
+# -- continuing ------------------------------------------------------------------------------------
 
 
 def test_a_second_run_does_nothing_and_a_new_file_is_added(tmp_path):
@@ -541,7 +542,7 @@ def test_what_changed_is_refused_and_with_overwrite_translated_again(tmp_path, c
     assert run(source, tmp_path / "out", translator, **options).skipped == 2
 
 
-def test_a_stopped_job_goes_on_and_ends_like_an_unbroken_one(tmp_path):
+def test_a_stopped_job_continues_and_ends_like_an_unbroken_one(tmp_path):
     source = tree(tmp_path / "in", *(f"{number}.png" for number in range(40)))
     run(source, tmp_path / "whole")
 
@@ -559,7 +560,7 @@ def test_a_stopped_job_goes_on_and_ends_like_an_unbroken_one(tmp_path):
     assert outputs(tmp_path / "out") == outputs(tmp_path / "whole")
 
 
-def test_a_job_killed_between_output_and_manifest_goes_on(tmp_path):
+def test_a_job_killed_between_output_and_manifest_continues(tmp_path):
     source = tree(tmp_path / "in", "a.png", "b.png")
     run(source, tmp_path / "out")
     manifest = tmp_path / "out/.i2i-manifest.jsonl"
@@ -590,7 +591,7 @@ def test_a_clock_that_was_set_back_does_not_make_earlier_lines_the_latest(tmp_pa
     "line",
     ["[" * 100_000, '{"output": "a.png", "time_ns": "x"}', '{"output": [], "time_ns": 1}', "7"],
 )
-def test_a_line_of_the_manifest_that_means_nothing_is_passed_over(tmp_path, line):
+def test_a_line_of_the_manifest_that_means_nothing_is_skipped(tmp_path, line):
     source = tree(tmp_path / "in", "a.png")
     run(source, tmp_path / "out")
     manifest = tmp_path / "out/.i2i-manifest.jsonl"
@@ -640,18 +641,17 @@ def test_only_temporaries_of_dead_processes_and_own_outputs_are_removed(tmp_path
     assert sorted(outputs(tmp_path / "out")) == sorted(["a.png", *names[1:]])
 
 
-def test_a_full_disk_stops_the_job_cleanly_and_a_rerun_goes_on(tmp_path, monkeypatch):
+def test_a_full_disk_stops_the_job_cleanly_and_a_rerun_continues(tmp_path, monkeypatch):
     source = tree(tmp_path / "in", *(f"{number}.png" for number in range(6)))
     run(source, tmp_path / "whole")
-    original = Path.write_bytes
 
-    def full(path, content):
+    def full(path, write, content):
         if path.name.startswith(".3.png"):
-            original(path, content[:5])
+            write(content[:5])
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        return original(path, content)
+        return write(content)
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(files, "open", intercepted(full), raising=False)
     with pytest.raises(
         TranslationError, match=r"stopped after \d images: the disk is full .*to continue"
     ):
@@ -693,14 +693,13 @@ def test_a_line_for_which_there_is_no_room_leaves_nothing_and_later_ones_are_who
 
 def test_another_write_error_fails_only_its_file(tmp_path, monkeypatch):
     source = tree(tmp_path / "in", "a.png", "b.png")
-    original = Path.write_bytes
 
-    def deny(path, content):
+    def deny(path, write, content):
         if path.name.startswith(".a.png"):
             raise PermissionError(errno.EACCES, "Permission denied")
-        return original(path, content)
+        return write(content)
 
-    monkeypatch.setattr(Path, "write_bytes", deny)
+    monkeypatch.setattr(files, "open", intercepted(deny), raising=False)
     report = run(source, tmp_path / "out")
     assert report.written == 1
     assert report.failed == [("a.png", "cannot be written (Permission denied)")]
@@ -717,7 +716,7 @@ def test_shards_together_equal_one_process(tmp_path, count):
     assert sum(report.written for report in reports) == 12
     assert sum(report.skipped for report in reports) == 0
     assert outputs(tmp_path / "out") == outputs(tmp_path / "whole")
-    assert run(source, tmp_path / "out").skipped == 12, "one process goes on where shards stopped"
+    assert run(source, tmp_path / "out").skipped == 12, "one process continues where shards stopped"
 
 
 def test_each_shard_has_its_own_manifest(tmp_path):

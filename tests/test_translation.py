@@ -165,6 +165,12 @@ def test_a_photo_that_pil_has_not_turned_is_turned(tmp_path):
         np.testing.assert_array_equal(np.asarray(echo()(image)), np.rot90(array, -1))
 
 
+def test_a_pil_image_has_the_limits_of_a_file():
+    image = Image.new("1", (11_000, 10_000))
+    with pytest.raises(ImageError, match=r"image: 11000x10000 is 110 megapixels, the limit is 100"):
+        echo()(image)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(3, 5, 7), (1, 3, 5, 7), (4, 3, 8, 8)])
 def test_a_tensor_comes_back_with_its_rank_and_dtype(shape, dtype):
@@ -189,7 +195,7 @@ def test_a_tensor_comes_back_with_its_rank_and_dtype(shape, dtype):
         ("photo.jpg", "expected a PIL image, an array or a tensor, got str"),
     ],
 )
-def test_what_is_no_image_for_this_model_is_an_error_that_says_why(image, message):
+def test_other_shapes_types_and_ranges_are_errors_that_say_what_is_expected(image, message):
     with pytest.raises((TranslationError, ImageError), match=message):
         echo()(image)
 
@@ -353,7 +359,7 @@ def test_statistics_and_alpha_come_from_the_file(tmp_path):
     assert (translator.statistics, translator.alpha) == ("running", "composite")
 
 
-def test_what_is_no_model_is_an_error_that_says_what_to_give(tmp_path):
+def test_a_path_without_a_model_is_an_error_that_says_what_to_give(tmp_path):
     with pytest.raises(ModelFileError, match=r"no such model\. Give a run folder"):
         load(tmp_path / "missing")
     with pytest.raises(ModelFileError, match=r"no weights\.safetensors in this folder"):

@@ -1,9 +1,9 @@
 """Image specifications: how training, translation and evaluation read the files of a domain."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,22 +43,6 @@ class ImageSpec:
         """Return True if 8-bit files of `format` hold it; 2 or 4 plain channels need NPY."""
         plain = self.channels in (2, 4) and not self.alpha
         return supports(format, self.channels, 8) and (format == "NPY" or not plain)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for a weights file."""
-        inputs = [asdict(one) for one in self.inputs]
-        return {"inputs": inputs, "value_range": list(self.value_range)}
-
-    @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> "ImageSpec":
-        """Return the specification of `to_dict`, which once called the value range "range".
-
-        Raises:
-            KeyError, TypeError, ValueError: a missing or invalid value.
-        """
-        low, high = values["range" if "range" in values else "value_range"]
-        inputs = tuple(ChannelSpec(**one) for one in values["inputs"])
-        return ImageSpec(inputs, (float(low), float(high)))
 
 
 class Stack(NamedTuple):

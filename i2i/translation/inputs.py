@@ -54,7 +54,7 @@ def find_inputs(source: Source, translator: Translator) -> list[Inputs]:
 
 def _find(source: PathLike) -> Inputs:
     path = Path(source)
-    known = f"Known: {', '.join(sorted(images.EXTENSIONS))}"
+    hint = f"Accepted: {', '.join(sorted(images.EXTENSIONS))}"
     if path.is_dir():
         try:
             listing = scan(path)
@@ -64,7 +64,7 @@ def _find(source: PathLike) -> Inputs:
         inputs = Inputs("folder", path, [image[start:] for image in listing.images], listing.others)
     elif path.exists():
         if path.suffix.lower() not in images.EXTENSIONS:
-            raise TranslationError(path, "not an image", known)
+            raise TranslationError(path, "not an image", hint)
         return Inputs("file", path.parent, [path.name], 0)
     elif any(mark in str(source) for mark in "*?["):
         inputs = _match(path)
@@ -72,7 +72,7 @@ def _find(source: PathLike) -> Inputs:
         raise TranslationError(source, "no such file or folder")
     if not inputs.relatives:
         others = f" ({inputs.ignored} other files)" if inputs.ignored else ""
-        raise TranslationError(source, f"no images{others}", known)
+        raise TranslationError(source, f"no images{others}", hint)
     return inputs
 
 

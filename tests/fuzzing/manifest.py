@@ -1,4 +1,4 @@
-"""The record of a folder job, wounded and lying."""
+"""The record of a folder job, damaged and lying."""
 
 import json
 import tempfile
@@ -62,7 +62,7 @@ def _values() -> st.SearchStrategy[Any]:
 
 @st.composite
 def _manifests(draw: st.DrawFn) -> bytes:
-    """A manifest with wounded bytes, or with values replaced and lines moved, doubled or lost."""
+    """A manifest with damaged bytes, or with values replaced and lines moved, doubled or lost."""
     whole = _job()[2]
     if draw(st.booleans()):
         return draw(mutated(whole))

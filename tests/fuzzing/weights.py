@@ -1,4 +1,4 @@
-"""Weights files with wounds, and with descriptions that lie."""
+"""Weights files with damaged bytes, and with descriptions that lie."""
 
 import copy
 from functools import cache, partial
@@ -105,7 +105,7 @@ def _fields(draw: st.DrawFn) -> tuple[str, Any]:
         ),
     )
     for _ in range(draw(st.integers(1, 3))):
-        *above, key = draw(st.sampled_from([*_places(fields), ("new",)]))
+        *above, key = draw(st.sampled_from([*_paths(fields), ("new",)]))
         part: Any = fields
         for name in above:
             part = part[name]
@@ -116,13 +116,13 @@ def _fields(draw: st.DrawFn) -> tuple[str, Any]:
     return kind, fields
 
 
-def _places(fields: dict[str, Any]) -> list[tuple[str, ...]]:
+def _paths(fields: dict[str, Any]) -> list[tuple[str, ...]]:
     """The paths of all values of nested mappings."""
     found: list[tuple[str, ...]] = []
     for key, value in fields.items():
         found.append((key,))
         if isinstance(value, dict):
-            found += [(key, *path) for path in _places(value)]
+            found += [(key, *path) for path in _paths(value)]
     return found
 
 

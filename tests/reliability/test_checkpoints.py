@@ -39,7 +39,7 @@ def publish_for_ever(run: Path) -> None:
         publish(run, images)
 
 
-def test_run_killed_at_any_moment_of_saving_goes_on_from_a_good_checkpoint(
+def test_run_killed_at_any_moment_of_saving_continues_from_a_good_checkpoint(
     thorough: bool, tmp_path: Path
 ) -> None:
     chance, killed, left = random.Random(1), 0, 0
@@ -55,8 +55,8 @@ def test_run_killed_at_any_moment_of_saving_goes_on_from_a_good_checkpoint(
         # the run's own weights are whole too, and at most one checkpoint behind
         assert load_model(run).info.facts["images"] in (images, images - 1)
         left += len(list(run.rglob("*.tmp-*")))
-        for place in (run, run / CHECKPOINTS):
-            remove_temporaries(place)
+        for folder in (run, run / CHECKPOINTS):
+            remove_temporaries(folder)
         assert not list(run.rglob("*.tmp-*"))
         shutil.rmtree(run)
     assert killed == (50 if thorough else 8)
@@ -75,14 +75,14 @@ def two_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def falls_back(folder: Path, name: str) -> bool:
-    """Whether the newest checkpoint is passed over with the name of its file, and the one before it taken."""
+    """Return True if the newest checkpoint is skipped, its file named, and the one before used."""
     path, damaged = checkpoint.newest(folder)
     return (
         path.name == "step-00000002" and len(damaged) == 1 and f"step-00000004/{name}" in damaged[0]
     )
 
 
-def test_checkpoint_cut_anywhere_or_with_any_bit_flipped_is_named_and_passed_over(
+def test_checkpoint_cut_anywhere_or_with_any_bit_flipped_is_named_and_skipped(
     two_checkpoints: Path,
 ) -> None:
     folder, chance, found = two_checkpoints / CHECKPOINTS, random.Random(2), 0
@@ -94,11 +94,11 @@ def test_checkpoint_cut_anywhere_or_with_any_bit_flipped_is_named_and_passed_ove
         if trial < 50:
             broken = whole[: chance.randrange(len(whole))] if trial >= 3 else b""
         else:
-            place = chance.randrange(len(whole))
+            position = chance.randrange(len(whole))
             broken = (
-                whole[:place]
-                + bytes([whole[place] ^ 1 << chance.randrange(8)])
-                + whole[place + 1 :]
+                whole[:position]
+                + bytes([whole[position] ^ 1 << chance.randrange(8)])
+                + whole[position + 1 :]
             )
         path.write_bytes(broken)
         found += falls_back(folder, name)
@@ -111,10 +111,10 @@ def test_every_single_bit_of_a_manifest_counts(two_checkpoints: Path, thorough: 
     path = two_checkpoints / CHECKPOINTS / "step-00000004" / MANIFEST
     whole = path.read_bytes()
     try:
-        for place in range(0, len(whole), 1 if thorough else 7):
+        for position in range(0, len(whole), 1 if thorough else 7):
             for bit in range(8):
                 path.write_bytes(
-                    whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :]
+                    whole[:position] + bytes([whole[position] ^ 1 << bit]) + whole[position + 1 :]
                 )
                 with pytest.raises((CheckpointError, ModelFileError), match="step-00000004"):
                     checkpoint.verify(path.parent)
@@ -125,7 +125,7 @@ def test_every_single_bit_of_a_manifest_counts(two_checkpoints: Path, thorough: 
 @pytest.mark.parametrize(
     "names", [(STATE,), (WEIGHTS,), (MANIFEST,), (STATE, WEIGHTS), (STATE, WEIGHTS, MANIFEST)]
 )
-def test_files_of_another_checkpoint_are_named_and_passed_over(
+def test_files_of_another_checkpoint_are_named_and_skipped(
     names: tuple[str, ...], two_checkpoints: Path
 ) -> None:
     folder = two_checkpoints / CHECKPOINTS
@@ -141,7 +141,7 @@ def test_files_of_another_checkpoint_are_named_and_passed_over(
         (new / name).write_bytes(content)
 
 
-def test_resumed_run_says_which_checkpoint_is_damaged_and_goes_on_from_the_one_before(
+def test_resumed_run_says_which_checkpoint_is_damaged_and_continues_from_the_one_before(
     two_checkpoints: Path, tmp_path: Path
 ) -> None:
     run, log = tmp_path / "run", tmp_path / "log"

@@ -34,7 +34,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def workspace(tmp_path: Path) -> Path:
     """A folder with inputs, other people's files, and links to them."""
     write_pictures(tmp_path / "in", 6)
     (tmp_path / "theirs/sub").mkdir(parents=True)
@@ -64,12 +64,12 @@ def everything(root: Path) -> dict[str, tuple[int, int, bytes]]:
     return found
 
 
-def refused(place: Path, *arguments: object, message: str) -> None:
-    """Run a command that must end with this message, and change nothing below `place`."""
-    before = everything(place)
+def refused(workspace: Path, *arguments: object, message: str) -> None:
+    """Run a command that must end with this message, and change nothing below `workspace`."""
+    before = everything(workspace)
     with tempfile.TemporaryDirectory() as folder:
         ended: Ended = i2i(Path(folder), *arguments)
-    assert everything(place) == before, "something was touched"
+    assert everything(workspace) == before, "something was touched"
     assert ended.status == 2, ended
     assert message in ended.err
     assert "Traceback" not in ended.err
@@ -103,106 +103,131 @@ TRANSLATE: list[tuple[str, str, list[object], str]] = [  # input, output, option
 
 @pytest.mark.parametrize(("source", "output", "options", "message"), TRANSLATE)
 def test_translate_refuses_before_work_starts(
-    source: str, output: str, options: list[object], message: str, model: Path, place: Path
+    source: str, output: str, options: list[object], message: str, model: Path, workspace: Path
 ) -> None:
-    given = f"{place}/{source}", f"{place}/{output}"  # as typed: Path would take the dots away
-    refused(place, "translate", model, *given, *options, message=message)
+    given = (
+        f"{workspace}/{source}",
+        f"{workspace}/{output}",
+    )  # as typed: Path would take the dots away
+    refused(workspace, "translate", model, *given, *options, message=message)
 
 
 def test_input_that_a_link_or_a_mount_leads_to_the_output_is_refused(
-    model: Path, place: Path
+    model: Path, workspace: Path
 ) -> None:
-    write_pictures(place / "out", 1)
-    (place / "in/results").symlink_to(place / "out")
+    write_pictures(workspace / "out", 1)
+    (workspace / "in/results").symlink_to(workspace / "out")
     refused(
-        place,
+        workspace,
         "translate",
         model,
-        place / "in",
-        place / "out",
+        workspace / "in",
+        workspace / "out",
         "--overwrite",
         message="lie inside the output",
     )
-    (place / "in/results").unlink()
-    (place / "other-name").mkdir()
+    (workspace / "in/results").unlink()
+    (workspace / "other-name").mkdir()
     mounted = subprocess.run(
-        ["mount", "--bind", place / "in", place / "other-name"], capture_output=True, check=False
+        ["mount", "--bind", workspace / "in", workspace / "other-name"],
+        capture_output=True,
+        check=False,
     )
     if mounted.returncode:
         pytest.skip(f"nothing can be mounted here: {mounted.stderr.decode().strip()}")
     try:
         for output in ("other-name", "other-name/new"):
-            target = place / output
+            target = workspace / output
             refused(
-                place,
+                workspace,
                 "translate",
                 model,
-                place / "in",
+                workspace / "in",
                 target,
                 "--overwrite",
                 message="input and output",
             )
     finally:
-        subprocess.run(["umount", place / "other-name"], check=True)
+        subprocess.run(["umount", workspace / "other-name"], check=True)
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "link to a record"])
-def test_what_is_no_file_in_the_place_of_an_output_is_refused(
-    kind: str, model: Path, place: Path
+def test_anything_but_a_file_at_the_path_of_an_output_is_refused(
+    kind: str, model: Path, workspace: Path
 ) -> None:
-    out = place / "out"
+    out = workspace / "out"
     out.mkdir()
     if kind == "folder":
         (out / "000.png").mkdir()
     elif kind == "pipe":
         os.mkfifo(out / "000.png")
     else:
-        (out / ".i2i-manifest.jsonl").symlink_to(place / "file")
+        (out / ".i2i-manifest.jsonl").symlink_to(workspace / "file")
     message = "a symbolic link" if "link" in kind else "is in the way"
-    refused(place, "translate", model, place / "in", out, "--overwrite", message=message)
+    refused(workspace, "translate", model, workspace / "in", out, "--overwrite", message=message)
 
 
 def test_two_inputs_with_one_output_are_refused_also_where_case_makes_no_difference(
-    model: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copy(place / "in/000.png", place / "in/000.bmp")
+    shutil.copy(workspace / "in/000.png", workspace / "in/000.bmp")
     refused(
-        place,
+        workspace,
         "translate",
         model,
-        place / "in",
-        place / "out",
+        workspace / "in",
+        workspace / "out",
         "--format",
         "png",
         "--overwrite",
         message="000.png: both",
     )
-    (place / "in/000.bmp").rename(place / "in/A.bmp")
-    (place / "in/000.png").rename(place / "in/a.png")
+    (workspace / "in/000.bmp").rename(workspace / "in/A.bmp")
+    (workspace / "in/000.png").rename(workspace / "in/a.png")
     monkeypatch.setattr(plan_module, "_ignores_case", lambda folder: True)
     refused(
-        place, "translate", model, place / "in", place / "out", "--format", "png", message="both "
+        workspace,
+        "translate",
+        model,
+        workspace / "in",
+        workspace / "out",
+        "--format",
+        "png",
+        message="both ",
     )
     monkeypatch.undo()
     with tempfile.TemporaryDirectory() as streams:
         done = i2i(
-            Path(streams), "translate", model, place / "in", place / "out", "--format", "png"
+            Path(streams),
+            "translate",
+            model,
+            workspace / "in",
+            workspace / "out",
+            "--format",
+            "png",
         )
     assert done.status == 0
-    names = {path.name for path in (place / "out").iterdir()}
-    assert {"A.png", "a.png"} <= names or plan_module._ignores_case(place)
+    names = {path.name for path in (workspace / "out").iterdir()}
+    assert {"A.png", "a.png"} <= names or plan_module._ignores_case(workspace)
 
 
-def test_existing_files_are_never_replaced_without_overwrite(model: Path, place: Path) -> None:
-    write_pictures(place / "out", 6)
-    (place / "out/000.png").unlink()  # one is missing: even that one is not begun
-    refused(place, "translate", model, place / "in", place / "out", message="would be replaced")
+def test_existing_files_are_never_replaced_without_overwrite(model: Path, workspace: Path) -> None:
+    write_pictures(workspace / "out", 6)
+    (workspace / "out/000.png").unlink()  # one is missing: even that one is not begun
     refused(
-        place,
+        workspace,
         "translate",
         model,
-        place / "in",
-        place / "out",
+        workspace / "in",
+        workspace / "out",
+        message="would be replaced",
+    )
+    refused(
+        workspace,
+        "translate",
+        model,
+        workspace / "in",
+        workspace / "out",
         "--shard",
         "0/2",
         message="would be replaced",
@@ -230,9 +255,9 @@ GENERATE: list[tuple[list[object], str, str]] = [
 
 @pytest.mark.parametrize(("options", "out", "message"), GENERATE)
 def test_generate_refuses_before_work_starts(
-    options: list[object], out: str, message: str, faces: Path, place: Path
+    options: list[object], out: str, message: str, faces: Path, workspace: Path
 ) -> None:
-    refused(place, "generate", faces, place / out, *options, message=message)
+    refused(workspace, "generate", faces, workspace / out, *options, message=message)
 
 
 @pytest.mark.parametrize(
@@ -245,27 +270,37 @@ def test_generate_refuses_before_work_starts(
     ],
 )
 def test_evaluate_refuses_a_sheet_before_work_starts(
-    sheet: str, message: str, model: Path, place: Path
+    sheet: str, message: str, model: Path, workspace: Path
 ) -> None:
-    refused(place, "evaluate", model, place / "in", "--sheet", place / sheet, message=message)
-
-
-def test_import_refuses_before_work_starts(place: Path) -> None:
-    source = place / "latest_net_G.pth"
-    torch.save({}, source)  # never read: the refusal comes first
-    refused(place, "import", source, "--out", place, message="exists")
     refused(
-        place,
+        workspace,
+        "evaluate",
+        model,
+        workspace / "in",
+        "--sheet",
+        workspace / sheet,
+        message=message,
+    )
+
+
+def test_import_refuses_before_work_starts(workspace: Path) -> None:
+    source = workspace / "latest_net_G.pth"
+    torch.save({}, source)  # never read: the refusal comes first
+    refused(workspace, "import", source, "--out", workspace, message="exists")
+    refused(
+        workspace,
         "import",
         source,
         "--out",
-        place / "file",
+        workspace / "file",
         "--overwrite",
         message="a file, not a folder",
     )
-    (place / "weights.safetensors").unlink()
-    (place / "weights.safetensors").symlink_to(place / "file")
-    refused(place, "import", source, "--out", place, "--overwrite", message="a symbolic link")
+    (workspace / "weights.safetensors").unlink()
+    (workspace / "weights.safetensors").symlink_to(workspace / "file")
+    refused(
+        workspace, "import", source, "--out", workspace, "--overwrite", message="a symbolic link"
+    )
 
 
 @pytest.mark.parametrize(
@@ -280,21 +315,21 @@ def test_import_refuses_before_work_starts(place: Path) -> None:
     ],
 )
 def test_data_check_refuses_a_clean_copy_before_work_starts(
-    fix: str, message: str, place: Path
+    fix: str, message: str, workspace: Path
 ) -> None:
-    refused(place, "data", "check", place / "in", "--fix", place / fix, message=message)
+    refused(workspace, "data", "check", workspace / "in", "--fix", workspace / fix, message=message)
 
 
 @pytest.mark.parametrize(
     ("out", "message"), [("theirs", "not empty"), ("link", "a symbolic link"), ("file", "a file")]
 )
-def test_data_synth_refuses_before_work_starts(out: str, message: str, place: Path) -> None:
+def test_data_synth_refuses_before_work_starts(out: str, message: str, workspace: Path) -> None:
     refused(
-        place,
+        workspace,
         "data",
         "synth",
         "portraits",
-        place / out,
+        workspace / out,
         "--count",
         2,
         "--size",
@@ -304,7 +339,7 @@ def test_data_synth_refuses_before_work_starts(out: str, message: str, place: Pa
 
 
 @pytest.mark.parametrize("out", ["file", "file/run"])
-def test_train_refuses_a_file_as_its_folder(out: str, place: Path) -> None:
+def test_train_refuses_a_file_as_its_folder(out: str, workspace: Path) -> None:
     sets = [
         "data.load_size=32",
         "data.crop_size=32",
@@ -313,8 +348,8 @@ def test_train_refuses_a_file_as_its_folder(out: str, place: Path) -> None:
         "data.workers=0",
     ]
     words = [word for text in sets for word in ("--set", text)]
-    given = ["--data", place / "in", "--out", place / out, *words]
-    refused(place, "train", "dcgan", *given, message=f"i2i: {place / 'file'}")
+    given = ["--data", workspace / "in", "--out", workspace / out, *words]
+    refused(workspace, "train", "dcgan", *given, message=f"i2i: {workspace / 'file'}")
 
 
 # -- folders of others -----------------------------------------------------------------------------

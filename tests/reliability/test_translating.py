@@ -128,7 +128,7 @@ def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_pictures(tmp_path_factory.mktemp("noise"), 60)
 
 
-def test_full_disk_stops_translate_cleanly_and_it_goes_on_later(
+def test_full_disk_stops_translate_cleanly_and_it_continues_later(
     model: Path, noise: Path, tmp_path: Path, thorough: bool
 ) -> None:
     expected = whole(model, noise, tmp_path / "whole")
@@ -152,7 +152,7 @@ def test_full_disk_stops_translate_cleanly_and_it_goes_on_later(
 @pytest.mark.parametrize(
     "limit", [2_000, 9_000]
 )  # the first output is larger; or the record comes to be
-def test_size_limit_stops_translate_cleanly_and_it_goes_on_later(
+def test_size_limit_stops_translate_cleanly_and_it_continues_later(
     limit: int, model: Path, noise: Path, tmp_path: Path
 ) -> None:
     expected = whole(model, noise, tmp_path / "whole")
@@ -212,7 +212,7 @@ def test_translate_ends_well_with_closed_or_full_streams(streams: str, tmp_path:
     assert outputs(tmp_path / "out") == whole(model, source, tmp_path / "whole")
 
 
-def test_names_that_are_no_text_are_translated_and_shown_escaped(tmp_path: Path) -> None:
+def test_names_that_are_not_text_are_translated_and_shown_escaped(tmp_path: Path) -> None:
     model, source = write_model(tmp_path / "model", "unet"), write_pictures(tmp_path / "in", 1)
     (source / "000.png").rename(source / os.fsdecode(b"\xff.png"))
     (source / os.fsdecode(b"broken\xfe.png")).write_bytes(b"x")

@@ -111,7 +111,7 @@ FILES: dict[str, Callable[[Path], bytes]] = {
     "pickle of a state dict": lambda marker: pickled({STATE_DICT: system(marker)}),
     "torch.save of an object": lambda marker: saved(system(marker)),
     "torch.save of exec": lambda marker: saved(executes(marker)),
-    "torch.save beside a tensor": lambda marker: saved(
+    "torch.save next to a tensor": lambda marker: saved(
         {STATE_DICT: torch.ones(1), "note": system(marker)}
     ),
     "torch.save as a key": lambda marker: saved({(system(marker), 1): torch.ones(1)}),
@@ -152,7 +152,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def refused(*words: object) -> bool:
-    """Whether `i2i` ends with a message of its own instead of doing what is asked."""
+    """Return True if `i2i` ends with a message of its own instead of doing what is asked."""
     result = CliRunner().invoke(group, [str(word) for word in words], standalone_mode=False)
     error = result.exception
     return error is not None and type(error).__module__.startswith(("i2i.", "click."))
