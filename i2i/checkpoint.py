@@ -89,12 +89,12 @@ def prune(folder: Path, images: int, keep: int) -> None:
 
 def steps(folder: Path) -> list[tuple[int, Path]]:
     """Return (images, path) of every published checkpoint in `folder`, oldest first, unverified."""
-    found = []
+    published = []
     for path in folder.iterdir() if folder.is_dir() else ():
         match = _STEP.fullmatch(path.name)
         if match and path.is_dir():
-            found.append((int(match[1]), path))
-    return sorted(found)
+            published.append((int(match[1]), path))
+    return sorted(published)
 
 
 def newest(folder: Path) -> tuple[Path, list[str]]:

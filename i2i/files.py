@@ -6,13 +6,16 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from i2i.errors import I2IError
+
+METRICS = "metrics.jsonl"  # rows of losses and statistics, in the folder of a run
+EVENTS = "events.jsonl"  # diagnostics and interruptions of a run
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TEMPORARY = re.compile(r"\.?(?P<name>.+)\.tmp-(?P<pid>\d+)")
@@ -149,6 +152,36 @@ def check_writable(folder: Path, create: bool = True) -> None:
         raise WriteError(nearest, "a file, not a folder", "Choose another path")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise WriteError(nearest, "cannot be written (permission denied)", "Choose another path")
+
+
+def check_new_file(
+    path: Path,
+    suffixes: Collection[str] = (),
+    overwrite: bool = False,
+    create: bool = False,
+    hint: str = "Choose another name, or remove it first",
+) -> None:
+    """Raise WriteError if writing `path` would replace something, follow a link, or fail.
+
+    Args:
+        suffixes: of which the name must have one; none: any name.
+        overwrite: a file may exist at `path`.
+        create: the folders above `path` will be created.
+        hint: what to do where it exists.
+    """
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise WriteError(path, f"must end in {', '.join(sorted(suffixes))}")
+    check_no_link(path)
+    if path.exists() and not (overwrite and path.is_file()):
+        raise WriteError(path, "exists", hint)
+    check_writable(path.parent, create)
+
+
+def check_new_folder(path: Path) -> None:
+    """Raise WriteError if `path` is a link, a file or a folder with content, or cannot be written."""
+    check_no_link(path)
+    check_writable(path)
+    check_empty(path)
 
 
 # -- JSON lines ------------------------------------------------------------------------------------

@@ -69,8 +69,9 @@ class NetworkInfo(_Part):
 
     def build(self) -> nn.Module:
         """Return the network with fresh weights."""
-        found = registry.find(self.category, self.name)
-        network: nn.Module = found.factory(*self.channels, **{**found.preset, **self.options})
+        component = registry.find(self.category, self.name)
+        options = {**component.preset, **self.options}
+        network: nn.Module = component.factory(*self.channels, **options)
         return network
 
 
@@ -126,7 +127,7 @@ class ModelInfo(_Part):
     statistics: Statistics = "image"  # that BatchNorm normalizes by when translating
     alpha: AlphaUse = "drop"  # the use of alpha that the network does not take
     layout: Layout = "auto"  # of the pairs it was trained on
-    # How images are read. Files of format 1 and imported ones do not say.
+    # Readers of the images of each domain. Files of format 1 and imported ones do not say.
     domains: dict[str, ImageSpec] = Field(
         default_factory=lambda fields: {
             name: default_spec(count)

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 from i2i.errors import OptionError
 
 P = ParamSpec("P")
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, strict=True)]
 Weight = Annotated[float, Field(ge=0)]
 
 

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import os
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,6 +25,10 @@ class UnknownComponentError(I2IError, ValueError):
     """A name of no file and no preset."""
 
 
+class ComponentError(I2IError, ValueError):
+    """A component file that cannot be used, or a folder in I2I_PLUGINS that does not exist."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """A component: its class, and the preset of its name (`resnet_6blocks` sets `blocks: 6`)."""
@@ -41,7 +46,7 @@ def names(category: Category) -> list[str]:
 def summary(category: Category, name: str) -> str:
     """Return the first line of the docstring of the file that holds `name`. Imports nothing."""
     path = _sources(category)[name][0]
-    return (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").partition("\n")[0]
+    return (ast.get_docstring(_parse(path)) or "").partition("\n")[0]
 
 
 def find(category: Category, name: str) -> Entry:
@@ -49,6 +54,7 @@ def find(category: Category, name: str) -> Entry:
 
     Raises:
         UnknownComponentError: there is none; the message lists the names there are.
+        ComponentError: its file does not define exactly one public class.
     """
     sources = _sources(category)
     if name not in sources:
@@ -58,29 +64,48 @@ def find(category: Category, name: str) -> Entry:
         hint = f"{suggestion}Choose from {', '.join(sorted(sources))}"
         raise UnknownComponentError(f"{singular}.name", f"there is no {singular} {name!r}", hint)
     path, preset = sources[name]
-    module = importlib.import_module(f"i2i.{_PACKAGES[category]}.{path.stem}")
+    package = importlib.import_module(f"i2i.{_PACKAGES[category]}")
+    if str(path.parent) not in package.__path__:
+        package.__path__.append(str(path.parent))  # of I2I_PLUGINS
+    module = importlib.import_module(f"{package.__name__}.{path.stem}")
     classes = [
         value
         for key, value in vars(module).items()
         if inspect.isclass(value) and value.__module__ == module.__name__ and key[0] != "_"
     ]
     if len(classes) != 1:
-        raise TypeError(f"{path}: defines {len(classes)} public classes; a component file has one")
+        raise ComponentError(path, f"defines {len(classes)} public classes", "Define exactly one")
     return Entry(name, classes[0], dict(preset))
 
 
 def _sources(category: Category) -> dict[str, tuple[Path, Preset]]:
-    """Return file and preset of every name."""
-    folder = Path(__file__).parent.joinpath(*_PACKAGES[category].split("."))
+    """Return file and preset of every name, of this package and of the folders in I2I_PLUGINS."""
+    folders = [Path(__file__).parent.joinpath(*_PACKAGES[category].split("."))]
+    for root in filter(None, os.environ.get("I2I_PLUGINS", "").split(os.pathsep)):
+        if not Path(root).is_dir():
+            raise ComponentError("I2I_PLUGINS", f"{root} is not a folder", "Correct or unset it")
+        folders.append(Path(root) / category)
     sources: dict[str, tuple[Path, Preset]] = {}
-    for path in sorted(folder.glob("[!_]*.py")):
-        sources[path.stem] = (path, {})
-        sources |= {name: (path, preset) for name, preset in _presets(path).items()}
+    for folder in folders:
+        for path in sorted(folder.glob("[!_]*.py")):
+            entries: dict[str, Preset] = {path.stem: {}} | _presets(path)
+            for name, preset in entries.items():
+                if name in sources:
+                    reason = f"{name} is also a name in {sources[name][0]}"
+                    raise ComponentError(path, reason, "Rename one")
+                sources[name] = (path, preset)
     return sources
 
 
+def _parse(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_text("utf-8"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ComponentError(path, f"not readable as Python ({error})", "Correct it") from None
+
+
 def _presets(path: Path) -> dict[str, Preset]:
-    for node in ast.parse(path.read_text("utf-8")).body:
+    for node in _parse(path).body:
         if isinstance(node, ast.AnnAssign) and node.value and ast.unparse(node.target) == "PRESETS":
             presets: dict[str, Preset] = ast.literal_eval(node.value)
             return presets

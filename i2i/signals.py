@@ -1,4 +1,8 @@
-"""Stop signals (SIGINT, SIGTERM, hang-up of the terminal): raised as an exception, or kept as a flag to ask. No torch."""
+"""Ctrl-C, SIGTERM and the hang-up of the terminal (SIGHUP). No torch.
+
+Two policies: `raise_on_stop` raises an exception, for commands that can end anywhere; `StopRequest`
+sets a flag, for training, which ends with a checkpoint at the next step.
+"""
 
 import os
 import signal
@@ -18,7 +22,7 @@ Handler = Callable[[int, FrameType | None], None]
 
 
 class Stopped(BaseException):
-    """A signal asked the command to stop. It is no Exception: nothing but `main` handles it."""
+    """A signal asked the command to stop. A BaseException: nothing but `main` handles it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -28,10 +32,10 @@ class Stopped(BaseException):
 
 @contextmanager
 def raise_on_stop() -> Iterator[None]:
-    """Raise Stopped in the block where a signal arrives, so that every `finally` of a command cleans up.
+    """Raise Stopped where a signal arrives in the block, so that every `finally` cleans up.
 
-    An echo of the signal must not interrupt that; a second signal after a second does. Once Stopped
-    has left the block, signals are ignored: all that is left is the end of the interpreter.
+    An echo of the signal does not interrupt that; a second signal after a second does. Once Stopped
+    has left the block, signals are ignored: only the shutdown of the interpreter remains.
     """
     last = -_ECHO_SECONDS
 
@@ -47,11 +51,10 @@ def raise_on_stop() -> Iterator[None]:
 
 
 class StopRequest:
-    """A flag that signals set and a loop asks at every step boundary.
+    """A flag that signals set and a loop reads after every step.
 
-    `alone`: a second Ctrl-C stops at once. Among several processes it must not: torchrun passes the
-        terminal's Ctrl-C
-    on to processes that have received it already.
+    With `alone`, a second Ctrl-C stops at once. Among several processes it must not: torchrun
+    forwards the Ctrl-C of the terminal to processes that have received it already.
     """
 
     def __init__(self, alone: bool = True) -> None:
@@ -72,18 +75,15 @@ class StopRequest:
             again = "; once more stops without" if self.alone else ""
             if number not in (signal.SIGINT, signal.SIGTERM):
                 _detach_terminal()
-            with suppress(
-                OSError
-            ):  # a pipe's reader may be gone; a print could interrupt another half-way
-                os.write(2, f"stopping after this step, with a checkpoint{again}\n".encode())
+            text = f"stopping after this step, with a checkpoint{again}\n"
+            with suppress(OSError):  # of a pipe without a reader
+                os.write(2, text.encode())  # print could interrupt a print half-way
 
 
 @contextmanager
 def _handling(handler: Handler) -> Iterator[None]:
-    """Install `handler` for the stop signals; a signal that is ignored, as under nohup, stays ignored."""
-    if (
-        threading.current_thread() is not threading.main_thread()
-    ):  # only there can handlers be installed
+    """Install `handler` for the stop signals; an ignored signal, as under nohup, stays ignored."""
+    if threading.current_thread() is not threading.main_thread():  # others cannot install handlers
         yield
         return
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
@@ -102,7 +102,7 @@ def _handling(handler: Handler) -> Iterator[None]:
 
 
 def _detach_terminal() -> None:
-    """Discard what would be printed to a terminal that has hung up: there, every line would be an error."""
+    """Discard output to a terminal that has hung up: every line would raise an error."""
     sink = os.open(os.devnull, os.O_WRONLY)
     for handle in (1, 2):
         if stat.S_ISCHR(os.fstat(handle).st_mode):

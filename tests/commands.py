@@ -1,4 +1,4 @@
-"""The command `i2i` in a forked process: as a user runs it, without the seconds that its imports take."""
+"""The command `i2i` in a forked process: as a user runs it, without the time of its imports."""
 
 import io
 import os
@@ -10,20 +10,18 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2  # noqa: F401
-import torchvision.transforms.v2.functional  # noqa: F401
 from processes import hear_signals, start, wait_for
 
-# what commands import when they need it, here once for all of them
+# modules that commands import when needed, here once for all of them
 import i2i.data.check
-import i2i.data.scenes
 import i2i.evaluation.evaluate
+import i2i.scenes
 import i2i.translation.sampling
 from i2i import cli
 
 
 class Ended(NamedTuple):
-    """How a command ended."""
+    """Status and output of a command that has ended."""
 
     status: int  # negative: killed by this signal
     out: str
@@ -31,7 +29,7 @@ class Ended(NamedTuple):
 
 
 class Command:
-    """A running command; its streams and a sign that it has begun are files in `folder`."""
+    """A running command; its output and the mark of its start are files in `folder`."""
 
     def __init__(
         self, folder: Path, *arguments: object, before: Callable[[], object] | None = None
@@ -45,7 +43,7 @@ class Command:
         )
 
     def begun(self) -> None:
-        """Wait until the command has come as far as reading its arguments."""
+        """Wait until the command parses its arguments."""
         wait_for((self.folder / "begun").exists, 60, "the command to begin")
 
     def send(self, number: signal.Signals) -> None:

@@ -1,4 +1,4 @@
-"""Processes that tests start in order to kill them: forked, so that the libraries are loaded once."""
+"""Processes that tests start and kill: forked, so that libraries are imported once."""
 
 import multiprocessing
 import signal
@@ -11,7 +11,7 @@ _FORK = multiprocessing.get_context("fork")
 
 
 def hear_signals() -> None:
-    """Take stopping signals as a terminal's programs do: they are ignored where tests run in the background."""
+    """Restore the default handlers of stop signals, which are ignored when tests run in the background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)

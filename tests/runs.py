@@ -16,7 +16,7 @@ from processes import hear_signals, start
 
 from i2i.checkpoint import load_state, newest
 from i2i.cli import main
-from i2i.data.scenes import write_dataset
+from i2i.scenes import write_dataset
 
 SMALL: dict[str, tuple[str, list[str]]] = {  # method -> kind of scenes, settings
     "pix2pix": ("facades", ["generator.name=unet", "generator.depth=5", "generator.width=4"]),

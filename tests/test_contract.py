@@ -9,8 +9,8 @@ import pytest
 import torch
 from states import equal
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import l1_loss
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from i2i import config, registry
 from i2i.config import Layer, OptimConfig, TrainConfig
@@ -22,6 +22,7 @@ from i2i.run import build
 from i2i.run.settings import resolve
 from i2i.training.trainer import Trainer
 
+aten = torch.ops.aten
 SIDE = 16
 SMALL = {
     "pix2pix": ["generator.name=unet", "generator.depth=4"],
@@ -63,6 +64,14 @@ def components() -> Iterator[tuple[str, type[Any]]]:
             yield f"{room}/{name}", registry.find(room, name).factory
 
 
+class NoFetch(TorchDispatchMode):
+    """Refuses what would wait for a device: .item(), float(), bool() of a tensor, torch.equal."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func.overloadpacket not in (aten._local_scalar_dense, aten.equal, aten.nonzero), func
+        return func(*args, **(kwargs or {}))
+
+
 # -- every registered component --------------------------------------------------------------------
 
 
@@ -87,8 +96,7 @@ def test_domains_of_every_method_are_those_of_its_data() -> None:
 def test_fakes_and_losses_fetch_nothing_from_the_device(name: str, tool: str) -> None:
     method = small(name, *TOOLS[tool])
     real = batch(0, method.domains)
-    with FakeTensorMode(allow_non_fake_inputs=True) as mode:  # its tensors have no values to fetch
-        real = {domain: mode.from_tensor(image) for domain, image in real.items()}
+    with NoFetch():
         for _ in range(5):  # the fifth is after an adjustment of ada
             fake = method.fakes(real)
             for phase in method.phases():
@@ -104,7 +112,7 @@ def test_loss_depends_on_its_arguments_and_the_state_alone(name: str, tool: str)
     real = batch(0, method.domains)
     torch.manual_seed(1)
     fake = method.fakes(real)
-    for seed in range(4):  # of other fakes, made in between: both sides of FastCUT's coin
+    for seed in (0, 1):  # of other fakes, made in between: both sides of FastCUT's coin
         for phase, again in zip(method.phases(), other.phases(), strict=True):
             method.load_state_dict(other.state_dict())
             torch.manual_seed(seed)

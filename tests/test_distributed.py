@@ -14,7 +14,7 @@ from i2i.methods._base import Images
 from i2i.run import build
 from i2i.run.settings import resolve
 from i2i.training.distributed import Rank, RankLostError, process_group
-from i2i.training.loop import GuardError
+from i2i.training.guard import GuardError
 from i2i.training.trainer import Trainer
 
 OVERRIDES = [
@@ -99,7 +99,7 @@ def test_two_ranks_stay_equal_and_their_gradient_is_that_of_one_larger_batch(
         assert torch.allclose(mine, theirs, rtol=1e-3, atol=1e-6)
 
 
-def test_error_of_the_run_stays_itself_and_that_of_a_lost_process_is_told_as_such(
+def test_error_of_the_run_stays_itself_and_that_of_a_lost_process_is_reported_as_such(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -110,6 +110,7 @@ def test_error_of_the_run_stays_itself_and_that_of_a_lost_process_is_told_as_suc
     ):
         monkeypatch.setattr(torch.distributed, name, lambda *_, result=result, **__: result)
     lost = RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer")
-    for error, expected in ((GuardError("files: igloos/1.png"), GuardError), (lost, RankLostError)):
+    stopped = GuardError("runs/igloos", "stopped; files of that step: igloos/1.png")
+    for error, expected in ((stopped, GuardError), (lost, RankLostError)):
         with pytest.raises(expected), process_group(torch.device("cpu")):
             raise error

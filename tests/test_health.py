@@ -1,4 +1,4 @@
-"""Rules on rows: when they speak, when not, and that what they advise is accepted by the method they advise it for."""
+"""Rules on rows: when they report, when not, and that a method accepts what they advise for it."""
 
 import itertools
 import re
@@ -12,7 +12,7 @@ from i2i.config import Layer
 from i2i.losses.adversarial import OBJECTIVES
 from i2i.run import build
 from i2i.run.settings import resolve
-from i2i.training.health import GRACE, RULES, SPAN, Health, RunInfo
+from i2i.training.health import GRACE_UPDATES, RULES, WINDOW_UPDATES, Health, RunInfo
 
 WON = {"D/real": 0.001, "D/fake": 0.001, "D/accuracy_real": 1.0, "D/accuracy_fake": 1.0}
 EVEN = {"D/real": 0.2, "D/fake": 0.25, "D/accuracy_real": 0.8, "D/accuracy_fake": 0.75}
@@ -24,18 +24,18 @@ WITHOUT_GRADIENT = {"G/grad_norm": 1e-9}
 NEEDED = {"pix2pix": "paired", "cyclegan": "unpaired", "cut": "unpaired", "dcgan": "unconditional"}
 
 
-def facts(
-    method: str = "pix2pix", *overrides: str, batch: int = 1, guessing: float | None = 0.693
+def run_info(
+    method: str = "pix2pix", *overrides: str, batch: int = 1, chance_loss: float | None = 0.693
 ) -> RunInfo:
     layers = [Layer("test", {"data": {"root": "x"}}), *map(config.parse_override, overrides)]
-    return RunInfo(resolve(method, layers).to_dict(), batch, guessing)
+    return RunInfo(resolve(method, layers).to_dict(), batch, chance_loss)
 
 
-def watch(
-    rows: list[Mapping[str, float]], given: RunInfo | None = None, images: int = 100
+def report(
+    rows: list[Mapping[str, float]], info: RunInfo | None = None, images: int = 100
 ) -> list[str]:
-    """What is said about rows that are `images` apart."""
-    health = Health(given or facts())
+    """Return what is reported about rows that are `images` apart."""
+    health = Health(info or run_info())
     return [
         line
         for n, row in enumerate(rows, 1)
@@ -53,58 +53,60 @@ def watch(
         (WITHOUT_GRADIENT, "G stuck", "optim.clip=1"),
     ],
 )
-def test_lasting_disease_is_told_once_with_what_to_try(
+def test_lasting_failure_is_reported_once_with_what_to_try(
     row: dict[str, float], name: str, advice: str
 ) -> None:
-    (line,) = watch([EVEN] * 3 + [row] * 30 + [EVEN] * 3 + [row] * 30)
+    (line,) = report([EVEN] * 3 + [row] * 30 + [EVEN] * 3 + [row] * 30)
     assert line.startswith(f"{name}: ")
     assert advice in line
 
 
-def test_inversion_is_told_with_the_setting_of_its_own_method() -> None:
-    (line,) = watch([INVERTED] * 30, facts("cyclegan"))
+def test_inversion_is_reported_with_the_setting_of_its_own_method() -> None:
+    (line,) = report([INVERTED] * 30, run_info("cyclegan"))
     assert "method.lambda_identity=1" in line
     assert "nce_identity" not in line
-    (line,) = watch([INVERTED] * 30, facts("cut", "method.fast=true", "method.nce_identity=false"))
+    (line,) = report(
+        [INVERTED] * 30, run_info("cut", "method.fast=true", "method.nce_identity=false")
+    )
     assert "method.nce_identity=true" in line
 
 
 @pytest.mark.parametrize("row", [WON, LOST, SAME, SATURATED, WITHOUT_GRADIENT, INVERTED])
-def test_first_moments_and_short_dips_are_passed_over(row: dict[str, float]) -> None:
-    assert watch([row] * ((GRACE + SPAN) // 10 - 1), images=10) == []
-    assert watch(([EVEN] * 5 + [row] * (SPAN // 10 - 1)) * 5, images=10) == []
+def test_first_moments_and_short_dips_are_not_reported(row: dict[str, float]) -> None:
+    assert report([row] * ((GRACE_UPDATES + WINDOW_UPDATES) // 10 - 1), images=10) == []
+    assert report(([EVEN] * 5 + [row] * (WINDOW_UPDATES // 10 - 1)) * 5, images=10) == []
 
 
-def test_rows_of_few_updates_make_a_span_of_many_of_them() -> None:
+def test_rows_of_few_updates_make_a_window_of_many_of_them() -> None:
     """Batches of 100: a row is one update, so it takes hundreds."""
-    assert watch([WON] * (GRACE + SPAN - 1), facts(batch=100)) == []
-    assert len(watch([WON] * (GRACE + SPAN), facts(batch=100))) == 1
+    assert report([WON] * (GRACE_UPDATES + WINDOW_UPDATES - 1), run_info(batch=100)) == []
+    assert len(report([WON] * (GRACE_UPDATES + WINDOW_UPDATES), run_info(batch=100))) == 1
 
 
 def test_long_rows_still_take_three() -> None:
-    assert watch([WON] * 2, images=100_000) == []
-    assert len(watch([WON] * 3, images=100_000)) == 1
+    assert report([WON] * 2, images=100_000) == []
+    assert len(report([WON] * 3, images=100_000)) == 1
 
 
 def test_reals_that_are_black_and_white_themselves_do_not_make_a_generator_stuck() -> None:
-    assert watch([{"b/saturation": 0.95, "b/saturation_real": 0.9}] * 30) == []
+    assert report([{"b/saturation": 0.95, "b/saturation_real": 0.9}] * 30) == []
 
 
 def test_one_of_two_discriminators_is_enough_and_is_named() -> None:
-    ill = {
+    failing = {
         name.replace("D/acc", "D_b/acc") if "acc" in name else f"{name}_b": value
         for name, value in WON.items()
     }
-    well = {
+    healthy = {
         name.replace("D/acc", "D_a/acc") if "acc" in name else f"{name}_a": value
         for name, value in EVEN.items()
     }
-    (line,) = watch([ill | well] * 30)
-    assert line.startswith("D wins: D_b is right about 100.0%")
+    (line,) = report([failing | healthy] * 30)
+    assert line.startswith("D wins: D_b classifies 100.0% of its inputs correctly")
 
 
 def test_critic_has_no_rules_about_its_loss() -> None:
-    assert watch([WON] * 30, facts(guessing=None)) == []
+    assert report([WON] * 30, run_info(chance_loss=None)) == []
 
 
 def test_smoothed_labels_do_not_hide_that_the_discriminator_wins() -> None:
@@ -123,18 +125,27 @@ def test_smoothed_labels_do_not_hide_that_the_discriminator_wins() -> None:
     assert [line.split(":")[0] for line in lines] == ["D wins"]
 
 
-def test_replayed_rows_leave_the_watch_as_if_it_had_seen_them() -> None:
+def test_replayed_rows_leave_the_rules_as_if_they_had_seen_them() -> None:
     rows = [{"images": n * 100} | WON for n in range(1, 20)]
     for cut in (2, 5, 15):
-        whole, resumed = Health(facts()), Health(facts())
+        reference, resumed = Health(run_info()), Health(run_info())
         for row in rows[:cut]:
-            whole.update(row)
-        for row in rows:  # a run that goes back has seen what did not happen
+            reference.update(row)
+        for row in rows:  # a run that goes back has logged rows that are dropped
             resumed.update(row)
         resumed.replay(rows[:cut])
         assert [resumed.update(row) for row in rows[cut:]] == [
-            whole.update(row) for row in rows[cut:]
+            reference.update(row) for row in rows[cut:]
         ]
+
+
+def test_failure_that_an_earlier_version_reported_under_another_name_is_not_repeated() -> None:
+    """It logged "colour inversion"; rules are replayed from the rows, not from the events."""
+    health = Health(run_info("cyclegan"))
+    rows = [{"images": n * 100} | INVERTED for n in range(1, 20)]
+    health.replay(rows[:10])
+    assert "color inversion" in health.reported
+    assert not any(health.update(row) for row in rows[10:])
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -150,9 +161,9 @@ def test_every_advice_is_a_setting_that_the_run_accepts(method: str, objective: 
     small += ["generator.depth=5", "generator.name=unet"] if method == "pix2pix" else []
     small += [f"method.objective={objective}"]
     small += ["discriminator.norm=instance"] if objective == "wgan-gp" else []
-    given = facts(method, *small, guessing=None if objective == "wgan-gp" else 0.693)
-    ill = WON | SAME | SATURATED | INVERTED, LOST
-    lines = list(itertools.chain.from_iterable(watch([row] * 30, given) for row in ill))
+    info = run_info(method, *small, chance_loss=None if objective == "wgan-gp" else 0.693)
+    failing = WON | SAME | SATURATED | INVERTED, LOST
+    lines = list(itertools.chain.from_iterable(report([row] * 30, info) for row in failing))
     assert {line.split(":")[0] for line in lines} == set(RULES) - (
         {"D wins", "D guesses"} & _silent(objective)
     )

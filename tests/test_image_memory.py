@@ -21,31 +21,31 @@ def test_a_picture_waits_until_there_is_room_for_it() -> None:
     entered = threading.Event()
 
     def enter() -> None:
-        with budget.reserved(budget.LIMIT // 2):
+        with budget.reserve(budget.MAX_BYTES // 2):
             entered.set()
 
-    with budget.reserved(1), budget.reserved(budget.LIMIT // 2):
+    with budget.reserve(1), budget.reserve(budget.MAX_BYTES // 2):
         thread = threading.Thread(target=enter)
         thread.start()
         thread.join(0.2)
         assert not entered.is_set()
     thread.join()
     assert entered.is_set()
-    assert budget._budget.taken == 0
+    assert budget._budget.reserved == 0
 
 
 def test_a_picture_larger_than_the_budget_goes_alone() -> None:
-    with budget.reserved(100 * budget.LIMIT):
-        assert budget._budget.taken == budget.LIMIT
-    with pytest.raises(KeyError), budget.reserved(100 * budget.LIMIT):
+    with budget.reserve(100 * budget.MAX_BYTES):
+        assert budget._budget.reserved == budget.MAX_BYTES
+    with pytest.raises(KeyError), budget.reserve(100 * budget.MAX_BYTES):
         raise KeyError
-    assert budget._budget.taken == 0
+    assert budget._budget.reserved == 0
 
 
 def test_a_forked_worker_decodes_though_a_thread_held_the_budget(tmp_path: Path) -> None:
     images.encode(np.zeros((8, 8, 3), np.uint8), tmp_path / "x.png")
     with (
-        budget.reserved(budget.LIMIT),
+        budget.reserve(budget.MAX_BYTES),
         budget._budget.changed,
     ):  # as a thread in the midst of decoding
         process = start(images.decode, tmp_path / "x.png")
@@ -60,8 +60,8 @@ def test_a_forked_worker_decodes_though_a_thread_held_the_budget(tmp_path: Path)
 def test_memory_stays_reserved_until_the_picture_was_used(tmp_path: Path) -> None:
     images.encode(np.zeros((100, 80, 3), np.uint8), tmp_path / "x.png")
     with images.decoded(tmp_path / "x.png") as (pixels, _):
-        assert budget._budget.taken >= pixels.nbytes
-    assert budget._budget.taken == 0
+        assert budget._budget.reserved >= pixels.nbytes
+    assert budget._budget.reserved == 0
 
 
 OPTIONS = {

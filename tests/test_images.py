@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageFile, ImageOps
+from writes import intercepted
 
-from i2i import images
+from i2i import files, images
+from i2i.files import DiskFullError, WriteError
 from i2i.images import ImageError
 
 
@@ -250,7 +252,7 @@ def test_float_tiff_is_read_as_zero_to_one_and_refused_outside(tmp_path):
     assert images.read_header(path).depth == 32
     np.testing.assert_array_equal(images.decode(path), values)
     for bad, reason in (
-        (values * 255, r"float values from 0 to 255, outside \[0, 1\] \(rescale"),
+        (values * 255, r"float values from 0 to 255, outside \[0, 1\]\. Rescale"),
         (values - 1, "float values from -1 to 0, outside"),
         (values * np.nan, "not finite"),
     ):
@@ -310,7 +312,7 @@ def test_a_small_file_that_asks_for_huge_memory_is_refused_from_its_header(tmp_p
     )
     for read in (images.read_header, images.decode):
         with pytest.raises(
-            ImageError, match=r"bomb\.png: \d+x\d+ is \d+ megapixels, the limit is 100 "
+            ImageError, match=r"bomb\.png: \d+x\d+ is \d+ megapixels, the limit is 100\. "
         ):
             read(path)
 
@@ -390,7 +392,7 @@ def test_data_behind_the_end_of_a_jpeg_is_no_damage(tmp_path):
     path = written(tmp_path / "x.jpg", whole + b"\xff\xdaa film from the phone")
     assert images.decode(path).shape == (16, 24, 3)
     path.write_bytes(whole[:-2])
-    with pytest.raises(ImageError, match="cut off"):
+    with pytest.raises(ImageError, match="truncated"):
         images.read_header(path)
 
 
@@ -528,6 +530,23 @@ def test_grid_takes_any_mix_of_pictures():
     assert (sheet[10:12, 2:4] == 255).all(), "full transparency lies over white"
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 16])
+def test_any_picture_is_displayed_as_eight_bit_rgb(channels, dtype):
+    eight = gradient(6, 9, channels)
+    scale = {np.uint8: 1, np.uint16: 257, np.float32: np.float32(1 / 255)}[dtype]
+    array = (eight.astype(float) * scale).astype(dtype)
+    plain = images.to_display_rgb(array, alpha=False)
+    assert (plain.dtype, plain.shape) == (np.uint8, (6, 9, 3))
+    np.testing.assert_array_equal(plain, eight[..., [0, 1, 2] if channels >= 3 else [0, 0, 0]])
+    composited = images.to_display_rgb(array)
+    if channels in (2, 4):
+        opacity = eight[..., -1:] / 255
+        assert np.abs(composited - (plain * opacity + 255 * (1 - opacity))).max() < 1
+    else:
+        np.testing.assert_array_equal(composited, plain)
+
+
 # -- writing ---------------------------------------------------------------------------------------
 
 
@@ -538,7 +557,7 @@ def test_a_format_keeps_all_of_a_picture_or_refuses_it(tmp_path, suffix, dtype, 
     array = gradient(16, 24, channels, dtype)
     path = tmp_path / f"x{suffix}"
     if not images.supports(images.format_of(path), channels, images.depth_of(array)):
-        with pytest.raises(ImageError, match=r"cannot hold .* of (8|16) bits \(use PNG"):
+        with pytest.raises(ImageError, match=r"cannot hold .* of (8|16) bits\. Use PNG"):
             images.encode(array, path)
         assert list(tmp_path.iterdir()) == []
         return
@@ -555,7 +574,7 @@ def test_float_gray_is_written_as_tiff(tmp_path):
     array = np.linspace(0, 1, 54, dtype=np.float32).reshape(6, 9, 1)
     images.encode(array, tmp_path / "x.tif")
     np.testing.assert_array_equal(images.decode(tmp_path / "x.tif"), array)
-    with pytest.raises(ImageError, match="use TIFF"):
+    with pytest.raises(ImageError, match="Use TIFF"):
         images.encode(array, tmp_path / "x.png")
 
 
@@ -578,20 +597,30 @@ def test_a_picture_too_large_for_its_format_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("call", ["write_bytes", "replace"])
+@pytest.mark.parametrize("call", ["write", "replace"])
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, call):
     path = tmp_path / "x.png"
     images.encode(gradient(), path)
     before = path.read_bytes()
 
-    def fail(*_):
+    def fail(*given):
+        if call == "write":
+            given[1](given[2][:5])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(*((os, "replace") if call == "replace" else (Path, "write_bytes")), fail)
-    with pytest.raises(OSError, match="No space left"):
+    if call == "write":
+        monkeypatch.setattr(files, "open", intercepted(fail), raising=False)
+    else:
+        monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(DiskFullError, match="No space left"):
         images.encode(gradient(16, 24), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_picture_for_a_missing_folder_is_an_error_that_names_its_path(tmp_path):
+    with pytest.raises(WriteError, match=r"none/x\.png: cannot be written \(No such file"):
+        images.encode(gradient(), tmp_path / "none/x.png")
 
 
 def test_readers_never_see_half_a_file(tmp_path, monkeypatch):

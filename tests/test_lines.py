@@ -1,4 +1,4 @@
-"""Rows, events and TensorBoard files stay whole, and training is told once, when there is no room for them."""
+"""Rows, events and TensorBoard files stay complete, and a full disk is reported once and stops nothing."""
 
 import resource
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def test_row_without_room_leaves_nothing_behind_and_is_written_later(tmp_path: P
     assert [row["images"] for row in read_rows(lines.path)] == [1, 2, 3, 4]
 
 
-def test_reopened_file_goes_on_after_the_position_and_forgets_a_half_written_row(
+def test_reopened_file_continues_after_the_position_and_forgets_a_half_written_row(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "rows.jsonl"
@@ -49,30 +49,30 @@ def test_reopened_file_goes_on_after_the_position_and_forgets_a_half_written_row
     assert read_rows(path) == [{"images": 1}, {"images": 2}, {"images": 3, "new": True}]
 
 
-def reporter(folder: Path, position: int = 0) -> MetricsLogger:
+def logger(folder: Path, position: int = 0) -> MetricsLogger:
     return MetricsLogger(folder, 100, position, tensorboard=True)
 
 
-def test_full_disk_is_told_once_for_each_file_and_stops_nothing(
+def test_full_disk_is_reported_once_for_each_file_and_stops_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = reporter(tmp_path)
-    told.log(1, 0.1, {"G/gan": 1.0}, {})
+    log = logger(tmp_path)
+    log.log(1, 0.1, {"G/gan": 1.0}, {})
     with room(10):
         for images in range(2, 6):
-            told.log(images, 0.1, {"G/gan": 1.0}, {})
-            told.log_images(images, np.zeros((8, 8, 3), np.uint8))
-            told.event(images, "health", "D wins")
-    said = capsys.readouterr().err
-    assert "Traceback" not in said
+            log.log(images, 0.1, {"G/gan": 1.0}, {})
+            log.log_images(images, np.zeros((8, 8, 3), np.uint8))
+            log.event(images, "health", "D wins")
+    output = capsys.readouterr().err
+    assert "Traceback" not in output
     for name in (
         "metrics.jsonl: not written",
         "events.jsonl: not written",
         "TensorBoard: not written",
         "D wins",
     ):
-        assert said.count(name) == 1, name
-    told.close()
+        assert output.count(name) == 1, name
+    log.close()
     assert [row["images"] for row in read_rows(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4, 5]
     assert sorted(event["kind"] for event in read_rows(tmp_path / "events.jsonl")) == [
         "disk"
@@ -83,23 +83,23 @@ def test_disk_that_is_full_from_the_beginning_to_the_end_is_survived(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with room(0):
-        told = reporter(tmp_path)
-        told.log(1, 0.1, {"G/gan": 1.0}, {})
-        told.close()
-    said = capsys.readouterr().err
-    assert "Traceback" not in said
-    assert "metrics.jsonl: its last lines are lost" in said
+        log = logger(tmp_path)
+        log.log(1, 0.1, {"G/gan": 1.0}, {})
+        log.close()
+    output = capsys.readouterr().err
+    assert "Traceback" not in output
+    assert "metrics.jsonl: its last rows are lost" in output
 
 
 def test_event_is_kept_once_also_by_a_resumed_run(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    first = reporter(tmp_path)
+    first = logger(tmp_path)
     for images in (10, 20):
         first.event(images, "health", "D wins")
     first.event(30, "health", "G stuck")
     first.close()
-    second = reporter(tmp_path, 20)
+    second = logger(tmp_path, 20)
     second.event(25, "health", "D wins")
     second.event(30, "health", "G stuck")
     second.close()
@@ -108,26 +108,26 @@ def test_event_is_kept_once_also_by_a_resumed_run(
     assert capfd.readouterr().err.count("D wins") == 1
 
 
-def test_tensorboard_reads_scalars_and_pictures_and_forgets_what_a_resumed_run_writes_again(
+def test_tensorboard_reads_scalars_and_images_and_forgets_what_a_resumed_run_writes_again(
     tmp_path: Path,
 ) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    first = reporter(tmp_path)
+    first = logger(tmp_path)
     for images in (10, 20, 30):
         first.log(images, 0.1, {"G/gan": 1.0}, {"G": 0.5})
     first.log_images(30, np.full((8, 8, 3), 7, np.uint8))
     first.close()
-    second = reporter(tmp_path, 20)
+    second = logger(tmp_path, 20)
     second.log(30, 0.1, {"G/gan": 2.0}, {"G": 0.5})
     second.log_images(30, np.full((8, 8, 3), 9, np.uint8))
     second.close()
-    found: Any = EventAccumulator(str(tmp_path))
-    found.Reload()
-    assert [(event.step, event.value) for event in found.Scalars("G/gan")] == [
+    board: Any = EventAccumulator(str(tmp_path))
+    board.Reload()
+    assert [(event.step, event.value) for event in board.Scalars("G/gan")] == [
         (10, 1.0),
         (20, 1.0),
         (30, 2.0),
     ]
-    assert len(found.Images("samples")) == 1
-    assert {"lr/G", "epoch"} <= set(found.Tags()["scalars"])
+    assert len(board.Images("samples")) == 1
+    assert {"lr/G", "epoch"} <= set(board.Tags()["scalars"])

@@ -113,7 +113,7 @@ def test_no_images_have_no_scores() -> None:
 def test_images_that_cannot_be_compared_are_refused() -> None:
     with pytest.raises(
         ValueError,
-        match=r"outputs \[1, 3, 16, 16\] and truths \[1, 1, 16, 16\] must have one shape",
+        match=r"of one shape \[N, C, H, W\], got \[1, 3, 16, 16\] and \[1, 1, 16, 16\]",
     ):
         score_pairs(noise(1, 3, 16, 16), noise(1, 1, 16, 16))
     with pytest.raises(ValueError, match="one shape"):
@@ -143,7 +143,7 @@ def test_bootstrap_is_the_same_for_the_same_seed_and_leaves_global_randomness_al
 
 def test_bootstrap_of_one_value_is_that_value_and_of_none_is_refused() -> None:
     assert bootstrap(torch.tensor([0.25])) == (0.25, 0.25, 0.25)
-    with pytest.raises(ValueError, match="needs one value an image"):
+    with pytest.raises(ValueError, match=r"expected values \[N\], N > 0, got \[0\]"):
         bootstrap(torch.empty(0))
     with pytest.raises(ValueError, match="rounds: must be at least 1"):
         bootstrap(torch.ones(3), rounds=0)

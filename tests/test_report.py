@@ -1,7 +1,8 @@
-"""Sheets show every pixel they are given; the page stands alone, escapes what it is told and survives odd curves."""
+"""Sheets show every pixel they are given; a page needs no other file, escapes every text and survives odd curves."""
 
 import base64
 import re
+import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from i2i.report.page import GAP, html_report, sheet
+import i2i
+from i2i.report.page import html_report
 from i2i.report.run import newest_sheet
+from i2i.report.sheet import GAP, write_sheet
 
 
 class Page(HTMLParser):
@@ -51,7 +54,7 @@ def page(path: Path, **given: object) -> tuple[str, Page]:
 def test_a_sheet_shows_every_pixel_enlarged_by_one_whole_factor(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = [[rng.integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(3)] for _ in range(2)]
-    sheet(rows, ["input", "output", "truth"], tmp_path / "s.png")
+    write_sheet(rows, ["input", "output", "target"], tmp_path / "s.png")
     whole = read(tmp_path / "s.png")
     side = 64 * 3
     assert whole.shape[1] == GAP + 3 * (side + GAP)
@@ -73,7 +76,7 @@ def test_a_sheet_takes_gray_deep_and_transparent_pictures_of_different_sizes(
     clear = np.zeros((20, 30, 4), np.uint8)
     unit = np.full((40, 20, 3), 0.5, np.float32)
     large = np.zeros((300, 500, 3), np.uint8)
-    sheet(
+    write_sheet(
         [[gray, clear], [unit]],
         ["a very long header that cannot fit in its column", ""],
         tmp_path / "s.png",
@@ -81,15 +84,15 @@ def test_a_sheet_takes_gray_deep_and_transparent_pictures_of_different_sizes(
     whole = read(tmp_path / "s.png")
     assert (whole[-GAP - 3, GAP + 3] == 128).all()
     assert (whole[:-GAP, -GAP - 100 :][60:] == 255).all()  # what is transparent is white
-    sheet([[large]], ["large"], tmp_path / "l.png")
+    write_sheet([[large]], ["large"], tmp_path / "l.png")
     assert read(tmp_path / "l.png").shape[1] == 500 + 2 * GAP  # never made smaller
 
 
 def test_a_sheet_without_pictures_or_headers_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no pictures"):
-        sheet([], [], tmp_path / "s.png")
-    with pytest.raises(ValueError, match="1 headers for rows of up to 2 pictures"):
-        sheet([[np.zeros((4, 4, 3), np.uint8)] * 2], ["one"], tmp_path / "s.png")
+    with pytest.raises(ValueError, match="needs at least one image"):
+        write_sheet([], [], tmp_path / "s.png")
+    with pytest.raises(ValueError, match="1 headers for rows of up to 2 images"):
+        write_sheet([[np.zeros((4, 4, 3), np.uint8)] * 2], ["one"], tmp_path / "s.png")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -168,3 +171,14 @@ def test_newest_sheet_of_a_run_is_not_a_picture_that_somebody_put_there(tmp_path
     for name in ("00000004.png", "00000020.png", "zoom.png"):
         (tmp_path / "samples" / name).write_bytes(name.encode())
     assert newest_sheet(tmp_path) == {"Samples after 20 images": b"00000020.png"}
+
+
+def test_files_of_the_package_that_are_not_code_are_installed_with_it() -> None:
+    root = Path(i2i.__file__).parent
+    settings = tomllib.loads((root.parent / "pyproject.toml").read_text("utf-8"))
+    patterns = settings["tool"]["setuptools"]["package-data"]["i2i"]
+    installed = {path for pattern in patterns for path in root.glob(pattern)}
+    other = {
+        path for path in root.rglob("*.*") if path.is_file() and path.suffix not in (".py", ".pyc")
+    }
+    assert other == installed

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from i2i.data.scenes import KINDS, draw, plan, write_dataset
-from i2i.data.scenes.facade_plan import PALETTE, WALLS
-from i2i.data.scenes.kinds import Kind
+from i2i.scenes import KINDS, Kind, draw, plan, write_dataset
+from i2i.scenes.facades import PALETTE, WALLS
 
 EVERY_STYLE = [(name, style) for name, kind in KINDS.items() for style in kind.styles]
 
@@ -22,7 +21,9 @@ def edges(picture: np.ndarray) -> np.ndarray:
 
 
 def pictures(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.png")}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.png")
+    }
 
 
 @pytest.mark.parametrize(("kind", "style"), EVERY_STYLE)
@@ -35,23 +36,32 @@ def test_every_style_is_drawn_at_any_size(kind: str, style: str, size: int) -> N
 
 
 @pytest.mark.parametrize(("kind", "style"), EVERY_STYLE)
-def test_a_scene_is_the_same_whenever_it_is_drawn_and_unlike_every_other(kind: str, style: str) -> None:
+def test_a_scene_is_the_same_whenever_it_is_drawn_and_unlike_every_other(
+    kind: str, style: str
+) -> None:
     first = draw(kind, 3, 4, 32, style)
-    others = [draw(kind, seed, index, 32, style) for seed, index in ((3, 5), (4, 4), (4, 3), (0, 0))]
+    others = [
+        draw(kind, seed, index, 32, style) for seed, index in ((3, 5), (4, 4), (4, 3), (0, 0))
+    ]
     assert np.array_equal(first, draw(kind, 3, 4, 32, style))
     assert all(np.abs(first.astype(int) - other).mean() > 4 for other in others)
 
 
 def test_another_process_draws_the_same_bytes() -> None:
     program = (
-        "import hashlib, sys; from i2i.data.scenes import KINDS, draw\n"
+        "import hashlib, sys; from i2i.scenes import KINDS, draw\n"
         "for kind in KINDS:\n"
         "    for style in KINDS[kind].styles:\n"
         "        print(hashlib.sha256(draw(kind, 7, 11, 48, style).tobytes()).hexdigest())\n"
         "assert 'torch' not in sys.modules, 'drawing must not cost the import of torch'\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    here = [hashlib.sha256(draw(kind, 7, 11, 48, style).tobytes()).hexdigest() for kind, style in EVERY_STYLE]
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    here = [
+        hashlib.sha256(draw(kind, 7, 11, 48, style).tobytes()).hexdigest()
+        for kind, style in EVERY_STYLE
+    ]
     assert done.stdout.split() == here
 
 
@@ -63,12 +73,18 @@ def test_small_and_large_pictures_show_the_same_scene(kind: str, style: str) -> 
     assert np.corrcoef(small.ravel(), large.ravel())[0, 1] > 0.9
 
 
-@pytest.mark.parametrize(("kind", "one", "other"), [("facades", "day", "dusk"), ("portraits", "drawn", "ink")])
+@pytest.mark.parametrize(
+    ("kind", "one", "other"), [("facades", "day", "dusk"), ("portraits", "drawn", "ink")]
+)
 def test_two_styles_show_one_scene(kind: str, one: str, other: str) -> None:
     for index in range(4):
-        same = np.corrcoef(edges(draw(kind, 0, index, 96, one)).ravel(), edges(draw(kind, 0, index, 96, other)).ravel())
+        same = np.corrcoef(
+            edges(draw(kind, 0, index, 96, one)).ravel(),
+            edges(draw(kind, 0, index, 96, other)).ravel(),
+        )
         strange = np.corrcoef(
-            edges(draw(kind, 0, index, 96, one)).ravel(), edges(draw(kind, 0, index + 9, 96, other)).ravel()
+            edges(draw(kind, 0, index, 96, one)).ravel(),
+            edges(draw(kind, 0, index + 9, 96, other)).ravel(),
         )
         assert same[0, 1] > 0.35
         assert same[0, 1] > strange[0, 1] + 0.15
@@ -76,7 +92,9 @@ def test_two_styles_show_one_scene(kind: str, one: str, other: str) -> None:
 
 def test_orchards_differ_in_the_color_of_the_fruit_alone() -> None:
     for index in range(6):
-        red, yellow = (draw("orchard", 2, index, 128, style).astype(int) for style in ("red", "yellow"))
+        red, yellow = (
+            draw("orchard", 2, index, 128, style).astype(int) for style in ("red", "yellow")
+        )
         changed = np.abs(red - yellow).max(axis=2) > 0
         clearly = np.abs(red - yellow).max(axis=2) > 60
         assert 0.01 < changed.mean() < 0.25
@@ -104,7 +122,10 @@ def test_the_color_of_a_wall_can_be_read_from_the_label_map() -> None:
     centers = {wall: np.mean(values, axis=0) for wall, values in means.items()}
     for wall, values in means.items():
         for value in values:
-            assert min(centers, key=lambda other: float(np.linalg.norm(value - centers[other]))) == wall
+            assert (
+                min(centers, key=lambda other: float(np.linalg.norm(value - centers[other])))
+                == wall
+            )
 
 
 def test_paired_datasets_hold_both_styles_of_every_scene(tmp_path: Path) -> None:
@@ -122,7 +143,9 @@ def test_paired_datasets_hold_both_styles_of_every_scene(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("kind", [name for name, kind in KINDS.items() if "unpaired" in kind.modes])
 @pytest.mark.parametrize("count", [3, 10, 23])
-def test_unpaired_datasets_withhold_the_partner_in_training_and_keep_it_for_the_test(kind: str, count: int) -> None:
+def test_unpaired_datasets_withhold_the_partner_in_training_and_keep_it_for_the_test(
+    kind: str, count: int
+) -> None:
     drawings = plan(kind, count, unpaired=True)
     where: dict[str, list[int]] = {}
     for drawing in drawings:
@@ -153,7 +176,10 @@ def test_a_larger_dataset_contains_the_smaller_one_byte_for_byte(tmp_path: Path)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "castles"}, r"kind: 'castles' is not known \(choose from facades, orchard, portraits\)"),
+        (
+            {"kind": "castles"},
+            r"kind: 'castles' is not known \(choose from facades, orchard, portraits\)",
+        ),
         ({"size": 8}, "size: must be from 16 to 2048 pixels, got 8"),
         ({"size": 5000}, "size: must be from 16 to 2048 pixels, got 5000"),
         ({"seed": -1}, "seed and index: must be at least 0, got -1 and 0"),
@@ -171,7 +197,9 @@ def test_bad_wishes_are_refused_before_anything_is_written(
 
 
 def test_an_unknown_style_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"style: 'night' is not known here \(choose from labels, day, dusk\)"):
+    with pytest.raises(
+        ValueError, match=r"style: 'night' is not known here \(choose from labels, day, dusk\)"
+    ):
         draw("facades", 0, 0, 32, "night")
 
 
@@ -184,13 +212,17 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_an_interrupted_dataset_leaves_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_dataset_leaves_an_empty_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(seed: int, index: int, size: int, style: str) -> np.ndarray:
         if index == 2:
             raise KeyboardInterrupt
         return np.zeros((size, size, 3), np.uint8)
 
-    monkeypatch.setitem(KINDS, "facades", Kind(interrupted, ("labels",), {"paired": ("labels", "labels")}))
+    monkeypatch.setitem(
+        KINDS, "facades", Kind(interrupted, ("labels",), {"paired": ("labels", "labels")})
+    )
     with pytest.raises(KeyboardInterrupt):
         write_dataset("facades", tmp_path / "out", count=5, size=16, seed=0)
     assert list((tmp_path / "out").iterdir()) == []

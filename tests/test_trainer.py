@@ -10,13 +10,16 @@ import torch
 from states import equal
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from i2i import config, registry
 from i2i.config import Config, Layer, OptimConfig, TrainConfig
 from i2i.methods._base import Images, Method, Phase
 from i2i.run import build
 from i2i.run.settings import resolve
-from i2i.training.trainer import NonFiniteError, Trainer, decay
+from i2i.training.meter import NonFiniteError
+from i2i.training.optim import lr_factor
+from i2i.training.trainer import Trainer
 
 SMALL = {
     "pix2pix": ["generator.name=unet", "generator.depth=4", "generator.width=4"],
@@ -57,9 +60,9 @@ def settings(method: str, *overrides: str) -> Config:
 def trainer_for(method: str, *overrides: str, seed: int = 0) -> Trainer:
     chosen = settings(method, *overrides)
     torch.manual_seed(seed)
-    made = build.make_method(chosen, {"a": 3, "b": 3, "image": 3})
+    networks = build.make_method(chosen, {"a": 3, "b": 3, "image": 3})
     torch.manual_seed(seed + 1)
-    return Trainer(made, chosen.train, chosen.optim, torch.device("cpu"), "fp32")
+    return Trainer(networks, chosen.train, chosen.optim, torch.device("cpu"), "fp32")
 
 
 def batch(step: int, method: str = "pix2pix") -> Images:
@@ -108,23 +111,62 @@ def test_restored_trainer_continues_bit_for_bit(method: str, accumulate: int) ->
             trainer.step([batch(10 * step + part, method) for part in range(accumulate)])
 
     overrides = [f"train.accumulate={accumulate}"]
-    whole = trainer_for(method, *overrides)
-    run(whole, range(5))
+    reference = trainer_for(method, *overrides)
+    run(reference, range(5))
     first = trainer_for(method, *overrides)
     run(first, range(3))
     saved = copy.deepcopy(first.state())
     second = trainer_for(method, *overrides, seed=9)
     second.restore(saved)
     run(second, range(3, 5))
-    state = whole.state()
-    assert equal(second.state()["ranks"][0]["observer"], state["ranks"][0]["observer"])
-    assert second.pop_metrics() == whole.pop_metrics()
-    state = whole.state()
+    state = reference.state()
+    assert equal(second.state()["ranks"][0]["image_stats"], state["ranks"][0]["image_stats"])
+    assert second.pop_metrics() == reference.pop_metrics()
+    state = reference.state()
     assert equal(second.state() | {"ranks": 0}, state | {"ranks": 0})
     assert equal(second.state()["ranks"][0]["pools"], state["ranks"][0]["pools"])
 
 
-OBSERVED = {
+def test_state_of_an_earlier_version_restores_the_image_statistics() -> None:
+    reference, resumed = trainer_for("cyclegan"), trainer_for("cyclegan", seed=9)
+    reference.step([batch(0)])
+    state = copy.deepcopy(reference.state())
+    state["ranks"][0]["observer"] = state["ranks"][0].pop("image_stats")
+    resumed.restore(state)
+    for trainer in (reference, resumed):
+        torch.manual_seed(3)
+        trainer.step([batch(1)])
+    assert resumed.pop_metrics() == reference.pop_metrics()
+
+
+class NoHostSync(TorchDispatchMode):
+    """Fails where the host would wait for a value on the device."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        aten = torch.ops.aten
+        syncs = (aten._local_scalar_dense.default, aten.nonzero.default, aten.equal.default)
+        assert func not in syncs, f"{func} waits for the device"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_forward_and_backward_of_every_phase_wait_for_no_value(method: str) -> None:
+    trainer = trainer_for(method, "method.augment=ada", "method.label_flip=0.2")
+    real = batch(0, method)
+    trainer.step([real])
+    for phase in trainer.phases:
+        fakes = trainer.method.fakes(real)
+        with NoHostSync():
+            terms = trainer.forward_backward(phase, real, fakes)
+        assert terms
+        assert not any(term.requires_grad for term in terms.values())
+    with pytest.raises(AssertionError, match="waits for the device"), NoHostSync():
+        float(next(iter(terms.values())))
+
+
+METRICS = {
     "pix2pix": ["D/accuracy_real", "D/accuracy_fake", "b/drift", "b/diversity", "b/saturation"],
     "cyclegan": [
         "D_a/accuracy_real",
@@ -147,14 +189,14 @@ OBSERVED = {
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("method", METHODS)
-def test_row_has_accuracies_and_measures_of_the_images_of_its_interval(
+def test_row_has_accuracies_and_statistics_of_the_images_of_its_interval(
     method: str, accumulate: int
 ) -> None:
     trainer = trainer_for(method, f"train.accumulate={accumulate}")
     for step in range(3):
         trainer.step([batch(10 * step + part, method) for part in range(accumulate)])
     row = trainer.pop_metrics()
-    assert set(OBSERVED[method]) <= set(row)
+    assert set(METRICS[method]) <= set(row)
     assert all(
         0 <= value <= 1 for name, value in row.items() if "/accuracy_" in name or "/drift" in name
     )
@@ -170,7 +212,7 @@ def test_row_knows_nothing_of_the_images_of_an_earlier_interval() -> None:
     assert used.pop_metrics()["b/saturation_real"] == fresh.pop_metrics()["b/saturation_real"]
 
 
-def test_observed_accuracy_is_no_term_of_the_loss() -> None:
+def test_accuracy_is_logged_and_is_no_term_of_the_loss() -> None:
     trainer = trainer_for("pix2pix")
     trainer.step([batch(0)])
     losses = {
@@ -228,8 +270,8 @@ def test_resumed_run_takes_its_learning_rate_from_the_settings_and_not_from_the_
     first.step([batch(0)])
     second = trainer_for("pix2pix", "optim.lr=1e-5", "optim.betas=[0.9, 0.99]")
     second.restore(first.state())
-    assert second.rates()["G"] == pytest.approx(1e-5)
-    assert second.optimizers["G"].param_groups[0]["betas"] == (0.9, 0.99)
+    assert second.lrs()["G"] == pytest.approx(1e-5)
+    assert second.optimizers["G"].adam.param_groups[0]["betas"] == (0.9, 0.99)
 
 
 def test_accumulated_batches_give_the_gradient_of_one_batch() -> None:
@@ -279,17 +321,17 @@ def toy_trainer(method: Method) -> Trainer:
 
 
 def test_second_live_phase_sees_the_generator_after_it_moved() -> None:
-    seen: list[float] = []
+    means: list[float] = []
 
     def loss(real: Images, fake: Images) -> dict[str, Tensor]:
-        seen.append(float(fake["b"].detach().mean()))
+        means.append(float(fake["b"].detach().mean()))
         return {"mean": fake["b"].mean()}
 
     method = Toy(
         lambda m: (Phase("one", (m.G,), loss, live=True), Phase("two", (m.G,), loss, live=True))
     )
     toy_trainer(method).step([{"a": torch.ones(1, 1, 2, 2)}])
-    assert seen[1] == pytest.approx(seen[0] - 0.1, abs=1e-4)
+    assert means[1] == pytest.approx(means[0] - 0.1, abs=1e-4)
     assert method.passes == 2
 
 
@@ -300,6 +342,22 @@ def test_one_generator_pass_serves_all_phases_of_a_step() -> None:
     method = Toy(lambda m: (Phase("D", (m.D,), loss), Phase("G", (m.G,), loss, live=True)))
     toy_trainer(method).step([{"a": torch.ones(1, 1, 2, 2)}])
     assert method.passes == 1
+
+
+def test_phases_over_the_same_networks_share_an_optimizer_named_after_the_first() -> None:
+    def loss(real: Images, fake: Images) -> dict[str, Tensor]:
+        return {"mean": fake["b"].mean()}
+
+    method = Toy(
+        lambda m: (Phase("one", (m.G,), loss, live=True), Phase("two", (m.G,), loss, live=True))
+    )
+    trainer = toy_trainer(method)
+    trainer.step([{"a": torch.ones(1, 1, 2, 2)}])
+    assert trainer.optimizers["one"] is trainer.optimizers["two"]
+    assert trainer.lrs() == {"one": 0.1}
+    state = trainer.state()
+    assert set(state["optimizers"]) == set(state["scalers"]) == {"one"}
+    assert state["optimizers"]["one"]["state"][0]["step"] == 2
 
 
 @pytest.mark.parametrize("where", ["G", "D", "batch"])
@@ -321,11 +379,11 @@ def test_nan_stops_the_step_before_the_phase_that_has_it_is_applied(where: str) 
 
 
 def test_learning_rate_falls_linearly_in_the_second_half_and_ends_above_zero() -> None:
-    factors = [decay(images, 200, 0.5) for images in range(0, 200, 10)]
+    factors = [lr_factor(images, 200, 0.5) for images in range(0, 200, 10)]
     assert factors[:11] == [1.0] * 11
     assert factors[-1] == pytest.approx(0.1)
     assert all(x > y for x, y in pairwise(factors[10:]))
-    assert {decay(images, 200, 1.0) for images in range(203)} == {1.0}, (
+    assert {lr_factor(images, 200, 1.0) for images in range(203)} == {1.0}, (
         "the last batch may pass the total"
     )
 
@@ -338,7 +396,7 @@ def test_average_moves_halfway_in_its_half_life() -> None:
     start = net.weight.item()
     net.weight.data += 1
     for _ in range(4):
-        ema.update(2, seen=10**6)
+        ema.update(2, position=10**6)
     assert ema.nets["a2b"].get_parameter("weight").item() == pytest.approx(start + 0.5)
 
 
@@ -358,12 +416,12 @@ def test_history_returns_new_fakes_until_full_and_then_half_old_ones() -> None:
 def test_bfloat16_step_trains_and_keeps_weights_and_terms_in_float32() -> None:
     chosen = settings("pix2pix")
     torch.manual_seed(0)
-    made = build.make_method(chosen, {"a": 3, "b": 3})
-    trainer = Trainer(made, chosen.train, chosen.optim, torch.device("cpu"), "bf16")
+    pix2pix = build.make_method(chosen, {"a": 3, "b": 3})
+    trainer = Trainer(pix2pix, chosen.train, chosen.optim, torch.device("cpu"), "bf16")
     trainer.step([batch(0)])
     terms = trainer.pop_metrics()
     reference = trainer_for("pix2pix")
     torch.set_rng_state(torch.get_rng_state())
     reference.step([batch(0)])
-    assert all(parameter.dtype == torch.float32 for parameter in made.parameters())
+    assert all(parameter.dtype == torch.float32 for parameter in pix2pix.parameters())
     assert terms["G/l1"] == pytest.approx(reference.pop_metrics()["G/l1"], rel=0.05)

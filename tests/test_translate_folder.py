@@ -124,7 +124,7 @@ def test_float_gray_stays_float_and_float_to_color_says_that_it_does_not(tmp_pat
     report = run(tmp_path / "in", tmp_path / "color", echo(3))
     assert images.decode(tmp_path / "color/x.tif").dtype == np.uint16
     assert report.notes == [
-        "32-bit inputs were written with 16 bits, which is what TIFF holds (1, first: x.tif)"
+        "32-bit inputs were written with 16 bits, the most that TIFF holds (1, first: x.tif)"
     ]
 
 
@@ -142,7 +142,7 @@ def test_a_format_that_costs_depth_is_obeyed_and_reported(tmp_path):
     source = tree(tmp_path / "in", "a.png", dtype=np.uint16)
     report = run(source, tmp_path / "out", format="webp")
     assert report.notes == [
-        "16-bit inputs were written with 8 bits, which is what WEBP holds (1, first: a.webp)"
+        "16-bit inputs were written with 8 bits, the most that WEBP holds (1, first: a.webp)"
     ]
     expected = np.round(images.decode(source / "a.png") / 257)
     np.testing.assert_array_equal(images.decode(tmp_path / "out/a.webp"), expected)

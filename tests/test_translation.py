@@ -183,7 +183,7 @@ def test_a_tensor_comes_back_with_its_rank_and_dtype(shape, dtype):
         (torch.full((3, 4, 4), 255.0), r"expected a tensor in \[-1, 1\]"),
         (np.zeros((2, 4, 4, 3), np.uint8), r"expected \[H, W\] or \[H, W, C\]"),
         (np.zeros((0, 4, 3), np.uint8), r"expected \[H, W\] or \[H, W, C\]"),
-        (np.full((4, 4, 3), 255.0), r"values from 255 to 255, outside \[0, 1\] \(rescale them"),
+        (np.full((4, 4, 3), 255.0), r"values from 255 to 255, outside \[0, 1\]. Rescale them"),
         (np.zeros((4, 4, 3), np.int64), "pixels are int64"),
         (np.zeros((4, 4, 7), np.uint8), "has 7 channels"),
         ("photo.jpg", "expected a PIL image, an array or a tensor, got str"),
@@ -376,7 +376,10 @@ def test_a_model_that_makes_images_from_noise_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": "transformer"}, "cannot rebuild transformer .*no generator called 'transformer'"),
+        (
+            {"name": "transformer"},
+            "cannot rebuild transformer .*there is no generator 'transformer'",
+        ),
         ({"options": {"wings": 2}}, "cannot rebuild unet .*wings"),
         ({"options": {"width": 0}}, "cannot rebuild unet .*width: must be at least 1"),
         ({"options": {"width": 8, "depth": 2}}, "tensors do not fit unet"),

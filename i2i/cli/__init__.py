@@ -1,4 +1,9 @@
-"""The command `i2i`: one file a command, imported when it is asked for."""
+"""The command `i2i`, one file per command, and its exit codes (a table in the help of `group`).
+
+A command returns 0 or 1, an error carries its own code (`I2IError.exit_code`), and a signal gives
+128 plus its number. What is wrong in the words of a command is a `click.UsageError`, what is wrong
+with files, models and settings an `I2IError`; both end with 2.
+"""
 
 import importlib
 import io
@@ -10,52 +15,53 @@ from typing import NoReturn
 
 import click
 
+from i2i.cli._options import CommandGroup
 from i2i.console import log
 from i2i.errors import I2IError
 from i2i.signals import Stopped, raise_on_stop
 
-_SMALLER = "Try a smaller train.batch with train.accumulate, data.crop_size, or --precision bf16."
-_FILES = {"import": "import_", "list": "list_"}  # names that Python keeps for itself
+_MODULES = {path.stem.rstrip("_"): path.stem for path in Path(__file__).parent.glob("[!_]*.py")}
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
+_SMALLER = "Try a smaller train.batch with train.accumulate, data.crop_size, or --precision bf16"
 
 
-class _Commands(click.Group):
-    """Commands by the names of the files in this folder."""
+class _Commands(CommandGroup):
+    """Commands by the names of the files in this folder, each imported when it is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(path.stem.rstrip("_") for path in Path(__file__).parent.glob("[!_]*.py"))
+        return sorted(_MODULES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.list_commands(ctx):
-            return None
-        module = importlib.import_module(f"i2i.cli.{_FILES.get(cmd_name, cmd_name)}")
-        command: click.Command = module.command
-        return command
+        if module := _MODULES.get(cmd_name):
+            self.add_command(importlib.import_module(f"i2i.cli.{module}").command, cmd_name)
+        return super().get_command(ctx, cmd_name)
 
 
-@click.group(
-    cls=_Commands,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-)
+@click.group(cls=_Commands, context_settings=_SETTINGS)
 @click.version_option(package_name="i2i", message="i2i %(version)s")
 def group() -> None:
     """Image-to-image translation and generation with GANs.
 
     \b
-    i2i demo                                   train and translate without any data, in 3 minutes
-    i2i train pix2pix --data facades           pairs
-    i2i translate runs/facades photos out      a whole folder
+    i2i demo                                 train and translate in 3 minutes, without any data
+    i2i train pix2pix --data facades         train on pairs
+    i2i translate runs/facades photos out    translate a folder
 
     \b
-    Exit status: 0 done; 1 some inputs failed or faults were found; 2 wrong use or settings, or a
-        full disk;
-    3 stopped by a guard; 4 another process of the training ended; 129, 130 or 143 stopped by a
-    closed terminal, Ctrl-C or SIGTERM, with no file half-written.
+    Exit status:
+      0              success
+      1              some inputs failed, or faults were found
+      2              wrong usage or settings, an unusable file, a full disk
+      3              training stopped by its guard: a loss or gradient is not finite
+      4              another process of the same training ended
+      129, 130, 143  stopped by a closed terminal, Ctrl-C or SIGTERM; no file is half-written
     """
 
 
 def main() -> None:
-    """Run the command line. Errors that this package raises on purpose, and the system's, are messages."""
+    """Run the command line, print an error as `i2i: SUBJECT: REASON. HINT.`, and exit."""
     _open_standard_streams()
+    status = 2
     try:
         with raise_on_stop():
             status = group.main(standalone_mode=False) or 0
@@ -66,49 +72,46 @@ def main() -> None:
     except Stopped as stop:
         _print_error(f"stopped by {stop.name}; no file is half-written")
         status = 128 + stop.number
-    except click.ClickException as error:
+    except click.ClickException as error:  # arguments that cannot be parsed
         with suppress(OSError):
             error.show()
-        status = 2
-    except Exception as error:
-        message = _message(error)
-        if message is None:
+    except I2IError as error:
+        _print_error(str(error))
+        status = error.exit_code
+    except OSError as error:
+        if not error.strerror:
             raise
-        _print_error(message)
-        status = getattr(error, "exit_code", 2)
+        _print_error(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's; --help does not import torch
+            raise
+        _print_error(str(I2IError("device", f"out of memory ({error})", _SMALLER)))
     _exit(status)
 
 
 def _exit(status: int) -> NoReturn:
-    """End the program; one of several processes without the interpreter's own end.
+    """End the program; one of several processes without the interpreter's own shutdown.
 
     There, threads that a process group leaves behind aborted about one process in 25 ("terminate
-    called without an active exception", torch 2.14 over gloo), when all its work was done.
+    called without an active exception", torch 2.14 over gloo), after all its work was complete.
     """
-    if os.environ.get("WORLD_SIZE", "1") != "1":
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        sys.exit(status)
+    for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
-            sys.stdout.flush()
-        with suppress(OSError, ValueError):
-            sys.stderr.flush()
-        os._exit(status)
-    sys.exit(status)
-
-
-def _message(error: Exception) -> str | None:
-    """What to say about an error; None where it is a fault of the program."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if type(error).__name__ == "OutOfMemoryError":  # torch's: torch is not imported for --help
-        return f"out of memory on the device: {error}\n{_SMALLER}"
-    return str(error) if isinstance(error, I2IError) else None
+            stream.flush()
+    os._exit(status)
 
 
 def _print_error(message: str) -> None:
-    log(f"i2i: {message}")  # where it cannot be said, the exit status still tells
+    log(f"i2i: {message}")
 
 
 def _open_standard_streams() -> None:
-    """Give closed standard streams a place: the next file would get their number, and what libraries print."""
+    """Open closed standard streams on the null device.
+
+    The next file would get their number, and with it what libraries print.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - stays open

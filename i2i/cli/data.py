@@ -1,33 +1,28 @@
-"""`i2i data`: draw a data set, unpack one, or look for what training would stumble over."""
+"""`i2i data`: draw a data set, unpack one, or check one for what training would stumble over."""
 
 import math
 from pathlib import Path
+from typing import Any
 
 import click
 
-from i2i.cli import _targets
+from i2i.cli import _options
+from i2i.console import log, progress
+from i2i.files import check_new_folder
 
-_KINDS = ("facades", "orchard", "portraits")
 
-
-@click.group()
+@click.group(cls=_options.CommandGroup)
 def command() -> None:
-    """Make, unpack or check a data set."""
+    """Draw, unpack or check a data set."""
 
 
 @command.command()
-@click.argument("kind", type=click.Choice(_KINDS))
+@click.argument("kind", type=click.Choice(["facades", "orchard", "portraits"]))
 @click.argument("out")
-@click.option(
-    "--count", default=400, show_default=True, help="Scenes in all; every fifth is for testing."
-)
-@click.option("--size", default=256, show_default=True, help="Side in pixels.")
-@click.option("--seed", default=0, show_default=True, help="Of the scenes.")
-@click.option(
-    "--unpaired",
-    is_flag=True,
-    help="Two worlds without pairs; the test split keeps the true partners.",
-)
+@click.option("--count", default=400, metavar="N", help="Number of scenes; 1 in 5 is for testing.")
+@click.option("--size", default=256, metavar="PIXELS", help="Side of an image.")
+@click.option("--seed", default=0, help="Random seed.")
+@click.option("--unpaired", is_flag=True, help="Two domains, paired in the test split only.")
 def synth(kind: str, out: str, count: int, size: int, seed: int, unpaired: bool) -> None:
     """Draw procedural scenes into OUT/{train,test}/{a,b}/NAME.png.
 
@@ -36,11 +31,12 @@ def synth(kind: str, out: str, count: int, size: int, seed: int, unpaired: bool)
     orchard    red fruit, yellow fruit (unpaired)
     portraits  drawn faces in one folder; --unpaired: drawn, ink
     """
-    from i2i.data.scenes import write_dataset
+    from i2i.scenes import write_dataset
 
-    _targets.check_new_folder(Path(out))
+    check_new_folder(Path(out))
     try:
-        written = write_dataset(kind, Path(out), count, size, seed, unpaired)
+        with progress("drawing") as job:
+            written = write_dataset(kind, Path(out), count, size, seed, unpaired, job)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     for folder, files in written.files.items():
@@ -49,60 +45,48 @@ def synth(kind: str, out: str, count: int, size: int, seed: int, unpaired: bool)
 
 @command.command()
 @click.argument("path")
-@click.option(
-    "--kind",
-    type=click.Choice(["auto", "paired", "unpaired", "unconditional"]),
-    default="auto",
-    show_default=True,
+@_options.choice(
+    "--kind", "auto|paired|unpaired|unconditional", default="auto", help="Kind of data set."
 )
+@_options.choice("--layout", "auto|ab|ba|folders", default="auto", help="Layout of pairs.")
 @click.option(
-    "--layout",
-    type=click.Choice(["auto", "ab", "ba", "folders"]),
-    default="auto",
-    show_default=True,
-)
-@click.option(
-    "--range",
-    "value_range",
+    "--value-range",
     type=float,
     nargs=2,
     default=(0, 1),
-    show_default=True,
     metavar="LOW HIGH",
-    help="Of the floats in files, as data.value_range says for training.",
+    help="Range of floats in files, as data.value_range in training.",
 )
-@click.option(
-    "--mask", "masks", type=click.Choice(["a", "b"]), multiple=True, help="A domain of label maps."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-@click.option(
-    "--fix",
-    metavar="DIR",
-    help="Lay out a clean copy in DIR (links); the original is never touched.",
-)
+@click.option("--range", "old_range", type=float, nargs=2, hidden=True)  # its old name
+@_options.choice("--mask", "a|b", multiple=True, help="Domain of label maps.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--fix", metavar="DIR", help="New folder of links to the clean files of PATH.")
 def check(
     path: str,
-    kind: str,
-    layout: str,
     value_range: tuple[float, float],
-    masks: tuple[str, ...],
+    old_range: tuple[float, float] | None,
+    mask: tuple[str, ...],
     as_json: bool,
     fix: str | None,
+    **options: Any,
 ) -> int:
-    """Decode every image under PATH and list faults: corrupt, unmatched, constant, duplicate, leaking, small.
+    """Decode all images under PATH and list faults.
 
-    Exit status 1 where something was found that stops training or spoils its test.
+    Faults are corrupt, unmatched, constant, duplicate, leaking and small images. The exit status
+    is 1 if one stops training or spoils its test.
     """
+    if old_range:
+        log("note: --range is called --value-range now")
+        value_range = old_range
+    if not -math.inf < value_range[0] < value_range[1] < math.inf:
+        raise click.BadParameter("LOW must be below HIGH, both finite.", param_hint="--value-range")
     from i2i.data.check import check_folder, check_overlap, write_clean
 
-    if not -math.inf < value_range[0] < value_range[1] < math.inf:
-        raise click.UsageError(
-            f"--range {value_range[0]:g} {value_range[1]:g}: the first must be below the second, both finite"
-        )
     if fix is not None:
         check_overlap(path, fix)
-        _targets.check_new_folder(Path(fix))
-    report = check_folder(path, kind, layout, value_range=value_range, masks=masks)  # type: ignore[arg-type]
+        check_new_folder(Path(fix))
+    with progress("decoding") as job:
+        report = check_folder(path, value_range=value_range, masks=mask, progress=job, **options)
     if as_json:
         click.echo(report.to_json())
     else:
@@ -117,21 +101,22 @@ def check(
 @command.command()
 @click.argument("archive")
 @click.argument("out")
-@click.option(
-    "--max-gb", default=100.0, show_default=True, help="Refuse archives that unpack to more."
-)
+@click.option("--max-gb", default=100.0, metavar="GB", help="Limit of the unpacked size.")
 def unpack(archive: str, out: str, max_gb: float) -> int:
     """Unpack the images of ARCHIVE (zip, tar, tar.gz, tar.bz2, tar.xz) into the new folder OUT.
 
-    All members are looked at first. An archive with links, absolute paths, .. or bombs is refused
-    as a whole; images that cannot be read are listed and left out, and the exit status is 1.
+    All members are checked before any is written. An archive with links, absolute paths, .. or
+    bombs is refused completely; images that cannot be read are listed and left out, and the exit
+    status is 1.
     """
     from i2i.data.archives import unpack as unpack_archive
 
-    done = unpack_archive(archive, out, max_gb)
-    for name, reason in done.refused:
-        click.echo(f"left out: {name}: {reason}", err=True)
+    with progress("unpacking") as job:
+        unpacked = unpack_archive(archive, out, max_gb, job)
+    for name, reason in unpacked.skipped:
+        log(f"skipped: {name}: {reason}")
     click.echo(
-        f"{done.images} images in {out}, {len(done.refused)} left out; {done.passed_over} other files passed over"
+        f"{unpacked.images} images in {out}, {len(unpacked.skipped)} skipped; "
+        f"{unpacked.ignored} other files ignored"
     )
-    return 1 if done.refused else 0
+    return 1 if unpacked.skipped else 0

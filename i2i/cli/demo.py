@@ -1,4 +1,4 @@
-"""`i2i demo`: the whole way, without any data."""
+"""`i2i demo`: train, translate and score without any data."""
 
 import click
 
@@ -6,21 +6,15 @@ from i2i.cli import _options
 
 
 @click.command()
-@click.option(
-    "--mode",
-    type=click.Choice(["pix2pix", "cyclegan", "dcgan"]),
-    default="pix2pix",
-    show_default=True,
-)
-@click.option(
-    "--out", default="i2i-demo", show_default=True, metavar="DIR", help="Folder to write."
-)
-@click.option("--images", type=click.IntRange(min=1), help="Training length, to try it faster.")
+@_options.choice("--mode", "pix2pix|cyclegan|dcgan", default="pix2pix", help="Method to train.")
+@click.option("--out", default="i2i-demo", metavar="DIR", help="New folder.")
+@click.option("--images", type=click.IntRange(min=1), metavar="N", help="Training length, images.")
 @_options.device
 def command(mode: str, out: str, images: int | None, device: str) -> None:
-    """Draw scenes, train a small model for at most 3 minutes, translate, score, and write a report.
+    """Draw scenes, train a small model on them for at most 3 minutes, and write a report.
 
-    Needs no download. Look at DIR/sheet.png and DIR/report.html.
+    The model translates and scores held-out scenes. Nothing is downloaded. Look at DIR/sheet.png
+    and DIR/report.html.
     """
     from pathlib import Path
 

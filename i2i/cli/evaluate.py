@@ -1,28 +1,20 @@
-"""`i2i evaluate`: a model against the truth."""
+"""`i2i evaluate`: scores of a model on pairs."""
 
 import click
 
-from i2i.cli import _options, _targets
+from i2i.cli import _options
 
 
 @click.command()
 @click.argument("model")
 @click.argument("data")
-@click.option(
-    "--direction",
-    type=click.Choice(["a2b", "b2a"]),
-    help="Of a model with two.  [default: its own]",
+@_options.direction
+@_options.choice(
+    "--layout", "auto|ab|ba|folders", help="Layout of pairs.  [default: that of training]"
 )
-@click.option(
-    "--layout",
-    type=click.Choice(["auto", "ab", "ba", "folders"]),
-    help="[default: that of training]",
-)
-@click.option("--split", default="test", show_default=True, help="Images to score.")
-@click.option(
-    "--size", default="keep", show_default=True, metavar="keep|N|WxH", help="Resize images first."
-)
-@click.option("--sheet", metavar="FILE.png", help="Write input | output | truth of the first 8.")
+@click.option("--split", default="test", help="Split to score.")
+@_options.size
+@click.option("--sheet", metavar="FILE.png", help="Sheet of input, output, target of 8 pairs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_options.device
 @_options.precision("auto")
@@ -38,44 +30,45 @@ def command(
     device: str,
     precision: str,
 ) -> None:
-    """Score MODEL on the pairs of DATA: PSNR, SSIM and L1 with 95 % bootstrap intervals over images.
+    """Score MODEL on the pairs of DATA: PSNR, SSIM and L1, with 95 % intervals.
 
-    DATA has pairs as for training, or is an unpaired world whose test split keeps the true
-    partners.
+    The intervals are bootstrapped over images. DATA has pairs as for training, or is an unpaired
+    data set whose test split is paired.
     """
     import json
     from pathlib import Path
 
+    from i2i.console import progress
     from i2i.evaluation.evaluate import aligned, evaluate, table
-    from i2i.report.page import sheet as write_sheet
+    from i2i.files import check_new_file
+    from i2i.report.sheet import write_sheet
     from i2i.translation.options import parse_size
     from i2i.translation.translator import load
 
     if sheet:
-        _targets.check_file(Path(sheet), {".png"})
+        check_new_file(Path(sheet), {".png"})
     translator = load(model, direction, device, precision)
-    found = evaluate(
-        translator,
-        data,
-        layout=layout or translator.layout,  # type: ignore[arg-type]
-        split=split,
-        size=parse_size(size),
-        examples=8 if sheet else 0,
-    )
-    if sheet:
-        write_sheet(found.examples, ["input", "output", "truth"], Path(sheet))
-    if as_json:
-        scores = {
-            name: {key: i._asdict() for key, i in row.items()} for name, row in found.scores.items()
-        }
-        click.echo(
-            json.dumps(
-                {"images": found.count, "direction": translator.direction, "scores": scores},
-                indent=1,
-            )
+    with progress("evaluating") as job:
+        result = evaluate(
+            translator,
+            data,
+            layout=layout or translator.layout,  # type: ignore[arg-type]
+            split=split,
+            size=parse_size(size),
+            examples=8 if sheet else 0,
+            progress=job,
         )
-        return
-    click.echo(
-        f"{found.count} images, {translator.direction}, size {size}, 8-bit, 95 % intervals over images"
-    )
-    click.echo(aligned(table(found.scores)))
+    if sheet:
+        write_sheet(result.examples, ["input", "output", "target"], Path(sheet))
+    if as_json:
+        scores = {}
+        for name, row in result.scores.items():
+            scores[name] = {metric: interval._asdict() for metric, interval in row.items()}
+        content = {"images": result.count, "direction": translator.direction, "scores": scores}
+        click.echo(json.dumps(content, indent=1))
+    else:
+        click.echo(
+            f"{result.count} images, {translator.direction}, size {size}, 8-bit, "
+            "95 % intervals over images"
+        )
+        click.echo(aligned(table(result.scores)))

@@ -1,8 +1,6 @@
-"""`i2i import`: another toolkit's checkpoint becomes a model of this one."""
+"""`i2i import`: a model from a checkpoint of another toolkit."""
 
 import click
-
-from i2i.cli import _targets
 
 
 @click.command("import")
@@ -11,29 +9,29 @@ from i2i.cli import _targets
     "--out",
     required=True,
     metavar="MODEL",
-    help="Folder to write; it is what `i2i translate` takes.",
+    help="Folder of the model, for `i2i translate`.",
 )
 @click.option(
     "--statistics",
     type=click.Choice(["running", "image"]),
-    help="What BatchNorm normalizes by: the running statistics of the file (as with --eval there), or each image's "
-    "own (as without).  [default: running where the file has them]",
+    help="BatchNorm statistics: the running ones of the file (as with --eval there), or those of "
+    "each image (as without).  [default: running if the file has them]",
 )
-@click.option("--overwrite", is_flag=True, help="Replace a model that is there.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing model.")
 def command(source: str, out: str, statistics: str | None, overwrite: bool) -> None:
     """Import weights of pytorch-CycleGAN-and-pix2pix: a .pth file, or a checkpoint folder.
 
-    The architecture is read off the keys and shapes; no option of training is needed.
+    The architecture is inferred from keys and shapes; no training option is needed.
     """
     from pathlib import Path
 
     from i2i.compat.junyanz import import_model
+    from i2i.files import check_new_file
     from i2i.model_file import WEIGHTS, save_model
 
     target = Path(out) / WEIGHTS
-    if target.exists() and not overwrite:
-        raise click.UsageError(f"{target} exists; choose another --out, or pass --overwrite")
-    _targets.check_file(target, overwrite=overwrite, make_folder=True)
+    hint = "Choose another --out, or pass --overwrite"
+    check_new_file(target, overwrite=overwrite, create=True, hint=hint)
     info, tensors = import_model(Path(source), statistics)  # type: ignore[arg-type]
     target.parent.mkdir(parents=True, exist_ok=True)
     save_model(target, info, tensors)

@@ -1,69 +1,39 @@
 """`i2i translate`: a file, a folder or a glob through a trained model."""
 
-import sys
-import time
+from typing import Any
 
 import click
 
 from i2i.cli import _options
-from i2i.console import log
-
-
-class _Progress:
-    """Counts on a terminal as it goes, elsewhere every 30 s."""
-
-    def __init__(self) -> None:
-        self.spoken = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            log(f"\r{done}/{total} images", nl=False)
-        elif time.monotonic() - self.spoken > 30:
-            self.spoken = time.monotonic()
-            log(f"{done}/{total} images")
 
 
 @click.command()
 @click.argument("model")
-@click.argument("paths", metavar="[INPUT] OUTPUT", nargs=-1, required=True)
+@click.argument("paths", metavar="[INPUT] OUTPUT", nargs=-1)
 @click.option(
     "--input",
     "inputs",
     multiple=True,
     metavar="PATH",
-    help="Of a model of stacked inputs: one for each.",
+    help="Folder or file of one stacked input; repeated in the order of training.",
 )
+@_options.direction
+@_options.choice("--half", "left|right", help="Half of side-by-side images to translate.")
+@_options.size
 @click.option(
-    "--direction",
-    type=click.Choice(["a2b", "b2a"]),
-    help="Of a model with two.  [default: its own]",
+    "--batch", type=click.IntRange(min=1), metavar="N", help="Batch size; never changes a result."
 )
-@click.option(
-    "--half", type=click.Choice(["left", "right"]), help="Take this half of side-by-side inputs."
+@_options.choice(
+    "--format", "keep|png|jpg|webp|tif|npy", default="keep", help="File format of outputs."
 )
-@click.option(
-    "--size", default="keep", show_default=True, metavar="keep|N|WxH", help="Resize inputs first."
-)
-@click.option("--batch", type=click.IntRange(min=1), help="Images at once; never changes a result.")
-@click.option(
-    "--format",
-    "kind",
-    type=click.Choice(["keep", "png", "jpg", "webp", "tif", "npy"]),
-    default="keep",
-    show_default=True,
-)
-@click.option(
+@_options.choice(
     "--alpha",
-    type=click.Choice(["drop", "composite", "carry"]),
-    help="Drop it, lay it over white, or put it back onto outputs.  [default: as trained]",
+    "drop|composite|carry",
+    help="Alpha: dropped, composited over white, or copied.  [default: as in training]",
 )
+@click.option("--overwrite", is_flag=True, help="Replace files that this job did not write.")
 @click.option(
-    "--overwrite", is_flag=True, help="Replace files in OUTPUT that are not this job's own."
-)
-@click.option(
-    "--shard",
-    metavar="I/N",
-    help="Translate one of N parts of the input.  [default: from the environment]",
+    "--shard", metavar="I/N", help="Part I of N, from 0.  [default: from the environment]"
 )
 @_options.device
 @_options.precision("auto")
@@ -72,53 +42,43 @@ def command(
     paths: tuple[str, ...],
     inputs: tuple[str, ...],
     direction: str | None,
-    half: str | None,
     size: str,
-    batch: int | None,
-    kind: str,
     alpha: str | None,
-    overwrite: bool,
     shard: str | None,
     device: str,
     precision: str,
+    **options: Any,
 ) -> int:
-    """Translate INPUT (a file, a folder with its subfolders, or a glob) with MODEL into OUTPUT.
+    """Translate INPUT with MODEL into OUTPUT: a file, a folder with its subfolders, or a glob.
 
-    A model of stacked inputs takes an --input for each, in the order of training, and no INPUT:
+    A model of stacked inputs takes one --input per input instead of INPUT:
 
     \b
     i2i translate runs/rooms OUTPUT --input depth --input normals
 
-    OUTPUT mirrors INPUT: same tree, stems, formats, depths and sizes. A job that was stopped goes
-        on when run again.
-    A file that cannot be read is listed, the others are translated, and the exit status is 1.
+    OUTPUT mirrors INPUT: same tree, stems, formats, depths and sizes. The same command continues a
+    job that was stopped. Files that cannot be read are listed, all others are translated, and the
+    exit status is 1.
     """
+    if len(paths) != (1 if inputs else 2):
+        form = "MODEL OUTPUT --input PATH --input PATH" if inputs else "MODEL INPUT OUTPUT"
+        count = len(paths) + 1
+        raise click.UsageError(f"expected {form}, got {count} argument{'s' if count > 1 else ''}.")
     import os
 
+    from i2i.console import log, progress
     from i2i.translation.folder import translate_folder
     from i2i.translation.options import Options, parse_size
     from i2i.translation.shards import parse_shard, shard_from_environment
     from i2i.translation.translator import load
 
-    if len(paths) != (1 if inputs else 2):
-        form = "MODEL OUTPUT --input PATH --input PATH" if inputs else "MODEL INPUT OUTPUT"
-        raise click.UsageError(f"got {len(paths) + 1} names: write i2i translate {form}")
-    given = shard_from_environment(os.environ)
-    part = parse_shard(shard) if shard else given or (0, 1)
-    if given and not shard:
+    part = parse_shard(shard) if shard else shard_from_environment(os.environ)
+    if part and not shard:
         log(f"note: shard {part[0]}/{part[1]}, from the environment; --shard 0/1 takes everything")
-    options = Options(
-        format=kind,  # type: ignore[arg-type]
-        size=parse_size(size),
-        half=half,  # type: ignore[arg-type]
-        batch=batch,
-        overwrite=overwrite,
-        shard=part,
-    )
+    job = Options(size=parse_size(size), shard=part or (0, 1), **options)
     translator = load(model, direction, device, precision, alpha)  # type: ignore[arg-type]
-    report = translate_folder(translator, inputs or paths[0], paths[-1], options, _Progress())
-    if sys.stderr.isatty():
-        log("")
+    with progress("translating") as show:
+        report = translate_folder(translator, inputs or paths[0], paths[-1], job, show)
     for note in report.notes:
         log(f"note: {note}")
     for relative, reason in report.failed:

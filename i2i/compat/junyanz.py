@@ -253,7 +253,7 @@ def convert(state: State, architecture: Architecture) -> State:
     """
     with torch.device("meta"):
         expected = architecture.build().state_dict()
-    norm, what = architecture.options["norm"], f"{architecture.name} {architecture.options}"
+    norm, name = architecture.options["norm"], f"{architecture.name} {architecture.options}"
     modules = _modules(architecture)
     rest = dict(state)
     converted: State = {}
@@ -269,7 +269,7 @@ def convert(state: State, architecture: Architecture) -> State:
         elif kind == "num_batches_tracked" or (kind == "bias" and norm == "none"):
             converted[key] = torch.zeros(target.shape, dtype=target.dtype)
         else:
-            raise ForeignFileError("", f"{theirs} is missing for a {what}")
+            raise ForeignFileError("", f"{theirs} is missing for a {name}")
     if norm == "instance":
         for module, theirs in modules.items():
             if module.endswith(".norm"):
@@ -277,7 +277,7 @@ def convert(state: State, architecture: Architecture) -> State:
                 for kind in _RUNNING:
                     rest.pop(f"{theirs}.{kind}", None)
     if rest:
-        raise ForeignFileError("", f"{_first(rest)} do not belong to a {what}")
+        raise ForeignFileError("", f"{_first(rest)} do not belong to a {name}")
     return converted
 
 

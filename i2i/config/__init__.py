@@ -24,6 +24,7 @@ from i2i.config.sections import Layout as Layout
 from i2i.config.sections import LogConfig as LogConfig
 from i2i.config.sections import OptimConfig as OptimConfig
 from i2i.config.sections import PairedData as PairedData
+from i2i.config.sections import Positive as Positive
 from i2i.config.sections import Precision as Precision
 from i2i.config.sections import Section as Section
 from i2i.config.sections import TrainConfig as TrainConfig

@@ -20,9 +20,9 @@ def is_resumable(field: FieldInfo) -> bool:
 
 
 Kind = Literal["paired", "unpaired", "unconditional"]
+Layout = Literal["auto", "ab", "ba", "folders"]  # of pairs; ab: left half is a
 AlphaUse = Literal["drop", "composite", "keep", "carry"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-Layout = Literal["auto", "ab", "ba", "folders"]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]

@@ -1,42 +1,45 @@
-"""Unpack the images of a zip or tar archive, after every member was looked at; what could do harm is refused whole."""
+"""Unpack the images of a zip or tar archive. A member that could do harm refuses all of it."""
 
 import bz2
-import errno
 import gzip
-import io
 import lzma
-import os
 import re
 import shutil
 import stat
 import tarfile
 import zipfile
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import IO, BinaryIO, NamedTuple, cast
+from typing import IO, BinaryIO, NamedTuple, Self, cast
 
-from i2i.data.folders import DataError
+from i2i.data.folders import AnyPath, DataError
+from i2i.errors import I2IError
+from i2i.files import DiskFullError, check_empty, is_disk_full
 from i2i.images import EXTENSIONS, MAX_PIXELS, ImageError, read_header
 
 MAX_GB = 100.0  # of all members together: the largest public sets of faces come to 90
-_LARGEST = 8 * MAX_PIXELS + 2**20  # bytes of an image: 16-bit RGBA without compression
-_MEMBERS = 1_000_000  # each takes about a kilobyte of memory while they are looked at
-_RATIO = 200  # images are compressed already; flat drawings without are not, and seldom reach this
-_RATIO_FROM = 100 * 10**6  # bytes below which no ratio does harm
-_DICTIONARY = 2**28  # bytes that unpacking .xz may take: four times what its strongest preset does
-_PADDING = 2**26  # bytes behind the end of a tar, which is filled up to whole records
-_PIECE = 2**20
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_MAX_IMAGE_BYTES = 8 * MAX_PIXELS + 2**20  # 16-bit RGBA without compression
+_MAX_FILES = 1_000_000  # each takes about a kilobyte of memory while they are checked
+_MAX_RATIO = (
+    200  # images are compressed already; flat drawings without are not, and seldom reach it
+)
+_RATIO_FROM_BYTES = 100 * 10**6  # below this no ratio does harm
+_MAX_XZ_MEMORY = 2**28  # bytes: four times what the strongest preset of xz takes
+_MAX_HEADER_BYTES = 2**20  # of a long name or a list of attributes, which tarfile reads into memory
+_MAX_PADDING = 2**26  # bytes after the end of a tar, which is filled up to whole records
+_CHUNK = 2**20
 
 
-class Unpacked(NamedTuple):
-    """What became of the members of an archive."""
+@dataclass
+class Unpacked:
+    """Numbers of members of an archive."""
 
-    images: int
-    passed_over: int  # files that are no images, and hidden ones
-    refused: list[tuple[str, str]]  # images left out: name, reason
+    images: int = 0  # written
+    ignored: int = 0  # files that are not images, and hidden ones
+    skipped: list[tuple[str, str]] = field(default_factory=list)  # unreadable images: name, reason
 
 
 class _Member(NamedTuple):
@@ -47,310 +50,243 @@ class _Member(NamedTuple):
 
 
 def unpack(
-    archive: str | os.PathLike[str], out: str | os.PathLike[str], max_gb: float = MAX_GB
+    archive: AnyPath,
+    out: AnyPath,
+    max_gb: float = MAX_GB,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Unpacked:
-    """Write the images of a zip, tar, tar.gz, tar.bz2 or tar.xz file to the folder `out`, in the archive's tree.
+    """Write the images of a zip, tar, tar.gz, tar.bz2 or tar.xz file to `out`, in the archive's tree.
 
-    Images whose header cannot be read, or asks for more than MAX_PIXELS, are listed and left out.
-    The folder appears when it is complete, and not before.
+    All members are checked before the first is written. Images whose header cannot be read, or asks
+    for more than MAX_PIXELS, are skipped. The folder appears when it is complete, and not before.
+    `progress` is called with files read and their total.
 
     Raises:
-        DataError: `out` is not empty; a member leads out of it, is no plain file, has the name of
-            another, is encrypted, or too large; damage; a full disk. Nothing was left behind.
+        DataError: a member leads out of the folder, is no plain file, has the name of another, is
+            encrypted or too large; damage. Nothing was left behind.
+        WriteError: `out` is not empty, or the disk is full. Nothing was left behind.
     """
     source, target = Path(archive), Path(out).resolve()
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise DataError(f"{out}: is not an empty folder. Choose a new one.")
-    survey = _Survey(source, max_gb)
-    with closing(_members(source)) as members:
-        for member in members:
-            survey.add(member)
-    if not survey.images:
-        known = ", ".join(sorted(EXTENSIONS))
-        raise DataError(f"{source}: has no images among {survey.others} files (known: {known}).")
+    check_empty(target, "Choose a new folder")
+    with _named_errors(source):
+        sizes = [member.size if path else -1 for path, member in _checked(source, max_gb)]
+    if all(size < 0 for size in sizes):
+        hint = f"Known formats: {', '.join(sorted(EXTENSIONS))}"
+        raise DataError(source, f"has no images among {len(sizes)} files", hint)
     temporary = target.with_name(f".{target.name}.unpacking")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
     except FileExistsError:
-        raise DataError(
-            f"{temporary}: left by an unpacking that was killed, or another is at work. If none is, remove the folder."
-        ) from None
+        reason = "left by an unpacking that was killed, or another one is running"
+        raise DataError(temporary, reason, "If none is running, remove the folder") from None
     try:
-        done = _write(source, temporary, max_gb)
+        with _named_errors(source):
+            unpacked = _write(source, temporary, max_gb, len(sizes), progress)
         if target.exists():
             target.rmdir()
         temporary.rename(target)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno in _FULL:
-            raise DataError(
-                f"{out}: the disk is full; {survey.needed / 1e9:.3g} GB are needed. Nothing was left behind."
-            ) from None
+        if isinstance(error, OSError) and is_disk_full(error):
+            needed = sum(size for size in sizes if size > 0) / 1e9
+            hint = "Free some space; nothing was left behind"
+            raise DiskFullError(out, f"disk full; {needed:.3g} GB are needed", hint) from None
         raise
-    return done
+    return unpacked
 
 
-def _write(source: Path, folder: Path, max_gb: float) -> Unpacked:
-    survey, refused = _Survey(source, max_gb), []
-    with closing(_members(source)) as members:
-        for member in members:
-            place = survey.add(member)  # again: the file may have changed
-            if place is None:
-                continue
-            path = folder / place
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(path, "xb") as file:
-                file.writelines(_pieces(member, source))
-            try:
-                read_header(path)
-            except ImageError as error:
-                refused.append((place, str(error).removeprefix(f"{path}: ")))
-                path.unlink()
-    return Unpacked(survey.images - len(refused), survey.others, refused)
+def _write(
+    source: Path,
+    folder: Path,
+    max_gb: float,
+    total: int,
+    progress: Callable[[int, int], None] | None,
+) -> Unpacked:
+    unpacked = Unpacked()
+    checked = _checked(source, max_gb)  # again: the file may have changed
+    for number, (path, member) in enumerate(checked, 1):
+        if progress:
+            progress(number, total)
+        if path is None:
+            unpacked.ignored += 1
+            continue
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with open(file, "xb") as output, member.open() as content:  # which ends where its size does
+            shutil.copyfileobj(content, output, _CHUNK)
+            if output.tell() != member.size:
+                raise _refusal(source, f"its member {member.name!r} is shorter than it claims")
+        try:
+            read_header(file)
+            unpacked.images += 1
+        except ImageError as error:
+            unpacked.skipped.append((path, error.explanation))
+            file.unlink()
+    return unpacked
 
 
-def _pieces(member: _Member, source: Path) -> Iterator[bytes]:
-    """Yield the content of a member, and never more than its header claims."""
-    left = member.size
-    with _reading(source), member.open() as content:
-        while piece := content.read(_PIECE):
-            left -= len(piece)
-            if left < 0:
-                raise _refusal(
-                    source, member.name, f"is longer than the {member.size} bytes that it claims"
-                )
-            yield piece
-    if left:
-        raise _refusal(
-            source, member.name, f"is shorter than the {member.size} bytes that it claims"
-        )
+def _checked(source: Path, max_gb: float) -> Iterator[tuple[str | None, _Member]]:
+    """Yield the files of an archive, with their paths below the folder; None: not an image.
 
-
-# -- what is refused -------------------------------------------------------------------------------
-
-
-class _Survey:
-    """Members as they are looked at, one after the other."""
-
-    def __init__(self, source: Path, max_gb: float) -> None:
-        self.source, self.max_gb = source, max_gb
-        self.images = self.others = 0
-        self.bytes = self.needed = 0  # of all members; of the images
-        self._packed = source.stat().st_size if source.exists() else 0
-        self._files: set[str] = set()  # names as a file system without case has them
-        self._folders: set[str] = set()
-
-    def add(self, member: _Member) -> str | None:
-        """Return the path below the folder of an image that is to be unpacked, and None for other members.
-
-        Raises:
-            DataError: the archive is refused.
-        """
+    Raises:
+        DataError: the archive is refused.
+    """
+    files: set[str] = set()  # names as a file system without case has them
+    folders: set[str] = set()
+    total, limit = 0, max(_RATIO_FROM_BYTES, _MAX_RATIO * source.stat().st_size)
+    for member in _members(source):
         name = member.name.replace("\\", "/")
         parts = [part for part in name.split("/") if part not in ("", ".")]
-        if reason := self._fault(member, name, parts):
-            raise _refusal(self.source, member.name, reason)
-        if member.kind == "folder":
-            return None
-        hidden = parts[0] == "__MACOSX" or any(part.startswith(".") for part in parts)
-        if hidden or Path(parts[-1]).suffix.lower() not in EXTENSIONS:
-            self.others += 1
-            return None
-        if member.size > _LARGEST:
-            raise _refusal(
-                self.source,
-                member.name,
-                f"is an image of {member.size / 1e9:.3g} GB; none needs so much",
-            )
-        self.images, self.needed = self.images + 1, self.needed + member.size
-        return "/".join(parts)
-
-    def _fault(self, member: _Member, name: str, parts: list[str]) -> str:
-        if ".." in parts:
-            return "leads out of the folder, with .."
-        if name.startswith("/") or re.match("[A-Za-z]:", name):
-            return "is an absolute path"
-        if any(ord(letter) < 32 for letter in name) or (not parts and member.kind != "folder"):
-            return "is no name for a file"
-        if member.kind not in ("file", "folder"):
-            return f"is {member.kind}; only plain files and folders are unpacked"
         folded = "/".join(parts).casefold()
         above = {folded[: match.start()] for match in re.finditer("/", folded)}
-        if member.kind == "folder":
-            self._folders.add(folded)
-        elif folded in self._files:
-            return "is there twice, or in upper and lower case"
-        else:
-            self._files.add(folded)
-        self._folders |= above
-        if above & self._files or (folded in self._files and folded in self._folders):
-            return "is both a file and a folder"
-        self.bytes += member.size
-        if self.bytes > self.max_gb * 1e9:
-            return f"brings the archive to {self.bytes / 1e9:.3g} GB, the limit is {self.max_gb:g} (--max-gb raises it)"
-        if self.bytes > max(_RATIO_FROM, _RATIO * self._packed):
-            return f"brings the archive to more than {_RATIO} times its own size, as bombs do"
-        return "is one too many: the limit is a million" if len(self._files) > _MEMBERS else ""
+        is_folder = member.kind == "folder"
+        hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+        is_image = not (is_folder or hidden) and Path(name).suffix.lower() in EXTENSIONS
+        total += member.size
+        size = f"{member.size / 1e9:.3g} GB"
+        clash = above & files or folded in (files if is_folder else folders)
+        checks = (
+            (".." in parts or re.match("/|[A-Za-z]:", name), "leads out of the folder"),
+            (re.search(r"[\0-\x1f]", name) or not (parts or is_folder), "is not a valid file name"),
+            (member.kind not in ("file", "folder"), f"is {member.kind}, not a plain file"),
+            (not is_folder and folded in files, "exists twice, or in upper and lower case"),
+            (clash, "is both a file and a folder"),
+            (
+                total > max_gb * 1e9,
+                f"of {size} exceeds the limit of {max_gb:g} GB in all (--max-gb)",
+            ),
+            (total > limit, f"of {size} expands the archive more than {_MAX_RATIO} times"),
+            (is_image and member.size > _MAX_IMAGE_BYTES, f"is an image of {size}"),
+            (len(files) == _MAX_FILES, f"exceeds the limit of {_MAX_FILES} files"),
+        )
+        for broken, reason in checks:
+            if broken:
+                raise _refusal(source, f"its member {member.name!r} {reason}")
+        folders |= above | ({folded} if is_folder else set())
+        if not is_folder:
+            files.add(folded)
+            yield "/".join(parts) if is_image else None, member
 
 
-def _refusal(source: Path, name: str, reason: str) -> DataError:
-    return DataError(f"{source}: refused: its member {name!r} {reason}. Nothing was unpacked.")
+def _refusal(source: Path, reason: str) -> DataError:
+    return DataError(source, f"refused: {reason}", "Nothing was unpacked")
 
 
-# -- reading ---------------------------------------------------------------------------------------
+@contextmanager
+def _named_errors(source: Path) -> Iterator[None]:
+    """Name the archive in every error but that of a full disk."""
+    try:
+        yield
+    except I2IError:
+        raise
+    except OSError as error:
+        if is_disk_full(error):
+            raise
+        reason = f"cannot be read ({error.strerror or error})"
+        raise DataError(source, reason, "Download it again") from None
+    except Exception as error:  # damage causes tar, zip, zlib, lzma, struct, type and other errors
+        reason = f"not a complete zip or tar archive ({error})"
+        raise DataError(source, reason, "Download it again") from error
 
 
-def _members(source: Path) -> Generator[_Member, None, None]:
-    """Yield the members of an archive of any kind, from their headers."""
-    with _reading(source), open(source, "rb") as file:
+# -- formats ---------------------------------------------------------------------------------------
+
+
+def _members(source: Path) -> Iterator[_Member]:
+    with open(source, "rb") as file:
         start = file.read(6)
         file.seek(0)
         if start.startswith(b"PK"):
             yield from _zip_members(file, source)
-        else:
-            yield from _tar_members(_unpacked(file, start), source)
+            return
+        for magic, decompressed in _COMPRESSIONS:
+            if start.startswith(magic):
+                yield from _tar_members(cast(IO[bytes], decompressed(file)), source)
+                return
+        yield from _tar_members(file, source)
 
 
-def _unpacked(file: BinaryIO, start: bytes) -> IO[bytes]:
-    if start.startswith(b"\x1f\x8b"):
-        return cast(IO[bytes], gzip.GzipFile(fileobj=file))
-    if start.startswith(b"BZh"):
-        return cast(IO[bytes], bz2.BZ2File(file))
-    return io.BufferedReader(_Xz(file)) if start == b"\xfd7zXZ\0" else file
-
-
-@contextmanager
-def _reading(source: Path) -> Iterator[None]:
-    try:
-        yield
-    except DataError:
-        raise
-    except FileNotFoundError:
-        raise DataError(f"{source}: no such file.") from None
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, gzip.BadGzipFile) as error:
-        raise DataError(
-            f"{source}: not a whole zip or tar archive ({error}). Fetch it again."
-        ) from None
-    except OSError as error:
-        raise DataError(
-            f"{source}: cannot be read ({error.strerror or error}). Fetch it again."
-        ) from None
-    except (
-        Exception
-    ) as error:  # damage shows itself as zlib, lzma, struct, value, type and other errors
-        raise DataError(f"{source}: damaged ({error}). Fetch it again.") from error
-
-
-def _zip_members(file: BinaryIO, source: Path) -> Generator[_Member, None, None]:
+def _zip_members(file: BinaryIO, source: Path) -> Iterator[_Member]:
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
         if sum(entry.compress_size for entry in entries) > source.stat().st_size:
-            raise DataError(
-                f"{source}: refused: its members overlap, as those of bombs do. Nothing was unpacked."
-            )
+            raise _refusal(source, "its members overlap, as in a bomb")
         for entry in entries:
-            kind = _kind_of(entry)
-            yield _Member(entry.filename, entry.file_size, kind, partial(archive.open, entry))
+            mode = stat.S_IFMT(entry.external_attr >> 16)
+            unusual = entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+            kinds = (
+                (entry.flag_bits & 1, "encrypted"),
+                (unusual, "compressed in an unusual way"),  # bzip2 and LZMA may ask for all memory
+                (mode == stat.S_IFLNK, "a symbolic link"),
+                (mode not in (0, stat.S_IFREG, stat.S_IFDIR), "a device or a pipe"),
+                (entry.is_dir(), "folder"),
+            )
+            opener = partial(archive.open, entry)
+            yield _Member(entry.filename, entry.file_size, _first(kinds), opener)
 
 
-def _kind_of(entry: zipfile.ZipInfo) -> str:
-    mode = stat.S_IFMT(entry.external_attr >> 16)
-    if entry.flag_bits & 1:
-        return "encrypted"
-    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2):
-        return "compressed in an unusual way"  # LZMA may ask for 4 GB of memory
-    if mode == stat.S_IFLNK:
-        return "a symbolic link"
-    if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
-        return "a device or a pipe"
-    return "folder" if entry.is_dir() else "file"
-
-
-def _tar_members(content: IO[bytes], source: Path) -> Generator[_Member, None, None]:
-    stream = _Forward(content, source)
-    with tarfile.TarFile(fileobj=cast(IO[bytes], stream)) as archive:
+def _tar_members(content: IO[bytes], source: Path) -> Iterator[_Member]:
+    with tarfile.open(fileobj=content, mode="r|", tarinfo=_TarHeader) as archive:
         while (entry := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # or they pile up in memory
-            kind = "a device or a pipe"
-            if entry.isdir():
-                kind = "folder"
-            elif entry.issym() or entry.islnk():
-                kind = "a symbolic link" if entry.issym() else "a hard link"
-            elif entry.isreg():
-                kind = "file"
-            yield _Member(entry.name, entry.size, kind, partial(_content, archive, entry))
-    if stream.last != bytes(
-        tarfile.BLOCKSIZE
-    ):  # tarfile takes a damaged header in the middle for the end
-        raise DataError(
-            f"{source}: damaged or cut off: it does not end as archives do. Fetch it again."
-        )
-    end = stream.place
-    while stream.read(_PIECE):  # to the checksum of the compression
-        if stream.place - end > _PADDING:
-            raise DataError(
-                f"{source}: refused: there is much behind its end. Nothing was unpacked."
+            kinds = (
+                (entry.isdir(), "folder"),
+                (entry.issym(), "a symbolic link"),
+                (entry.islnk(), "a hard link"),
+                (not entry.isreg(), "a device or a pipe"),
             )
+            opener = cast(Callable[[], IO[bytes]], partial(archive.extractfile, entry))
+            yield _Member(entry.name, entry.size, _first(kinds), opener)
+    padding = 0
+    while chunk := content.read(_CHUNK):  # to the checksum of the compression
+        padding += len(chunk)
+        if padding > _MAX_PADDING:
+            raise _refusal(source, "much follows after its end")
 
 
-def _content(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
-    content = archive.extractfile(entry)
-    assert content is not None, "only files are opened"
-    return content
+def _first(kinds: Iterable[tuple[object, str]]) -> str:
+    return next((kind for holds, kind in kinds if holds), "file")
 
 
-class _Forward:
-    """A stream for tarfile that never goes back, and never reads more at once than an honest header needs."""
+class _TarHeader(tarfile.TarInfo):
+    """A header that is checked where tarfile takes damage for the end, or reads what it claims."""
 
-    def __init__(self, content: IO[bytes], source: Path) -> None:
-        self.content, self.source = content, source
-        self.place = 0
-        self.last = b""  # what was read last
-
-    def read(self, size: int) -> bytes:
-        if size > _PIECE:  # a long name or a list of attributes; tarfile would read it into memory
-            raise DataError(
-                f"{self.source}: refused: a header of {size} bytes. Nothing was unpacked."
-            )
-        self.last = self.content.read(size)
-        self.place += len(self.last)
-        return self.last
-
-    def seek(self, place: int) -> None:
-        if place < self.place:
-            raise tarfile.ReadError("its members do not follow each other")
-        while self.place < place and self.read(min(place - self.place, _PIECE)):
-            pass
-
-    def tell(self) -> int:
-        return self.place
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Return the header in a block of 512 bytes; one of zeros is the end."""
+        try:
+            header = super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if buf == bytes(tarfile.BLOCKSIZE):
+                raise
+            raise tarfile.ReadError(f"damaged or cut off: {error}") from None
+        if header.size > _MAX_HEADER_BYTES and not header.isreg():
+            raise tarfile.ReadError(f"a header of {header.size} bytes")
+        return header
 
 
-class _Xz(io.RawIOBase):
-    """An .xz file, unpacked with a limit on memory, which lzma.open has not."""
+class _XzFile:
+    """An .xz file that is decompressed within a limit of memory, which lzma.open lacks."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_DICTIONARY)
+        self._chunks = filter(None, self._decompress(file))
 
-    def readable(self) -> bool:
-        return True
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, b"" at the end; `size` is a wish."""
+        return next(self._chunks, b"")
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        while True:
-            if self._decoder.eof:  # another stream may follow, after zeros
-                rest = (self._decoder.unused_data or self._file.read(_PIECE)).lstrip(b"\0")
-                if not rest:
-                    return 0
-                self._decoder, packed = (
-                    lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_DICTIONARY),
-                    rest,
-                )
-            else:
-                packed = self._file.read(_PIECE) if self._decoder.needs_input else b""
-                if self._decoder.needs_input and not packed:
+    def _decompress(self, file: BinaryIO) -> Iterator[bytes]:
+        packed = file.read(_CHUNK)
+        while packed:
+            decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, _MAX_XZ_MEMORY)
+            while not decoder.eof:
+                if decoder.needs_input and not packed:
                     raise EOFError("cut off")
-            if content := self._decoder.decompress(packed, len(buffer)):
-                buffer[: len(content)] = content
-                return len(content)
+                yield decoder.decompress(packed, tarfile.RECORDSIZE)
+                packed = file.read(_CHUNK) if decoder.needs_input else b""
+            # another stream may follow, after zeros
+            packed = (decoder.unused_data or file.read(_CHUNK)).lstrip(b"\0")
+
+
+_COMPRESSIONS = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", _XzFile))

@@ -8,7 +8,7 @@ import numpy as np
 
 from i2i import images
 from i2i.config import DataConfig, height_width
-from i2i.data.inspect import resized
+from i2i.data.rules import resized
 from i2i.images import Array
 from i2i.seeds import key
 

@@ -1,8 +1,9 @@
-"""Data sets as functions of (epoch, index): equal numbers give equal samples, in any process and in any order."""
+"""Data sets as functions of (epoch, index): equal numbers give equal samples, in any process."""
 
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from pathlib import Path
 from typing import Literal, overload
 
 import numpy as np
@@ -10,18 +11,25 @@ from torch import Tensor
 
 from i2i import images
 from i2i.config import DataConfig, PairedData, UnconditionalData, UnpairedData
-from i2i.data import inspect as headers
 from i2i.data.augment import Arrays, Augment
-from i2i.data.folders import DataError, find_matched, find_unpaired, split_images
-from i2i.data.inspect import Headers
+from i2i.data.folders import DataError, Listing, find_pairs, list_split
+from i2i.data.inspect import Samples, inspect
 from i2i.data.order import shuffled
+from i2i.data.rules import (
+    Limits,
+    channel_spec,
+    check_domain,
+    check_faults,
+    describe_files,
+    find_faults,
+)
 from i2i.images import Array, ImageError, ValueRange
-from i2i.images.spec import ChannelSpec, ImageSpec, read
+from i2i.images.spec import ImageSpec, read
 from i2i.seeds import key
 
 
 class Paths(Sequence[str]):
-    """Strings in one buffer: forked workers share its memory, where a list of str would be copied as it is read."""
+    """Strings in one buffer: forked workers share it, where a list of str is copied as it is read."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         encoded = [os.fsencode(path) for path in paths]
@@ -43,187 +51,51 @@ class Paths(Sequence[str]):
         return os.fsdecode(self._text[start : self._ends[row]])
 
 
-class Dataset(ABC):
-    """Samples by number. The order of an epoch is the loader's; chance is f(seed, epoch, index) and nothing else.
+class Dataset:
+    """Samples by number. Their order is the loader's; augmentation is f(seed, epoch, index).
 
     Args:
         config: what to read and how.
         seed: of the augmentation.
     """
 
-    specs: dict[str, ImageSpec]  # domain -> how its files are read
     epoch_rule: str  # what one epoch is, for people
-    notes: tuple[str, ...] = ()  # what was noticed before the first sample, for people
+    _augment: Augment
 
     def __init__(self, config: DataConfig, seed: int) -> None:
         self.config = config
         self.seed = seed
-        self.specs = {}
+        self.specs: dict[str, ImageSpec] = {}  # domain -> how its files are read
+        self.notes: tuple[str, ...] = ()  # what was noticed before the first sample, for people
         self.warnings: list[str] = []  # files skipped since the list was last emptied
+        self._paths: dict[str, list[Paths]] = {}  # domain -> the files of each of its inputs
 
     @property
     def channels(self) -> dict[str, int]:
         """Domain -> channels of every sample."""
-        return {domain: reading.channels for domain, reading in self.specs.items()}
+        return {domain: spec.channels for domain, spec in self.specs.items()}
 
-    @abstractmethod
     def __len__(self) -> int:
-        """Return the samples of one epoch."""
+        """Return the number of samples in one epoch."""
+        return max(len(columns[0]) for columns in self._paths.values())
 
-    @abstractmethod
     def files(self, epoch: int, index: int) -> list[str]:
         """Return the files that `sample(epoch, index)` reads, for messages."""
+        return [paths[index] for paths in chain(*self._paths.values())]
 
     def sample(self, epoch: int, index: int) -> dict[str, Tensor]:
         """Return augmented images: domain -> [C, crop height, crop width], float32 in [-1, 1].
 
         Raises:
-            ImageError: a file cannot be decoded; with `on_bad_file: skip` the next index stands in
+            ImageError: a file cannot be decoded; with `on_bad_file: skip` the next index is read
                 instead.
         """
-        return self._first_good(
-            index, lambda place: self._random(epoch, place, key(self.seed, epoch, index))
-        )
+        seed = key(self.seed, epoch, index)
+        return self._first_readable(index, lambda row: self._random(epoch, row, seed))
 
     def fixed(self, index: int) -> dict[str, Tensor]:
         """Return the images of a sample without augmentation, in the size and range of `sample`."""
-        return self._first_good(index, self._plain)
-
-    @abstractmethod
-    def _random(self, epoch: int, index: int, seed: int) -> Arrays: ...
-
-    @abstractmethod
-    def _plain(self, index: int) -> Arrays: ...
-
-    def _first_good(self, index: int, read: Callable[[int], Arrays]) -> dict[str, Tensor]:
-        for step in range(len(self)):
-            try:
-                arrays = read((index + step) % len(self))
-            except ImageError as error:
-                if self.config.on_bad_file == "fail":
-                    raise
-                self.warnings.append(f"skipped {error}")
-            else:
-                return {name: images.to_tensor(array) for name, array in arrays.items()}
-        raise DataError(
-            f"data.root: no image of {self.config.root} can be decoded. Check it: i2i data check."
-        )
-
-    def _decode(self, domain: str, *files: str) -> Array:
-        return read(files, self.specs[domain], self.config.alpha).array
-
-    def _inspect(
-        self,
-        *lists: Sequence[str],
-        domains: Sequence[str],
-        masks: Collection[str] = (),
-        halves: bool = False,
-    ) -> tuple[list[list[str]], list[Headers]]:
-        """Look at lists, each of one of `domains`, whose rows belong together; rows with a bad file are refused or left
-        out. In `masks` images of one value are good: label maps may be. `halves`: images lie side
-        by side, and are cut before they are resized.
-        """
-        lists = tuple(files[: self.config.max_images] for files in lists)
-        decode = len(lists[0]) <= self.config.decode_check_limit
-        heads = [
-            headers.inspect(
-                files, decode=decode, flat=domain in masks, value_range=self._span(domain)
-            )
-            for files, domain in zip(lists, domains, strict=True)
-        ]
-        for files, head in zip(lists, heads, strict=True):
-            head.bad.update(
-                headers.too_long(files, (head.halved() if halves else head).sizes, self.config)
-            )
-        bad = [reason for head in heads for reason in head.bad.values()]
-        if self.config.on_bad_file == "fail":
-            headers.check_bad(bad)
-        self.notes += tuple(f"left out {reason}" for reason in bad)
-        good = np.ones(len(lists[0]), np.bool_)
-        good[[row for head in heads for row in head.bad]] = False
-        if not good.any():
-            raise DataError(
-                f"data.root: no image of {self.config.root} can be read. Check it: i2i data check."
-            )
-        return [[files[row] for row in np.flatnonzero(good).tolist()] for files in lists], [
-            head.keep(good) for head in heads
-        ]
-
-    def _admit(
-        self,
-        domain: str,
-        *found: tuple[Sequence[str], Headers],
-        names: Sequence[str] = ("",),
-        color: bool,
-    ) -> None:
-        """Take the files of each input of a domain as good, or refuse them; `color` says whether jitter will be."""
-        inputs: list[ChannelSpec] = []
-        for name, (files, head) in zip(names, found, strict=True):
-            headers.check_small(files, head.sizes, self.config)
-            brought, notes = headers.domain_input(domain, files, head, self.config.alpha, name)
-            inputs.append(brought)
-            self.notes += notes
-        reading = ImageSpec(tuple(inputs), self._span(domain))
-        if color and self.config.color_jitter:
-            headers.check_color(domain, reading)
-        if domain in self.config.value_range:
-            headers.check_range(domain, [head for _, head in found])
-        if self.config.alpha == "carry":
-            headers.check_carry(domain, reading.channels)
-        self.specs[domain] = reading
-
-    def _span(self, domain: str) -> ValueRange:
-        return self.config.value_range.get(domain, images.UNIT)
-
-
-class PairedImages(Dataset):
-    """Pairs of images `a` and `b` that share their geometry; color jitter touches the input of `direction` only.
-
-    Raises:
-        DataError: what was found cannot be trained on.
-    """
-
-    def __init__(self, config: PairedData, *, seed: int = 0, split: str = "train") -> None:
-        super().__init__(config, seed)
-        matched = find_matched(config.root, config.layout, split, config.allow_unmatched)
-        self.layout = matched.pairs[0].layout
-        a = [pair.a for pair in matched.pairs]
-        if self.layout == "folders":
-            b = [pair.b for pair in matched.pairs]
-            files, heads = self._inspect(a, b, domains=("a", "b"), masks=config.masks)
-            if config.resize != "stretch":
-                headers.check_unequal(files[0], files[1], heads[0].sizes, heads[1].sizes)
-        else:
-            if self._span("a") != self._span("b"):
-                raise DataError(
-                    "data.value_range: side-by-side images are one file. Give a and b the same range."
-                )
-            files, heads = self._inspect(a, domains=("a",), halves=True)
-            headers.check_odd(files[0], heads[0].sizes)
-            files, heads = files * 2, [head.halved() for head in heads] * 2
-            self.notes += (f"pairs lie side by side; the left half is {self.layout[0]}.",)
-        for domain, paths, head in zip(("a", "b"), files, heads, strict=True):
-            self._admit(
-                domain,
-                (paths, head),
-                color=domain == config.direction.source and domain not in config.masks,
-            )
-        if left_out := len(matched.only_a) + len(matched.only_b):
-            self.notes += (f"{left_out} images without a partner are left out.",)
-        self._a = Paths(files[0])
-        self._b = Paths(files[1]) if self.layout == "folders" else self._a
-        self._augment = Augment(
-            config, ("a", "b"), masks=config.masks, color=config.direction.source
-        )
-        self.epoch_rule = f"one epoch = every pair once ({len(self)} pairs)"
-
-    def __len__(self) -> int:
-        """Return the number of pairs."""
-        return len(self._a)
-
-    def files(self, epoch: int, index: int) -> list[str]:
-        """Return the files of the pair: one where it lies side by side."""
-        return [self._a[index], self._b[index]][: 2 if self.layout == "folders" else 1]
+        return self._first_readable(index, self._plain)
 
     def _random(self, epoch: int, index: int, seed: int) -> Arrays:
         return self._augment(self._read(index), seed)
@@ -232,10 +104,107 @@ class PairedImages(Dataset):
         return self._augment.plain(self._read(index))
 
     def _read(self, index: int) -> Arrays:
-        a = self._decode("a", self._a[index])
-        if self.layout == "folders":
-            return {"a": a, "b": self._decode("b", self._b[index])}
-        return halves(a, self.layout)
+        return {domain: self._decode(domain, index) for domain in self._paths}
+
+    def _decode(self, domain: str, row: int) -> Array:
+        files = [paths[row] for paths in self._paths[domain]]
+        return read(files, self.specs[domain], self.config.alpha).array
+
+    def _first_readable(self, index: int, load: Callable[[int], Arrays]) -> dict[str, Tensor]:
+        for step in range(len(self)):
+            try:
+                arrays = load((index + step) % len(self))
+            except ImageError as error:
+                if self.config.on_bad_file == "fail":
+                    raise
+                self.warnings.append(f"skipped {error}")
+            else:
+                return {name: images.to_tensor(array) for name, array in arrays.items()}
+        raise self._nothing_left()
+
+    def _nothing_left(self) -> DataError:
+        reason = f"no image of {self.config.root} can be used"
+        return DataError("data.root", reason, "List the faults with i2i data check")
+
+    def _inspect(self, listing: Listing) -> Samples:
+        """Read the files of a listing, and refuse or skip samples that break a rule."""
+        config, limits = self.config, Limits.of(self.config)
+        listing = listing._replace(files=[paths[: config.max_images] for paths in listing.files])
+        decode = len(listing.files[0]) <= config.decode_check_limit
+        samples = inspect(listing, "pixels" if decode else "header", config.value_range)
+        faults = find_faults(samples, limits)
+        good = np.ones(len(samples), np.bool_)
+        for rule, mask in faults.items():
+            if rule.skippable and config.on_bad_file == "skip":
+                good &= ~mask.any(axis=1)
+                details = describe_files(samples, mask)
+                self.notes += tuple(f"skipped, {rule.name}: {detail}" for _, detail in details)
+        if not good.any():
+            raise self._nothing_left()
+        if not good.all():
+            samples = samples.keep(good)
+        check_faults(samples, {rule: mask[good] for rule, mask in faults.items()}, limits)
+        return samples
+
+    def _admit(
+        self, domain: str, samples: Samples, jitter: bool = True, names: Sequence[str] = ()
+    ) -> None:
+        """Take the files of a domain; `jitter` if its color may change, `names` of all columns."""
+        # side by side, the one column is that of b, too
+        columns = [column for column, its in enumerate(samples.domains) if its == domain] or [0]
+        inputs = []
+        for column in columns:
+            name = names[column] if names else ""
+            spec, notes = channel_spec(domain, samples, column, self.config.alpha, name)
+            inputs.append(spec)
+            self.notes += notes
+        self.specs[domain] = ImageSpec(tuple(inputs), self._value_range(domain))
+        check_domain(domain, self.specs[domain], samples.facts[:, columns], self.config, jitter)
+        self._paths[domain] = [Paths(samples.files[column]) for column in columns]
+
+    def _value_range(self, domain: str) -> ValueRange:
+        return self.config.value_range.get(domain, images.UNIT)
+
+
+class PairedImages(Dataset):
+    """Pairs of images `a` and `b` that share their geometry; color jitter changes the input only.
+
+    With `data.inputs`, `a` is the stack of an image of each, and `b` is an image of `data.target`.
+
+    Raises:
+        DataError: the data cannot be trained on.
+    """
+
+    def __init__(self, config: PairedData, *, seed: int = 0, split: str = "train") -> None:
+        super().__init__(config, seed)
+        folders = (*config.inputs, config.target) if config.target else ()
+        pairs = find_pairs(config.root, split, config.layout, folders, config.allow_unmatched)
+        self.layout = pairs.layout
+        side_by_side = self.layout != "folders"
+        names = [Path(folder).name for folder in folders]  # all that a weights file keeps of them
+        if len(set(names)) < len(names):
+            reason = f"two folders have the same name ({', '.join(folders)})"
+            raise DataError("data.inputs, data.target", reason, "Rename one")
+        if side_by_side and self._value_range("a") != self._value_range("b"):
+            reason = "side-by-side images are one file"
+            raise DataError("data.value_range", reason, "Give a and b the same range")
+        samples = self._inspect(pairs)
+        if side_by_side:
+            self.notes += (f"pairs lie side by side; the left half is {self.layout[0]}.",)
+        source = config.direction.source
+        for domain in ("a", "b"):
+            self._admit(domain, samples, domain == source and domain not in config.masks, names)
+        if side_by_side:
+            del self._paths["b"]  # they are those of a
+        if pairs.unmatched:
+            self.notes += (f"{len(pairs.unmatched)} files without a partner are skipped.",)
+        self._augment = Augment(config, ("a", "b"), masks=config.masks, color=(source,))
+        stacked = f", {len(config.inputs)} inputs stacked" if config.inputs else ""
+        self.epoch_rule = f"one epoch = every pair once ({len(self)} pairs{stacked})"
+
+    def _read(self, index: int) -> Arrays:
+        arrays = super()._read(index)
+        return arrays if self.layout == "folders" else halves(arrays["a"], self.layout)
 
 
 def halves(image: Array, layout: Literal["ab", "ba"]) -> Arrays:
@@ -245,86 +214,66 @@ def halves(image: Array, layout: Literal["ab", "ba"]) -> Arrays:
 
 
 class UnpairedImages(Dataset):
-    """Images of `a` and of `b` that have nothing to do with each other.
+    """Images of `a` and of `b` without pairs.
 
     Raises:
-        DataError: what was found cannot be trained on.
+        DataError: the data cannot be trained on.
     """
 
     def __init__(self, config: UnpairedData, *, seed: int = 0, split: str = "train") -> None:
         super().__init__(config, seed)
-        self._paths: dict[str, Paths] = {}
-        self._augment: dict[str, Augment] = {}
-        for domain, found in zip(("a", "b"), find_unpaired(config.root, split), strict=True):
-            (files,), (head,) = self._inspect(found, domains=(domain,))
-            if len(files) == 1:
-                raise DataError(
-                    f"data.root: domain {domain} has one image ({files[0]}). Unpaired training needs at least two "
-                    f"in each domain: add some."
-                )
-            self._admit(domain, (files, head), color=True)
-            self._paths[domain] = Paths(files)
-            self._augment[domain] = Augment(config, (domain,), color=(domain,))
-        counts = ", ".join(f"{len(paths)} of {domain}" for domain, paths in self._paths.items())
+        self._augments: dict[str, Augment] = {}
+        for listing in list_split(config.root, split, "unpaired"):
+            (domain,), samples = listing.domains, self._inspect(listing)
+            if len(samples) == 1:
+                reason = f"domain {domain} has one image ({samples.files[0][0]})"
+                hint = "Unpaired training needs at least two in each domain: add some"
+                raise DataError("data.root", reason, hint)
+            self._admit(domain, samples)
+            self._augments[domain] = Augment(config, (domain,), color=(domain,))
+        counts = ", ".join(f"{len(paths)} of {d}" for d, (paths,) in self._paths.items())
         self.epoch_rule = (
-            f"one epoch = as many samples as the larger domain has images ({counts}); each domain passes through "
-            f"its own shuffled images again and again, so each of its images is used equally often"
+            f"one epoch = as many samples as the larger domain has images ({counts}); each domain "
+            "is shuffled again whenever all its images were used, so each is used equally often"
         )
-
-    def __len__(self) -> int:
-        """Return the number of images of the larger domain."""
-        return max(len(paths) for paths in self._paths.values())
 
     def files(self, epoch: int, index: int) -> list[str]:
         """Return the file of a and the file of b."""
-        return [paths[self._row(domain, epoch, index)] for domain, paths in self._paths.items()]
+        return [self._paths[d][0][row] for d, row in self._rows(epoch, index).items()]
 
-    def _row(self, domain: str, epoch: int, index: int) -> int:
-        count = len(self._paths[domain])
-        turn, place = divmod(
-            epoch * len(self) + index, count
-        )  # turns do not end with epochs: all are used equally
-        return shuffled(place, count, key(self.seed, "turn", domain, turn))
+    def _rows(self, epoch: int, index: int) -> dict[str, int]:
+        """Domain -> the row of its image. Rounds do not end with epochs: all are used equally."""
+        rows = {}
+        for domain, (paths,) in self._paths.items():
+            turn, position = divmod(epoch * len(self) + index, len(paths))
+            rows[domain] = shuffled(position, len(paths), key(self.seed, "turn", domain, turn))
+        return rows
 
     def _random(self, epoch: int, index: int, seed: int) -> Arrays:
-        rows = {domain: self._row(domain, epoch, index) for domain in self._paths}
-        return {
-            d: self._augment[d]({d: self._read(d, row)}, key(seed, d))[d] for d, row in rows.items()
-        }
+        arrays: Arrays = {}
+        for domain, row in self._rows(epoch, index).items():
+            image = {domain: self._decode(domain, row)}
+            arrays |= self._augments[domain](image, key(seed, domain))
+        return arrays
 
     def _plain(self, index: int) -> Arrays:
-        rows = {domain: index % len(paths) for domain, paths in self._paths.items()}
-        return {d: self._augment[d].plain({d: self._read(d, row)})[d] for d, row in rows.items()}
+        arrays: Arrays = {}
+        for domain, (paths,) in self._paths.items():
+            image = {domain: self._decode(domain, index % len(paths))}
+            arrays |= self._augments[domain].plain(image)
+        return arrays
 
-    def _read(self, domain: str, row: int) -> Array:
-        return self._decode(domain, self._paths[domain][row])
 
-
-class Images(Dataset):
-    """Images of one folder and its subfolders, as domain `image`; folders of other splits are left out.
+class UnconditionalImages(Dataset):
+    """Images of one folder and its subfolders, as domain `image`, without those of other splits.
 
     Raises:
-        DataError: what was found cannot be trained on.
+        DataError: the data cannot be trained on.
     """
 
     def __init__(self, config: UnconditionalData, *, seed: int = 0, split: str = "train") -> None:
         super().__init__(config, seed)
-        (files,), (head,) = self._inspect(split_images(config.root, split), domains=("image",))
-        self._admit("image", (files, head), color=True)
-        self._paths = Paths(files)
+        (listing,) = list_split(config.root, split, "unconditional")
+        self._admit("image", self._inspect(listing))
         self._augment = Augment(config, ("image",), color=("image",))
         self.epoch_rule = f"one epoch = every image once ({len(self)} images)"
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self._paths)
-
-    def files(self, epoch: int, index: int) -> list[str]:
-        """Return the one file of the sample."""
-        return [self._paths[index]]
-
-    def _random(self, epoch: int, index: int, seed: int) -> Arrays:
-        return self._augment({"image": self._decode("image", self._paths[index])}, seed)
-
-    def _plain(self, index: int) -> Arrays:
-        return self._augment.plain({"image": self._decode("image", self._paths[index])})

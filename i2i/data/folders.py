@@ -1,15 +1,16 @@
-"""Find the images of a data set and pair them by name; nothing is opened here."""
+"""Find the images of a data set and match them by stem; nothing is opened here."""
 
 import os
-from collections.abc import Collection, Iterable
-from itertools import islice
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from i2i.config import Layout
+from i2i.config import Kind, Layout
 from i2i.errors import I2IError
 from i2i.images import EXTENSIONS
 
+AnyPath = str | os.PathLike[str]
 SPLITS = ("train", "test", "val")
 _FORMS = (
     "{split}/{domain}",
@@ -18,316 +19,320 @@ _FORMS = (
     "{split}-{domain}",
     "{domain}/{split}",
 )
+_FLAT = "{domain}"  # of the train split, where no other form exists
+_OTHER_DOMAIN = str.maketrans("aAbB", "bBaA")
+_SUFFIXES = tuple(EXTENSIONS)
 
 
 class DataError(I2IError, ValueError):
-    """Images that cannot be trained on; the message says where, what, and what to do."""
+    """A data set or an archive that cannot be used. The subject is a setting, a flag or a file."""
 
 
-class Pair(NamedTuple):
-    """The file of each domain; of a side-by-side image both are the same file, and `layout` says which half is a."""
-
-    a: str
-    b: str
-    layout: Literal["ab", "ba", "folders"]
+class SplitError(DataError):
+    """A split that does not exist, or has no images."""
 
 
-class Matched(NamedTuple):
-    """Two folders matched by stem."""
+class Folder(NamedTuple):
+    """A folder of images, and its subfolders (names in lower case) that are splits of their own."""
 
-    pairs: list[Pair]
-    only_a: list[str]  # files of a without a partner
-    only_b: list[str]
-    clashes: list[
-        tuple[str, str]
-    ]  # two files of one stem in one folder; the first is the one that is paired
+    path: Path
+    skip: Collection[str] = ()
 
 
 class Scan(NamedTuple):
-    """What a folder holds: paths of images in order, and how many other files were passed over."""
+    """Files of a folder: the paths of images in order, and the number of others."""
 
     images: list[str]
     others: int
     example: str  # path of one of the others, or ""
 
 
-def find_images(root: str | os.PathLike[str], skip: Collection[str] = ()) -> list[str]:
-    """Return the paths of all images under `root`, in the order of their relative paths.
+class Listing(NamedTuple):
+    """Files of one domain, or of all pairs, of one split."""
 
-    Subfolders are searched and symbolic links followed. Hidden names are passed over, and so are
-    the subfolders of `root` that `skip` names.
-
-    Raises:
-        DataError: `root` is missing, is not a folder, cannot be read, or has no images.
-    """
-    found = scan(root, skip)
-    if found.images:
-        return found.images
-    known = ", ".join(sorted(EXTENSIONS))
-    others = (
-        f" {found.others} other files were passed over (first: {found.example})."
-        if found.others
-        else ""
-    )
-    raise DataError(f"data.root: {root} has no images.{others} Add some: {known}.")
+    domains: tuple[str, ...]  # of each column: a for each input, then b; or image
+    files: Sequence[Sequence[str]]  # columns; the files of a row belong together
+    layout: Literal["ab", "ba", "folders"] = "folders"  # ab: one column, its left half is a
+    unmatched: Sequence[str] = ()  # files whose stem is not in every folder
+    same_stem: Sequence[tuple[str, str]] = ()  # a file that is used, and another of its folder
+    lacks: str = ""  # what folders lack, for messages
 
 
-def scan(root: str | os.PathLike[str], skip: Collection[str] = ()) -> Scan:
-    """List a folder as `find_images` does, also where it is empty.
-
-    Raises:
-        DataError: `root` is missing, is not a folder, or cannot be read.
-    """
-    top = _folder(root).as_posix()
-    images: list[str] = []
-    others, example = 0, ""
-    pending: list[tuple[str, tuple[tuple[int, int], ...]]] = [
-        (top, ())
-    ]  # folders, each with those above it
-    while pending:
-        folder, above = pending.pop()
-        try:
-            status = Path(folder).stat()
-            here = (status.st_dev, status.st_ino)
-            if here in above:  # a link back to a folder above it would never end
-                continue
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.name.startswith(".") or (
-                        not above and entry.name.lower() in skip and entry.is_dir()
-                    ):
-                        continue
-                    path = f"{folder}/{entry.name}"
-                    if entry.is_dir():
-                        pending.append((path, (*above, here)))
-                    elif (
-                        "." in entry.name
-                        and f".{entry.name.rpartition('.')[2].lower()}" in EXTENSIONS
-                    ):
-                        images.append(path)
-                    else:
-                        others, example = others + 1, min(example or path, path)
-        except OSError as error:
-            raise DataError(
-                f"data.root: {folder} cannot be read ({error.strerror}). Check its permissions."
-            ) from None
-    images.sort()
-    return Scan(images, others, example)
-
-
-def find_paired(
-    root: str | os.PathLike[str],
-    layout: Layout = "auto",
-    split: str = "train",
-    allow_unmatched: bool = False,
-) -> list[Pair]:
-    """Return the pairs of `find_matched`."""
-    return find_matched(root, layout, split, allow_unmatched).pairs
-
-
-def find_matched(
-    root: str | os.PathLike[str],
-    layout: Layout = "auto",
-    split: str = "train",
-    allow_unmatched: bool = False,
-) -> Matched:
-    """Return the pairs of one split, ordered by name, and what had no partner.
-
-    `auto` takes two folders where they exist, and otherwise side-by-side images with a on the left.
-    A root without subfolders for splits is its own `train` split.
-
-    Raises:
-        DataError: no images; a file without a partner, unless allowed; two files of one stem.
-    """
-    folders = domain_folders(root, split) if layout in ("auto", "folders") else None
-    if folders is not None:
-        matched = match(*folders, nested_splits(root, folders[0]))
-        _check_clashes(matched)
-        _check_unmatched(matched, folders, allow_unmatched)
-        return matched
-    if layout == "folders":
-        raise DataError(
-            f"data.root: {root} has no folders for a and b of the {split} split. {_accepted(split)}"
-        )
-    side: Literal["ab", "ba"] = "ba" if layout == "ba" else "ab"
-    return Matched([Pair(path, path, side) for path in split_images(root, split)], [], [], [])
-
-
-def find_unpaired(
-    root: str | os.PathLike[str], split: str = "train"
-) -> tuple[list[str], list[str]]:
-    """Return the images of domain a and of domain b of one split, each ordered by name.
-
-    Raises:
-        DataError: a folder is missing, or has no images.
-    """
-    folders = domain_folders(root, split)
-    if folders is None:
-        raise DataError(
-            f"data.root: {root} has no folders for a and b of the {split} split. {_accepted(split)}"
-        )
-    skip = nested_splits(root, folders[0])
-    return find_images(folders[0], skip), find_images(folders[1], skip)
-
-
-def split_images(root: str | os.PathLike[str], split: str) -> list[str]:
-    """Return the images of a split that has no folders for domains: ROOT/SPLIT, or for `train` ROOT itself.
-
-    Raises:
-        DataError: there is no such split, or it has no images.
-    """
-    top = _folder(root)
-    folder = _child(top, split)
-    if folder is None and split != "train":
-        raise DataError(
-            f"data.root: {root} has no {split} split. Add the folder {top.as_posix()}/{split}."
-        )
-    return find_images(top, SPLITS) if folder is None else find_images(folder)
-
-
-def domain_folders(root: str | os.PathLike[str], split: str) -> tuple[Path, Path] | None:
-    """Return the folders of a and b of a split in any of the accepted layouts (upper or lower case), None without them.
-
-    Raises:
-        DataError: `root` is no folder; only one of the two exists; two layouts are mixed.
-    """
-    top = _folder(root)
-    found, halves = _by_form(top, _FORMS, split)
-    if not found and split == "train":
-        found, more = _by_form(top, ("{domain}",), split)
-        halves += more
-    if len(found) > 1:
-        names = " and ".join(f"{a.as_posix()}, {b.as_posix()}" for a, b in found)
-        raise DataError(f"data.root: {root} has two layouts: {names}. Keep one.")
-    if not found and halves:
-        here, missing = halves[0]
-        raise DataError(
-            f"data.root: {here.as_posix()} is there, but {missing} is not. Add that folder."
-        )
-    return found[0] if found else None
-
-
-def match(folder_a: Path, folder_b: Path, skip: Collection[str] = ()) -> Matched:
-    """Match the images of two folders by their path without the suffix, relative to the folder.
-
-    Subfolders of either that `skip` names are left out.
-
-    Raises:
-        DataError: a folder has no images.
-    """
-    (a, clashes_a), (b, clashes_b) = stems(folder_a, skip), stems(folder_b, skip)
-    pairs = [Pair(path, b[stem], "folders") for stem, path in a.items() if stem in b]
-    only_a = [path for stem, path in a.items() if stem not in b]
-    only_b = [path for stem, path in b.items() if stem not in a]
-    return Matched(pairs, only_a, only_b, clashes_a + clashes_b)
-
-
-def _check_clashes(matched: Matched) -> None:
-    if matched.clashes:
-        first = named((f"{one} and {other}" for one, other in matched.clashes), 5)
-        raise DataError(
-            f"data.root: files of one stem in one folder: {first}. Remove or rename one of each."
-        )
-
-
-def _check_unmatched(matched: Matched, folders: tuple[Path, Path], allowed: bool) -> None:
-    a, b = (folder.as_posix() for folder in folders)
-    lines = []
-    for files, here, there in ((matched.only_a, a, b), (matched.only_b, b, a)):
-        if files:
-            first = named(_stem(path, here) for path in files)
-            lines.append(
-                f"{here} has {len(files)} images without a partner in {there} (first: {first})"
-            )
-    if not matched.pairs:
-        raise DataError(
-            f"data.root: no stem is in both folders: {'; '.join(lines)}. Rename the files of one."
-        )
-    if lines and not allowed:
-        raise DataError(f"data.root: {'; '.join(lines)}. Add them, or pass --allow-unmatched.")
-
-
-def _stem(path: str, folder: str) -> str:
-    return path[len(folder) + 1 :].rpartition(".")[0]
-
-
-def named(names: Iterable[str], limit: int = 3) -> str:
+def preview(names: Iterable[str], limit: int = 3) -> str:
     """Return the first few names for a message."""
     first = list(islice(names, limit + 1))
     return ", ".join(first[:limit]) + (", …" if len(first) > limit else "")
 
 
-def stems(folder: Path, skip: Collection[str] = ()) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """Return stem -> path of the images of a folder, and pairs of files of one stem, the first being the one taken.
+# -- splits ----------------------------------------------------------------------------------------
+
+
+def list_split(
+    root: AnyPath,
+    split: str,
+    kind: Kind | Literal["auto"],
+    layout: Layout = "auto",
+    names: Sequence[str] = (),
+    outside: bool = True,
+) -> list[Listing]:
+    """Return the files of one split: of all pairs, of each unpaired domain, or of its one domain.
+
+    Pairs are in two folders where these exist, and otherwise side by side with a on the left; or in
+    the folders `names`, as `stack_folders` takes them. A root without subfolders for splits is its
+    own `train` split. `kind="auto"` takes two folders for paired if most files have a partner.
 
     Raises:
-        DataError: the folder has no images.
+        SplitError: there is no such split, or it has no images.
+        DataError: a folder cannot be read, has no images, or only one of two exists.
     """
-    found: dict[str, str] = {}
-    clashes = []
-    for path in find_images(folder, skip):
-        first = found.setdefault(_stem(path, folder.as_posix()), path)
-        if first != path:
-            clashes.append((first, path))
-    return found, clashes
+    folders: Sequence[Folder] | None = None
+    if names:
+        folders = stack_folders(root, names, split, outside)
+    elif kind != "unconditional" and layout in ("auto", "folders"):
+        folders = domain_folders(root, split)
+    if folders is None:
+        if kind == "unpaired" or layout == "folders":
+            raise _no_domains(root, split)
+        files = _split_images(root, split)
+        if kind != "paired":
+            return [Listing(("image",), [files])]
+        return [Listing(("a",), [files], "ba" if layout == "ba" else "ab")]
+    if kind != "unpaired":
+        pairs = match(folders, in_order=bool(names))
+        if kind == "paired" or 2 * len(pairs.files[0]) > len(pairs.unmatched):
+            return [pairs]
+    return [Listing((d,), [find_images(*f)]) for d, f in zip(("a", "b"), folders, strict=True)]
 
 
-def _by_form(
-    top: Path, forms: Iterable[str], split: str
-) -> tuple[list[tuple[Path, Path]], list[tuple[Path, str]]]:
-    found, halves = [], []  # halves: the folder that exists, and the path of the one that should
-    for form in forms:
+def find_pairs(
+    root: AnyPath,
+    split: str = "train",
+    layout: Layout = "auto",
+    names: Sequence[str] = (),
+    allow_unmatched: bool = False,
+    outside: bool = True,
+) -> Listing:
+    """Return the pairs of one split, ordered by name.
+
+    Raises:
+        DataError: as `list_split`; a file without a partner, unless allowed; two files of one stem.
+    """
+    (pairs,) = list_split(root, split, "paired", layout, names, outside)
+    if pairs.same_stem:
+        repeated = preview(f"{file} and {other}" for file, other in pairs.same_stem)
+        raise _error(f"files of one stem in one folder: {repeated}", "Remove or rename one of each")
+    if not pairs.files[0]:
+        raise _error(f"no stem is in all folders: {pairs.lacks}", "Name partners alike")
+    if pairs.lacks and not allow_unmatched:
+        raise _error(pairs.lacks, "Add them, or pass --allow-unmatched")
+    return pairs
+
+
+def match(folders: Sequence[Folder], in_order: bool = False) -> Listing:
+    """Match the images of folders by stem: the path below the folder, without the suffix.
+
+    Rows are ordered as the first folder, or by stem if `in_order`.
+
+    Raises:
+        DataError: a folder has no images.
+    """
+    tables: list[dict[str, str]] = []  # of each folder: stem -> file
+    same_stem = []
+    for folder in folders:
+        table: dict[str, str] = {}
+        start = len(folder.path.as_posix()) + 1
+        for path in find_images(*folder):
+            first = table.setdefault(path[start:].rpartition(".")[0], path)
+            if first != path:
+                same_stem.append((first, path))
+        tables.append(table)
+    stems = dict.fromkeys(chain(*tables))
+    missing = [[stem for stem in stems if stem not in table] for table in tables]
+    partial = set(chain(*missing))
+    common = [stem for stem in tables[0] if stem not in partial]
+    if in_order:
+        common.sort()
+    lacks = [
+        f"{folder.path.as_posix()} has no partner for {len(lacking)} of {len(stems)} images "
+        f"(first: {preview(lacking)})"
+        for folder, lacking in zip(folders, missing, strict=True)
+        if lacking
+    ]
+    return Listing(
+        ("a",) * (len(folders) - 1) + ("b",),
+        [[table[stem] for stem in common] for table in tables],
+        "folders",
+        [file for table in tables for stem, file in table.items() if stem in partial],
+        same_stem,
+        "; ".join(lacks),
+    )
+
+
+# -- images of one folder --------------------------------------------------------------------------
+
+
+def find_images(root: AnyPath, skip: Collection[str] = ()) -> list[str]:
+    """Return the paths of all images under `root`, in the order of their relative paths.
+
+    Subfolders are searched and symbolic links followed. Hidden names are ignored, and so are the
+    subfolders of `root` that `skip` names.
+
+    Raises:
+        DataError: `root` is missing, is not a folder, cannot be read, or has no images.
+    """
+    images, others, example = scan(root, skip)
+    if not images:
+        among = f" among {others} other files (first: {example})" if others else ""
+        raise _error(f"{root} has no images{among}", f"Add some: {', '.join(sorted(EXTENSIONS))}")
+    return images
+
+
+def scan(root: AnyPath, skip: Collection[str] = ()) -> Scan:
+    """List a folder as `find_images` does, also where it has no images.
+
+    Raises:
+        DataError: `root` is missing, is not a folder, or cannot be read.
+    """
+    images: list[str] = []
+    others: list[str] = []
+    # folders, each with the identities of those above it
+    pending: list[tuple[str, tuple[tuple[int, int], ...]]] = [(_existing(root).as_posix(), ())]
+    while pending:
+        folder, above = pending.pop()
+        try:
+            status = Path(folder).stat()
+            identity = (status.st_dev, status.st_ino)
+            if identity in above:  # a link back to a folder above it would never end
+                continue
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    path = f"{folder}/{entry.name}"
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir():
+                        if above or entry.name.lower() not in skip:
+                            pending.append((path, (*above, identity)))
+                    elif entry.name.lower().endswith(_SUFFIXES):
+                        images.append(path)
+                    else:
+                        others.append(path)
+        except OSError as error:
+            raise _unreadable(folder, error) from None
+    return Scan(sorted(images), len(others), min(others, default=""))
+
+
+def _split_images(root: AnyPath, split: str) -> list[str]:
+    top = _existing(root)
+    folder = _child(top, split)
+    if not folder and split != "train":
+        hint = f"Add the folder {top.as_posix()}/{split}"
+        raise SplitError("data.root", f"{root} has no {split} split", hint)
+    try:
+        return find_images(folder) if folder else find_images(top, SPLITS)
+    except DataError as error:
+        raise SplitError(*error.args) from None
+
+
+# -- layouts ---------------------------------------------------------------------------------------
+
+
+def domain_folders(root: AnyPath, split: str) -> tuple[Folder, Folder] | None:
+    """Return the folders of a and b of a split in any accepted layout and case, None without them.
+
+    Raises:
+        DataError: `root` is no folder; only one of the two exists; two layouts are mixed.
+    """
+    top = _existing(root)
+    pairs: list[tuple[Folder, Folder]] = []
+    lone: list[tuple[Path, Path]] = []  # the folder that exists, and the one that is missing
+    for form in (*_FORMS, _FLAT) if split == "train" else _FORMS:
+        if form == _FLAT and pairs:
+            break
         a, b = (_descend(top, form.format(split=split, domain=domain)) for domain in ("a", "b"))
-        if a and b:
-            found.append((a, b))
-        elif here := a or b:
-            path, shape = here.as_posix(), form.format(split=split, domain="?")
-            place = len(path) - len(shape) + shape.index("?")
-            letter = {"a": "b", "A": "B", "b": "a", "B": "A"}[path[place]]
-            halves.append((here, path[:place] + letter + path[place + 1 :]))
-    return found, halves
+        if a and b:  # ROOT/a/test next to ROOT/a/*.jpg is held out; ROOT/train/a/test is not
+            skip = SPLITS if form == _FLAT else ()
+            pairs.append((Folder(a, skip), Folder(b, skip)))
+        elif folder := a or b:
+            name = folder.relative_to(top).as_posix()
+            at = form.format(split=split, domain="?").index("?")
+            other = name[:at] + name[at].translate(_OTHER_DOMAIN) + name[at + 1 :]
+            lone.append((folder, top / other))
+    if len(pairs) > 1:
+        names = " and ".join(f"{a.path.as_posix()}, {b.path.as_posix()}" for a, b in pairs)
+        raise _error(f"{root} has two layouts: {names}", "Keep one")
+    if lone and not pairs:
+        exists, missing = (folder.as_posix() for folder in lone[0])
+        raise _error(f"{exists} exists, but {missing} does not", "Add that folder")
+    return pairs[0] if pairs else None
+
+
+def stack_folders(
+    root: AnyPath, names: Sequence[str], split: str, outside: bool = True
+) -> list[Folder]:
+    """Return the folders that `names` stand for: ROOT/SPLIT/NAME, or ROOT/NAME for `train`.
+
+    With `outside`, a name may also be a path: of a folder with splits, or for `train` of images.
+
+    Raises:
+        SplitError: a folder is missing.
+        DataError: a folder is named twice.
+    """
+    folders = []
+    for name in names:
+        top, own = Path(root).expanduser(), Path(name).expanduser()
+        places = [] if own.is_absolute() else [Folder(top / split / own), Folder(top / own, SPLITS)]
+        if outside:
+            places += [Folder(own / split), Folder(own, SPLITS)]
+        places = [place for place in places if split == "train" or not place.skip]
+        existing = [place for place in places if place.path.is_dir()]
+        if not existing:
+            hint = f"Accepted: {', '.join(place.path.as_posix() for place in places)}"
+            raise SplitError("data.inputs, data.target", f"no {split} folder for {name}", hint)
+        folders.append(existing[0])
+    if len(set(folders)) < len(folders):
+        reason = f"{', '.join(names)}: two of these are one folder"
+        raise DataError("data.inputs, data.target", reason, "Name each once")
+    return folders
 
 
 def _descend(folder: Path, relative: str) -> Path | None:
-    place: Path | None = folder
+    below: Path | None = folder
     for part in relative.split("/"):
-        place = _child(place, part) if place else None
-    return place
+        below = _child(below, part) if below else None
+    return below
 
 
 def _child(folder: Path, name: str) -> Path | None:
+    """Return the subfolder whose name in lower case is `name`."""
     try:
         with os.scandir(folder) as entries:
-            names = sorted(
-                entry.name for entry in entries if entry.name.lower() == name and entry.is_dir()
-            )
+            names = sorted(e.name for e in entries if e.name.lower() == name and e.is_dir())
     except OSError as error:
-        raise DataError(
-            f"data.root: {folder} cannot be read ({error.strerror}). Check its permissions."
-        ) from None
+        raise _unreadable(folder, error) from None
     if len(names) > 1:
-        raise DataError(f"data.root: {folder.as_posix()} has both {' and '.join(names)}. Keep one.")
+        raise _error(f"{folder.as_posix()} has both {' and '.join(names)}", "Keep one")
     return folder / names[0] if names else None
 
 
-def _folder(root: str | os.PathLike[str]) -> Path:
+def _existing(root: AnyPath) -> Path:
     path = Path(root).expanduser()
     if not path.exists():
-        raise DataError(f"data.root: {root} does not exist. Pass the folder of the data set.")
+        raise _error(f"{root} does not exist", "Pass the folder of the data set")
     if not path.is_dir():
-        raise DataError(f"data.root: {root} is a file. Pass the folder that holds it.")
+        raise _error(f"{root} is a file", "Pass the folder that holds it")
     return path
 
 
-def nested_splits(root: str | os.PathLike[str], folder: Path) -> tuple[str, ...]:
-    """Return the names of subfolders of a domain's folder that are splits of their own, and no part of it."""
-    flat = folder.name.lower() in ("a", "b") and folder.parent == _folder(root)
-    return (
-        SPLITS if flat else ()
-    )  # ROOT/a/test beside ROOT/a/*.jpg is held out; ROOT/train/a/test is a subfolder
+def _error(reason: str, hint: str) -> DataError:
+    return DataError("data.root", reason, hint)
 
 
-def _accepted(split: str) -> str:
-    shown = ", ".join(form.format(split=split, domain="a") for form in _FORMS[:3])
+def _unreadable(folder: AnyPath, error: OSError) -> DataError:
+    return _error(f"{folder} cannot be read ({error.strerror})", "Check its permissions")
+
+
+def _no_domains(root: AnyPath, split: str) -> SplitError:
+    accepted = ", ".join(form.format(split=split, domain="a") for form in _FORMS[:3])
     flat = ", or a" if split == "train" else ""
-    return f"Accepted: {shown}{flat} (and the same with b)."
+    hint = f"Accepted: {accepted}{flat} (and the same with b)"
+    return SplitError("data.root", f"{root} has no folders for a and b of the {split} split", hint)

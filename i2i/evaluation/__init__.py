@@ -1,1 +1,1 @@
-"""Measures of pictures: functions on pairs of images and on sets of them."""
+"""Metrics of generated images: functions on pairs of images and on sets of them."""

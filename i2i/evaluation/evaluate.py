@@ -1,6 +1,7 @@
-"""Scores of a model on images whose truth is known, with bootstrap intervals, beside what costs nothing."""
+"""Scores of a model on images with known targets, with bootstrap intervals, next to baselines."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -12,17 +13,18 @@ from numpy.typing import NDArray
 from i2i import images
 from i2i.config import Layout
 from i2i.data.dataset import halves
-from i2i.data.folders import find_matched
-from i2i.data.stacks import find_stacks
+from i2i.data.folders import DataError, domain_folders, find_images, find_pairs
+from i2i.direction import Domain
 from i2i.errors import I2IError
-from i2i.evaluation.paired import Interval, bootstrap, score_pairs
+from i2i.evaluation.paired import WINDOW, Interval, bootstrap, score_pairs
 from i2i.images import Array
-from i2i.images.spec import ImageSpec, read
+from i2i.images.spec import read
 from i2i.translation.options import TargetSize, target_size
 from i2i.translation.translator import Translator
 
 Scores = dict[str, Interval]  # psnr (dB), ssim, l1 (of the range 0 to 1) -> mean and 95 % interval
-METRICS = {"psnr": "PSNR, dB", "ssim": "SSIM", "l1": "L1"}
+_COLUMNS = {"psnr": ("PSNR, dB", 2), "ssim": ("SSIM", 3), "l1": ("L1", 4)}  # title, decimals
+_MEAN_IMAGES = 500  # training images whose mean is a baseline
 
 
 class EvaluationError(I2IError, ValueError):
@@ -31,11 +33,11 @@ class EvaluationError(I2IError, ValueError):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model, and what no model, scores on the same images."""
+    """Scores of a model and of baselines on the same images."""
 
     count: int
     scores: Mapping[str, Scores]  # "model", "output = input", "output = mean training picture"
-    examples: list[list[NDArray[np.uint8]]]  # rows of input, output, truth, [H, W, 3]
+    examples: list[list[NDArray[np.uint8]]]  # rows of input, output, target, [H, W, 3]
 
 
 def evaluate(
@@ -46,63 +48,60 @@ def evaluate(
     split: str = "test",
     size: TargetSize = "keep",
     examples: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Translate the inputs of every pair of `data` and score the outputs against their partners.
+    """Translate the input of every pair in `data` and score the output against the target.
 
     Args:
-        translator: its direction says which half of a pair is the input.
-        data: folder with two folders matched by stem, or side-by-side images; also the test split
-            of an unpaired world whose pairing is known.
+        translator: its direction determines which image of a pair is the input.
+        data: folder with two folders matched by stem, or with side-by-side images; also an unpaired
+            data set whose `split` is paired.
         layout: of the pairs, as in the config.
-        split: which images; a folder without splits is its own `train`.
+        split: images to score; a folder without splits is its own `train`.
         size: images are resized to it before anything else.
-        examples: rows of pictures to return.
+        examples: number of rows of images to return.
+        progress: is called with pairs scored and their total.
 
     Raises:
         DataError, ImageError: there are no pairs, or one cannot be read.
-        EvaluationError: an input and its truth differ in size, or a layout is given for a model
-            whose inputs and target have folders of their own names.
+        EvaluationError: an input and its target differ in size or are too small for SSIM, or a
+            layout is given for a model whose inputs and target have folders of their own names.
     """
-    source, target = translator.direction.source, translator.direction.target
-    values: dict[str, list[torch.Tensor]] = {"model": [], "output = input": []}
-    mean = _mean_picture(translator, data, layout, target, size)
-    rows: list[list[NDArray[np.uint8]]] = []
     pairs = _pairs(translator, data, layout, split)
-    for pair in pairs:
-        given, truth = _read(translator, pair, source, size), _read(translator, pair, target, size)
-        if given.shape[:2] != truth.shape[:2]:
-            (height, width), (other_height, other_width) = given.shape[:2], truth.shape[:2]
-            raise EvaluationError(
-                f"{pair.a[0]}: {width}x{height} and its partner {other_width}x{other_height} differ in size; pass "
-                "--size"
-            )
-        output = translator.pixels(given[None])[0]
-        values["model"].append(_scored(output, truth))
-        if given.shape[2] == truth.shape[2]:
-            values["output = input"].append(_scored(given, truth))
+    mean = _mean_target(translator, data, layout, size)
+    values: dict[str, list[torch.Tensor]] = defaultdict(list)
+    rows: list[list[NDArray[np.uint8]]] = []
+    for number, pair in enumerate(pairs, 1):
+        image = _read(translator, pair, translator.direction.source, size)
+        target = _read(translator, pair, translator.direction.target, size)
+        _check_sizes(pair, image, target)
+        output = translator.pixels(image[None])[0]
+        values["model"].append(_score(output, target))
+        if image.shape[2] == target.shape[2]:
+            values["output = input"].append(_score(image, target))
         if mean is not None:
-            flat = images.resize(mean, truth.shape[:2])
-            values.setdefault("output = mean training picture", []).append(_scored(flat, truth))
+            constant = images.resize(mean, target.shape[:2])
+            values["output = mean training picture"].append(_score(constant, target))
         if len(rows) < examples:
-            specs = (translator.source, translator.target, translator.target)
-            rows.append([_shown(p, r) for p, r in zip((given, output, truth), specs, strict=True)])
-    scores = {
-        name: {key: bootstrap(torch.stack([v[i] for v in found])) for i, key in enumerate(METRICS)}
-        for name, found in values.items()
-        if found
-    }
-    return Evaluation(len(pairs), scores, rows)
+            row = (
+                (translator.source, image),
+                (translator.target, output),
+                (translator.target, target),
+            )
+            rows.append([images.to_display_rgb(array, spec.alpha) for spec, array in row])
+        if progress:
+            progress(number, len(pairs))
+    return Evaluation(len(pairs), {name: _intervals(v) for name, v in values.items()}, rows)
 
 
 def table(scores: Mapping[str, Scores]) -> list[list[str]]:
-    """Return rows of text: a header, then one row of means with their 95 % intervals for each name."""
-    rows = [["", *METRICS.values()]]
-    for name, found in scores.items():
-        digits = {"psnr": 2, "ssim": 3, "l1": 4}
-        cells = [
-            f"{i.mean:.{digits[k]}f} [{i.low:.{digits[k]}f}, {i.high:.{digits[k]}f}]"
-            for k, i in found.items()
-        ]
+    """Return rows of text: a header, then a row of means with their 95 % intervals per name."""
+    rows = [["", *(title for title, _ in _COLUMNS.values())]]
+    for name, intervals in scores.items():
+        cells = []
+        for metric, (mean, low, high) in intervals.items():
+            _, decimals = _COLUMNS[metric]
+            cells.append(f"{mean:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]")
         rows.append([name, *cells])
     return rows
 
@@ -110,46 +109,55 @@ def table(scores: Mapping[str, Scores]) -> list[list[str]]:
 def aligned(rows: Iterable[list[str]]) -> str:
     """Return rows as lines with columns of equal width."""
     rows = list(rows)
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)) for row in rows)
 
 
-def _scored(output: Array, truth: Array) -> torch.Tensor:
-    found = score_pairs(images.to_tensor(output)[None], images.to_tensor(truth)[None])
-    return torch.stack([found[key][0] for key in METRICS])
+def _score(output: Array, target: Array) -> torch.Tensor:
+    scores = score_pairs(images.to_tensor(output)[None], images.to_tensor(target)[None])
+    return torch.cat([scores[metric] for metric in _COLUMNS])
 
 
-class _Pair(NamedTuple):
-    a: tuple[str, ...]  # one file for each input that is stacked
+def _intervals(values: list[torch.Tensor]) -> Scores:
+    """Return the interval of each metric over images; `values` are scores [metrics] per image."""
+    return dict(zip(_COLUMNS, map(bootstrap, torch.stack(values, dim=1)), strict=True))
+
+
+class _PairFiles(NamedTuple):
+    a: tuple[str, ...]  # one file per stacked input
     b: tuple[str, ...]
     layout: Literal["ab", "ba", "folders"]
 
 
-def _pairs(translator: Translator, data: str | Path, layout: Layout, split: str) -> list[_Pair]:
-    names = [one.name for one in (*translator.source.inputs, *translator.target.inputs)]
-    if any(names):  # trained on inputs and a target with names of their own
-        if layout != "auto":
-            raise EvaluationError(
-                f"--layout {layout}: this model reads the folders {', '.join(names)}; leave it out"
-            )
-        return [
-            _Pair(row[:-1], row[-1:], "folders")
-            for row in find_stacks(data, names, split, outside=False).rows
-        ]
-    return [
-        _Pair((pair.a,), (pair.b,), pair.layout) for pair in find_matched(data, layout, split).pairs
-    ]
+def _pairs(
+    translator: Translator, data: str | Path, layout: Layout, split: str
+) -> list[_PairFiles]:
+    names = [each.name for each in (*translator.source.inputs, *translator.target.inputs)]
+    folders = names if any(names) else []  # a stack: folders of inputs and target by name
+    if folders and layout != "auto":
+        reason = f"this model reads the folders {', '.join(names)}"
+        raise EvaluationError(f"--layout {layout}", reason, "Leave it out")
+    pairs = find_pairs(data, split, layout, folders, outside=False)
+    rows = zip(*pairs.files, strict=True)
+    return [_PairFiles(row[:-1] or row, row[-1:], pairs.layout) for row in rows]
 
 
-def _read(translator: Translator, pair: _Pair, domain: str, size: TargetSize) -> Array:
-    reading = translator.source if domain == translator.direction.source else translator.target
-    array = read(pair.a if domain == "a" else pair.b, reading, translator.alpha).array
+def _read(translator: Translator, pair: _PairFiles, domain: Domain, size: TargetSize) -> Array:
+    spec = translator.source if domain == translator.direction.source else translator.target
+    array = read(pair.a if domain == "a" else pair.b, spec, translator.alpha).array
     if pair.layout != "folders":
         array = halves(array, pair.layout)[domain]
     return _resized(array, size)
+
+
+def _check_sizes(pair: _PairFiles, image: Array, target: Array) -> None:
+    (height, width), other = image.shape[:2], target.shape[:2]
+    if (height, width) != other:
+        reason = f"{width}x{height} pixels, but its target has {other[1]}x{other[0]}"
+        raise EvaluationError(pair.a[0], reason, "Pass --size")
+    if min(height, width) < WINDOW:
+        reason = f"{width}x{height} pixels, smaller than the {WINDOW}x{WINDOW} window of SSIM"
+        raise EvaluationError(pair.a[0], reason, "Pass a larger --size")
 
 
 def _resized(array: Array, size: TargetSize) -> Array:
@@ -157,38 +165,31 @@ def _resized(array: Array, size: TargetSize) -> Array:
     return resized
 
 
-def _shown(picture: Array, reading: ImageSpec) -> NDArray[np.uint8]:
-    plain = (
-        picture.shape[2] in (2, 4) and not reading.alpha
-    )  # the last channel would be taken for alpha
-    return images.shown(picture[..., :-1] if plain else picture)
-
-
-def _mean_picture(
-    translator: Translator, data: str | Path, layout: Layout, target: str, size: TargetSize
+def _mean_target(
+    translator: Translator, data: str | Path, layout: Layout, size: TargetSize
 ) -> Array | None:
-    """The mean of up to 500 training pictures of one domain, at the size of the first; None without a train split."""
-    total, count, shape = None, 0, None
-    for picture in _training_pictures(translator, data, layout, target, size):
-        shape = shape or picture.shape[:2]
-        unit = images.to_unit(images.resize(picture, shape))
+    """Return the mean of the first training targets at the size of the first, None without any."""
+    total: NDArray[np.float32] | None = None
+    count = 0
+    for image in _training_targets(translator, data, layout, size):
+        shape = image.shape[:2] if total is None else total.shape[:2]
+        unit = images.to_unit(images.resize(image, shape))
         total, count = (unit if total is None else total + unit), count + 1
-    return None if total is None else np.round(total / count * 255).astype(np.uint8)
+    return None if total is None else images.to_depth(total / count, 8)
 
 
-def _training_pictures(
-    translator: Translator, data: str | Path, layout: Layout, target: str, size: TargetSize
+def _training_targets(
+    translator: Translator, data: str | Path, layout: Layout, size: TargetSize
 ) -> Iterator[Array]:
-    from i2i.data.folders import DataError, domain_folders, find_images
-
+    domain = translator.direction.target
     try:
-        named = any(one.name for one in translator.target.inputs)
-        folders = None if named else domain_folders(data, "train")
-        if folders is not None:  # paired or not: only one domain is looked at
-            for path in find_images(folders["ab".index(target)])[:500]:
+        stacked = any(each.name for each in translator.target.inputs)
+        folders = None if stacked else domain_folders(data, "train")
+        if folders is None:
+            for pair in _pairs(translator, data, layout, "train")[:_MEAN_IMAGES]:
+                yield _read(translator, pair, domain, size)
+        else:  # of any kind of data: only one domain is read
+            for path in find_images(*folders["ab".index(domain)])[:_MEAN_IMAGES]:
                 yield _resized(read([path], translator.target, translator.alpha).array, size)
-        else:
-            for pair in _pairs(translator, data, layout, "train")[:500]:
-                yield _read(translator, pair, target, size)
     except DataError:
-        return  # nothing to train on is nothing to take a mean of
+        return  # no training images, no mean

@@ -1,8 +1,11 @@
-"""PSNR, SSIM and L1 of outputs against their true partners, one value an image, and a bootstrap interval of the mean.
+"""PSNR, SSIM and L1 of outputs against targets, one value per image, and bootstrap intervals.
 
 Everything is measured on what a viewer would open: images clamped to [-1, 1], rounded to 256 levels
 and scaled to [0, 1] (data range 1), in double precision on the CPU. Color channels count equally;
 no luma is taken.
+
+Each metric takes outputs and targets [N, C, H, W] in [-1, 1] and returns [N] float64. It raises
+ValueError where their shapes differ or are not four-dimensional, or a value is not finite.
 """
 
 from typing import NamedTuple
@@ -15,7 +18,7 @@ from torch import Tensor
 from i2i.images import from_tensor
 
 WINDOW = 11  # pixels; the Gaussian's standard deviation is 1.5 pixels
-BEST_PSNR = 100.0  # decibels; more than one step in one pixel of 256 x 256 costs, so only (almost) equal images get it
+MAX_PSNR = 100.0  # decibels, for equal images; one 8-bit step in one of 256 x 256 pixels gives 96.3
 
 
 class Interval(NamedTuple):
@@ -26,94 +29,80 @@ class Interval(NamedTuple):
     high: float
 
 
-def psnr(outputs: Tensor, truths: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in decibels, 10 log10(1 / MSE) with the MSE over all pixels and channels.
+def psnr(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in decibels: 10 log10(1 / MSE), MSE over pixels and channels.
 
-    Images [N, C, H, W] in [-1, 1] -> [N] float64. Values above 100 dB, which equal images would
-    take to infinity, are given as 100, so that a mean over images exists.
-
-    Raises:
-        ValueError: the shapes differ, are not four-dimensional, or a value is not finite.
+    Values above 100 dB, infinite for equal images, become 100, so that a mean over images exists.
     """
-    pairs = zip(*_levels(outputs, truths), strict=True)
-    values = [kornia_psnr(output, truth, max_val=1.0) for output, truth in pairs]
-    return (
-        torch.stack(values).clamp(max=BEST_PSNR) if values else torch.empty(0, dtype=torch.float64)
-    )
+    pairs = zip(*_levels(outputs, targets), strict=True)
+    values = [kornia_psnr(output, target, max_val=1.0) for output, target in pairs]
+    if not values:
+        return torch.empty(0, dtype=torch.float64)
+    return torch.stack(values).clamp(max=MAX_PSNR)
 
 
-def ssim(outputs: Tensor, truths: Tensor) -> Tensor:
+def ssim(outputs: Tensor, targets: Tensor) -> Tensor:
     """Structural similarity, at most 1: the mean of the SSIM map over positions and channels.
 
-    Images [N, C, H, W] in [-1, 1], no side below 11 -> [N] float64. Wang et al., IEEE TIP 2004,
-    Sec. III-C: Gaussian window of 11 x 11 with standard deviation 1.5, K1 = 0.01, K2 = 0.03,
-    weighted moments without bias correction, and, as there, only positions whose window lies inside
-    the image (no padding).
+    Wang et al., IEEE TIP 2004, Sec. III-C: Gaussian window of 11 x 11 with standard deviation 1.5,
+    K1 = 0.01, K2 = 0.03, weighted moments without bias correction, and, as there, only positions
+    whose window lies inside the image (no padding).
 
     Raises:
-        ValueError: the shapes differ, are not four-dimensional, a value is not finite, or a side is
-            too small.
+        ValueError: also where a side is below 11.
     """
-    one, other = _levels(outputs, truths)
+    one, other = _levels(outputs, targets)
     height, width = one.shape[-2:]
     if min(height, width) < WINDOW:
         raise ValueError(
-            f"ssim: images of {width}x{height} are smaller than its {WINDOW}x{WINDOW} window (use larger)"
+            f"ssim: images of {width}x{height} are smaller than its {WINDOW}x{WINDOW} window"
         )
     maps = kornia_ssim(one, other, WINDOW, max_val=1.0, eps=0.0, padding="valid")
     return maps.mean(dim=(1, 2, 3))
 
 
-def l1(outputs: Tensor, truths: Tensor) -> Tensor:
-    """Mean absolute difference in units of the full range: 1 is black against white, 1/255 one 8-bit step everywhere.
+def l1(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean absolute difference in units of the full range.
 
-    Images [N, C, H, W] in [-1, 1] -> [N] float64.
-
-    Raises:
-        ValueError: the shapes differ, are not four-dimensional, or a value is not finite.
+    1 is black against white, 1/255 one 8-bit step in every pixel.
     """
-    one, other = _levels(outputs, truths)
+    one, other = _levels(outputs, targets)
     return (one - other).abs().mean(dim=(1, 2, 3))
 
 
-def score_pairs(outputs: Tensor, truths: Tensor) -> dict[str, Tensor]:
-    """All three measures by name, [N] float64 each, of images [N, C, H, W] in [-1, 1] (errors as above)."""
-    return {"psnr": psnr(outputs, truths), "ssim": ssim(outputs, truths), "l1": l1(outputs, truths)}
+def score_pairs(outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """All metrics by name."""
+    return {metric.__name__: metric(outputs, targets) for metric in (psnr, ssim, l1)}
 
 
 def bootstrap(values: Tensor, seed: int = 0, rounds: int = 1000) -> Interval:
-    """The mean of `values` [N] and its 95 % percentile interval over `rounds` resamplings of the images.
+    """Mean of `values` [N], and its 95 % percentile interval over `rounds` resamplings of images.
 
     Efron and Tibshirani, An Introduction to the Bootstrap, 1993, Sec. 13.3. The same seed gives the
-    same interval. One value alone is its own interval.
+    same interval. The interval of one value is that value.
 
     Raises:
         ValueError: there are no values, or no rounds.
     """
     if values.ndim != 1 or len(values) == 0:
-        raise ValueError(f"bootstrap: needs one value an image, got the shape {list(values.shape)}")
+        raise ValueError(f"bootstrap: expected values [N], N > 0, got {list(values.shape)}")
     if rounds < 1:
         raise ValueError(f"rounds: must be at least 1, got {rounds}")
     sample = values.detach().to("cpu", torch.float64)
     rng = torch.Generator().manual_seed(seed)
-    means = torch.stack(
-        [
-            sample[torch.randint(len(sample), (len(sample),), generator=rng)].mean()
-            for _ in range(rounds)
-        ]
-    )
+    means = torch.empty(rounds, dtype=torch.float64)
+    for number in range(rounds):
+        means[number] = sample[torch.randint(len(sample), (len(sample),), generator=rng)].mean()
     low, high = torch.quantile(means, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return Interval(float(sample.mean()), low, high)
 
 
-def _levels(outputs: Tensor, truths: Tensor) -> tuple[Tensor, Tensor]:
+def _levels(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Both as they would be stored in 8 bits, float64 in [0, 1] on the CPU."""
-    if outputs.shape != truths.shape or outputs.ndim != 4:
+    if outputs.shape != targets.shape or outputs.ndim != 4:
         raise ValueError(
-            f"pairs: outputs {list(outputs.shape)} and truths {list(truths.shape)} must have one shape [N, C, H, W]"
+            "pairs: expected outputs and targets of one shape [N, C, H, W], got "
+            f"{list(outputs.shape)} and {list(targets.shape)}"
         )
-    one, other = (
-        torch.from_numpy(from_tensor(images)).movedim(-1, -3).double() / 255
-        for images in (outputs, truths)
-    )
-    return one, other
+    levels = [torch.from_numpy(from_tensor(x)).movedim(-1, -3).double() for x in (outputs, targets)]
+    return levels[0] / 255, levels[1] / 255

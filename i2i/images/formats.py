@@ -1,51 +1,53 @@
-"""File formats: which suffix stands for which, and what each can hold."""
+"""Image file formats: suffixes, signatures, and the channels and depths that each can hold."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal, NamedTuple
 
 from numpy.typing import NDArray
 
 from i2i.errors import I2IError
 
 Array = NDArray[Any]  # [H, W, C] uint8, uint16, or float32 in [0, 1]
+Source = str | os.PathLike[str] | IO[bytes]  # a path, or a seekable stream, read from its start
 Alpha = Literal["drop", "composite", "keep"]
 Format = Literal["PNG", "JPEG", "WEBP", "TIFF", "BMP", "NPY"]
 
 MAX_CHANNELS = 16  # of an array file
-
-_SUFFIXES: dict[str, Format] = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".jpe": "JPEG",
-    ".jfif": "JPEG",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".bmp": "BMP",
-    ".npy": "NPY",
-}
-EXTENSIONS = frozenset(_SUFFIXES)
-_HOLDS: dict[Format, dict[int, tuple[int, ...]]] = {  # depth in bits -> channels
-    "PNG": {8: (1, 2, 3, 4), 16: (1, 2, 3, 4)},
-    "TIFF": {8: (1, 2, 3, 4), 16: (1, 2, 3, 4), 32: (1,)},
-    "WEBP": {8: (1, 2, 3, 4)},
-    "JPEG": {8: (1, 3)},
-    "BMP": {8: (1, 3)},
-    "NPY": dict.fromkeys((8, 16, 32), tuple(range(1, MAX_CHANNELS + 1))),
-}
+MAX_PIXELS = 100_000_000  # 300 MB of 8-bit RGB; a PNG of 27 KB can ask for more than twice that
 CHANNEL_NAMES = {1: "gray", 2: "gray with alpha", 3: "RGB", 4: "RGB with alpha"}
 
 
+class _FormatInfo(NamedTuple):
+    suffixes: tuple[str, ...]
+    signature: bytes  # regular expression for the first bytes of a file
+    channels: dict[int, tuple[int, ...]]  # depth in bits -> numbers of channels
+
+
+_COLOR, _ANY = (1, 2, 3, 4), tuple(range(1, MAX_CHANNELS + 1))
+_FORMATS: dict[Format, _FormatInfo] = {
+    "PNG": _FormatInfo((".png",), rb"\x89PNG\r\n\x1a\n", {8: _COLOR, 16: _COLOR}),
+    "JPEG": _FormatInfo((".jpg", ".jpeg", ".jpe", ".jfif"), rb"\xff\xd8\xff", {8: (1, 3)}),
+    "WEBP": _FormatInfo((".webp",), rb"(?s)RIFF.{4}WEBP", {8: _COLOR}),
+    "TIFF": _FormatInfo(  # +: BigTIFF
+        (".tif", ".tiff"), rb"II[*+]\0|MM\0[*+]", {8: _COLOR, 16: _COLOR, 32: (1,)}
+    ),
+    "BMP": _FormatInfo((".bmp",), rb"BM", {8: (1, 3)}),
+    "NPY": _FormatInfo((".npy",), rb"\x93NUMPY", {8: _ANY, 16: _ANY, 32: _ANY}),
+}
+_BY_SUFFIX = {suffix: format for format, info in _FORMATS.items() for suffix in info.suffixes}
+EXTENSIONS = frozenset(_BY_SUFFIX)
+
+
 class ImageError(I2IError, ValueError):
-    """An image that cannot be read, converted or written. The message is "PATH: what happened (what to do)"."""
+    """An image that cannot be read, converted or written; the subject is its path, or "image"."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says about its picture. Sizes are in pixels, as shown; alpha counts as a channel."""
+    """Kind of a picture, and its size in pixels, as displayed. Alpha counts as a channel."""
 
     width: int
     height: int
@@ -62,25 +64,24 @@ def format_of(path: str | os.PathLike[str]) -> Format:
         ImageError: a suffix that is not in EXTENSIONS.
     """
     suffix = Path(path).suffix.lower()
-    if suffix not in _SUFFIXES:
-        raise ImageError(
-            f"{path}: {suffix or 'no suffix'} is not an image format (use {', '.join(sorted(EXTENSIONS))})"
-        )
-    return _SUFFIXES[suffix]
+    if suffix not in _BY_SUFFIX:
+        reason = f"{suffix or 'no suffix'} is not an image format"
+        raise ImageError(path, reason, f"Use {', '.join(sorted(EXTENSIONS))}")
+    return _BY_SUFFIX[suffix]
 
 
-def check_size(width: int, height: int, max_pixels: int, path: object) -> None:
-    """Raise ImageError if a picture has more than `max_pixels`."""
-    if width * height > max_pixels:
-        size = f"{width}x{height} is {width * height / 1e6:.4g} megapixels, the limit is {max_pixels / 1e6:.4g}"
-        raise ImageError(f"{path}: {size} (raise max_pixels if you trust the file)")
+def sniff(start: bytes) -> Format | None:
+    """Return the format of a file by its first 12 bytes; None if it is none of these."""
+    matches = (format for format, info in _FORMATS.items() if re.match(info.signature, start))
+    return next(matches, None)
 
 
 def supports(format: Format, channels: int, depth: int) -> bool:
-    """Whether a file of this format can hold a picture of these channels and bits, without loss but for JPEG's."""
-    return channels in _HOLDS[format].get(depth, ())
+    """Return True if a file of `format` can hold that many channels of `depth` bits."""
+    return channels in _FORMATS[format].channels.get(depth, ())
 
 
-def named_channels(channels: int) -> str:
-    kind = f" ({CHANNEL_NAMES[channels]})" if channels in CHANNEL_NAMES else ""
-    return f"{channels} channel{'s' * (channels != 1)}{kind}"
+def describe_channels(channels: int) -> str:
+    """Return "3 channels (RGB)" and the like."""
+    name = f" ({CHANNEL_NAMES[channels]})" if channels in CHANNEL_NAMES else ""
+    return f"{channels} channel{'s' * (channels != 1)}{name}"

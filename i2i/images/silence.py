@@ -1,4 +1,4 @@
-"""Keep decoders from talking: what is wrong with a file is said once, by an ImageError that names it."""
+"""Silence decoders: what is wrong with a file is reported once, by an ImageError that names it."""
 
 import ctypes
 import logging
@@ -6,22 +6,21 @@ import warnings
 
 from PIL import _imaging
 
-# A damaged TIFF may bring thousands of warnings, none of which names the file.
+# A corrupt TIFF may cause thousands of warnings, none of which names the file.
 warnings.filterwarnings("ignore", module=r"PIL\.")
-logging.getLogger("PIL").addHandler(
-    logging.NullHandler()
-)  # or errors are printed where logging is not set up
+# Without a handler, errors are printed where logging is not set up.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 try:  # libtiff writes to the terminal by itself, and Pillow has no switch for it
     _libtiff = ctypes.CDLL(_imaging.__file__)
     _libtiff.TIFFSetErrorHandler(None)
     _libtiff.TIFFSetWarningHandler(None)
-except (AttributeError, OSError):  # a Pillow that hides it, or has none: then there may be noise
+except (AttributeError, OSError):  # a Pillow that hides it, or has none: there may be noise
     pass
 
 
 def quiet_opencv() -> None:
-    """Silence OpenCV, once it is needed: loading it takes a while."""
+    """Silence OpenCV once it is needed: loading it takes a while."""
     import cv2
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_FATAL)

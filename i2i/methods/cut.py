@@ -14,8 +14,7 @@ from torch.nn.functional import normalize
 from i2i.direction import Direction
 from i2i.errors import OptionError
 from i2i.losses.patch_nce import patch_nce
-from i2i.methods._adversarial import MakeDiscriminator
-from i2i.methods._base import Images, MakeGenerator, Method, Phase, Terms
+from i2i.methods import Images, MakeDiscriminator, MakeGenerator, Method, Phase, Terms
 from i2i.networks.contract import Encoder
 from i2i.options import Count, Doc, validate_options
 

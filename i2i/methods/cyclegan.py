@@ -7,8 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
-from i2i.methods._adversarial import MakeDiscriminator
-from i2i.methods._base import Images, MakeGenerator, Method, Phase, Terms
+from i2i.methods import Images, MakeDiscriminator, MakeGenerator, Method, Phase, Terms
 from i2i.options import Doc, Weight, validate_options
 
 _Identity = Annotated[Weight, Doc("weight of G_ab(b) = b, relative to the cycles (Sec. 5.2)")]

@@ -5,8 +5,7 @@ from typing import Annotated, Any, ClassVar
 
 from torch import nn
 
-from i2i.methods._adversarial import MakeDiscriminator
-from i2i.methods._base import Images, MakeGenerator, Method, Phase, Terms
+from i2i.methods import Images, MakeDiscriminator, MakeGenerator, Method, Phase, Terms
 from i2i.networks.latent import LatentDistribution, LatentSpec
 from i2i.options import Count, Doc, validate_options
 

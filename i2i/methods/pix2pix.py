@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from i2i.direction import Direction
-from i2i.methods._adversarial import MakeDiscriminator, Views
-from i2i.methods._base import Images, MakeGenerator, Method, Phase, Terms
+from i2i.methods import Images, MakeDiscriminator, MakeGenerator, Method, Phase, Terms
 from i2i.options import Doc, Weight, validate_options
 
 
@@ -66,5 +65,5 @@ class Pix2Pix(Method):
         distance = l1_loss(fake[self.target].float(), real[self.target])
         return terms | {"l1": self.lambda_l1 * distance}
 
-    def _pair(self, real: Images, target: Images) -> Views:
+    def _pair(self, real: Images, target: Images) -> list[Tensor]:
         return [real[self.source], target[self.target]]

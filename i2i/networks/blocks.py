@@ -65,7 +65,7 @@ def check_sides(x: Tensor, size_divisor: int, min_size: int) -> None:
 
 
 def reflect(x: Tensor, pixels: int) -> Tensor:
-    """Reflection padding: [N, C, H, W] -> [N, C, H + 2 pixels, W + 2 pixels]."""
+    """Pad by reflection: [N, C, H, W] -> [N, C, H + 2 pixels, W + 2 pixels]."""
     return padding.reflect(x, pixels, pixels, pixels, pixels)
 
 

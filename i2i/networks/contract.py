@@ -11,6 +11,10 @@ class InputError(I2IError, ValueError):
     """A tensor of a shape that the network does not take."""
 
 
+class ContractError(I2IError, TypeError):
+    """A network class that lacks what its kind must have."""
+
+
 @runtime_checkable
 class Generator(Protocol):
     """A module constructed as `Name(in_channels, out_channels, *, OPTION=…)`.
@@ -50,3 +54,14 @@ class Discriminator(Protocol):
 
     def features(self, x: Tensor) -> list[Tensor]:
         """Return activations of the hidden layers, then the `scales` logit maps of `forward`."""
+
+
+def check_contract(net: object, contract: type[Generator] | type[Discriminator]) -> None:
+    """Check that `net` has the attributes of `contract`.
+
+    Raises:
+        ContractError: it lacks one.
+    """
+    if not isinstance(net, contract):
+        reason = f"lacks attributes of a {contract.__name__.lower()}"
+        raise ContractError(type(net).__name__, reason, f"See {contract.__module__}")

@@ -15,12 +15,12 @@ from i2i.config import (
     UnconditionalData,
     UnpairedData,
 )
-from i2i.data.dataset import Dataset, Images, PairedImages, UnpairedImages
-from i2i.data.stacks import StackedImages
+from i2i.data.dataset import Dataset, PairedImages, UnconditionalImages, UnpairedImages
 from i2i.errors import OptionError
 from i2i.losses.adversarial import discriminator_loss_bounds
 from i2i.methods._adversarial import AdversarialLoss
 from i2i.methods._base import Method
+from i2i.networks.contract import Discriminator, Generator, check_contract
 from i2i.networks.init import init_weights
 from i2i.options import option_fields
 from i2i.run.contradictions import check_sizes
@@ -35,11 +35,11 @@ def open_data(config: Config, split: str = "train") -> Dataset:
     """
     data, seed = config.data, config.train.seed
     if isinstance(data, PairedData):
-        return (StackedImages if data.inputs else PairedImages)(data, seed=seed, split=split)
+        return PairedImages(data, seed=seed, split=split)
     if isinstance(data, UnpairedData):
         return UnpairedImages(data, seed=seed, split=split)
     assert isinstance(data, UnconditionalData)
-    return Images(data, seed=seed)
+    return UnconditionalImages(data, seed=seed)
 
 
 def make_method(config: Config, channels: Mapping[str, int]) -> Method:
@@ -56,11 +56,13 @@ def make_method(config: Config, channels: Mapping[str, int]) -> Method:
     def make_generator(in_channels: int, out_channels: int) -> nn.Module:
         with _options_of("generator"):
             net = generator.factory(in_channels, out_channels, **config.generator.options())
+        check_contract(net, Generator)
         return _initialize(net, config, compiled=config.train.compile)
 
     def make_discriminator(in_channels: int) -> AdversarialLoss:
         with _options_of("discriminator"):
             net = discriminator.factory(in_channels, **config.discriminator.options())
+        check_contract(net, Discriminator)
         with _options_of("method"):
             adversarial = AdversarialLoss(net, **_select(options, AdversarialLoss))
         # compiled code has no second derivatives, which penalties need
@@ -68,6 +70,10 @@ def make_method(config: Config, channels: Mapping[str, int]) -> Method:
         _initialize(net, config, compiled)
         return adversarial
 
+    if missing := set(factory.domains) - set(channels):
+        reason = f"{config.method.name} needs the domains {', '.join(factory.domains)}"
+        hint = f"The data has no {', '.join(sorted(missing))}"
+        raise ConfigError("method.name", reason, hint)
     parts = {"channels": channels, "direction": getattr(config.data, "direction", None)}
     arguments = _select(options, factory)
     for name in inspect.signature(factory).parameters.keys() & parts.keys():

@@ -55,6 +55,4 @@ def generation_sheet(
 
 def _shown(image: Tensor) -> Picture:
     """[C, H, W] in [-1, 1] -> RGB; further channels are left out, missing ones repeat the first."""
-    color = image if image.shape[0] >= 3 else image[:1].expand(3, -1, -1)
-    picture: Picture = images.from_tensor(color[:3].float().cpu(), depth=8)
-    return picture
+    return images.to_display_rgb(images.from_tensor(image.cpu()), alpha=False)

@@ -18,6 +18,7 @@ from i2i.console import log
 from i2i.data.dataset import Dataset
 from i2i.data.folders import DataError
 from i2i.data.loader import batches
+from i2i.errors import I2IError
 from i2i.files import remove_temporaries, write_atomically
 from i2i.lock import exclusive
 from i2i.methods._base import Method
@@ -29,7 +30,8 @@ from i2i.run.model_card import model_card
 from i2i.run.settings import CONFIG, resolve, resume, with_length
 from i2i.signals import StopRequest
 from i2i.training.distributed import Rank, process_group
-from i2i.training.loop import Draw, GuardError, Loop, Outcome
+from i2i.training.guard import GuardError
+from i2i.training.loop import Draw, Loop, Outcome, RunContext
 from i2i.training.trainer import Trainer
 
 
@@ -134,13 +136,22 @@ def _train(run: _Run, resumed: bool) -> Outcome:
         world_size=rank.world_size,
         pin=run.device.type == "cuda",
     )
-    health = build.health(run.method, settings, rank.world_size)
-    loop = Loop(trainer, settings, run.folder, run.dataset, open_stream, draw, pack, health)
+    context = RunContext(
+        run.folder,
+        open_stream,
+        run.dataset.files,
+        len(run.dataset),
+        (*run.dataset.notes, *run.method.notes),
+        draw,
+        pack,
+        build.health(run.method, settings, rank.world_size),
+    )
+    loop = Loop(trainer, settings, context)
     try:
         with StopRequest(alone=rank.world_size == 1).listening() as stop:
             outcome = loop.run(stop)
     except GuardError as error:
-        _write_report(run, trainer, str(error))
+        _write_report(run, trainer, error.explanation)
         raise
     _write_report(run, trainer, outcome.ended)
     return outcome
@@ -246,8 +257,8 @@ def _write_report(run: _Run, trainer: Trainer, ended: str) -> None:
     name = run.folder.resolve().name
     try:
         run_report(page, run.folder, name, facts, [], newest_sheet(run.folder))
-    except OSError as error:
-        log(f"{page}: not written ({error.strerror}); everything else is complete")
+    except (OSError, I2IError) as error:
+        log(f"{error}; everything else is complete")
     else:
         log(f"report: {page}")
 

@@ -1,4 +1,4 @@
-"""One process or many: which rank this is, and what ranks agree on."""
+"""One process or many: the rank of this process, and what ranks agree on."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -14,6 +14,12 @@ from torch import Tensor
 from i2i.errors import I2IError
 
 
+class RankLostError(I2IError, RuntimeError):
+    """Another process of this run ended early, or does not answer."""
+
+    exit_code = 4
+
+
 @dataclass(frozen=True)
 class Rank:
     """This process among its peers."""
@@ -27,25 +33,23 @@ class Rank:
         return self.rank == 0
 
     def average_gradients(self, parameters: Iterable[Tensor], nonfinite: bool = False) -> bool:
-        """Replace every gradient by its mean over ranks, in one flat all-reduce; say whether any rank is `nonfinite`."""
+        """Replace every gradient by its mean over ranks, in one flat all-reduce.
+
+        Returns:
+            Whether any rank is `nonfinite`; False on a GPU, where asking would wait for the device.
+        """
         if self.world_size == 1:
             return nonfinite
         gradients = [p.grad for p in parameters if p.grad is not None]
-        flat = torch.cat(
-            [
-                *(gradient.flatten() for gradient in gradients),
-                gradients[0].new_tensor([float(nonfinite)]),
-            ]
-        )
+        flag = gradients[0].new_tensor([float(nonfinite)])
+        flat = torch.cat([*(gradient.flatten() for gradient in gradients), flag])
         dist.all_reduce(flat)
-        anywhere = not flat.is_cuda and bool(
-            flat[-1] != 0
-        )  # a GPU is not waited for: no step of it reports `nonfinite`
+        any_rank = not flat.is_cuda and bool(flat[-1] != 0)
         flat /= self.world_size
         sizes = [gradient.numel() for gradient in gradients]
         for gradient, part in zip(gradients, torch.split(flat[:-1], sizes), strict=True):
             gradient.copy_(part.view_as(gradient))
-        return anywhere
+        return any_rank
 
     def mean(self, values: Tensor) -> Tensor:
         """Return the mean of `values` over ranks."""
@@ -55,12 +59,12 @@ class Rank:
         return values
 
     def any(self, flag: int) -> int:
-        """Return the largest `flag` of all ranks: all act on what one has seen, at the same step."""
+        """Return the largest `flag` of all ranks: all act on what one has seen, at one step."""
         if self.world_size == 1:
             return flag
-        seen = torch.tensor(flag)  # on the CPU, over gloo: the device is not waited for
-        dist.all_reduce(seen, dist.ReduceOp.MAX)
-        return int(seen)
+        largest = torch.tensor(flag)  # on the CPU, over gloo: the device is not waited for
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+        return int(largest)
 
     def gather(self, value: Any) -> list[Any]:
         """Return `value` of every rank, on every rank."""
@@ -77,23 +81,17 @@ class Rank:
                 dist.broadcast(tensor.detach(), 0)
 
 
-class RankLostError(I2IError, RuntimeError):
-    """Another process of this run ended before its time."""
-
-    exit_code = 4
-
-
 @contextmanager
 def process_group(
     device: torch.device, timeout: timedelta = timedelta(minutes=10)
 ) -> Iterator[Rank]:
-    """Join the group that torchrun describes in the environment; alone without it.
+    """Join the group that torchrun describes in the environment; without it, be the only process.
 
     Raises:
         RankLostError: another process of the group ended, or did not answer within `timeout`.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1:
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
         yield Rank()
         return
     if device.type == "cuda":
@@ -101,18 +99,18 @@ def process_group(
         dist.init_process_group("cpu:gloo,cuda:nccl", timeout=timeout, device_id=device)
     else:
         dist.init_process_group("gloo", timeout=timeout)
+    rank = Rank(dist.get_rank(), world_size)
     try:
-        yield Rank(dist.get_rank(), world)
+        yield rank
     except RuntimeError as error:
-        own = isinstance(error, I2IError)
-        if own or not (
-            isinstance(error, dist.DistError) or "gloo" in str(error)
-        ):  # gloo's errors have no class
+        is_lost = isinstance(error, dist.DistError) or "gloo" in str(error)  # those have no class
+        if isinstance(error, I2IError) or not is_lost:
             raise
-        reason = str(error).split("\n", 1)[0]
+        detail = str(error).split("\n", 1)[0]
         raise RankLostError(
-            f"another of the {world} processes of this run ended or does not answer ({reason}). "
-            "Its own last lines say why. Nothing that was saved is lost: go on with --resume."
+            f"rank {rank.rank}",
+            f"another of the {world_size} processes ended or does not answer ({detail})",
+            "Its last lines say why. Nothing that was saved is lost: resume with --resume",
         ) from error
     finally:
         dist.destroy_process_group()

@@ -1,20 +1,20 @@
-"""A pool of old fakes for the discriminator. Shrivastava et al., CVPR 2017, Sec. 2.3; as in CycleGAN, Sec. 4."""
+"""Pool of old fakes for D. Shrivastava et al., CVPR 2017, Sec. 2.3; as in CycleGAN, Sec. 4."""
 
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 
 class ImagePool:
-    """Keeps up to `size` fakes on their device; once full, half of what goes in comes back as an older one."""
+    """Up to `size` fakes on their device; once full, half of a batch comes back as older ones."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.images: list[Tensor] = []
 
     def query(self, fakes: Tensor) -> Tensor:
-        """Return a batch like `fakes`, [N, C, H, W]: each image with probability 1/2 exchanged for a stored one."""
+        """Return `fakes`, [N, C, H, W], each exchanged for a stored image with probability 1/2."""
         if self.size == 0:
             return fakes
         returned = []
@@ -34,6 +34,6 @@ class ImagePool:
         """Return the stored images."""
         return list(self.images)
 
-    def restore(self, images: list[Any], device: torch.device) -> None:
-        """Take back what `state` returned."""
+    def restore(self, images: Iterable[Tensor], device: torch.device) -> None:
+        """Load what `state` returned."""
         self.images = [image.to(device) for image in images]

@@ -1,10 +1,9 @@
-"""From the first image to the last: steps, rows, sample sheets, checkpoints, and stopping without losing work."""
+"""A run from its first image to its last: steps, periodic actions, stopping without losing work."""
 
 import math
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,75 +13,58 @@ from numpy.typing import NDArray
 from torch import nn
 
 from i2i import images
-from i2i.checkpoint import CHECKPOINTS, WEIGHTS, load_state, newest, publish, steps
+from i2i.checkpoint import CHECKPOINTS, WEIGHTS, publish, steps
 from i2i.config import Config
+from i2i.console import log
 from i2i.errors import I2IError
-from i2i.files import WriteError, read_rows, write_atomically
+from i2i.files import METRICS, WriteError, read_rows, write_atomically
 from i2i.methods._base import Images
 from i2i.signals import StopRequest
 from i2i.training.distributed import RankLostError
+from i2i.training.guard import Guard, Key
 from i2i.training.health import Health
-from i2i.training.metrics_logger import METRICS, MetricsLogger
-from i2i.training.trainer import NonFiniteError, Trainer
+from i2i.training.meter import NonFiniteError
+from i2i.training.metrics_logger import MetricsLogger
+from i2i.training.trainer import Trainer
+
+# reasons to stop besides signals, and larger than their numbers, so that all ranks agree on one
+_TIME_LIMIT, _NO_DATA = 1000, 2000
 
 
 class Batch(Protocol):
-    """One batch of a stream."""
+    """Images of one step, the (epoch, index) of each, and warnings from reading them."""
 
     @property
     def images(self) -> Images: ...
     @property
-    def keys(self) -> Sequence[tuple[int, int]]: ...
+    def keys(self) -> Sequence[Key]: ...
     @property
     def warnings(self) -> Sequence[str]: ...
 
 
-class Source(Protocol):
-    """The data set behind a stream."""
-
-    @property
-    def notes(self) -> Sequence[str]: ...
-    def __len__(self) -> int: ...
-    def files(self, epoch: int, index: int) -> list[str]: ...
+Stream = Generator[Batch, None, None]
+Nets = Mapping[str, nn.Module]  # by direction
+Draw = Callable[[Nets], NDArray[np.uint8]]  # -> sample sheet [H, W, 3]
+Pack = Callable[[Nets, int], bytes]  # networks, position -> weights file
 
 
-class Stream(Protocol):
-    """An endless, resumable sequence of batches."""
+@dataclass(frozen=True)
+class RunContext:
+    """Parts of a run that its loop uses next to the trainer."""
 
-    def __next__(self) -> Batch: ...
-
-    def close(self) -> None:
-        """Stop the processes behind it."""
-        ...
-
-
-Draw = Callable[
-    [Mapping[str, nn.Module]], NDArray[np.uint8]
-]  # networks by direction -> sample sheet [H, W, 3]
-Pack = Callable[
-    [Mapping[str, nn.Module], int], bytes
-]  # networks by direction, images seen -> a weights file
-Open = Callable[[int], Stream]  # images seen -> the batches that follow
-
-_MOST_ROLLBACKS, _APART = (
-    10,
-    100,
-)  # so many, each less than so many steps after the last: it is not the batches
-_TIME_UP, _NO_DATA = (
-    1000,
-    2000,
-)  # larger than any signal's number, so that all ranks agree on one reason
-
-
-class GuardError(I2IError, RuntimeError):
-    """Training was stopped because going on would destroy the networks."""
-
-    exit_code = 3
+    folder: Path
+    open_stream: Callable[[int], Stream]  # position in images -> the batches that follow
+    files: Callable[[int, int], list[str]]  # epoch, index -> paths behind a sample
+    epoch_images: int  # length of the data set
+    notes: Sequence[str]  # on data and method, for the report
+    draw: Draw
+    pack: Pack
+    health: Health
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: at `images`, finished or because of `signal` or the time limit."""
+    """End of a run: at `images`, finished, or stopped by `signal` or by the time limit."""
 
     images: int
     finished: bool
@@ -90,44 +72,40 @@ class Outcome:
 
     @property
     def ended(self) -> str:
-        """How it ended, in words."""
+        """Words for the report."""
         if self.signal:
-            return f"stopped by signal {self.signal}; go on with --resume"
-        return "finished" if self.finished else "stopped by train.max_minutes; go on with --resume"
+            return f"stopped by signal {self.signal}; resume with --resume"
+        return "finished" if self.finished else "stopped by train.max_minutes; resume with --resume"
+
+
+@dataclass(frozen=True)
+class Every:
+    """An action that is due whenever `interval` more images were seen, at the start and the end."""
+
+    interval: int
+    action: Callable[[], None]
+    at_end: bool = True
+
+    def is_due(self, before: int, now: int) -> bool:
+        """Return True if a step from `before` to `now` images reached a multiple of `interval`."""
+        return before // self.interval != now // self.interval
 
 
 class Loop:
     """One run folder being trained."""
 
-    def __init__(
-        self,
-        trainer: Trainer,
-        config: Config,
-        folder: Path,
-        source: Source,
-        open_stream: Open,
-        draw: Draw,
-        pack: Pack,
-        health: Health,
-    ) -> None:
-        self.trainer, self.config, self.folder = trainer, config, folder
-        self.source, self.open_stream, self.draw, self.pack, self.health = (
-            source,
-            open_stream,
-            draw,
-            pack,
-            health,
+    def __init__(self, trainer: Trainer, config: Config, run: RunContext) -> None:
+        self.trainer, self.config, self.context = trainer, config, run
+        self.checkpoints = run.folder / CHECKPOINTS
+        self.guard = Guard(trainer, self.checkpoints, run.files)
+        self.table = (
+            Every(config.log.every_images, self._log_row),
+            Every(config.log.sample_every_images, self._log_samples),
+            Every(config.train.checkpoint_every_images, self._try_save, at_end=False),
         )
-        self._logger: MetricsLogger | None = None
-        self._saved = trainer.images if trainer.images else -1
-        self._failing = False  # the last checkpoint could not be written
-        self._skipped: set[int] = (
-            set()
-        )  # positions of steps that broke; resumed before one, a run finds it again
-        self._rollbacks = (0, 0)  # the step that broke last, and how many did in a row
-        # update -> its position, and (epoch, index) of its samples; since the terms were last
-        # looked at
-        self._recent: dict[int, tuple[int, list[tuple[int, int]]]] = {}
+        self._logger: MetricsLogger | None = None  # of the main rank
+        self._saved = trainer.images or -1  # position of the newest checkpoint
+        self._save_failed = False
 
     def run(self, stop: StopRequest) -> Outcome:
         """Train from the trainer's position to the end, to a signal, or to the time limit.
@@ -135,203 +113,142 @@ class Loop:
         Raises:
             GuardError: a term or a gradient is not finite.
             WriteError: the last state could not be written.
+            RankLostError: another process could not read its images.
         """
         deadline = time.monotonic() + 60 * (self.config.train.max_minutes or math.inf)
         while True:
-            self._open_logger()
-            stream = self.open_stream(self.trainer.images)
-            try:
-                return self._advance(stream, stop, deadline)
-            except NonFiniteError as error:
-                self._go_back(error)
-            finally:
-                stream.close()
-                if self._logger:
-                    self._logger.close()
+            open_stream, position = self.context.open_stream, self.trainer.images
+            with self._open_logger(), closing(open_stream(position)) as stream:
+                try:
+                    return self._train(stream, stop, deadline)
+                except NonFiniteError as error:
+                    events = self.guard.recover(error)
+                self._saved = self.trainer.images
+                for text in events:
+                    self._event("guard", text)
 
-    def _open_logger(self) -> None:
-        if self.trainer.rank.is_main:
-            log = self.config.log
-            self._logger = MetricsLogger(
-                self.folder, self.trainer.total, self.trainer.images, log.tensorboard
-            )
-            self.health.replay(read_rows(self.folder / METRICS))
-            for note in (*self.source.notes, *self.trainer.method.notes):
-                self._logger.note(self.trainer.images, "data", note)
+    @contextmanager
+    def _open_logger(self) -> Iterator[None]:
+        trainer, folder = self.trainer, self.context.folder
+        if not trainer.rank.is_main:
+            yield
+            return
+        tensorboard = self.config.log.tensorboard
+        logger = MetricsLogger(folder, trainer.total, trainer.images, tensorboard)
+        with closing(logger) as self._logger:
+            self.context.health.replay(read_rows(folder / METRICS))
+            for note in self.context.notes:
+                logger.event(trainer.images, "data", note, quiet=True)
+            yield
 
-    def _advance(self, stream: Stream, stop: StopRequest, deadline: float) -> Outcome:
-        trainer, rank = self.trainer, self.trainer.rank
+    def _train(self, stream: Stream, stop: StopRequest, deadline: float) -> Outcome:
+        trainer = self.trainer
+        reason, failure = 0, None
         if trainer.images == 0:
-            self._sample()
-            self._save()
-        asked, failure = 0, None
+            for entry in self.table:
+                entry.action()
         while trainer.images < trainer.total:
             batches, failure = self._fetch(stream)
-            own = (
-                _NO_DATA
-                if failure
-                else stop.signal or (_TIME_UP if time.monotonic() > deadline else 0)
-            )
-            if asked := rank.any(own):
+            own_reason = stop.signal or (_TIME_LIMIT if time.monotonic() > deadline else 0)
+            reason = trainer.rank.any(_NO_DATA if failure else own_reason)
+            if reason:
                 break
             self._step(batches)
         finished = trainer.images >= trainer.total
         if finished:
-            self._row()
-            self._sample()
-        self._save(last=True)
+            for entry in self.table:
+                if entry.at_end:
+                    entry.action()
+        self._save()
         if failure:
             raise failure
-        if asked == _NO_DATA:
-            raise RankLostError(
-                "another process of this run could not read its images; its own last lines say why."
-            )
-        return Outcome(trainer.images, finished, 0 if asked == _TIME_UP else asked)
+        if reason == _NO_DATA:
+            cause = "another process of this run could not read its images"
+            raise RankLostError(f"rank {trainer.rank.rank}", cause, "Its last lines say why")
+        return Outcome(trainer.images, finished, 0 if reason == _TIME_LIMIT else reason)
 
     def _fetch(self, stream: Stream) -> tuple[list[Batch], Exception | None]:
-        """Take the batches of one step; an error is returned, since what was learned is saved before it is raised."""
+        """Return the batches of one step, or an error to raise once the state is saved."""
         began = time.monotonic()
         try:
             batches = [next(stream) for _ in range(self.config.train.accumulate)]
         except Exception as error:
             return [], error
-        warnings = [warning for batch in batches for warning in batch.warnings]
         if self._logger:
             self._logger.add_data_time(time.monotonic() - began)
-            for warning in warnings:
-                self._logger.event(self.trainer.images, "data", warning)
-        elif warnings:  # the report is the first process's; the log is everybody's
-            with suppress(OSError):  # of a log on a full disk
-                print("\n".join(warnings), file=sys.stderr, flush=True)
+        for warning in (warning for batch in batches for warning in batch.warnings):
+            self._event("data", warning)
+            if not self._logger:  # the report is the main rank's, the screen is everybody's
+                log(warning)
         return batches, None
 
-    def _step(self, batches: list[Batch]) -> None:
-        trainer, train = self.trainer, self.config.train
+    def _step(self, batches: Sequence[Batch]) -> None:
+        trainer = self.trainer
         before = trainer.images
-        given = [batch.images for batch in batches]
-        if before in self._skipped:
-            trainer.skip(given)
+        batch_images = [batch.images for batch in batches]
+        if self.guard.admit([key for batch in batches for key in batch.keys]):
+            trainer.step(batch_images)
         else:
-            self._recent[trainer.updates] = (
-                before,
-                [key for batch in batches for key in batch.keys],
-            )
-            trainer.step(given)
+            trainer.skip(batch_images)
         if self._logger:
-            self._logger.progress(trainer.images)
-        if _crossed(before, trainer.images, self.config.log.every_images):
-            self._row()
-        if (
-            _crossed(before, trainer.images, self.config.log.sample_every_images)
-            and trainer.images < trainer.total
-        ):
-            self._sample()
-        if (
-            _crossed(before, trainer.images, train.checkpoint_every_images)
-            and trainer.images < trainer.total
-        ):
-            self._save()
+            self._logger.show_progress(trainer.images)
+        for entry in self.table:
+            if entry.is_due(before, trainer.images) and trainer.images < trainer.total:
+                entry.action()
 
-    def _row(self) -> None:
-        terms = self.trainer.pop_metrics()
-        self._recent.clear()
-        if self._logger and terms:
-            epoch = self.trainer.images / len(self.source)
-            self._logger.log(self.trainer.images, epoch, terms, self.trainer.rates())
-            for line in self.health.update({"images": self.trainer.images} | terms):
-                self._logger.event(self.trainer.images, "health", line)
+    def _event(self, kind: str, text: str) -> None:
+        if self._logger:
+            self._logger.event(self.trainer.images, kind, text)
 
-    def _sample(self) -> None:
+    # -- actions -----------------------------------------------------------------------------------
+
+    def _log_row(self) -> None:
+        trainer = self.trainer
+        metrics = trainer.pop_metrics()
+        self.guard.clear()
+        if self._logger and metrics:
+            epoch = trainer.images / self.context.epoch_images
+            self._logger.log(trainer.images, epoch, metrics, trainer.lrs())
+            for text in self.context.health.update({"images": trainer.images} | metrics):
+                self._event("health", text)
+
+    def _log_samples(self) -> None:
         if not self._logger:
             return
-        picture = self.draw(self.trainer.translators())
-        path = self.folder / "samples" / f"{self.trainer.images:08d}.png"
+        sheet = self.context.draw(self.trainer.translators())
+        path = self.context.folder / "samples" / f"{self.trainer.images:08d}.png"
         try:
             path.parent.mkdir(exist_ok=True)
-            images.encode(picture, path, "PNG")
-            self._logger.log_images(self.trainer.images, picture)
-        except (OSError, images.ImageError) as error:
-            reason = getattr(error, "strerror", None) or error
-            text = f"{path.parent}: a sample sheet was not written ({reason}). Training goes on."
-            self._logger.event(self.trainer.images, "disk", text)
+            images.encode(sheet, path, "PNG")
+            self._logger.log_images(self.trainer.images, sheet)
+        except (OSError, I2IError) as error:
+            reason = error.reason if isinstance(error, I2IError) else error.strerror or error
+            text = f"{path.parent}: a sample sheet was not written ({reason}). Training continues."
+            self._event("disk", text)
 
-    def _save(self, last: bool = False) -> None:
-        trainer = self.trainer
-        if not trainer.rank.any(
-            trainer.images != self._saved
-        ):  # only the first knows that it could not write
-            return
-        trainer.check_terms()
-        state = trainer.state() | {"epoch_images": len(self.source)}
-        if not self._logger:
-            self._saved = trainer.images
-            return
-        weights = self.pack(trainer.translators(), trainer.images)
+    def _try_save(self) -> None:
         try:
-            publish(
-                self.folder / CHECKPOINTS,
-                trainer.images,
-                state,
-                weights,
-                self.config.train.keep_checkpoints,
-            )
-            write_atomically(self.folder / WEIGHTS, weights)
+            self._save()
         except WriteError as error:
-            if last:
-                raise
-            if not self._failing:
-                kept = (
-                    "the last good checkpoint is intact"
-                    if steps(self.folder / CHECKPOINTS)
-                    else "there is none yet"
-                )
-                self._logger.event(trainer.images, "disk", f"{error} Training goes on; {kept}.")
-            self._failing = True
+            if not self._save_failed:
+                intact = "the last good checkpoint is intact"
+                state = intact if steps(self.checkpoints) else "there is none yet"
+                reason = f"{error.subject}: {error.reason}"
+                self._event("disk", f"{reason}. Training continues; {state}.")
+            self._save_failed = True
+
+    def _save(self) -> None:
+        """Write a checkpoint and the run's weights, or raise WriteError; once for a position."""
+        trainer, folder = self.trainer, self.context.folder
+        # only the main rank knows when it could not write
+        if not trainer.rank.any(trainer.images != self._saved):
             return
-        if self._failing:
-            self._logger.event(trainer.images, "disk", "checkpoints are written again")
-        self._saved, self._failing = trainer.images, False
-
-    # -- the guard ---------------------------------------------------------------------------------
-
-    def _go_back(self, error: NonFiniteError) -> None:
-        """Return to the newest checkpoint and pass over the step that broke, or stop.
-
-        Raises:
-            GuardError: to stop is what the settings say, or going back has not helped.
-        """
-        position, keys = self._recent.get(error.update, (self.trainer.images, []))
-        files = [file for key in dict.fromkeys(keys) for file in self.source.files(*key)]
-        files = [file for part in self.trainer.rank.gather(files) for file in part]
-        said = f"after {position} images: {error}. Files of that step: {', '.join(files) or 'unknown'}."
-        if self.config.train.on_nonfinite == "stop":
-            raise self._guard(
-                said,
-                "Resume with --set train.on_nonfinite=rollback to go back and pass over them, or with a lower optim.lr.",
-            )
-        last, row = self._rollbacks
-        self._rollbacks = (error.update, row + 1 if error.update < last + _APART else 1)
-        if self._rollbacks[1] > _MOST_ROLLBACKS:
-            raise self._guard(
-                said,
-                f"Passing over {_MOST_ROLLBACKS} batches has not helped. Resume with a lower optim.lr.",
-            )
-        self._skipped.add(position)
-        path, damaged = newest(self.folder / CHECKPOINTS)
-        self.trainer.restore(load_state(path))
-        self._saved = self.trainer.images
-        self._recent.clear()
+        state = trainer.state() | {"epoch_images": self.context.epoch_images}
         if self._logger:
-            text = f"{said} Back to {path}; this step will be passed over."
-            for line in (text, *(f"passed over a damaged checkpoint: {line}" for line in damaged)):
-                self._logger.event(self.trainer.images, "guard", line)
-
-    def _guard(self, said: str, mend: str) -> GuardError:
-        return GuardError(
-            f"stopped {said} The last good state is in {self.folder / CHECKPOINTS}. Look for constant or broken "
-            f"images. {mend} optim.clip=1 and --precision fp32 help too."
-        )
-
-
-def _crossed(before: int, now: int, interval: int) -> bool:
-    return before // interval != now // interval
+            weights = self.context.pack(trainer.translators(), trainer.images)
+            keep = self.config.train.keep_checkpoints
+            publish(self.checkpoints, trainer.images, state, weights, keep)
+            write_atomically(folder / WEIGHTS, weights)
+            if self._save_failed:
+                self._event("disk", "checkpoints are written again")
+        self._saved, self._save_failed = trainer.images, False

@@ -1,181 +1,105 @@
-"""What a run tells while it goes: a live line or plain lines on the screen, JSON lines and TensorBoard files."""
+"""The log of a run: rows of metrics and events as JSON lines, TensorBoard files, and progress."""
 
-import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from i2i.files import JsonlWriter, read_rows
+from i2i.console import log, progress
+from i2i.files import EVENTS, METRICS, JsonlWriter, read_rows
 
-METRICS = "metrics.jsonl"  # rows of terms, in the folder of a run
-EVENTS = "events.jsonl"  # what was worth a line
-
-_PLAIN_SECONDS = 30.0  # between lines where there is no terminal, such as a cluster's log
-_QUIET = (
-    "grad_norm",
-    "drift",
-    "diversity",
-    "saturation",
-    "saturation_real",
-    "correlation",
-)  # not in the progress line
+# not in the progress line
+_QUIET = ("grad_norm", "drift", "diversity", "saturation", "saturation_real", "correlation")
 
 
 class MetricsLogger:
-    """Writes rows of terms and events to `folder`, and progress to the screen. A full disk stops none of it."""
+    """Writes rows and events to `folder`, and progress to the screen. A full disk stops nothing."""
 
     def __init__(self, folder: Path, total: int, position: int, tensorboard: bool) -> None:
-        self.total, self._start, self._begun = total, position, time.monotonic()
-        self._waited = 0.0
-        self._spoken = self._begun
-        self._terms = ""
-        self._rows, self._events = (
-            JsonlWriter(folder / METRICS, position),
-            JsonlWriter(folder / EVENTS, position),
-        )
-        self._known = {(event["kind"], event["text"]) for event in read_rows(self._events.path)}
-        self._full: set[Path] = set()  # files that have been said to be incomplete
-        self._live: Any = None
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.live import Live
-
-            self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
-            self._live.start()
+        self._began, self._data_seconds = time.monotonic(), 0.0
+        self._rows = JsonlWriter(folder / METRICS, position)
+        self._events = JsonlWriter(folder / EVENTS, position)
+        self._logged = {(event["kind"], event["text"]) for event in read_rows(self._events.path)}
+        self._incomplete: set[object] = set()  # what was reported to lack rows
+        self._summary = ""  # of the last row
         self._board: Any = None
         if tensorboard:
             from i2i.training.tensorboard import TensorBoardWriter  # slow to import
 
-            try:
+            with self._survive_full_disk("TensorBoard", position):
                 self._board = TensorBoardWriter(folder, position)
-            except OSError as error:
-                self._drop_board(error, position)
+        self._stack = ExitStack()
+        self._progress = self._stack.enter_context(progress("training", total, start=position))
 
     def add_data_time(self, seconds: float) -> None:
         """Count time that was spent waiting for data."""
-        self._waited += seconds
+        self._data_seconds += seconds
 
-    def progress(self, images: int) -> None:
-        """Show the position: at most 10 times a second on a terminal, every 30 s elsewhere."""
-        now = time.monotonic()
-        if now - self._spoken < (0.1 if self._live else _PLAIN_SECONDS):
-            return
-        self._spoken = now
-        self._say(self.line(images), live=True)
-
-    def line(self, images: int) -> str:
-        """Return the progress line at `images`."""
-        speed, wait = self.speed(images), self.wait_share()
-        left = (self.total - images) / speed if speed else 0.0
-        share = 100 * images / max(self.total, 1)
-        eta = (
-            time.strftime("%H:%M:%S", time.gmtime(left))
-            if left < 86_400
-            else f"{left / 86_400:.1f} d"
-        )
-        return f"{images}/{self.total} images ({share:.1f} %)  {speed:.1f}/s  left {eta}  data {wait:.0%}  {self._terms}"
-
-    def speed(self, images: int) -> float:
-        """Return images per second since this process began."""
-        return (images - self._start) / max(time.monotonic() - self._begun, 1e-9)
-
-    def wait_share(self) -> float:
-        """Return the share of time spent waiting for data."""
-        return self._waited / max(time.monotonic() - self._begun, 1e-9)
+    def show_progress(self, images: int) -> None:
+        """Show the position, the share of time spent waiting for data, and the last terms."""
+        self._progress.update(images, f"data {self._data_share():.0%}  {self._summary}")
 
     def log(
-        self, images: int, epoch: float, terms: Mapping[str, float], rates: Mapping[str, float]
+        self, images: int, epoch: float, metrics: Mapping[str, float], lrs: Mapping[str, float]
     ) -> None:
-        """Write the means of the terms since the last row."""
-        self._terms = "  ".join(
-            f"{name} {value:.3g}" for name, value in terms.items() if _told(name)
-        )
-        row = {"images": images, "epoch": round(epoch, 4)} | dict(terms)
-        row |= {f"lr/{name}": rate for name, rate in rates.items()}
-        timing = {
-            "images_per_second": round(self.speed(images), 3),
-            "data_wait": round(self.wait_share(), 4),
-        }
-        self._try(self._rows, lambda: self._rows.add(row | timing), images)
-        self._on_board(
-            lambda board: board.scalars(
-                {k: v for k, v in (row | timing).items() if k != "images"}, images
-            ),
-            images,
-        )
+        """Write a row: the means of the metrics since the last one."""
+        row = {"images": images, "epoch": round(epoch, 4), **metrics}
+        row |= {f"lr/{name}": lr for name, lr in lrs.items()}
+        row["images_per_second"] = round(self._progress.rate(images), 3)
+        row["data_wait"] = round(self._data_share(), 4)
+        self._append(self._rows, row)
+        if self._board:
+            with self._survive_full_disk("TensorBoard", images):
+                self._board.scalars({k: v for k, v in row.items() if k != "images"}, images)
+        terms = [name for name in metrics if name.split("/")[-1] not in _QUIET]
+        self._summary = "  ".join(f"{name} {metrics[name]:.3g}" for name in terms)
 
-    def log_images(self, images: int, picture: NDArray[np.uint8]) -> None:
+    def log_images(self, images: int, sheet: NDArray[np.uint8]) -> None:
         """Add a sample sheet, [H, W, 3], to TensorBoard."""
-        self._on_board(lambda board: board.picture("samples", picture, images), images)
+        if self._board:
+            with self._survive_full_disk("TensorBoard", images):
+                self._board.image("samples", sheet, images)
 
-    def event(self, images: int, kind: str, text: str) -> None:
-        """Print a line that stays, and note it for the report; once for the same words, also across resumed runs."""
-        if (kind, text) not in self._known:
-            self._say(f"{kind}, after {images} images: {text}", live=False)
-            self.note(images, kind, text)
+    def event(self, images: int, kind: str, text: str, quiet: bool = False) -> None:
+        """Note an event for the report, and print it unless `quiet`.
 
-    def note(self, images: int, kind: str, text: str) -> None:
-        """Note for the report what has been printed elsewhere; see `event`."""
-        if (kind, text) not in self._known:
-            self._known.add((kind, text))
-            event = {"images": images, "kind": kind, "text": text}
-            self._try(self._events, lambda: self._events.add(event), images)
+        Once for the same words, also across resumed runs.
+        """
+        if (kind, text) in self._logged:
+            return
+        self._logged.add((kind, text))
+        if not quiet:
+            log(f"{kind}, after {images} images: {text}")
+        self._append(self._events, {"images": images, "kind": kind, "text": text})
 
-    def _try(self, lines: JsonlWriter, write: Callable[[], None], images: int) -> None:
+    def _append(self, file: JsonlWriter, row: Mapping[str, Any]) -> None:
+        with self._survive_full_disk(file.path, row["images"], "Rows wait until there is room. "):
+            file.add(row)
+
+    @contextmanager
+    def _survive_full_disk(self, name: object, images: int, hint: str = "") -> Iterator[None]:
         try:
-            write()
+            yield
         except OSError as error:
-            if lines.path not in self._full:
-                self._full.add(lines.path)
-                waits = "What is missing is written when there is room. Training goes on."
-                self.event(images, "disk", f"{lines.path}: not written ({error.strerror}). {waits}")
+            if name not in self._incomplete:
+                self._incomplete.add(name)
+                text = f"{name}: not written ({error.strerror}). {hint}Training continues."
+                self.event(images, "disk", text)
 
-    def _on_board(self, write: Callable[[Any], None], images: int) -> None:
-        if self._board:
-            try:
-                write(self._board)
-            except OSError as error:
-                self._drop_board(error, images)
-
-    def _drop_board(self, error: OSError, images: int) -> None:
-        if self._board:
-            self._board.close()
-            self._board = None
-        self.event(
-            images,
-            "disk",
-            f"TensorBoard: not written ({error.strerror}), and given up. Training goes on.",
-        )
-
-    def _say(self, text: str, live: bool) -> None:
-        if self._live and live:
-            from rich.text import Text
-
-            self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
-        elif self._live:
-            self._live.console.print(text, markup=False, highlight=False)
-        else:
-            with suppress(OSError):  # of a log file on a full disk
-                print(text, file=sys.stderr, flush=True)
+    def _data_share(self) -> float:
+        return self._data_seconds / max(time.monotonic() - self._began, 1e-9)
 
     def close(self) -> None:
-        """End the live line and close the files."""
-        if self._live:
-            self._live.stop()
-            self._live = None
-        for lines in (self._rows, self._events):
+        """End the progress bar and close the files."""
+        self._stack.close()
+        for file in (self._rows, self._events):
             try:
-                lines.close()
+                file.close()
             except OSError as error:
-                self._say(f"{lines.path}: its last lines are lost ({error.strerror}).", live=False)
+                log(f"{file.path}: its last rows are lost ({error.strerror})")
         if self._board:
             self._board.close()
-
-
-def _told(name: str) -> bool:
-    return name.split("/")[-1] not in _QUIET

@@ -1,7 +1,6 @@
-"""TensorBoard files, written by the thread that asks.
+"""TensorBoard files, written by the calling thread.
 
-`SummaryWriter` has a thread of its own: a full disk is a traceback there, and an error of whatever
-call comes next.
+`SummaryWriter` has a thread of its own, where a full disk is a traceback and fails the next call.
 """
 
 import io
@@ -23,34 +22,33 @@ from i2i.files import append_whole
 
 
 class TensorBoardWriter:
-    """One file of events in `folder`. Every method raises OSError where the disk is full, and leaves whole events."""
+    """One file of events in `folder`.
+
+    Every method raises OSError where the disk is full, and leaves complete events.
+    """
 
     def __init__(self, folder: Path, position: int) -> None:
-        now = time.time()
-        name = f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}.0"
+        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.0"
         self._file = FileIO(str(folder / name), "a")
-        events = [Event(wall_time=now, file_version="brain.Event:2")]
+        events = [Event(wall_time=time.time(), file_version="brain.Event:2")]
         if position:  # TensorBoard forgets what an earlier process wrote from here on
             start = SessionLog(status=SessionLog.START)
-            events.append(Event(wall_time=now, step=position + 1, session_log=start))
+            events.append(Event(wall_time=time.time(), step=position + 1, session_log=start))
         self._write(events)
 
     def scalars(self, values: Mapping[str, float], images: int) -> None:
         """Add values by name at a position."""
-        make: Any = summary.scalar
-        self._write([self._event(make(name, value), images) for name, value in values.items()])
+        scalar: Any = summary.scalar
+        self._write([_event(scalar(name, value), images) for name, value in values.items()])
 
-    def picture(self, name: str, picture: NDArray[np.uint8], images: int) -> None:
-        """Add a picture, [H, W, 3]."""
-        make: Any = summary.image
-        self._write([self._event(make(name, picture, dataformats="HWC"), images)])
+    def image(self, name: str, image: NDArray[np.uint8], images: int) -> None:
+        """Add an image, [H, W, 3], at a position."""
+        encode: Any = summary.image
+        self._write([_event(encode(name, image, dataformats="HWC"), images)])
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-    def _event(self, content: Any, images: int) -> Event:
-        return Event(wall_time=time.time(), step=images, summary=content)
 
     def _write(self, events: list[Event]) -> None:
         records = io.BytesIO()
@@ -58,3 +56,7 @@ class TensorBoardWriter:
         for event in events:
             writer.write(event.SerializeToString())
         append_whole(self._file, records.getvalue())
+
+
+def _event(content: Any, images: int) -> Event:
+    return Event(wall_time=time.time(), step=images, summary=content)

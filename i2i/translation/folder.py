@@ -43,7 +43,7 @@ class Report:
     skipped: int  # done by an earlier run, with the same model, options and input
     failed: list[tuple[str, str]]  # (relative path of the input, reason)
     ignored: int  # files that are not images
-    notes: list[str]  # what is not as one might expect
+    notes: list[str]  # lost depth, changed formats
     seconds: float
 
     @property
@@ -235,7 +235,7 @@ def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def _reason(error: Exception, task: Task) -> str:
-    """Return what happened, without the path of the task's own file."""
+    """Return the reason of an error, without the path of the task's own file."""
     if isinstance(error, I2IError):
         own = error.subject in (str(task.source), str(task.target))
         return error.explanation if own else str(error)
@@ -278,11 +278,11 @@ def _decode(task: Task, translator: Translator, options: Options) -> _Item:
         raise ImageError(task.source, task.missing)
     inputs = stamp(task.files)
     files = [str(file) for file in task.files]
-    with opened(files, translator.source, translator.alpha, options.max_pixels) as found:
-        pixels = _fit(found.array, task, options)
-        alpha = None if found.alpha is None else _fit(found.alpha, task, options)
+    with opened(files, translator.source, translator.alpha, options.max_pixels) as image:
+        pixels = _fit(image.array, task, options)
+        alpha = None if image.alpha is None else _fit(image.alpha, task, options)
     channels = translator.out_channels + (alpha is not None)
-    depth, note = _output_depth(task, found.depth, channels, options)
+    depth, note = _output_depth(task, image.depth, channels, options)
     return _Item(task, inputs, pixels, depth, alpha, note)
 
 
@@ -310,11 +310,11 @@ def _output_depth(task: Task, depth: int, channels: int, options: Options) -> tu
         reason = f"has alpha, which a {kind} file cannot hold"
         raise ImageError(task.source, reason, "Choose png, or --alpha drop")
     depths = [bits for bits in (depth, 16, 8) if images.supports(kind, channels, bits)]
-    able = next(bits for bits in depths if bits <= depth)
-    if able == depth:
+    bits = next(bits for bits in depths if bits <= depth)
+    if bits == depth:
         return depth, ""
     alone = options.format == "keep" and not task.partners  # a stack is as deep as its deepest file
-    if able == 8 and alone and images.format_of(task.source) == kind:
+    if bits == 8 and alone and images.format_of(task.source) == kind:
         reason = f"has {depth} bits, which a {kind} file cannot hold"
         raise ImageError(task.source, reason, "Choose png")
-    return able, f"{depth}-bit inputs were written with {able} bits, which is what {kind} holds"
+    return bits, f"{depth}-bit inputs were written with {bits} bits, the most that {kind} holds"

@@ -57,11 +57,11 @@ def _find(source: PathLike) -> Inputs:
     known = f"Known: {', '.join(sorted(images.EXTENSIONS))}"
     if path.is_dir():
         try:
-            found = scan(path)
+            listing = scan(path)
         except DataError as error:
             raise TranslationError(path, error.reason, error.hint) from None
         start = len(path.as_posix()) + 1
-        inputs = Inputs("folder", path, [image[start:] for image in found.images], found.others)
+        inputs = Inputs("folder", path, [image[start:] for image in listing.images], listing.others)
     elif path.exists():
         if path.suffix.lower() not in images.EXTENSIONS:
             raise TranslationError(path, "not an image", known)
@@ -82,9 +82,9 @@ def _match(pattern: Path) -> Inputs:
     root = Path(*parts[:fixed])
     names = glob.glob(str(pattern), recursive=True)  # noqa: PTH207 - Path.glob finds hidden names
     files = [Path(name) for name in sorted(names) if Path(name).is_file()]
-    found = [file for file in files if file.suffix.lower() in images.EXTENSIONS]
-    relatives = [os.path.relpath(file, root) for file in found]
+    pictures = [file for file in files if file.suffix.lower() in images.EXTENSIONS]
+    relatives = [os.path.relpath(file, root) for file in pictures]
     if any(relative.startswith(os.pardir) for relative in relatives):
         reason = f"leads out of {root}, and outputs would leave their folder"
         raise TranslationError(pattern, reason, "Drop the ..")
-    return Inputs("glob", root, relatives, len(files) - len(found))
+    return Inputs("glob", root, relatives, len(files) - len(pictures))

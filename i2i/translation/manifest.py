@@ -43,7 +43,7 @@ class Manifest:
         self._lock = threading.Lock()
 
     def state(self, files: Sequence[Path], output: str, status: os.stat_result) -> State:
-        """Return what an existing output with this `status` is.
+        """Return the state of an existing output with this `status`.
 
         done: the job's result for the unchanged inputs `files`; ours: a file that the job was about
         to write; foreign: anything else.

@@ -125,13 +125,13 @@ def _with_partners(tasks: list[Task], others: Sequence[Inputs]) -> list[Task]:
         for relative in other.relatives:
             files.setdefault(_stem(relative, other), []).append(other.root / relative)
         for index, task in enumerate(tasks):
-            found = files.get(_stem(task.relative, other), [])
-            names = " and ".join(path.name for path in found)
-            if len(found) == 1:
-                tasks[index] = task._replace(partners=(*task.partners, *found))
+            partners = files.get(_stem(task.relative, other), [])
+            names = " and ".join(path.name for path in partners)
+            if len(partners) == 1:
+                tasks[index] = task._replace(partners=(*task.partners, *partners))
             elif not task.missing:
                 reason = f"has two partners in {other.root}: {names} (keep one)"
-                reason = reason if found else f"has no partner in {other.root}"
+                reason = reason if partners else f"has no partner in {other.root}"
                 tasks[index] = task._replace(missing=reason)
     return tasks
 

@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from i2i.precision import autocast, pick_device, pick_precision
 from i2i.translation import TranslationError
 
 Picture = NDArray[np.uint8]
+Progress = Callable[[int, int], None]  # called with images done and images in all
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,12 @@ class Sampler:
         return torch.from_numpy(z.astype(np.float32)).view(-1, 1, 1)
 
     @torch.no_grad()
-    def pictures(self, latents: Tensor, score: bool = False) -> tuple[list[Picture], list[float]]:
+    def pictures(
+        self,
+        latents: Tensor,
+        score: bool = False,
+        progress: Progress | None = None,
+    ) -> tuple[list[Picture], list[float]]:
         """Return an image [H, W, C] for each latent, and with `score` its probability to be real.
 
         Images are made one by one: convolutions round by batch size, and equal seeds must give
@@ -71,6 +77,8 @@ class Sampler:
                     means = torch.stack([scale.float().mean() for scale in scales])
                     scores.append(float(means.mean().sigmoid()))
             pictures.append(images.from_tensor(image[0].float(), depth=8))
+            if progress:
+                progress(len(pictures), len(latents))
         return pictures, scores
 
 
@@ -114,7 +122,12 @@ def slerp(start: Tensor, end: Tensor, fraction: float) -> Tensor:
 
 
 def walk(
-    sampler: Sampler, a: int, b: int, steps: int, truncate: float | None = None
+    sampler: Sampler,
+    a: int,
+    b: int,
+    steps: int,
+    truncate: float | None = None,
+    progress: Progress | None = None,
 ) -> list[Picture]:
     """Return `steps` images from that of seed `a` to that of seed `b`, both included.
 
@@ -125,7 +138,7 @@ def walk(
         raise TranslationError("--interpolate", f"a walk has at least 2 steps, got {steps}")
     start, end = sampler.latents(0, 1, a, truncate)[0], sampler.latents(0, 1, b, truncate)[0]
     latents = torch.stack([slerp(start, end, step / (steps - 1)) for step in range(steps)])
-    return sampler.pictures(latents)[0]
+    return sampler.pictures(latents, progress=progress)[0]
 
 
 def write_numbered(
@@ -168,7 +181,9 @@ def write_animation(pictures: list[Picture], path: Path, milliseconds: int = 80)
     """Write an animated WebP that plays `pictures` forward and backward."""
     from PIL import Image
 
-    frames = [Image.fromarray(images.shown(picture)) for picture in pictures + pictures[-2:0:-1]]
+    frames = [
+        Image.fromarray(images.to_display_rgb(picture)) for picture in pictures + pictures[-2:0:-1]
+    ]
     options = {"duration": milliseconds, "loop": 0, "quality": 90}
     content = io.BytesIO()
     frames[0].save(content, "WEBP", save_all=True, append_images=frames[1:], **options)

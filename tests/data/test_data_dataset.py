@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from i2i.config import PairedData, UnconditionalData, UnpairedData
-from i2i.data.dataset import Dataset, Images, PairedImages, Paths, UnpairedImages
+from i2i.data.dataset import Dataset, PairedImages, Paths, UnconditionalImages, UnpairedImages
 from i2i.data.folders import DataError
 from i2i.images import ImageError
 
@@ -27,8 +27,8 @@ def unpaired(root: Path, **settings: Any) -> UnpairedImages:
     return UnpairedImages(UnpairedData(**{"root": str(root)} | SMALL | settings), seed=5)
 
 
-def images_of(root: Path, **settings: Any) -> Images:
-    return Images(UnconditionalData(**{"root": str(root)} | SMALL | settings), seed=5)
+def images_of(root: Path, **settings: Any) -> UnconditionalImages:
+    return UnconditionalImages(UnconditionalData(**{"root": str(root)} | SMALL | settings), seed=5)
 
 
 def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -90,7 +90,9 @@ def test_sample_leaves_the_global_generators_alone(three: dict[str, Dataset]) ->
 def test_seed_changes_the_augmentation(write: Any, tmp_path: Path) -> None:
     write("1.png", (40, 40))
     views = [
-        Images(UnconditionalData(root=str(tmp_path), **SMALL | {"resize": "none"}), seed=seed)
+        UnconditionalImages(
+            UnconditionalData(root=str(tmp_path), **SMALL | {"resize": "none"}), seed=seed
+        )
         for seed in range(9)
     ]
     assert len({view.sample(0, 0)["image"].numpy().tobytes() for view in views}) == 9
@@ -156,7 +158,7 @@ def test_gray_and_color_in_one_domain_become_color_and_are_reported(
     dropped, kept = images_of(tmp_path), images_of(tmp_path, alpha="keep")
     assert dropped.channels == {"image": 3}
     assert dropped.notes == (
-        "images of domain image differ in channels (1 with 1, 2 with 3): all are brought to 3.",
+        "images of domain image differ in channels (1 with 1, 2 with 3): all are converted to 3.",
     )
     assert kept.channels == {"image": 4}
     assert torch.equal(dropped.fixed(0)["image"][0], dropped.fixed(0)["image"][2])
@@ -227,18 +229,19 @@ def test_bad_headers_are_all_named(write: Any, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         images_of(tmp_path)
     lines = str(caught.value).splitlines()
-    assert lines[0].startswith(
-        "data.root: 25 files cannot be read. Mend or remove them, or set data.on_bad_file=skip."
+    assert lines[0] == (
+        "data.root: 25 of 26 files cannot be decoded. "
+        "Replace or remove them, or set data.on_bad_file=skip:"
     )
     assert [f"bad{place:02}.png" in line for place, line in enumerate(lines[1:21])] == [True] * 20
-    assert lines[21] == "  … and 5 more"
+    assert lines[21] == "  … and 5 more."
     dataset = images_of(tmp_path, on_bad_file="skip")
     assert len(dataset) == 1
     assert len(dataset.notes) == 25
     assert "bad00.png" in dataset.notes[0]
 
 
-def test_pair_with_a_bad_half_is_left_out_whole(write: Any, tmp_path: Path) -> None:
+def test_both_files_of_a_pair_with_a_bad_one_are_skipped(write: Any, tmp_path: Path) -> None:
     for name in ("a/1.png", "a/2.png", "b/1.png"):
         write(name)
     (tmp_path / "b/2.png").write_bytes(b"")
@@ -256,9 +259,9 @@ def damage(path: Path) -> None:
 
 def test_damaged_pixels_stop_with_the_name_of_the_file(write: Any, tmp_path: Path) -> None:
     damage(write("1.png"))
-    with pytest.raises(DataError, match=r"1.png: damaged"):
+    with pytest.raises(DataError, match=r"1.png: corrupt"):
         images_of(tmp_path)
-    with pytest.raises(ImageError, match=r"1.png: damaged"):
+    with pytest.raises(ImageError, match=r"1.png: corrupt"):
         images_of(tmp_path, decode_check_limit=0).sample(0, 0)
 
 
@@ -267,10 +270,10 @@ def test_image_of_one_value_is_refused_unless_its_domain_holds_labels(
 ) -> None:
     write("a/1.png", pixels=np.full((20, 20, 3), 7, np.uint8))
     write("b/1.png")
-    with pytest.raises(DataError, match=r"a/1.png: all pixels have one value.*data.masks"):
+    with pytest.raises(DataError, match=r"(?s)have one value in all pixels.*data.masks:.*a/1.png"):
         paired(tmp_path)
     assert len(paired(tmp_path, masks=("a",))) == 1
-    with pytest.raises(DataError, match=r"no image of .* can be read"):
+    with pytest.raises(DataError, match=r"no image of .* can be used"):
         paired(tmp_path, on_bad_file="skip")
 
 
@@ -284,24 +287,22 @@ def test_damaged_pixels_are_skipped_for_the_next_image_and_recorded(
     )
     assert torch.equal(dataset.sample(0, 0)["image"], dataset.sample(0, 1)["image"])
     assert len(dataset.warnings) == 1
-    assert dataset.warnings[0].startswith(f"skipped {tmp_path}/1.png: damaged")
+    assert dataset.warnings[0].startswith(f"skipped {tmp_path}/1.png: corrupt")
     damage(tmp_path / "2.png")
-    with pytest.raises(DataError, match=r"no image of .* can be decoded"):
+    with pytest.raises(DataError, match=r"no image of .* can be used"):
         dataset.sample(0, 0)
 
 
-def test_crop_that_does_not_fit_is_refused_with_the_file_and_the_mend(
+def test_crop_that_does_not_fit_is_refused_with_the_file_and_the_fix(
     write: Any, tmp_path: Path
 ) -> None:
     write("1.png", (20, 40))
     write("2.png", (20, 10))
-    small = r"1 images are smaller than the crop of 16x16 \(first: .*2.png, 10x20; width x height\)"
-    with pytest.raises(
-        DataError, match=small + r". Lower data.crop_size, or set data.resize=shorter"
-    ):
+    small = r"(?s)1 of 2 files are smaller than 16x16. Lower data.crop_size, or .*2.png is 10x20"
+    with pytest.raises(DataError, match=small):
         images_of(tmp_path, resize="none")
     assert len(images_of(tmp_path, resize="shorter")) == 2
-    wide = r"1 images are smaller than the crop of 24x16 .*2.png.* or raise data.load_size"
+    wide = r"(?s)1 of 2 files are smaller than 24x16.* or raise data.load_size.*2.png"
     with pytest.raises(DataError, match=wide):
         images_of(tmp_path, resize="shorter", load_size=16, crop_size=(16, 24))
 
@@ -322,15 +323,14 @@ def test_pairs_of_different_sizes_are_resized_or_refused_by_rule(
     write("b/1.png", (30, 20))
     assert paired(tmp_path).sample(0, 0)["b"].shape == (3, 16, 16)
     for resize in ("shorter", "none"):
-        with pytest.raises(
-            DataError, match=r"1 pairs differ in size \(first: .*a/1.png, 30x20; .*b/1.png, 20x30\)"
-        ):
+        differ = r"(?s)2 of 2 files differ in size.*a/1.png is 30x20\n.*b/1.png is 20x30"
+        with pytest.raises(DataError, match=differ):
             paired(tmp_path, resize=resize)
 
 
 def test_odd_width_of_a_side_by_side_image_is_refused(write: Any, tmp_path: Path) -> None:
     write("1.png", (20, 41))
-    with pytest.raises(DataError, match=r"1 images have an odd width .*1.png, 41x20"):
+    with pytest.raises(DataError, match=r"(?s)1 of 1 files have an odd width .*1.png is 41x20"):
         paired(tmp_path)
 
 
@@ -348,7 +348,7 @@ def test_unmatched_files_that_are_allowed_are_reported(write: Any, tmp_path: Pat
     for name in ("a/1.png", "a/2.png", "b/1.png"):
         write(name)
     assert paired(tmp_path, allow_unmatched=True).notes == (
-        "1 images without a partner are left out.",
+        "1 files without a partner are skipped.",
     )
 
 

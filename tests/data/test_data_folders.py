@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from i2i.data.folders import DataError, Pair, find_images, find_paired, find_unpaired, match
+from i2i.data.folders import DataError, Folder, find_images, find_pairs, find_unpaired, match
 
 
 @pytest.fixture
@@ -26,6 +26,10 @@ def relative(root: Path, paths: list[str]) -> list[str]:
     return [Path(path).relative_to(root).as_posix() for path in paths]
 
 
+def stems(rows: list[tuple[str, ...]]) -> list[str]:
+    return [Path(row[0]).stem for row in rows]
+
+
 def test_images_are_found_recursively_in_the_order_of_their_relative_paths(
     touch: Callable[..., Path],
 ) -> None:
@@ -39,7 +43,7 @@ def test_images_are_found_recursively_in_the_order_of_their_relative_paths(
     ]
 
 
-def test_hidden_and_other_files_are_passed_over(touch: Callable[..., Path]) -> None:
+def test_hidden_and_other_files_are_ignored(touch: Callable[..., Path]) -> None:
     root = touch(
         "1.png", ".2.png", ".ipynb_checkpoints/3.png", "notes.txt", "Thumbs.db", "png", "4.png.part"
     )
@@ -57,10 +61,10 @@ def test_links_are_followed_and_loops_end(
     assert relative(root, find_images(root)) == ["one/2.png", "two/2.png", "x/1.png"]
 
 
-def test_folder_without_images_names_what_was_passed_over(touch: Callable[..., Path]) -> None:
+def test_folder_without_images_names_what_was_ignored(touch: Callable[..., Path]) -> None:
     root = touch("scan.dcm", "array.npz")
     with pytest.raises(
-        DataError, match=r"has no images. 2 other files were passed over \(first: .*array.npz\)"
+        DataError, match=r"has no images among 2 other files \(first: .*array.npz\)"
     ):
         find_images(root)
 
@@ -84,11 +88,11 @@ def test_missing_root_and_file_as_root_are_refused(touch: Callable[..., Path]) -
 def test_every_layout_of_two_folders_is_read(touch: Callable[..., Path], a: str, b: str) -> None:
     root = touch(f"{a}/1.png", f"{a}/2.jpg", f"{b}/1.webp", f"{b}/2.png")
     expected = [
-        Pair(f"{root}/{a}/1.png", f"{root}/{b}/1.webp", "folders"),
-        Pair(f"{root}/{a}/2.jpg", f"{root}/{b}/2.png", "folders"),
+        (f"{root}/{a}/1.png", f"{root}/{b}/1.webp"),
+        (f"{root}/{a}/2.jpg", f"{root}/{b}/2.png"),
     ]
-    assert find_paired(root) == expected
-    assert find_unpaired(root) == ([pair.a for pair in expected], [pair.b for pair in expected])
+    assert find_pairs(root) == (expected, "folders", 0)
+    assert find_unpaired(root) == ([a for a, _ in expected], [b for _, b in expected])
 
 
 @pytest.mark.parametrize("split", ["train", "test", "val"])
@@ -100,7 +104,7 @@ def test_splits_do_not_mix(touch: Callable[..., Path], form: str, split: str) ->
         f"{form.format(split=s, domain=d)}/{s}.png" for s in ("train", "test", "val") for d in "AB"
     ]
     root = touch(*names)
-    assert [Path(pair.a).stem for pair in find_paired(root, split=split)] == [split]
+    assert stems(find_pairs(root, split).rows) == [split]
 
 
 @pytest.mark.parametrize(
@@ -110,19 +114,19 @@ def test_side_by_side_images_are_read(touch: Callable[..., Path], folder: str, l
     root = touch(f"{folder}/1.jpg", f"{folder}/2.png", "test/3.jpg")
     files = [(root / folder / name).as_posix() for name in ("1.jpg", "2.png")]
     side = "ba" if layout == "ba" else "ab"
-    assert find_paired(root, layout) == [Pair(file, file, side) for file in files]  # type: ignore[arg-type]
-    assert [Path(pair.a).name for pair in find_paired(root, layout, "test")] == ["3.jpg"]  # type: ignore[arg-type]
+    assert find_pairs(root, layout=layout) == ([(file,) for file in files], side, 0)  # type: ignore[arg-type]
+    assert stems(find_pairs(root, "test", layout).rows) == ["3"]  # type: ignore[arg-type]
 
 
 def test_flat_domains_leave_held_out_subfolders_out(touch: Callable[..., Path]) -> None:
     root = touch("a/1.png", "b/1.png", "a/test/2.png", "b/test/2.png")
-    assert [Path(pair.a).stem for pair in find_paired(root)] == ["1"]
-    assert [Path(pair.a).stem for pair in find_paired(root, split="test")] == ["2"]
+    assert stems(find_pairs(root).rows) == ["1"]
+    assert stems(find_pairs(root, "test").rows) == ["2"]
 
 
 def test_subfolders_are_part_of_the_stem_and_formats_may_differ(touch: Callable[..., Path]) -> None:
     root = touch("a/x/1.png", "a/y/1.bmp", "b/x/1.tif", "b/y/1.jpeg")
-    assert [(Path(pair.a).suffix, Path(pair.b).suffix) for pair in find_paired(root)] == [
+    assert [(Path(a).suffix, Path(b).suffix) for a, b in find_pairs(root).rows] == [
         (".png", ".tif"),
         (".bmp", ".jpeg"),
     ]
@@ -131,43 +135,44 @@ def test_subfolders_are_part_of_the_stem_and_formats_may_differ(touch: Callable[
 def test_unmatched_files_are_counted_and_named(touch: Callable[..., Path]) -> None:
     root = touch("a/1.png", "a/2.png", "a/3.png", "b/1.png", "b/9.png")
     with pytest.raises(DataError) as caught:
-        find_paired(root)
+        find_pairs(root)
     assert str(caught.value) == (
-        f"data.root: {root}/a has 2 images without a partner in {root}/b (first: 2, 3); "
-        f"{root}/b has 1 images without a partner in {root}/a (first: 9). Add them, or pass --allow-unmatched."
+        f"data.root: {root}/a has no partner for 1 of 4 images (first: 9); "
+        f"{root}/b has no partner for 2 of 4 images (first: 2, 3). Add them, or pass --allow-unmatched."
     )
-    assert [Path(pair.a).stem for pair in find_paired(root, allow_unmatched=True)] == ["1"]
-    assert [Path(path).stem for path in match(root / "a", root / "b").only_a] == ["2", "3"]
+    assert stems(find_pairs(root, allow_unmatched=True).rows) == ["1"]
+    matched = match([Folder(root / "a"), Folder(root / "b")])
+    assert [Path(path).stem for path in matched.unmatched] == ["2", "3", "9"]
 
 
 def test_folders_without_a_common_stem_are_refused_even_where_unmatched_files_are_allowed(
     touch: Callable[..., Path],
 ) -> None:
     root = touch("a/photo_1.png", "b/label_1.png")
-    with pytest.raises(DataError, match="no stem is in both folders"):
-        find_paired(root, allow_unmatched=True)
+    with pytest.raises(DataError, match="no stem is in all folders"):
+        find_pairs(root, allow_unmatched=True)
 
 
 def test_two_files_of_one_stem_are_both_named(touch: Callable[..., Path]) -> None:
     root = touch("a/1.png", "a/1.jpg", "b/1.png")
     with pytest.raises(DataError, match=r"a/1.jpg and .*a/1.png. Remove or rename"):
-        find_paired(root)
+        find_pairs(root)
 
 
 def test_missing_counterpart_is_named_in_its_own_spelling(touch: Callable[..., Path]) -> None:
     root = touch("trainA/1.png")
-    with pytest.raises(DataError, match=r"trainA is there, but .*trainB is not. Add that folder"):
+    with pytest.raises(DataError, match=r"trainA exists, but .*trainB does not. Add that folder"):
         find_unpaired(root)
 
 
 def test_mixed_layouts_and_spellings_are_refused(touch: Callable[..., Path]) -> None:
     root = touch("trainA/1.png", "trainB/1.png", "train/a/1.png", "train/b/1.png")
     with pytest.raises(DataError, match="has two layouts"):
-        find_paired(root)
+        find_pairs(root)
     if not os.path.exists(root / "TRAINA"):  # noqa: PTH110
         (root / "traina").mkdir()
         with pytest.raises(DataError, match="has both trainA and traina"):
-            find_paired(root)
+            find_pairs(root)
 
 
 def test_missing_split_and_empty_folder_are_refused(touch: Callable[..., Path]) -> None:
@@ -180,4 +185,4 @@ def test_missing_split_and_empty_folder_are_refused(touch: Callable[..., Path]) 
     ):
         find_unpaired(root, "test")
     with pytest.raises(DataError, match="has no val split"):
-        find_paired(root, "ab", "val")
+        find_pairs(root, "val", "ab")

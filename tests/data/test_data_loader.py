@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from i2i.config import UnconditionalData, UnpairedData
-from i2i.data.dataset import Images, UnpairedImages
+from i2i.data.dataset import UnconditionalImages, UnpairedImages
 from i2i.data.folders import DataError
 from i2i.data.loader import Batch, LoaderError, batches
 from i2i.images import ImageError
@@ -136,7 +136,7 @@ def test_resumed_stream_continues_exactly_where_it_stopped(position: int) -> Non
 
 
 def test_batch_that_was_read_but_not_taken_is_read_again_after_resuming(folder: Path) -> None:
-    dataset = Images(UnconditionalData(root=str(folder), load_size=20, crop_size=16))
+    dataset = UnconditionalImages(UnconditionalData(root=str(folder), load_size=20, crop_size=16))
     taken = first(5, dataset, workers=2)
     assert same(first(3, dataset, start_position=taken[1].position), taken[2:])
 
@@ -228,10 +228,12 @@ def test_skipped_files_reach_the_reader_of_the_batch_once(
         root=str(tmp_path), load_size=20, crop_size=16, on_bad_file="skip", decode_check_limit=0
     )
     warned = [
-        warning for batch in first(6, Images(config), workers=workers) for warning in batch.warnings
+        warning
+        for batch in first(6, UnconditionalImages(config), workers=workers)
+        for warning in batch.warnings
     ]
     assert len(warned) == 1
-    assert warned[0].startswith(f"skipped {bad}: damaged")
+    assert warned[0].startswith(f"skipped {bad}: corrupt")
 
 
 def test_nonsense_is_refused_at_once() -> None:

@@ -105,7 +105,7 @@ def test_channels_that_have_no_relation_are_refused_by_name(tmp_path: Path) -> N
     )
     with pytest.raises(
         DataError,
-        match=r"domain a differ in channels .*0.npy has 3, .*1.npy has 5\), and only gray",
+        match=r"domain a differ in channels .*0.npy has 3, .*1.npy has 5. Only gray",
     ):
         dataset_of(tmp_path)
 
@@ -127,6 +127,25 @@ def test_two_or_four_channels_of_arrays_never_meet_alpha(tmp_path: Path) -> None
     assert read(
         [str(tmp_path / "x.png")], ImageSpec((ChannelSpec(4, alpha=True),))
     ).array.shape == (4, 4, 4)
+
+
+def test_an_image_spec_is_read_back_also_from_the_former_key_of_its_range() -> None:
+    spec = ImageSpec((ChannelSpec(3, False, "x"), ChannelSpec(2, True)), (-1.0, 3.0))
+    values = spec.to_dict()
+    assert ImageSpec.from_dict(values) == spec
+    former = {"inputs": values["inputs"], "range": values["value_range"]}
+    assert ImageSpec.from_dict(former) == spec
+    with pytest.raises(KeyError, match="value_range"):
+        ImageSpec.from_dict({"inputs": values["inputs"]})
+
+
+def test_inputs_of_different_sizes_are_refused_by_name(tmp_path: Path) -> None:
+    for name, side in (("a", 4), ("b", 5)):
+        images.encode(np.zeros((side, side, 3), np.uint8), tmp_path / f"{name}.png")
+    spec = ImageSpec((ChannelSpec(3, False), ChannelSpec(3, False)))
+    with pytest.raises(ImageError, match=r"b\.png: is 5x5, and .*a\.png is 4x4\. Resize") as caught:
+        read([str(tmp_path / "a.png"), str(tmp_path / "b.png")], spec)
+    assert caught.value.subject == str(tmp_path / "b.png")
 
 
 # -- ranges ----------------------------------------------------------------------------------------

@@ -18,10 +18,9 @@ from i2i.data.folders import (
     SPLITS,
     DataError,
     domain_folders,
-    find_matched,
+    find_pairs,
     find_unpaired,
     match,
-    nested_splits,
     scan,
     split_images,
 )
@@ -106,10 +105,10 @@ def every_image_of_a_tree_is_accounted_for(tree: list[Any], split: str, allowed:
         root.mkdir()
         _grow(root, tree)
         for layout in ("auto", "ab", "ba", "folders"):
-            matched, _ = outcome(partial(find_matched, root, layout, split, allowed), DataError)
-            if matched is not None:
-                assert matched.pairs
-                assert allowed or not (matched.only_a or matched.only_b)
+            pairs, _ = outcome(partial(find_pairs, root, split, layout, (), allowed), DataError)
+            if pairs is not None:
+                assert pairs.rows
+                assert allowed or not pairs.unmatched
         for each in SPLITS:
             _account(root, each)
         for find in (find_unpaired, split_images):
@@ -131,21 +130,17 @@ def every_image_of_a_tree_is_accounted_for(tree: list[Any], split: str, allowed:
 
 
 def _account(root: Path, split: str) -> None:
-    """Pairs, files without a partner and clashes are together all images of the two folders, each of them once."""
+    """Pairs, files without a partner and files of one stem are together all images of the two folders, each of them once."""
     folders, _ = outcome(partial(domain_folders, root, split), DataError)
     if folders is None:
         return
-    skip = nested_splits(root, folders[0])
-    matched, _ = outcome(partial(match, *folders, skip), DataError)
+    matched, _ = outcome(partial(match, folders), DataError)
     if matched is None:
         return
-    for folder, side, alone in ((folders[0], 0, matched.only_a), (folders[1], 1, matched.only_b)):
-        later = [file for _, file in matched.clashes if file.startswith(f"{folder.as_posix()}/")]
-        counted = Counter([*(pair[side] for pair in matched.pairs), *alone, *later])
-        assert counted == Counter(scan(folder, skip).images)
-    for pair in matched.pairs:
-        stems = [
-            os.path.relpath(path, folder).rpartition(".")[0]
-            for path, folder in zip(pair[:2], folders, strict=True)
-        ]
-        assert stems[0] == stems[1]
+    paired = [file for row in matched.rows.values() for file in row]
+    later = [file for _, file in matched.same_stem]
+    images = [file for folder in folders for file in scan(*folder).images]
+    assert Counter([*paired, *matched.unmatched, *later]) == Counter(images)
+    for stem, row in matched.rows.items():
+        for path, folder in zip(row, folders, strict=True):
+            assert os.path.relpath(path, folder.path).rpartition(".")[0] == stem

@@ -74,6 +74,10 @@ def a_damaged_image_is_refused_or_is_what_its_header_says(
         assert header is not None or why.startswith(f"{path}: ")
         pixels, why = outcome(lambda: images.decode(path, alpha, 250_000), ImageError)
         assert pixels is not None or why.startswith(f"{path}: ")
+        stream, same = io.BytesIO(content), why.replace(f"{path}: ", "image: ", 1)
+        streamed, why = outcome(lambda: images.decode(stream, alpha, 250_000), ImageError)
+        assert why == same
+        np.testing.assert_array_equal(streamed, pixels)
         if pixels is None:
             return
         assert header is not None, "decoded, but its header was refused"

@@ -386,7 +386,7 @@ def test_carried_alpha_keeps_pace_with_a_depth_that_is_lost(tmp_path: Path) -> N
     translator = Translator(Identity(), 3, 3, alpha="carry", device="cpu")
     report = translate_folder(translator, tmp_path / "in", tmp_path / "out", Options(format="webp"))
     assert report.notes == [
-        "16-bit inputs were written with 8 bits, which is what WEBP holds (1, first: a.webp)"
+        "16-bit inputs were written with 8 bits, the most that WEBP holds (1, first: a.webp)"
     ]
     np.testing.assert_array_equal(
         read(tmp_path / "out/a.webp"), np.round(array / 257).astype(np.uint8)
@@ -570,7 +570,7 @@ def test_more_channels_than_a_format_holds_become_an_array_and_are_shown_by_the_
     ]
     made, array = np.load(tmp_path / "out/x.npy"), read(tmp_path / "in/x.png")
     np.testing.assert_array_equal(made, np.dstack([array, array[..., :2]]))
-    np.testing.assert_array_equal(images.shown(made), images.shown(array))
+    np.testing.assert_array_equal(images.to_display_rgb(made), images.to_display_rgb(array))
     for asked in ("png", "tif", "jpg"):
         with pytest.raises(
             TranslationError, match=r"5 channels, which \w+ cannot hold\. Choose npy"

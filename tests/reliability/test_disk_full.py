@@ -1,4 +1,4 @@
-"""A disk that fills up while a run saves and samples: training goes on, and the last good checkpoint is intact."""
+"""A disk that fills up while a run saves and samples: training continues, the last good checkpoint is intact."""
 
 import contextlib
 import resource
@@ -31,8 +31,8 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def whole(scenes: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("whole") / "run"
+def unbroken(scenes: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("unbroken") / "run"
     words = train_words("pix2pix", scenes, run, *WORDS)
     assert finish(start_ranks(1, words, run.parent / "log")) == [0], (
         run.parent / "log"
@@ -81,37 +81,37 @@ def at_update(update: int, action: object) -> object:
     return prepare
 
 
-def check_survived(run: Path, whole: Path, output: str, code: int | None) -> None:
-    """Training went to its end, said so once, kept its last good checkpoint; with room again it ends like `whole`."""
+def check_survived(run: Path, unbroken: Path, output: str, code: int | None) -> None:
+    """Assert that training went to its end, reported the disk once, and kept its last good checkpoint."""
     assert code == 2
     assert "Traceback" not in output
-    assert output.count("Training goes on; the last good checkpoint is intact.") == 1
+    assert output.count("Training continues; the last good checkpoint is intact.") == 1
     assert "disk is full" in output.splitlines()[-1]
     path, damaged = newest(run / CHECKPOINTS)
     assert (path.name, damaged) == ("step-00000004", [])
     assert not list(run.rglob("*.tmp-*"))
 
 
-def resume(run: Path, whole: Path, log: Path) -> None:
+def resume(run: Path, unbroken: Path, log: Path) -> None:
     words = ["train", "pix2pix", "--resume", str(run), "--device", "cpu"]
     assert finish(start_ranks(1, words, log)) == [0], log.read_text()
-    assert equal(final_state(run), final_state(whole))
-    assert rows(run) == rows(whole)
+    assert equal(final_state(run), final_state(unbroken))
+    assert rows(run) == rows(unbroken)
 
 
 def test_full_disk_costs_no_checkpoint_and_the_run_ends_like_an_unbroken_one_once_there_is_room(
-    scenes: dict[str, Path], whole: Path, small_disk: Path, tmp_path: Path
+    scenes: dict[str, Path], unbroken: Path, small_disk: Path, tmp_path: Path
 ) -> None:
     run, log = small_disk / "run", tmp_path / "log"
     words = train_words("pix2pix", scenes, run, *WORDS)
     (code,) = finish(start_ranks(1, words, log, at_update(3, lambda: fill(small_disk))))  # type: ignore[arg-type]
-    check_survived(run, whole, log.read_text(), code)
+    check_survived(run, unbroken, log.read_text(), code)
     (small_disk / "filler").unlink()
-    resume(run, whole, log)
+    resume(run, unbroken, log)
 
 
 def test_limit_on_the_size_of_files_is_a_full_disk_too(
-    scenes: dict[str, Path], whole: Path, tmp_path: Path
+    scenes: dict[str, Path], unbroken: Path, tmp_path: Path
 ) -> None:
     run, log = tmp_path / "run", tmp_path / "log"
 
@@ -120,12 +120,12 @@ def test_limit_on_the_size_of_files_is_a_full_disk_too(
 
     words = train_words("pix2pix", scenes, run, *WORDS)
     (code,) = finish(start_ranks(1, words, log, at_update(3, limit)))  # type: ignore[arg-type]
-    check_survived(run, whole, log.read_text(), code)
-    resume(run, whole, log)
+    check_survived(run, unbroken, log.read_text(), code)
+    resume(run, unbroken, log)
 
 
-def test_guard_goes_back_on_a_full_disk_too(
-    scenes: dict[str, Path], whole: Path, small_disk: Path, tmp_path: Path
+def test_guard_rolls_back_on_a_full_disk_too(
+    scenes: dict[str, Path], unbroken: Path, small_disk: Path, tmp_path: Path
 ) -> None:
     run, log, done = small_disk / "run", tmp_path / "log", []
 
@@ -143,12 +143,12 @@ def test_guard_goes_back_on_a_full_disk_too(
 
     words = [*WORDS, "--set", "train.on_nonfinite=rollback"]
     (code,) = finish(start_ranks(1, train_words("pix2pix", scenes, run, *words), log, prepare))
-    check_survived(run, whole, log.read_text(), code)
+    check_survived(run, unbroken, log.read_text(), code)
     assert "guard, after 4 images: after 10 images" in log.read_text()
 
 
 def test_checkpoints_are_written_again_as_soon_as_there_is_room(
-    scenes: dict[str, Path], whole: Path, small_disk: Path, tmp_path: Path
+    scenes: dict[str, Path], unbroken: Path, small_disk: Path, tmp_path: Path
 ) -> None:
     run, log = small_disk / "run", tmp_path / "log"
 
@@ -160,5 +160,5 @@ def test_checkpoints_are_written_again_as_soon_as_there_is_room(
         0
     ], log.read_text()
     assert "disk, after 16 images: checkpoints are written again" in log.read_text()
-    assert equal(final_state(run), final_state(whole))
+    assert equal(final_state(run), final_state(unbroken))
     assert [images for images, _ in steps(run / CHECKPOINTS)] == [16, 20, 24]

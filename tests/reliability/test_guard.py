@@ -1,4 +1,4 @@
-"""What is not finite in G, D or a batch: stopped at that step with the files named, or gone back and passed over."""
+"""NaN and infinity in G, D or a batch: stopped at that step with the files named, or rolled back and skipped."""
 
 import math
 import shutil
@@ -24,7 +24,7 @@ WORDS = [
     "--set",
     "train.keep_checkpoints=9",
 ]
-UPDATE, POSITION = 5, 10  # the step that breaks, and the images seen before it
+UPDATE, POSITION = 5, 10  # the step that fails, and the images before it
 Step = Callable[[Trainer, list[dict[str, torch.Tensor]]], None]
 
 
@@ -34,21 +34,22 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def poison(
-    where: str, value: float, prompt: bool = True, always: bool = False
+    where: str, value: float, check_every_step: bool = True, always: bool = False
 ) -> Callable[[int], None]:
-    """Return what puts `value` into G, D or the batch before the step at POSITION, once or whenever it comes up.
+    """Return a function that puts `value` into G, D or the batch before the step at POSITION.
 
-    Without `prompt`, terms are only looked at when they are logged, as on a GPU.
+    Once, or `always` when it comes up. Without `check_every_step`, terms are only checked when they
+    are logged, as on a GPU.
     """
 
     def prepare(_: int) -> None:
         step: Step = Trainer.step
-        done: list[int] = []
+        calls: list[int] = []
 
         def stepping(trainer: Trainer, batches: list[dict[str, torch.Tensor]]) -> None:
-            trainer.check_every_step = prompt
-            if trainer.images == POSITION and (always or not done):
-                done.append(1)
+            trainer.check_every_step = check_every_step
+            if trainer.images == POSITION and (always or not calls):
+                calls.append(1)
                 if where == "batch":
                     batches[0]["b"][0, 0, 0, 0] = value
                 else:
@@ -61,7 +62,7 @@ def poison(
 
 
 def skipping(_: int) -> None:
-    """Pass over the step at POSITION from the start, without any guard."""
+    """Skip the step at POSITION from the start, without any guard."""
     step: Step = Trainer.step
 
     def stepping(trainer: Trainer, batches: list[dict[str, torch.Tensor]]) -> None:
@@ -101,10 +102,10 @@ def test_run_stops_at_that_step_with_a_good_state_on_disk_and_the_files_named(
 ) -> None:
     code, output = train(scenes, tmp_path / "run", poison(where, value))
     assert code == 3
-    said = output.splitlines()[-1]
-    assert said.startswith(f"i2i: stopped after {POSITION} images: ")
-    assert said.count("facades/train/a/") == said.count("facades/train/b/") == 2
-    assert "train.on_nonfinite=rollback" in said
+    message = output.splitlines()[-1]
+    assert message.startswith(f"i2i: {tmp_path / 'run'}: stopped after {POSITION} images: ")
+    assert message.count("facades/train/a/") == message.count("facades/train/b/") == 2
+    assert "train.on_nonfinite=rollback" in message
     path, damaged = newest(tmp_path / "run" / CHECKPOINTS)
     assert (path.name, damaged) == ("step-00000008", [])
     assert finite(load_state(path))
@@ -112,42 +113,42 @@ def test_run_stops_at_that_step_with_a_good_state_on_disk_and_the_files_named(
     assert rows(tmp_path / "run")[-1]["images"] == 8
 
 
-@pytest.mark.parametrize("prompt", [True, False])
+@pytest.mark.parametrize("check_every_step", [True, False])
 @pytest.mark.parametrize("where", ["G", "D", "batch"])
 def test_guard_goes_back_and_ends_like_a_run_without_that_batch(
-    where: str, prompt: bool, scenes: dict[str, Path], tmp_path: Path
+    where: str, check_every_step: bool, scenes: dict[str, Path], tmp_path: Path
 ) -> None:
     code, output = train(scenes, tmp_path / "reference", skipping)
     assert code == 0, output
-    prepare = poison(where, math.nan, prompt, always=where == "batch")
+    prepare = poison(where, math.nan, check_every_step, always=where == "batch")
     code, output = train(scenes, tmp_path / "run", prepare, "--set", "train.on_nonfinite=rollback")
     assert code == 0, output
-    told = [line for line in output.splitlines() if line.startswith("guard, after ")]
-    assert len(told) == 1
-    assert f"after {POSITION} images" in told[0]
-    assert told[0].count("facades/train/a/") == 2
-    assert "step-00000008; this step will be passed over" in told[0]
+    lines = [line for line in output.splitlines() if line.startswith("guard, after ")]
+    assert len(lines) == 1
+    assert f"after {POSITION} images" in lines[0]
+    assert lines[0].count("facades/train/a/") == 2
+    assert "step-00000008; this step will be skipped" in lines[0]
     assert equal(final_state(tmp_path / "run"), final_state(tmp_path / "reference"))
     assert rows(tmp_path / "run") == rows(tmp_path / "reference")
 
 
-def test_run_resumed_before_a_broken_batch_finds_it_and_passes_over_it_again(
+def test_run_resumed_before_a_broken_batch_meets_it_and_skips_it_again(
     scenes: dict[str, Path], tmp_path: Path
 ) -> None:
     prepare = poison("batch", math.nan, always=True)
-    whole, run = tmp_path / "whole", tmp_path / "run"
-    assert train(scenes, whole, prepare, "--set", "train.on_nonfinite=rollback")[0] == 0
-    shutil.copytree(whole, run)
+    reference, run = tmp_path / "reference", tmp_path / "run"
+    assert train(scenes, reference, prepare, "--set", "train.on_nonfinite=rollback")[0] == 0
+    shutil.copytree(reference, run)
     for images, path in steps(run / CHECKPOINTS):
         if images > 8:
             shutil.rmtree(path)
     words = ["train", "pix2pix", "--resume", str(run), "--device", "cpu"]
     assert finish(start_ranks(1, words, tmp_path / "log", prepare)) == [0]
-    assert equal(final_state(run), final_state(whole))
+    assert equal(final_state(run), final_state(reference))
     assert (tmp_path / "log").read_text().count("guard, after ") == 2
 
 
-def test_guard_gives_up_where_passing_over_batches_does_not_help(
+def test_guard_gives_up_where_skipping_batches_does_not_help(
     scenes: dict[str, Path], tmp_path: Path
 ) -> None:
     def every_step_after_the_first_checkpoint(_: int) -> None:
@@ -164,4 +165,4 @@ def test_guard_gives_up_where_passing_over_batches_does_not_help(
     code, output = train(scenes, tmp_path / "run", every_step_after_the_first_checkpoint, *more)
     assert code == 3
     assert output.count("guard, after ") == 10
-    assert "Passing over 10 batches has not helped" in output.splitlines()[-1]
+    assert "Skipping 10 batches has not helped" in output.splitlines()[-1]

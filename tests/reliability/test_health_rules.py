@@ -1,4 +1,4 @@
-"""Each named disease is told by a training that has it, and none by a healthy one; resumed runs repeat nothing."""
+"""Each failure is reported by a training that has it, none by a healthy one; resumed runs repeat none."""
 
 import shutil
 from collections.abc import Callable
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from i2i import config, registry
 from i2i.checkpoint import steps
 from i2i.config import Layer
-from i2i.data.scenes import write_dataset
 from i2i.files import read_rows
 from i2i.run import build
 from i2i.run.settings import resolve
 from i2i.run.train import Request, train
-from i2i.training.health import GRACE, SPAN
+from i2i.scenes import write_dataset
+from i2i.training.health import GRACE_UPDATES, WINDOW_UPDATES
 from i2i.training.trainer import Trainer
 
 KINDS = {"pix2pix": "facades", "cyclegan": "facades", "cut": "orchard", "dcgan": "portraits"}
@@ -32,7 +32,7 @@ SMALL = {
     ],
     "dcgan": ["generator.width=8", "method.latent=16", "train.batch=8"],
 }
-UPDATES = GRACE + SPAN + 30
+UPDATES = GRACE_UPDATES + WINDOW_UPDATES + 30
 ROW = 30  # updates
 
 
@@ -57,22 +57,22 @@ def layers(method: str, data: Path, *overrides: str) -> list[Layer]:
     return [Layer("test", {"data": {"root": str(data)}}), *map(config.parse_override, texts)]
 
 
-def told(
+def reported(
     method: str,
     data: Path,
     *overrides: str,
-    make_ill: Callable[[Any], None] | None = None,
+    damage_method: Callable[[Any], None] | None = None,
     updates: int = UPDATES,
 ) -> list[str]:
-    """Train, and return what the rules said."""
+    """Train, and return what the rules report."""
     settings = resolve(method, layers(method, data, *overrides))
     dataset = build.open_data(settings)
     torch.manual_seed(0)
-    made = build.make_method(settings, dataset.channels)
-    if make_ill:
-        make_ill(made)
-    trainer = Trainer(made, settings.train, settings.optim, torch.device("cpu"), "fp32")
-    health = build.health(made, settings, processes=1)
+    networks = build.make_method(settings, dataset.channels)
+    if damage_method:
+        damage_method(networks)
+    trainer = Trainer(networks, settings.train, settings.optim, torch.device("cpu"), "fp32")
+    health = build.health(networks, settings, processes=1)
     samples = [dataset.fixed(index) for index in range(len(dataset))]
     lines = []
     for update in range(1, updates + 1):
@@ -87,16 +87,16 @@ def told(
     return lines
 
 
-class Deaf(nn.Module):
-    """A generator that makes its image from nothing that it is given."""
+class InputBlind(nn.Module):
+    """A generator whose output does not depend on its input."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, x: Tensor) -> Tensor:
-        made: Tensor = self.net(torch.ones_like(x[:1]))
-        return made.expand(len(x), -1, -1, -1)
+        output: Tensor = self.net(torch.ones_like(x[:1]))
+        return output.expand(len(x), -1, -1, -1)
 
 
 class Negative(nn.Module):
@@ -111,8 +111,8 @@ class Negative(nn.Module):
         return self.mix(x).clamp(-1, 1)
 
 
-def deafen(method: Any) -> None:
-    method.G = Deaf(method.G)
+def ignore_input(method: Any) -> None:
+    method.G = InputBlind(method.G)
 
 
 def saturate(method: Any) -> None:
@@ -130,40 +130,44 @@ def names(lines: list[str]) -> list[str]:
     return [line.split(":")[0] for line in lines]
 
 
-def test_discriminator_that_learns_far_faster_is_said_to_win(scenes: dict[str, Path]) -> None:
-    lines = told("dcgan", scenes["dcgan"], "optim.lr=1e-7", "optim.lr_discriminator=2e-3")
+def test_discriminator_that_learns_far_faster_is_reported_to_win(scenes: dict[str, Path]) -> None:
+    lines = reported("dcgan", scenes["dcgan"], "optim.lr=1e-7", "optim.lr_discriminator=2e-3")
     assert names(lines)[0] == "D wins"
     assert "optim.lr_discriminator=0.0005" in lines[0]
     assert names(lines)[1:] == ["mode collapse"], "G is where it began, and its images with it"
 
 
-def test_discriminator_that_does_not_learn_is_said_to_guess(scenes: dict[str, Path]) -> None:
-    assert names(told("pix2pix", scenes["pix2pix"], "optim.lr_discriminator=1e-12")) == [
+def test_discriminator_that_does_not_learn_is_reported_to_guess(scenes: dict[str, Path]) -> None:
+    assert names(reported("pix2pix", scenes["pix2pix"], "optim.lr_discriminator=1e-12")) == [
         "D guesses"
     ]
 
 
-def test_generator_that_ignores_its_input_is_said_to_have_collapsed(
+def test_generator_that_ignores_its_input_is_reported_to_have_collapsed(
     scenes: dict[str, Path],
 ) -> None:
-    assert names(told("pix2pix", scenes["pix2pix"], make_ill=deafen)) == ["mode collapse"]
-
-
-def test_generator_whose_output_is_saturated_is_said_to_be_stuck(scenes: dict[str, Path]) -> None:
-    assert names(told("pix2pix", scenes["pix2pix"], make_ill=saturate)) == ["G stuck"]
-
-
-def test_generators_that_invert_their_input_are_said_to_invert(scenes: dict[str, Path]) -> None:
-    assert names(told("cyclegan", scenes["cut"], "method.lambda_identity=0", make_ill=invert)) == [
-        "colour inversion"
+    assert names(reported("pix2pix", scenes["pix2pix"], damage_method=ignore_input)) == [
+        "mode collapse"
     ]
 
 
+def test_generator_whose_output_is_saturated_is_reported_to_be_stuck(
+    scenes: dict[str, Path],
+) -> None:
+    assert names(reported("pix2pix", scenes["pix2pix"], damage_method=saturate)) == ["G stuck"]
+
+
+def test_generators_that_invert_their_input_are_reported_to_invert(scenes: dict[str, Path]) -> None:
+    assert names(
+        reported("cyclegan", scenes["cut"], "method.lambda_identity=0", damage_method=invert)
+    ) == ["color inversion"]
+
+
 @pytest.mark.parametrize("method", registry.names("methods"))
-def test_healthy_training_is_passed_over_in_silence(
+def test_nothing_is_reported_about_healthy_training(
     method: str, scenes: dict[str, Path], thorough: bool
 ) -> None:
-    assert told(method, scenes[method], updates=3 * UPDATES if thorough else UPDATES) == []
+    assert reported(method, scenes[method], updates=3 * UPDATES if thorough else UPDATES) == []
 
 
 def rows(run: Path) -> list[dict[str, float]]:
@@ -180,7 +184,7 @@ def test_resumed_run_has_the_rows_and_events_of_an_uninterrupted_one_and_repeats
     data = tmp_path / "data"
     shutil.copytree(scenes["dcgan"], data)
     damage(sorted(data.rglob("*.png"))[7])
-    sick = [
+    failing = [
         "optim.lr=1e-7",
         "optim.lr_discriminator=2e-3",
         "data.on_bad_file=skip",
@@ -193,28 +197,32 @@ def test_resumed_run_has_the_rows_and_events_of_an_uninterrupted_one_and_repeats
         "log.tensorboard=false",
     ]
     kept = [
-        f"train.checkpoint_every_images={2 * (GRACE + SPAN) // 4}",
+        f"train.checkpoint_every_images={2 * (GRACE_UPDATES + WINDOW_UPDATES) // 4}",
         "train.keep_checkpoints=9",
         "log.samples=1",
     ]
-    whole = tmp_path / "whole"
-    train(Request("dcgan", layers("dcgan", data, *sick, *length, *kept), str(whole), device="cpu"))
-    events = read_rows(whole / "events.jsonl")
+    reference = tmp_path / "reference"
+    train(
+        Request(
+            "dcgan", layers("dcgan", data, *failing, *length, *kept), str(reference), device="cpu"
+        )
+    )
+    events = read_rows(reference / "events.jsonl")
     assert names([event["text"] for event in events if event["kind"] == "health"])[0] == "D wins"
     assert [event["text"].split()[0] for event in events if event["kind"] == "data"] == ["skipped"]
     assert all(
-        event["text"].split(":")[0] in (whole / "report.html").read_text("utf-8")
+        event["text"].split(":")[0] in (reference / "report.html").read_text("utf-8")
         for event in events
     )
-    for part in (2, 4):  # before the disease was told, and after
+    for part in (2, 4):  # before the failure was reported, and after
         broken = tmp_path / f"broken-{part}"
-        shutil.copytree(whole, broken)
+        shutil.copytree(reference, broken)
         for images, path in steps(broken / "checkpoints"):
-            if images > part * 2 * (GRACE + SPAN) // 4:
+            if images > part * 2 * (GRACE_UPDATES + WINDOW_UPDATES) // 4:
                 shutil.rmtree(path)
         capfd.readouterr()
         train(Request("dcgan", [], str(broken), resume=True, device="cpu"))
-        assert rows(broken) == rows(whole)
+        assert rows(broken) == rows(reference)
         assert read_rows(broken / "events.jsonl") == events
         assert ("D wins" in capfd.readouterr().err) == (part == 2)
 
@@ -263,4 +271,4 @@ def test_page_that_cannot_be_written_costs_a_line_and_nothing_else(
     )
     assert outcome is not None
     assert outcome.finished
-    assert "report.html: not written" in capfd.readouterr().err
+    assert "report.html: cannot be written" in capfd.readouterr().err

@@ -1,4 +1,4 @@
-"""Two processes that train together: what happens to one is known to the other, and nobody is left behind."""
+"""Two processes that train together: each learns what happens to the other, and none is left behind."""
 
 import os
 import signal
@@ -26,15 +26,15 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def children(pid: int) -> list[int]:
-    found = []
+    pids = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             after_name = status.read_text().rpartition(")")[2].split()
         except OSError:
             continue
         if int(after_name[1]) == pid:
-            found.append(int(status.parent.name))
-    return found
+            pids.append(int(status.parent.name))
+    return pids
 
 
 def alive(pid: int) -> bool:
@@ -65,7 +65,7 @@ def test_when_one_rank_is_killed_the_other_ends_with_a_message_and_no_process_is
     codes = finish(start_ranks(2, words, log, dies_at_step_10), 60)
     assert codes[victim] == -9
     assert codes[1 - victim] == 4, log.read_text()
-    assert "another of the 2 processes of this run ended" in log.read_text()
+    assert "another of the 2 processes ended" in log.read_text()
     assert "Traceback" not in log.read_text()
     workers = [int(pid) for pid in note.read_text().split()]
     assert workers
@@ -106,13 +106,13 @@ def test_what_is_not_finite_on_one_rank_stops_both_at_that_step_with_the_files_o
         start_ranks(2, words, log, lambda index: poisoned(index, rank, float("nan"))), 60
     )
     assert codes == [3, 3], log.read_text()
-    said = next(line for line in log.read_text().splitlines() if "not finite" in line)
-    assert said.startswith("i2i: stopped after 20 images")
-    assert said.count("train/a/") == 4
+    message = next(line for line in log.read_text().splitlines() if "not finite" in line)
+    assert message.startswith(f"i2i: {run}: stopped after 20 images")
+    assert message.count("train/a/") == 4
     assert steps(run / CHECKPOINTS)[-1][0] == 16
 
 
-def test_both_ranks_go_back_together_when_the_guard_may(
+def test_both_ranks_roll_back_together_where_the_settings_allow_it(
     scenes: dict[str, Path], tmp_path: Path
 ) -> None:
     run, log = tmp_path / "run", tmp_path / "log"

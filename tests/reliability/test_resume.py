@@ -19,7 +19,7 @@ ALL_CASES = list(product(METHODS, (0, 2), (8, 12), (1, 2)))
 FEW_CASES = [
     case for number, case in enumerate(ALL_CASES) if number % 8 == 3 * (number // 8) % 8
 ]  # one a method
-LENGTH = 20  # of 12 images an epoch: 8 is in the midst of the first, 12 its end
+LENGTH = 20  # of 12 images an epoch: 8 is within the first, 12 its end
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def run_to_the_end(words: list[str], log: Path) -> None:
 
 
 def same(one: Path, other: Path) -> bool:
-    """Whether two finished runs agree in their whole state, their rows, and every byte of the weights."""
+    """Return True if two finished runs agree in state, rows, and every byte of the weights."""
     states = equal(final_state(one), final_state(other))
     return (
         states
@@ -81,10 +81,12 @@ def test_resumed_run_equals_uninterrupted_run_bit_for_bit(
             "optim.lr_discriminator=0.01",
         ]
     words = [word for text in sets for word in ("--set", text)]
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    run_to_the_end(train_words(method, scenes, whole, "--images", LENGTH, *words), tmp_path / "log")
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    run_to_the_end(
+        train_words(method, scenes, unbroken, "--images", LENGTH, *words), tmp_path / "log"
+    )
     shutil.copytree(
-        whole, broken
+        unbroken, broken
     )  # as if killed after `position` images: later checkpoints are gone
     for images, path in steps(broken / CHECKPOINTS):
         if images > position:
@@ -100,7 +102,7 @@ def test_resumed_run_equals_uninterrupted_run_bit_for_bit(
     if method == "dcgan":
         assert state["ema"]
         assert state["method"]["D._extra_state"]["ada"]["probability"] > 0
-    assert same(whole, broken)
+    assert same(unbroken, broken)
 
 
 def test_run_killed_at_random_moments_ends_with_the_weights_of_an_unbroken_run(
@@ -138,29 +140,31 @@ def test_run_killed_at_random_moments_ends_with_the_weights_of_an_unbroken_run(
 def test_run_killed_before_its_first_checkpoint_is_resumed_from_the_beginning(
     scenes: dict[str, Path], tmp_path: Path
 ) -> None:
-    whole, run = tmp_path / "whole", tmp_path / "run"
-    run_to_the_end(train_words("pix2pix", scenes, whole, "--images", 4), tmp_path / "log")
-    shutil.copytree(whole, run)
+    unbroken, run = tmp_path / "unbroken", tmp_path / "run"
+    run_to_the_end(train_words("pix2pix", scenes, unbroken, "--images", 4), tmp_path / "log")
+    shutil.copytree(unbroken, run)
     shutil.rmtree(run / CHECKPOINTS)
     (run / WEIGHTS).unlink()
     run_to_the_end(resume_words("pix2pix", run), tmp_path / "log")
     assert "has no checkpoint yet" in (tmp_path / "log").read_text()
-    assert same(whole, run)
+    assert same(unbroken, run)
 
 
 def test_run_killed_between_its_last_checkpoint_and_its_weights_gets_them(
     scenes: dict[str, Path], tmp_path: Path
 ) -> None:
-    whole, run = tmp_path / "whole", tmp_path / "run"
-    run_to_the_end(train_words("pix2pix", scenes, whole, "--images", 4), tmp_path / "log")
-    shutil.copytree(whole, run)
-    old = steps(whole / CHECKPOINTS)[0][1] / WEIGHTS
+    unbroken, run = tmp_path / "unbroken", tmp_path / "run"
+    run_to_the_end(train_words("pix2pix", scenes, unbroken, "--images", 4), tmp_path / "log")
+    shutil.copytree(unbroken, run)
+    old = steps(unbroken / CHECKPOINTS)[0][1] / WEIGHTS
     (run / WEIGHTS).write_bytes(old.read_bytes())
     run_to_the_end(resume_words("pix2pix", run), tmp_path / "log")
-    assert same(whole, run)
+    assert same(unbroken, run)
 
 
-def test_data_set_that_changed_in_between_is_told(scenes: dict[str, Path], tmp_path: Path) -> None:
+def test_data_set_that_changed_in_between_is_reported(
+    scenes: dict[str, Path], tmp_path: Path
+) -> None:
     data = tmp_path / "data"
     shutil.copytree(scenes["portraits"], data)
     run = tmp_path / "run"

@@ -37,9 +37,9 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def whole(scenes: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+def unbroken(scenes: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     """Unbroken runs of one and of two processes."""
-    root = tmp_path_factory.mktemp("whole")
+    root = tmp_path_factory.mktemp("unbroken")
     for world in (1, 2):
         words = train_words("pix2pix", scenes, root / str(world), *WORDS)
         assert finish(start_ranks(world, words, root / "log")) == [0] * world, (
@@ -108,7 +108,7 @@ def test_signal_saves_at_one_step_and_the_resumed_run_ends_like_an_unbroken_one(
     number: int,
     world: int,
     scenes: dict[str, Path],
-    whole: dict[int, Path],
+    unbroken: dict[int, Path],
     tmp_path: Path,
 ) -> None:
     run, log, pids = tmp_path / "run", tmp_path / "log", tmp_path / "pids"
@@ -126,8 +126,8 @@ def test_signal_saves_at_one_step_and_the_resumed_run_ends_like_an_unbroken_one(
     assert f"after {saved} images; continue with i2i resume {run}" in log.read_text()
     resumed = ["train", "pix2pix", "--resume", str(run), "--device", "cpu"]
     assert finish(start_ranks(world, resumed, log)) == [0] * world, log.read_text()
-    assert equal(final_state(run), final_state(whole[world]))
-    assert rows(run) == rows(whole[world])
+    assert equal(final_state(run), final_state(unbroken[world]))
+    assert rows(run) == rows(unbroken[world])
 
 
 def test_second_interrupt_of_a_lone_process_stops_at_once_and_loses_no_checkpoint(

@@ -17,8 +17,8 @@ from processes import hear_signals, wait_for
 
 from i2i import images
 from i2i.cli import main
-from i2i.data.scenes import write_dataset
 from i2i.run import demo
+from i2i.scenes import write_dataset
 from i2i.signals import Stopped, raise_on_stop
 from i2i.training.loop import Outcome
 
@@ -26,10 +26,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Work(NamedTuple):
-    """A command that takes a while."""
+    """A long command."""
 
-    arguments: Callable[[Path], list[object]]  # given the place of its output
-    whole: Callable[[Path], bool]  # whether an output is whole, or not there at all
+    arguments: Callable[[Path], list[object]]  # from the folder of its output
+    complete: Callable[[Path], bool]  # True if an output is complete or missing
 
 
 def empty_or_complete(files: int) -> Callable[[Path], bool]:
@@ -72,13 +72,13 @@ def test_signal_ends_a_command_with_its_status_and_nothing_half_written(
     name: str, number: signal.Signals, works: dict[str, Work], tmp_path: Path, thorough: bool
 ) -> None:
     work, chance = works[name], random.Random(f"{name} {number}")
-    (tmp_path / "whole").mkdir()
+    (tmp_path / "complete").mkdir()
     began = time.monotonic()
-    assert i2i(tmp_path / "streams", *work.arguments(tmp_path / "whole")).status in (0, 1)
-    longest, expected = time.monotonic() - began, outputs(tmp_path / "whole")
+    assert i2i(tmp_path / "streams", *work.arguments(tmp_path / "complete")).status in (0, 1)
+    longest, expected = time.monotonic() - began, outputs(tmp_path / "complete")
     hits = 0
-    for place in range(1_000):
-        out = tmp_path / f"{place}"
+    for attempt in range(1_000):
+        out = tmp_path / f"{attempt}"
         out.mkdir()
         status, _, err = stopped(
             tmp_path / "streams", work.arguments(out), number, chance.uniform(0, longest)
@@ -92,7 +92,7 @@ def test_signal_ends_a_command_with_its_status_and_nothing_half_written(
         )
         assert temporaries(out) == []
         assert outputs(out).items() <= expected.items()
-        assert work.whole(out)
+        assert work.complete(out)
         if name == "translate":
             assert i2i(tmp_path / "streams", *work.arguments(out)).status == 0
             assert outputs(out) == expected
@@ -103,29 +103,29 @@ def test_signal_ends_a_command_with_its_status_and_nothing_half_written(
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
-def test_echo_of_a_signal_does_not_interrupt_the_tidying_up(number: signal.Signals) -> None:
+def test_echo_of_a_signal_does_not_interrupt_the_cleanup(number: signal.Signals) -> None:
     before = {each: signal.signal(each, signal.default_int_handler) for each in SIGNALS}
-    tidied = []
+    cleaned = []
 
     def work() -> None:
         try:
             signal.raise_signal(number)
         finally:
             signal.raise_signal(number)
-            tidied.append(number)
+            cleaned.append(number)
 
     try:
         with pytest.raises(Stopped, match=str(int(number))), raise_on_stop():
             work()
-        signal.raise_signal(number)  # nothing but the end of the process is left
-        assert tidied == [number]
+        signal.raise_signal(number)  # only the end of the process remains
+        assert cleaned == [number]
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
-def test_program_as_a_user_starts_it_stops_and_goes_on(
+def test_program_as_a_user_starts_it_stops_and_continues(
     number: signal.Signals, works: dict[str, Work], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -154,18 +154,18 @@ def test_signal_that_stops_the_training_of_the_demo_is_the_status_of_the_demo(
     )
 
 
-def test_ignored_signals_stay_ignored_and_handlers_come_back(
+def test_ignored_signals_stay_ignored_and_handlers_are_restored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.getsignal(signal.SIGTERM)
     try:
-        seen = []
+        handlers = []
         monkeypatch.setattr(
-            "i2i.cli.group.main", lambda **_: seen.append(signal.getsignal(signal.SIGINT))
+            "i2i.cli.group.main", lambda **_: handlers.append(signal.getsignal(signal.SIGINT))
         )
         with pytest.raises(SystemExit):
             main()
-        assert seen == [signal.SIG_IGN]
+        assert handlers == [signal.SIG_IGN]
         assert signal.getsignal(signal.SIGTERM) is before[1]
     finally:
         signal.signal(signal.SIGINT, before[0])

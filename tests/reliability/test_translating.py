@@ -1,7 +1,5 @@
 """Translating never loses work: killed, sharded, on a full disk, without anyone who listens."""
 
-import errno
-import io
 import os
 import random
 import re
@@ -16,9 +14,9 @@ from pathlib import Path
 import pytest
 from commands import Command, i2i, small_disk
 from models import outputs, temporaries, write_model, write_pictures
+from writes import Write, intercepted
 
-from i2i import images
-from i2i.cli.translate import _Progress
+from i2i import files, images
 from i2i.translation.folder import translate_folder
 from i2i.translation.options import Options
 from i2i.translation.translator import load
@@ -47,16 +45,16 @@ def whole(model: Path, photos: Path, out: Path) -> dict[str, bytes]:
 
 def die_in_the_middle_of_write(number: int) -> None:
     """Let this process kill itself when half of its `number`-th output is on disk."""
-    write, left = Path.write_bytes, [number]
+    left = [number]
 
-    def half(path: Path, content: bytes) -> int:
+    def half(path: Path, write: Write, content: bytes) -> int:
         left[0] -= 1
         if left[0] == 0:
-            write(path, content[: len(content) // 2])
+            write(content[: len(content) // 2])
             os.kill(os.getpid(), signal.SIGKILL)
-        return write(path, content)
+        return write(content)
 
-    Path.write_bytes = half  # type: ignore[method-assign,assignment]
+    files.open = intercepted(half)  # type: ignore[attr-defined]
 
 
 def test_translate_killed_at_random_moments_ends_like_an_unbroken_run(
@@ -224,15 +222,3 @@ def test_names_that_are_no_text_are_translated_and_shown_escaped(tmp_path: Path)
     status, out, err = i2i(tmp_path / "streams", "data", "check", source)
     assert status == 1
     assert r"broken\udcfe.png" in out
-
-
-def test_progress_that_cannot_be_shown_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full(io.StringIO):
-        def write(self, text: str) -> int:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(sys, "stderr", Full())
-    progress = _Progress()
-    progress.spoken = float("-inf")  # it is time to speak
-    progress(1, 2)
-    assert progress.spoken > 0

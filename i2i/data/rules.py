@@ -1,0 +1,249 @@
+"""Rules that images must keep, one table for training and `i2i data check`, and rules of settings."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import chain, islice
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from i2i.config import AlphaUse, DataConfig, height_width
+from i2i.data.folders import DataError
+from i2i.data.inspect import Facts, Samples
+from i2i.images import MAX_PIXELS
+from i2i.images.spec import ChannelSpec, ImageSpec
+
+Level = Literal["error", "warning"]
+Resize = Literal["stretch", "shorter", "none"]
+Mask = NDArray[np.bool_]  # [rows, columns] of samples
+_MAX_LISTED = 20  # files named in one message
+
+
+class Limits(NamedTuple):
+    """Settings on which rules depend. Sizes are (height, width) in pixels."""
+
+    crop: tuple[int, int]
+    load: tuple[int, int]
+    resize: Resize
+    masks: Collection[str] = ()  # domains of labels, whose images may have one value
+
+    @staticmethod
+    def of(config: DataConfig) -> "Limits":
+        """Return the limits of a training."""
+        crop, load = height_width(config.crop_size), height_width(config.load_size)
+        return Limits(crop, load, config.resize, getattr(config, "masks", ()))
+
+
+def resized(size: tuple[int, int], goal: tuple[int, int], rule: Resize) -> tuple[int, int]:
+    """Return the (height, width) of an image of `size` under `data.resize`; `goal` is `load_size`.
+
+    `shorter` is the smallest size of the image's aspect ratio that covers the goal.
+    """
+    if rule == "none":
+        return size
+    if rule == "stretch":
+        return goal
+    scale = max(goal[0] / size[0], goal[1] / size[1])
+    return max(goal[0], round(size[0] * scale)), max(goal[1], round(size[1] * scale))
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+class Rule(NamedTuple):
+    """A condition that files must keep, and what is said and done about those that do not."""
+
+    name: str
+    text: str  # follows the number of files; {crop} stands for the smallest size
+    failing: Callable[[Samples, Limits], Mask] | None = None  # None: seen by comparing folders
+    level: Level = "error"  # error: training refuses the file, or its test is spoiled
+    drop: bool = True  # a clean copy leaves the file out
+    setting: str = "data.root"
+    hint: str = ""
+    skippable: bool = False  # data.on_bad_file=skip leaves the sample out
+
+    def describe(self, limits: Limits) -> str:
+        """Return the text with its limit."""
+        return self.text.format(crop=f"{limits.crop[1]}x{limits.crop[0]}")
+
+
+def _too_thin(samples: Samples, limits: Limits) -> Mask:
+    """Return the images that resizing would enlarge beyond all memory."""
+    sizes = samples.sizes
+    thin = samples.readable & (sizes.max(axis=2) > 100 * sizes.min(axis=2))
+    thin[thin] = _resized(sizes[thin], limits).prod(axis=1) > MAX_PIXELS
+    return np.asarray(thin)
+
+
+def _small(samples: Samples, limits: Limits) -> Mask:
+    small = samples.readable
+    small[small] = (_resized(samples.sizes[small], limits) < limits.crop).any(axis=1)
+    return small
+
+
+def _resized(sizes: NDArray[np.int32], limits: Limits) -> NDArray[np.int64]:
+    kinds, kind = np.unique(sizes, axis=0, return_inverse=True)
+    after = [
+        resized((height, width), limits.load, limits.resize) for height, width in kinds.tolist()
+    ]
+    return np.array(after, np.int64).reshape(-1, 2)[kind.reshape(-1)]
+
+
+def _unequal(samples: Samples, columns: slice) -> Mask:
+    """Return the files of `columns` in rows where their images differ in size."""
+    sizes, readable = samples.sizes[:, columns], samples.readable[:, columns]
+    rows = (sizes != sizes[:, :1]).any(axis=(1, 2)) & readable.all(axis=1)
+    unequal = np.zeros(samples.readable.shape, np.bool_)
+    unequal[:, columns] = rows[:, None]
+    return unequal
+
+
+RULES = (
+    Rule(
+        "unreadable",
+        "cannot be decoded",
+        lambda samples, _: ~samples.readable,
+        hint="Replace or remove them, or set data.on_bad_file=skip",
+        skippable=True,
+    ),
+    Rule("unmatched", "have no partner of the same stem"),
+    Rule("same stem", "have the stem of another file in their folder"),
+    Rule(
+        "odd width",
+        "have an odd width and cannot be cut into halves",
+        lambda samples, _: samples.side_by_side & (samples.facts["size"][..., 1] % 2 == 1),
+        setting="data.layout",
+        hint="Crop them, or use two folders: data.layout=folders",
+    ),
+    Rule("leak", "of the training split are in a held-out split too"),
+    Rule(
+        "near leak",
+        "of the training split look like one of a held-out split",
+        None,
+        "warning",
+        False,
+    ),
+    Rule("duplicate", "repeat the pixels of an earlier file", level="warning"),
+    Rule("near duplicate", "look like an earlier file", None, "warning", False),
+    Rule(
+        "constant",
+        "have one value in all pixels, which instance norm turns into noise",
+        lambda samples, limits: (
+            samples.facts["constant"] & ~np.isin(samples.domains, list(limits.masks))
+        ),
+        hint="Remove them, or declare labels in data.masks",
+        skippable=True,
+    ),
+    Rule(
+        "thin",
+        "are too thin to be resized by data.resize=shorter",
+        _too_thin,
+        hint="Remove them, or set data.resize=stretch",
+        skippable=True,
+    ),
+    Rule(
+        "small",
+        "are smaller than {crop}",
+        _small,
+        "warning",
+        drop=False,
+        setting="data.crop_size",
+        hint="Lower data.crop_size, or raise data.load_size with data.resize=shorter",
+    ),
+    Rule(
+        "unequal inputs",
+        "differ in size from other inputs of their sample",
+        lambda samples, _: _unequal(samples, slice(-1)),
+        setting="data.inputs",
+        hint="Resize the inputs of a sample to one size",
+    ),
+    Rule(
+        "unequal pair",
+        "differ in size from their partner",
+        lambda samples, limits: (limits.resize != "stretch") & _unequal(samples, slice(-2, None)),
+        "warning",
+        drop=False,
+        setting="data.resize",
+        hint="Set data.resize=stretch, which resizes both to data.load_size",
+    ),
+    Rule("other file", "are not images of a known format, and are ignored", None, "warning", False),
+)
+
+
+def find_faults(samples: Samples, limits: Limits) -> dict[Rule, Mask]:
+    """Return the rules that some files break, each with those files."""
+    masks = {rule: rule.failing(samples, limits) for rule in RULES if rule.failing}
+    return {rule: mask for rule, mask in masks.items() if mask.any()}
+
+
+def describe_files(samples: Samples, mask: Mask) -> Iterator[tuple[str, str]]:
+    """Yield each marked file, column by column, with its error or its size."""
+    for column, row in np.argwhere(mask.T).tolist():
+        file = samples.files[column][row]
+        height, width = samples.facts["size"][row, column]
+        yield file, samples.errors.get((row, column), f"{file} is {width}x{height}")
+
+
+def check_faults(samples: Samples, faults: Mapping[Rule, Mask], limits: Limits) -> None:
+    """Raise DataError if there are any, with the first files of them, one a line."""
+    faults = {rule: mask for rule, mask in faults.items() if mask.any()}
+    if not faults:
+        return
+    counts = [f"{m.sum()} of {m.size} files {rule.describe(limits)}" for rule, m in faults.items()]
+    hints = ". ".join(rule.hint for rule in faults)
+    files = chain.from_iterable(describe_files(samples, mask) for mask in faults.values())
+    lines = [f"\n  {detail}" for _, detail in islice(files, _MAX_LISTED)]
+    if (more := sum(int(mask.sum()) for mask in faults.values()) - _MAX_LISTED) > 0:
+        lines.append(f"\n  … and {more} more")
+    raise DataError(next(iter(faults)).setting, "; ".join(counts), f"{hints}:{''.join(lines)}")
+
+
+# -- domains ---------------------------------------------------------------------------------------
+
+
+def channel_spec(
+    domain: str, samples: Samples, column: int, alpha: AlphaUse, name: str = ""
+) -> tuple[ChannelSpec, tuple[str, ...]]:
+    """Return the channels that all images of a column are converted to, and notes if they differ.
+
+    Of gray and color, color is taken; where `alpha` is kept, images without any become opaque.
+
+    Raises:
+        DataError: channels that have no relation, as 5 and 3.
+    """
+    facts = samples.facts[:, column]
+    kept = facts["alpha"] & (alpha == "keep")
+    color = facts["channels"] - facts["alpha"]
+    spec = ChannelSpec(int(color.max()) + int(kept.any()), bool(kept.any()), name)
+    kinds, first, counts = np.unique(color + kept, return_index=True, return_counts=True)
+    if len(kinds) == 1:
+        return spec, ()
+    mixed = ", ".join(f"{count} with {kind}" for count, kind in zip(counts, kinds, strict=True))
+    differ = f"images of domain {domain} differ in channels ({mixed})"
+    if not set(color.tolist()) <= {1, 3}:
+        files = [samples.files[column][row] for row in first.tolist()]
+        examples = ", ".join(f"{f} has {kind}" for f, kind in zip(files, kinds, strict=True))
+        hint = "Only gray and color can be converted to one another: keep files of one kind"
+        raise DataError("data.root", f"{differ}: {examples}", hint)
+    return spec, (f"{differ}: all are converted to {spec.channels}.",)
+
+
+def check_domain(
+    domain: str, spec: ImageSpec, facts: Facts, config: DataConfig, jitter: bool
+) -> None:
+    """Raise DataError if settings do not fit the images of a domain, of which `facts` holds all.
+
+    `jitter`: `data.color_jitter` applies to the domain.
+    """
+    have = f"images of domain {domain} have {spec.channels} channels"
+    stacked = f", stacked from {len(spec.inputs)} folders" if len(spec.inputs) > 1 else ""
+    colored = spec.channels - spec.alpha in (1, 3) and not stacked
+    if config.color_jitter and jitter and not colored:
+        reason = f"defined for gray and RGB, {have}{stacked}"
+        raise DataError("data.color_jitter", reason, "Set data.color_jitter=0")
+    if domain in config.value_range and not (facts["depth"] == 32).any():
+        reason = f"no file of domain {domain} holds floats; of integers the whole range is used"
+        raise DataError(f"data.value_range.{domain}", reason, "Leave it out")
+    if config.alpha == "carry" and spec.channels not in (1, 3):
+        reason = f"carry puts alpha back onto gray or RGB, {have}"
+        raise DataError("data.alpha", reason, "Set data.alpha=drop")

@@ -1,0 +1,1 @@
+"""Sheets of images (PNG) and pages (HTML) about runs and results."""
