@@ -1,21 +1,23 @@
-"""`i2i list`: what there is to choose from."""
+"""`i2i list`: methods, networks and recipes."""
+
+from typing import get_args
 
 import click
 
 from i2i import registry
 
-_ROOMS: tuple[registry.Category, ...] = ("methods", "generators", "discriminators")
+_CATEGORIES: tuple[registry.Category, ...] = get_args(registry.Category)
 
 
 @click.command("list")
-@click.argument("what", type=click.Choice([*_ROOMS, "recipes"]), required=False)
+@click.argument("what", type=click.Choice([*_CATEGORIES, "recipes"]), required=False)
 def command(what: str | None) -> None:
     """List methods, generators, discriminators or recipes; all of them without an argument."""
-    for room in _ROOMS:
-        if what in (None, room):
-            click.echo(f"{room}:")
-            for name in registry.names(room):
-                click.echo(f"  {name:<16}{registry.summary(room, name)}")
+    for category in _CATEGORIES:
+        if what in (None, category):
+            click.echo(f"{category}:")
+            for name in registry.names(category):
+                click.echo(f"  {name:<16}{registry.summary(category, name)}")
     if what in (None, "recipes"):
         from i2i.recipes import recipe_files, title
 

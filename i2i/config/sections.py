@@ -46,13 +46,9 @@ class Section(BaseModel):
     )
 
 
-class Component(BaseModel):
-    """A network or method: the name of its file, and options derived from its constructor.
+class Component(Section):
+    """A network or method: the name of its file, and options derived from its constructor."""
 
-    A resumed run may change none of them.
-    """
-
-    model_config = ConfigDict(extra="allow", frozen=True)
     name: str
 
     def options(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, Field, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
 from i2i.config.errors import ConfigError
@@ -26,8 +26,6 @@ def component_model(
             fields[key] = (hint, preset.get(key, default))
     title = f"{factories[0].__module__}.{name}"  # methods and networks may share a name
     model: type[Component] = create_model(title, __base__=Component, __doc__=summary, **fields)
-    model.model_config |= ConfigDict(extra="forbid", frozen=True)
-    model.model_rebuild(force=True)
     return model
 
 

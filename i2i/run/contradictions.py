@@ -27,25 +27,16 @@ def check_data(data: DataConfig) -> DataConfig:
     Raises:
         ConfigError: all contradictions within it.
     """
-    errors = [*_crop(data), *_value_range(data)]
-    if isinstance(data, PairedData):
-        errors += _inputs(data)
-    if isinstance(data, UnconditionalData) and data.alpha == "carry":
-        reason = "carry has no effect: images generated from noise have no alpha to copy"
-        errors.append(ConfigError("data.alpha", reason, "Choose drop, composite or keep"))
-    if errors:
+    if errors := list(_data_errors(data)):
         raise ConfigError.combine(errors)
     return data
 
 
-def _crop(data: DataConfig) -> Iterator[ConfigError]:
+def _data_errors(data: DataConfig) -> Iterator[ConfigError]:
     (height, width), (crop_height, crop_width) = map(height_width, (data.load_size, data.crop_size))
     if data.resize == "stretch" and (crop_height > height or crop_width > width):
         reason = f"{crop_height}x{crop_width} is larger than load_size {height}x{width}"
         yield ConfigError("data.crop_size", reason, "Choose a smaller crop or a larger load_size")
-
-
-def _value_range(data: DataConfig) -> Iterator[ConfigError]:
     for domain, (low, high) in data.value_range.items():
         subject = f"data.value_range.{domain}"
         if domain not in data.domains:
@@ -53,9 +44,14 @@ def _value_range(data: DataConfig) -> Iterator[ConfigError]:
             yield ConfigError(subject, reason)
         if not low < high:
             yield ConfigError(subject, f"[{low:g}, {high:g}] must be [low, high], low below high")
+    if isinstance(data, UnconditionalData) and data.alpha == "carry":
+        reason = "carry has no effect: images generated from noise have no alpha to copy"
+        yield ConfigError("data.alpha", reason, "Choose drop, composite or keep")
+    if isinstance(data, PairedData):
+        yield from _input_errors(data)
 
 
-def _inputs(data: PairedData) -> Iterator[ConfigError]:
+def _input_errors(data: PairedData) -> Iterator[ConfigError]:
     if bool(data.inputs) != (data.target is not None):
         hint = "Pass --input for each input, and --target"
         yield ConfigError("data.inputs, data.target", "one needs the other", hint)
@@ -108,15 +104,17 @@ def check_sizes(config: Config, method: Method) -> None:
     errors: list[ConfigError] = []
     for net in method.modules():
         if isinstance(net, Discriminator):
-            errors += _sizes("discriminator", net, config)
+            errors += _size_errors("discriminator", net, config)
     for net in method.translators().values():
         if isinstance(net, Generator):
-            errors += _sizes("generator", net, config)
+            errors += _size_errors("generator", net, config)
     if errors:
         raise ConfigError.combine(errors)
 
 
-def _sizes(section: str, net: Generator | Discriminator, config: Config) -> Iterator[ConfigError]:
+def _size_errors(
+    section: str, net: Generator | Discriminator, config: Config
+) -> Iterator[ConfigError]:
     height, width = height_width(config.data.crop_size)
     crop, name = f"{height}x{width}", getattr(config, section).name
     if net.size is not None and tuple(net.size) != (height, width):
