@@ -49,6 +49,8 @@ def synth(kind: str, out: str, count: int, size: int, seed: int, unpaired: bool)
     "--kind", "auto|paired|unpaired|unconditional", default="auto", help="Kind of data set."
 )
 @_options.choice("--layout", "auto|ab|ba|folders", default="auto", help="Layout of pairs.")
+@click.option("--input", "inputs", multiple=True, metavar="NAME", help="Folder of a stacked input.")
+@click.option("--target", metavar="NAME", help="Folder of the target, with --input.")
 @click.option(
     "--value-range",
     type=float,
@@ -75,6 +77,8 @@ def check(
     Faults are corrupt, unmatched, constant, duplicate, leaking and small images. The exit status
     is 1 if one stops training or spoils its test.
     """
+    if bool(options["inputs"]) != bool(options["target"]):
+        raise click.UsageError("--input and --target: give both, or neither.")
     if old_range:
         log("note: --range is called --value-range now")
         value_range = old_range

@@ -1,6 +1,7 @@
 """Several folders of inputs as channels of one: trained on, translated, evaluated, refused where they do not fit."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,25 @@ def rooms(tmp_path: Path) -> Path:
             write(root / split / f"normals/{number}.npy", 3, np.float32)
             write(root / split / f"photo/{number}.jpg", 3)
     return root
+
+
+def test_stacked_folders_are_checked_as_pairs_and_a_fault_of_one_drops_the_sample(
+    rooms: Path, tmp_path: Path
+) -> None:
+    shutil.rmtree(rooms / "test")  # it holds images of the training split
+    names = ("--input", "depth", "--input", "normals", "--target", "photo")
+    report = json.loads(i2i("data", "check", rooms, *names, "--json").output)
+    assert report["kind"] == "paired"
+    assert [group["files"] for group in report["groups"]] == [4, 4, 4]
+    (rooms / "train/normals/2.npy").write_bytes(b"broken")
+    clean = tmp_path / "clean"
+    result = i2i("data", "check", rooms, *names, "--fix", clean, code=1)
+    assert "train/normals/2.npy" in result.output
+    expected = {f"depth/{n}.png" for n in (0, 1, 3)} | {f"normals/{n}.npy" for n in (0, 1, 3)}
+    expected |= {f"photo/{n}.jpg" for n in (0, 1, 3)}
+    files = {path.relative_to(clean / "train").as_posix() for path in clean.rglob("*.*")}
+    assert files == expected
+    i2i("data", "check", rooms, "--input", "depth", code=2)
 
 
 def settings(root: Path, **data: object) -> Config:
