@@ -185,9 +185,6 @@ def to_display_rgb(array: Array, alpha: bool = True) -> NDArray[np.uint8]:
     return to_depth(match_channels(pixels[..., : 3 if pixels.shape[2] >= 3 else 1], 3), 8)
 
 
-shown = to_display_rgb  # FIXME: former name, goes with its last use in evaluation/ and report/
-
-
 def grid(images: Sequence[Array], columns: int) -> NDArray[np.uint8]:
     """Arrange pictures [H, W, C] of any size and depth in rows, as uint8 RGB on white."""
     tiles = [to_display_rgb(image) for image in images]

@@ -93,7 +93,7 @@ class AdaptiveProbability:
         self.target, self.images = target, images
         self.probability: Tensor | float = 0.0
         self._signs: Tensor | float = 0.0  # sum over the batches since the last adjustment
-        self._batches = self._seen = 0
+        self._batches = self._images = 0
 
     @torch.no_grad()
     def update(self, logits: Logits, decision_threshold: float) -> None:
@@ -103,21 +103,21 @@ class AdaptiveProbability:
         total = self._signs + torch.stack(signs).mean()
         self._signs = total
         self._batches += 1
-        self._seen += scales[0].shape[0]
+        self._images += scales[0].shape[0]
         if self._batches == self.interval:
             # 64 bits, which MPS lacks: the steps are small
             wide = total if total.device.type == "mps" else total.double()
             excess = wide / self._batches - self.target
-            step = torch.copysign(torch.ones_like(excess), excess) * self._seen / self.images
+            step = torch.copysign(torch.ones_like(excess), excess) * self._images / self.images
             self.probability = (self.probability + step).clamp(0.0, 1.0)
-            self._signs, self._batches, self._seen = 0.0, 0, 0
+            self._signs, self._batches, self._images = 0.0, 0, 0
 
     def state(self) -> dict[str, Any]:
         """Return plain values for a checkpoint."""
-        window = [float(self._signs), self._batches, self._seen]
+        window = [float(self._signs), self._batches, self._images]
         return {"probability": float(self.probability), "window": window}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from what `state` returned."""
         self.probability = state["probability"]
-        self._signs, self._batches, self._seen = state["window"]
+        self._signs, self._batches, self._images = state["window"]

@@ -1,7 +1,7 @@
 """Layers that all networks share: norms, convolution, upsampling, residual block.
 
 Bias rule. A convolution with a norm behind it has no bias: InstanceNorm subtracts it again, so its
-true gradient is zero and Adam would turn the round-off into drift; the other norms bring a shift of
+true gradient is zero and Adam would turn the round-off into drift; the other norms have a shift of
 their own. A convolution without a norm has a bias, except where `bias_without_norm` says otherwise.
 """
 

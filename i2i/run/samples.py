@@ -1,4 +1,4 @@
-"""The sample sheet of a run: the same inputs every time, translated by the networks of the moment."""
+"""Sample sheets of a run: fixed inputs or latents through the current networks."""
 
 from collections.abc import Callable, Mapping
 
@@ -19,9 +19,10 @@ Nets = Mapping[str, nn.Module]
 def translation_sheet(
     samples: list[dict[str, Tensor]], device: torch.device
 ) -> Callable[[Nets], Picture]:
-    """Return a function that draws input, output and truth of each of `samples` ({"a", "b"}: [C, H, W]) in rows.
+    """Return a function that draws a row of input, output and target for each of `samples`.
 
-    Two directions are drawn side by side: a, its translation, b, its translation.
+    A sample is {"a", "b"}: [C, H, W] in [-1, 1]. Two directions are drawn side by side: a, its
+    translation, b, its translation.
     """
 
     def draw(nets: Nets) -> Picture:
@@ -33,7 +34,7 @@ def translation_sheet(
                 with inference(per_image_statistics(net)) as used:
                     output = used(sample[source].unsqueeze(0).to(device))[0]
                 row += [sample[source], output] + ([sample[target]] if len(nets) == 1 else [])
-            rows += [_shown(image) for image in row]
+            rows += [_to_rgb(image) for image in row]
         return images.grid(rows, columns=len(rows) // len(samples))
 
     return draw
@@ -47,12 +48,12 @@ def generation_sheet(
 
     def draw(nets: Nets) -> Picture:
         with inference(recalibrate_batchnorm(nets["generate"], latent)) as used:
-            made = torch.cat([used(part.to(device)).cpu() for part in torch.split(latents, 16)])
-        return images.grid([_shown(image) for image in made], columns=max(1, round(count**0.5)))
+            fakes = torch.cat([used(part.to(device)).cpu() for part in torch.split(latents, 16)])
+        return images.grid([_to_rgb(image) for image in fakes], columns=max(1, round(count**0.5)))
 
     return draw
 
 
-def _shown(image: Tensor) -> Picture:
-    """[C, H, W] in [-1, 1] -> RGB; further channels are left out, missing ones repeat the first."""
+def _to_rgb(image: Tensor) -> Picture:
+    """[C, H, W] in [-1, 1] -> RGB; channels after the third are dropped, missing ones repeat the first."""
     return images.to_display_rgb(images.from_tensor(image.cpu()), alpha=False)

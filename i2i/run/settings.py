@@ -56,10 +56,10 @@ def resolve(method: str, layers: Sequence[Layer]) -> Config:
         defaults["discriminator"]["size"] = size
     for section, model in models.items():
         # published options of another network than the chosen one do not apply
-        known = {
+        options = {
             key: value for key, value in defaults[section].items() if key in model.model_fields
         }
-        defaults[section] = known | {"name": chosen[section]["name"]}
+        defaults[section] = options | {"name": chosen[section]["name"]}
     return validate([Layer("defaults", defaults), *layers], _config_model(method, models))
 
 

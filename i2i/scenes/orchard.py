@@ -46,8 +46,8 @@ def draw(seed: int, index: int, size: int, style: str) -> NDArray[np.uint8]:
     for tree in trees:
         _paint_tree(canvas, rng, tree, fruit, grass, haze)
     for left, foot in crates:
-        for place in (0.5, 1.5, 2.5, 3.5, 0, 1, 2, 3, 4):
-            x, top = left + 0.036 * (place - 2), foot - 0.08 - 0.055 * (place % 1)
+        for slot in (0.5, 1.5, 2.5, 3.5, 0, 1, 2, 3, 4):
+            x, top = left + 0.036 * (slot - 2), foot - 0.08 - 0.055 * (slot % 1)
             _apple(canvas, x + rng.uniform(-0.004, 0.004), top, 0.025, fruit, 0.5 * fruit)
         crate, _, v = canvas.region(left - 0.085, foot - 0.075, left + 0.085, foot)
         crate[:] = WOOD * np.where(3 * v % 1 < 0.8, 1, 0.5)

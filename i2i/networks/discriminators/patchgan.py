@@ -29,7 +29,7 @@ class PatchGAN(nn.Module):
     head "patch": `layers` convolutions of stride 2 and two of stride 1. A logit sees
     `receptive_field` pixels a side, and both sides need at least 3 * 2^layers.
     head "image": images are exactly `size`; `layers` convolutions of stride 2 and as many more as
-    bring the shorter side below 8 pixels, then one over all that is left: [N, 1, 1, 1].
+    reduce the shorter side below 8 pixels, then one over all that is left: [N, 1, 1, 1].
     Layer i has width * min(2^i, 8) channels.
 
     Raises:
