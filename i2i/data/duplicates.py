@@ -43,4 +43,4 @@ def _near(column: Facts, row: int, others: NDArray[np.intp]) -> NDArray[np.intp]
     bits = (column["dhash"][others] ^ column["dhash"][row]).view(np.uint8).reshape(-1, 8)
     others = others[np.unpackbits(bits, axis=1).sum(axis=1) <= _MAX_BITS]
     difference = column["thumbnail"][others].astype(np.int16) - column["thumbnail"][row]
-    return others[np.abs(difference).mean(axis=(1, 2)) <= _MAX_DIFFERENCE]
+    return np.asarray(others[np.abs(difference).mean(axis=(1, 2)) <= _MAX_DIFFERENCE])
