@@ -65,9 +65,8 @@ def prose(path: Path) -> Iterator[tuple[int, str]]:
     source = path.read_text("utf-8")
     kinds = {tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", -1)}
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type in kinds:
-            if token.string not in OLD_KEYS:
-                yield token.start[0], token.string
+        if token.type in kinds and token.string not in OLD_KEYS:
+            yield token.start[0], token.string
 
 
 def names(tree: ast.AST) -> Iterator[tuple[int, str]]:

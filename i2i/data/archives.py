@@ -8,7 +8,7 @@ import shutil
 import stat
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,9 +23,7 @@ from i2i.images import EXTENSIONS, MAX_PIXELS, ImageError, read_header
 MAX_GB = 100.0  # of all members together: the largest public sets of faces come to 90
 _MAX_IMAGE_BYTES = 8 * MAX_PIXELS + 2**20  # 16-bit RGBA without compression
 _MAX_FILES = 1_000_000  # each takes about a kilobyte of memory while they are checked
-_MAX_RATIO = (
-    200  # images are compressed already; flat drawings without are not, and seldom reach it
-)
+_MAX_RATIO = 200  # images are compressed already; those that are not seldom reach it
 _RATIO_FROM_BYTES = 100 * 10**6  # below this no ratio does harm
 _MAX_XZ_MEMORY = 2**28  # bytes: four times what the strongest preset of xz takes
 _MAX_HEADER_BYTES = 2**20  # of a long name or a list of attributes, which tarfile reads into memory
@@ -55,7 +53,7 @@ def unpack(
     max_gb: float = MAX_GB,
     progress: Callable[[int, int], None] | None = None,
 ) -> Unpacked:
-    """Write the images of a zip, tar, tar.gz, tar.bz2 or tar.xz file to `out`, in the archive's tree.
+    """Write the images of a zip, tar, tar.gz, tar.bz2 or tar.xz file to `out`, in the same tree.
 
     All members are checked before the first is written. Images whose header cannot be read, or asks
     for more than MAX_PIXELS, are skipped. The folder appears when it is complete, and not before.
@@ -143,7 +141,7 @@ def _checked(source: Path, max_gb: float) -> Iterator[tuple[str | None, _Member]
         is_folder = member.kind == "folder"
         hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
         is_image = not (is_folder or hidden) and Path(name).suffix.lower() in EXTENSIONS
-        total += member.size
+        total += abs(member.size)
         size = f"{member.size / 1e9:.3g} GB"
         clash = above & files or folded in (files if is_folder else folders)
         checks = (
@@ -152,10 +150,7 @@ def _checked(source: Path, max_gb: float) -> Iterator[tuple[str | None, _Member]
             (member.kind not in ("file", "folder"), f"is {member.kind}, not a plain file"),
             (not is_folder and folded in files, "exists twice, or in upper and lower case"),
             (clash, "is both a file and a folder"),
-            (
-                total > max_gb * 1e9,
-                f"of {size} exceeds the limit of {max_gb:g} GB in all (--max-gb)",
-            ),
+            (total > max_gb * 1e9, f"of {size} exceeds the limit of {max_gb:g} GB (--max-gb)"),
             (total > limit, f"of {size} expands the archive more than {_MAX_RATIO} times"),
             (is_image and member.size > _MAX_IMAGE_BYTES, f"is an image of {size}"),
             (len(files) == _MAX_FILES, f"exceeds the limit of {_MAX_FILES} files"),
@@ -214,39 +209,30 @@ def _zip_members(file: BinaryIO, source: Path) -> Iterator[_Member]:
             raise _refusal(source, "its members overlap, as in a bomb")
         for entry in entries:
             mode = stat.S_IFMT(entry.external_attr >> 16)
-            unusual = entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-            kinds = (
-                (entry.flag_bits & 1, "encrypted"),
-                (unusual, "compressed in an unusual way"),  # bzip2 and LZMA may ask for all memory
-                (mode == stat.S_IFLNK, "a symbolic link"),
-                (mode not in (0, stat.S_IFREG, stat.S_IFDIR), "a device or a pipe"),
-                (entry.is_dir(), "folder"),
-            )
-            opener = partial(archive.open, entry)
-            yield _Member(entry.filename, entry.file_size, _first(kinds), opener)
+            kind = "folder" if entry.is_dir() else "file"
+            if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
+                kind = "a link" if mode == stat.S_IFLNK else "a device or a pipe"
+            elif entry.flag_bits & 1:
+                kind = "encrypted"
+            elif entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                kind = "compressed in an unusual way"  # bzip2 and LZMA may ask for all memory
+            yield _Member(entry.filename, entry.file_size, kind, partial(archive.open, entry))
 
 
 def _tar_members(content: IO[bytes], source: Path) -> Iterator[_Member]:
     with tarfile.open(fileobj=content, mode="r|", tarinfo=_TarHeader) as archive:
         while (entry := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # or they pile up in memory
-            kinds = (
-                (entry.isdir(), "folder"),
-                (entry.issym(), "a symbolic link"),
-                (entry.islnk(), "a hard link"),
-                (not entry.isreg(), "a device or a pipe"),
-            )
+            kind = "folder" if entry.isdir() else "file"
+            if not (entry.isdir() or entry.isreg()):
+                kind = "a link" if entry.issym() or entry.islnk() else "a device or a pipe"
             opener = cast(Callable[[], IO[bytes]], partial(archive.extractfile, entry))
-            yield _Member(entry.name, entry.size, _first(kinds), opener)
+            yield _Member(entry.name, entry.size, kind, opener)
     padding = 0
     while chunk := content.read(_CHUNK):  # to the checksum of the compression
         padding += len(chunk)
         if padding > _MAX_PADDING:
             raise _refusal(source, "much follows after its end")
-
-
-def _first(kinds: Iterable[tuple[object, str]]) -> str:
-    return next((kind for holds, kind in kinds if holds), "file")
 
 
 class _TarHeader(tarfile.TarInfo):

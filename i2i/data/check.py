@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from i2i.config import Kind, Layout
+from i2i.config import DataConfig, Kind, Layout, PairedData
 from i2i.data.duplicates import first_equal, near_pairs
 from i2i.data.folders import (
     SPLITS,
@@ -25,7 +25,8 @@ from i2i.data.folders import (
     scan,
 )
 from i2i.data.inspect import FORMATS, Samples, inspect
-from i2i.data.rules import RULES, Level, Limits, describe_files, find_faults
+from i2i.data.rules import RULES, Level, describe_files, find_faults
+from i2i.direction import Domain
 from i2i.files import check_empty
 from i2i.images import UNIT, ValueRange
 
@@ -100,27 +101,24 @@ def check_folder(
     smallest: int = 32,
     threads: int = 4,
     value_range: ValueRange = UNIT,
-    masks: Collection[str] = (),
+    masks: Sequence[Domain] = (),
     inputs: Sequence[str] = (),
     target: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
     """Decode every image of a data set, and report the files that break rules of training.
 
-    `kind="auto"` reads two folders as paired where most files have a partner and as unpaired where
-    not; without them, images twice as wide as high as pairs side by side, and others as
-    unconditional.
-
     Args:
         path: folder of the data set.
-        kind: of the method that will be trained.
-        layout: of pairs, as in the config.
+        kind: of the method to be trained; "auto": as the folder looks. Two folders are paired if
+            most files have a partner; images twice as wide as high are pairs side by side.
+        layout: `data.layout` of pairs.
         smallest: shortest side that is large enough, pixels.
         threads: that decode.
         value_range: (low, high) of the floats in files.
         masks: domains that hold labels, of which an image may have one value.
-        inputs: folders of pairs whose images are stacked, as in the config.
-        target: folder of their targets, as in the config.
+        inputs: `data.inputs` of pairs, folders whose images are stacked.
+        target: `data.target`, the folder of their targets.
         progress: is called with files decoded and their total.
 
     Raises:
@@ -128,7 +126,6 @@ def check_folder(
     """
     root = str(Path(path).expanduser())
     names = (*inputs, target) if target is not None else ()
-    listings = _list_splits(path, "paired" if names else kind, layout, names)
 
     def read(listing: Listing) -> Samples:
         ranges = dict.fromkeys(listing.domains, value_range)
@@ -137,34 +134,44 @@ def check_folder(
         return replace(samples, files=files)
 
     parts = []
-    for split, listing in listings:
-        unmatched = read(Listing(("",), [listing.unmatched]))
-        same_stem = read(Listing(("",), [[other for _, other in listing.same_stem]]))
-        parts.append(_Part(split, read(listing), unmatched, same_stem))
+    for split, listing in _list_splits(path, "paired" if names else kind, layout, names):
+        same_stem = [file for _, file in listing.same_stem]
+        loose = {"unmatched": listing.unmatched, "same stem": same_stem}
+        read_loose = {rule: read(Listing(("",), [files])) for rule, files in loose.items()}
+        parts.append(_Part(split, read(listing), read_loose))
     if kind == "auto" and _all_double(parts):
         parts = [part._replace(samples=replace(part.samples, side_by_side=True)) for part in parts]
     kind = _kind(parts[0].samples)
     if masks and kind != "paired":
         raise DataError("--mask", f"only pairs have label maps, {path} is {kind}", "Leave it out")
-    limits = Limits((smallest, smallest), (smallest, smallest), "none", masks)
+    config = PairedData(
+        root=root, load_size=smallest, crop_size=smallest, resize="none", masks=tuple(masks)
+    )
     found: dict[str, dict[str, str]] = {rule.name: {} for rule in RULES}
-    for name, file, reason in _findings(parts, limits):
+    for name, file, reason in _findings(parts, config):
         found[name][file] = reason
-    ignored = scan(path)
-    if ignored.others:
-        found["other file"] = {_relative(ignored.example, root): ""}
-    issues = []
-    for rule in RULES:
-        if files := found[rule.name]:
-            count = ignored.others if rule.name == "other file" else len(files)
-            reasons = tuple(files.values()) if any(files.values()) else ()
-            text = rule.describe(limits)
-            issues.append(Issue(rule.name, rule.level, text, count, tuple(files), reasons))
+    _, others, example = scan(path)
+    if others:
+        found["other file"] = {_relative(example, root): ""}
     dropped = {file for rule in RULES if rule.drop for file in found[rule.name]}
     rows = [row for part in parts for row in zip(*part.samples.files, strict=True)]
     clean = sorted({file for row in rows if not dropped.intersection(row) for file in row})
     groups = tuple(group for part in parts for group in _groups(part))
-    return CheckReport(root, kind, groups, tuple(issues), tuple(clean))
+    return CheckReport(root, kind, groups, tuple(_issues(found, config, others)), tuple(clean))
+
+
+def _issues(
+    found: Mapping[str, Mapping[str, str]], config: DataConfig, others: int
+) -> Iterator[Issue]:
+    for rule in RULES:
+        if files := found[rule.name]:
+            count = others if rule.name == "other file" else len(files)
+            reasons = tuple(files.values()) if any(files.values()) else ()
+            text = rule.describe(config)
+            yield Issue(rule.name, rule.level, text, count, tuple(files), reasons)
+
+
+# -- files of the data set -------------------------------------------------------------------------
 
 
 class _Part(NamedTuple):
@@ -172,27 +179,23 @@ class _Part(NamedTuple):
 
     split: str
     samples: Samples
-    unmatched: Samples  # one column
-    same_stem: Samples  # one column
+    loose: Mapping[str, Samples]  # "unmatched" and "same stem": one column each
 
 
 def _list_splits(
     root: AnyPath, kind: Kind | Literal["auto"], layout: Layout, names: Sequence[str]
 ) -> list[tuple[str, Listing]]:
-    listings = []
+    parts: list[tuple[str, Listing]] = []
     errors = []
     for split in SPLITS:
         try:
-            parts = list_split(root, split, kind, layout, names)
+            parts += [(split, each) for each in list_split(root, split, kind, layout, names)]
         except SplitError as error:
             errors.append(error)
-        else:
-            listings += [(split, part) for part in parts]
-    if not listings:
+    if not parts:
         raise errors[0]
-    # images next to the folders of domains belong to no split
-    domains = [part for part in listings if part[1].domains != ("image",)]
-    return domains or listings
+    # images next to the folders of domains are of no split
+    return [part for part in parts if part[1].domains != ("image",)] or parts
 
 
 def _relative(file: str, root: str) -> str:
@@ -215,52 +218,48 @@ def _kind(samples: Samples) -> Kind:
 def _groups(part: _Part) -> Iterator[Group]:
     samples = part.samples
     for column, domain in enumerate(samples.domains):
-        name = f"{part.split} {domain}".removesuffix(" image")
+        name = "side by side" if samples.side_by_side else domain
         facts = samples.facts[samples.readable[:, column], column]
         sizes = Counter(f"{width}x{height}" for height, width in facts["size"].tolist())
         channels, depths = (Counter(facts[field].tolist()) for field in ("channels", "depth"))
         formats = Counter(FORMATS[number] for number in facts["format"].tolist())
         counts = (dict(count.most_common()) for count in (sizes, channels, depths, formats))
-        yield Group(
-            f"{part.split} side by side" if samples.side_by_side else name, len(samples), *counts
-        )
+        yield Group(f"{part.split} {name}".removesuffix(" image"), len(samples), *counts)
 
 
 # -- rules that files break ------------------------------------------------------------------------
 
 
-def _findings(parts: Sequence[_Part], limits: Limits) -> Iterator[Finding]:
-    for part in parts:
-        yield from (("unmatched", file, "") for file in part.unmatched.files[0])
-        yield from (("same stem", file, "") for file in part.same_stem.files[0])
-        for samples in (part.samples, part.unmatched, part.same_stem):
-            for rule, mask in find_faults(samples, limits).items():
-                for file, reason in describe_files(samples, mask):
-                    yield rule.name, file, reason
-        yield from _similar(_join([part.samples]))
+def _findings(parts: Sequence[_Part], config: DataConfig) -> Iterator[Finding]:
+    for split, samples, loose in parts:
+        for rule_name, other in loose.items():
+            yield from ((rule_name, file, "") for file in other.files[0])
+        for each in (samples, *loose.values()):
+            for rule, mask in find_faults(each, config).items():
+                yield from ((rule.name, *pair) for pair in describe_files(each, mask))
+        yield from _similar(_join([samples]))
         held = [
-            other.samples
-            for other in parts
-            if other.split != "train" and other.samples.domains == part.samples.domains
+            part.samples
+            for part in parts
+            if part.split != "train" and part.samples.domains == samples.domains
         ]
-        if part.split == "train" and held:
-            yield from _similar(_join([*held, part.samples]), len(_join(held)))
+        if split == "train" and held:
+            yield from _similar(_join([*held, samples]), len(_join(held)))
 
 
 def _join(samples: Sequence[Samples]) -> Samples:
     """Return the rows of all `samples` whose files can be read."""
-    files = tuple(
-        list(chain(*columns)) for columns in zip(*(s.files for s in samples), strict=True)
-    )
+    columns = zip(*(each.files for each in samples), strict=True)
+    files = [list(chain(*parts)) for parts in columns]
     every = replace(samples[0], files=files, facts=np.concatenate([s.facts for s in samples]))
     return every.keep(np.asarray(every.readable.all(axis=1)))
 
 
 def _similar(samples: Samples, held: int = 0) -> Iterator[Finding]:
-    """Yield samples that repeat or resemble an earlier one, after the first `held` only one of those."""
+    """Compare samples with earlier ones, or those after the first `held` with these."""
     same, near = ("leak", "near leak") if held else ("duplicate", "near duplicate")
     rows, first = np.arange(len(samples)), first_equal(samples.facts)
-    repeated = (rows >= held) & (first < (held or rows))
+    repeated = np.logical_and(rows >= held, first < (held or rows))
     for row in np.flatnonzero(repeated).tolist():
         for files in samples.files:
             yield same, files[row], f"{files[row]} and {files[first[row]]}"

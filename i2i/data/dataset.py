@@ -15,14 +15,7 @@ from i2i.data.augment import Arrays, Augment
 from i2i.data.folders import DataError, Listing, find_pairs, list_split
 from i2i.data.inspect import Samples, inspect
 from i2i.data.order import shuffled
-from i2i.data.rules import (
-    Limits,
-    channel_spec,
-    check_domain,
-    check_faults,
-    describe_files,
-    find_faults,
-)
+from i2i.data.rules import channel_spec, check_domain, check_faults, describe_files, find_faults
 from i2i.images import Array, ImageError, ValueRange
 from i2i.images.spec import ImageSpec, read
 from i2i.seeds import key
@@ -128,14 +121,14 @@ class Dataset:
 
     def _inspect(self, listing: Listing) -> Samples:
         """Read the files of a listing, and refuse or skip samples that break a rule."""
-        config, limits = self.config, Limits.of(self.config)
+        config = self.config
         listing = listing._replace(files=[paths[: config.max_images] for paths in listing.files])
         decode = len(listing.files[0]) <= config.decode_check_limit
         samples = inspect(listing, "pixels" if decode else "header", config.value_range)
-        faults = find_faults(samples, limits)
+        faults = find_faults(samples, config)
         good = np.ones(len(samples), np.bool_)
         for rule, mask in faults.items():
-            if rule.skippable and config.on_bad_file == "skip":
+            if rule.drop and config.on_bad_file == "skip":
                 good &= ~mask.any(axis=1)
                 details = describe_files(samples, mask)
                 self.notes += tuple(f"skipped, {rule.name}: {detail}" for _, detail in details)
@@ -143,7 +136,7 @@ class Dataset:
             raise self._nothing_left()
         if not good.all():
             samples = samples.keep(good)
-        check_faults(samples, {rule: mask[good] for rule, mask in faults.items()}, limits)
+        check_faults(samples, {rule: mask[good] for rule, mask in faults.items()}, config)
         return samples
 
     def _admit(

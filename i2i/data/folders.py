@@ -223,7 +223,7 @@ def scan(root: AnyPath, skip: Collection[str] = ()) -> Scan:
 
 def _split_images(root: AnyPath, split: str) -> list[str]:
     top = _existing(root)
-    folder = _child(top, split)
+    folder = _find_folder(top, split)
     if not folder and split != "train":
         hint = f"Add the folder {top.as_posix()}/{split}"
         raise SplitError("data.root", f"{root} has no {split} split", hint)
@@ -248,7 +248,7 @@ def domain_folders(root: AnyPath, split: str) -> tuple[Folder, Folder] | None:
     for form in (*_FORMS, _FLAT) if split == "train" else _FORMS:
         if form == _FLAT and pairs:
             break
-        a, b = (_descend(top, form.format(split=split, domain=domain)) for domain in ("a", "b"))
+        a, b = (_find_folder(top, form.format(split=split, domain=domain)) for domain in ("a", "b"))
         if a and b:  # ROOT/a/test next to ROOT/a/*.jpg is held out; ROOT/train/a/test is not
             skip = SPLITS if form == _FLAT else ()
             pairs.append((Folder(a, skip), Folder(b, skip)))
@@ -295,23 +295,20 @@ def stack_folders(
     return folders
 
 
-def _descend(folder: Path, relative: str) -> Path | None:
-    below: Path | None = folder
+def _find_folder(folder: Path, relative: str) -> Path | None:
+    """Return the folder at a path below `folder` that is in lower case, whatever its own case."""
     for part in relative.split("/"):
-        below = _child(below, part) if below else None
-    return below
-
-
-def _child(folder: Path, name: str) -> Path | None:
-    """Return the subfolder whose name in lower case is `name`."""
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(e.name for e in entries if e.name.lower() == name and e.is_dir())
-    except OSError as error:
-        raise _unreadable(folder, error) from None
-    if len(names) > 1:
-        raise _error(f"{folder.as_posix()} has both {' and '.join(names)}", "Keep one")
-    return folder / names[0] if names else None
+        try:
+            with os.scandir(folder) as entries:
+                names = sorted(e.name for e in entries if e.name.lower() == part and e.is_dir())
+        except OSError as error:
+            raise _unreadable(folder, error) from None
+        if len(names) > 1:
+            raise _error(f"{folder.as_posix()} has both {' and '.join(names)}", "Keep one")
+        if not names:
+            return None
+        folder = folder / names[0]
+    return folder
 
 
 def _existing(root: AnyPath) -> Path:

@@ -1,4 +1,4 @@
-"""Endless batches that continue at any position: the same stream for every number of workers and of processes."""
+"""Endless batches that continue at any position: one stream for every number of workers and ranks."""
 
 import multiprocessing
 import os
@@ -9,17 +9,20 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler, get_worker_info
+from torch.utils.data import DataLoader, get_worker_info
 
 from i2i.data.folders import DataError
 from i2i.data.order import shuffled
 from i2i.errors import I2IError
 from i2i.images import ImageError
 from i2i.seeds import key
+from i2i.signals import STOP_SIGNALS
+
+Keys = tuple[tuple[int, int], ...]  # (epoch, index) of each image
 
 
-class Samples(Protocol):
-    """What the loader needs of a data set."""
+class Source(Protocol):
+    """A data set, as far as the loader needs it."""
 
     warnings: list[str]
 
@@ -37,9 +40,7 @@ class Batch:
     """Images of one step of one process, and where they come from."""
 
     images: dict[str, Tensor]  # domain -> [N, C, H, W] in [-1, 1]
-    keys: tuple[
-        tuple[int, int], ...
-    ]  # (epoch, index) of each image: `dataset.files(*key)` names its files
+    keys: Keys  # `dataset.files(*key)` names the files of an image
     position: int  # images that all processes together have seen after this batch: resume from here
     warnings: tuple[str, ...] = ()  # files skipped while reading it
 
@@ -51,7 +52,7 @@ class Batch:
 
 
 def batches(
-    dataset: Samples,
+    dataset: Source,
     seed: int,
     batch: int,
     start_position: int = 0,
@@ -61,13 +62,14 @@ def batches(
     world_size: int = 1,
     pin: bool = False,
 ) -> Generator[Batch, None, None]:
-    """Yield batches for ever, from image `start_position` of the stream on; `close()` ends the workers.
+    """Yield batches without end from image `start_position` of the stream; `close()` ends the workers.
 
     The stream is every epoch's permutation one after the other, f(seed, epoch). It is cut into
     global batches of `batch * world_size` images, across the ends of epochs, and process `rank`
     takes the `rank`-th part of each. The global random state of torch is neither read nor changed.
 
     Args:
+        dataset: samples by (epoch, index).
         seed: of the order.
         batch: images of one process.
         start_position: images that all processes together have seen.
@@ -79,23 +81,17 @@ def batches(
         DataError: from the iterator, none can be.
         LoaderError: from the iterator, a worker died.
     """
-    if (
-        batch < 1
-        or workers < 0
-        or start_position < 0
-        or not 0 <= rank < world_size
-        or len(dataset) < 1
-    ):
-        raise ValueError(
-            f"no stream of {len(dataset)} samples for {batch=} {workers=} {start_position=} {rank=} {world_size=}"
-        )
+    counts = (len(dataset) - 1, batch - 1, workers, start_position, rank, world_size - rank - 1)
+    if min(counts) < 0:
+        settings = f"{batch=} {workers=} {start_position=} {rank=} {world_size=}"
+        raise ValueError(f"no stream of {len(dataset)} samples for {settings}")
     # rows: process id, epoch, index; shared, so that it survives the worker that wrote it
     progress = torch.zeros(workers, 3, dtype=torch.int64)
     progress.share_memory_()  # type: ignore[no-untyped-call]
     loader = DataLoader(
         _Reader(dataset, progress),
         batch_size=None,
-        sampler=_Requests(len(dataset), seed, batch, start_position, rank, world_size),
+        sampler=_requests(len(dataset), seed, batch, start_position, rank, world_size),
         num_workers=workers,
         collate_fn=_unchanged,
         worker_init_fn=_start_worker,
@@ -107,48 +103,29 @@ def batches(
 
 
 class _Request(NamedTuple):
-    keys: tuple[tuple[int, int], ...]
+    keys: Keys
     position: int
 
 
-class _Failure(NamedTuple):
-    kind: type[ValueError]
-    message: str
+def _requests(
+    length: int, seed: int, batch: int, position: int, rank: int, world_size: int
+) -> Iterator[_Request]:
+    while True:
+        first = position + rank * batch
+        position += batch * world_size
+        keys = []
+        for place in range(first, first + batch):
+            epoch, offset = divmod(place, length)
+            keys.append((epoch, shuffled(offset, length, key(seed, "order", epoch))))
+        yield _Request(tuple(keys), position)
 
 
-class _Requests(Sampler[_Request]):
-    def __init__(
-        self, length: int, seed: int, batch: int, start: int, rank: int, world_size: int
-    ) -> None:
-        self.length, self.seed, self.batch, self.start, self.rank, self.world_size = (
-            length,
-            seed,
-            batch,
-            start,
-            rank,
-            world_size,
-        )
-
-    def __iter__(self) -> Iterator[_Request]:
-        position = self.start
-        while True:
-            first = position + self.rank * self.batch
-            position += self.batch * self.world_size
-            yield _Request(
-                tuple(self._key(place) for place in range(first, first + self.batch)), position
-            )
-
-    def _key(self, place: int) -> tuple[int, int]:
-        epoch, offset = divmod(place, self.length)
-        return epoch, shuffled(offset, self.length, key(self.seed, "order", epoch))
-
-
-class _Reader(torch.utils.data.Dataset[Batch | _Failure]):
-    def __init__(self, dataset: Samples, progress: Tensor) -> None:
+class _Reader(torch.utils.data.Dataset[Batch | I2IError]):
+    def __init__(self, dataset: Source, progress: Tensor) -> None:
         self.dataset = dataset
         self.progress = progress
 
-    def __getitem__(self, request: _Request) -> Batch | _Failure:
+    def __getitem__(self, request: _Request) -> Batch | I2IError:
         samples = []
         for epoch, index in request.keys:
             if worker := get_worker_info():
@@ -156,9 +133,7 @@ class _Reader(torch.utils.data.Dataset[Batch | _Failure]):
             try:
                 samples.append(self.dataset.sample(epoch, index))
             except (ImageError, DataError) as error:
-                return _Failure(
-                    type(error), str(error)
-                )  # raised, it would come back with the worker's traceback
+                return error  # raised, it would come back with the worker's traceback
             except Exception as error:
                 error.add_note(f"while reading {', '.join(self.dataset.files(epoch, index))}")
                 raise
@@ -169,7 +144,7 @@ class _Reader(torch.utils.data.Dataset[Batch | _Failure]):
 
 
 def _stream(
-    loader: DataLoader[Batch | _Failure], dataset: Samples, progress: Tensor
+    loader: DataLoader[Batch | I2IError], dataset: Source, progress: Tensor
 ) -> Generator[Batch, None, None]:
     iterator = iter(loader)
     reported: set[str] = set()
@@ -179,27 +154,28 @@ def _stream(
                 item = next(iterator)
             except RuntimeError as error:
                 if files := _unfinished(dataset, progress):
-                    raise LoaderError(
-                        f"a loader worker died while reading {', '.join(files)} ({error}). If memory ran out, lower "
-                        f"data.workers; with data.workers=0 the fault shows itself in this process."
-                    ) from error
+                    reason = f"a loader worker died while reading {', '.join(files)} ({error})"
+                    hint = (
+                        "If memory ran out, lower data.workers; with data.workers=0 the error "
+                        "appears in this process"
+                    )
+                    raise LoaderError("data.workers", reason, hint) from error
                 raise
-            if isinstance(item, _Failure):
-                raise item.kind(item.message)
+            if isinstance(item, I2IError):
+                raise item
             fresh = tuple(warning for warning in item.warnings if warning not in reported)
             reported.update(fresh)
             yield replace(item, warnings=fresh)
     finally:
-        if (
-            loader.num_workers
-        ):  # `del` would not do: the traceback of an exception on its way holds the iterator too
+        # `del` would not do: the traceback of an exception on its way holds the iterator, too
+        if loader.num_workers:
             iterator._shutdown_workers()  # type: ignore[attr-defined]
             for worker in iterator._workers:  # type: ignore[attr-defined]
-                worker.kill()  # one that is still there ignores SIGTERM, and the interpreter's end would wait for it
+                worker.kill()  # one that still runs ignores SIGTERM, and exit would wait for it
                 worker.join()
 
 
-def _unfinished(dataset: Samples, progress: Tensor) -> list[str]:
+def _unfinished(dataset: Source, progress: Tensor) -> list[str]:
     """Return the files that dead workers were reading."""
     alive = {process.pid for process in multiprocessing.active_children()}
     rows = [row for row in progress.tolist() if row[0] and row[0] not in alive]
@@ -209,9 +185,8 @@ def _unfinished(dataset: Samples, progress: Tensor) -> list[str]:
 def _start_worker(_: int) -> None:
     # Ctrl-C, a cluster's SIGTERM and the hang-up of a terminal reach the whole group; the parent
     # alone answers, and needs the workers until then
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _unchanged(item: Any) -> Any:

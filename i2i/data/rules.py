@@ -1,6 +1,6 @@
 """Rules that images must keep, one table for training and `i2i data check`, and rules of settings."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Literal, NamedTuple
 
@@ -17,21 +17,6 @@ Level = Literal["error", "warning"]
 Resize = Literal["stretch", "shorter", "none"]
 Mask = NDArray[np.bool_]  # [rows, columns] of samples
 _MAX_LISTED = 20  # files named in one message
-
-
-class Limits(NamedTuple):
-    """Settings on which rules depend. Sizes are (height, width) in pixels."""
-
-    crop: tuple[int, int]
-    load: tuple[int, int]
-    resize: Resize
-    masks: Collection[str] = ()  # domains of labels, whose images may have one value
-
-    @staticmethod
-    def of(config: DataConfig) -> "Limits":
-        """Return the limits of a training."""
-        crop, load = height_width(config.crop_size), height_width(config.load_size)
-        return Limits(crop, load, config.resize, getattr(config, "masks", ()))
 
 
 def resized(size: tuple[int, int], goal: tuple[int, int], rule: Resize) -> tuple[int, int]:
@@ -55,37 +40,41 @@ class Rule(NamedTuple):
 
     name: str
     text: str  # follows the number of files; {crop} stands for the smallest size
-    failing: Callable[[Samples, Limits], Mask] | None = None  # None: seen by comparing folders
-    level: Level = "error"  # error: training refuses the file, or its test is spoiled
-    drop: bool = True  # a clean copy leaves the file out
-    setting: str = "data.root"
+    failing: Callable[[Samples, DataConfig], Mask] | None = None  # None: seen by comparing folders
     hint: str = ""
-    skippable: bool = False  # data.on_bad_file=skip leaves the sample out
+    level: Level = "error"  # error: training refuses the file, or its test is spoiled
+    drop: bool = True  # data.on_bad_file=skip and a clean copy leave the file out
 
-    def describe(self, limits: Limits) -> str:
+    def describe(self, config: DataConfig) -> str:
         """Return the text with its limit."""
-        return self.text.format(crop=f"{limits.crop[1]}x{limits.crop[0]}")
+        height, width = height_width(config.crop_size)
+        return self.text.format(crop=f"{width}x{height}")
 
 
-def _too_thin(samples: Samples, limits: Limits) -> Mask:
+def _constant(samples: Samples, config: DataConfig) -> Mask:
+    labels = np.isin(samples.domains, getattr(config, "masks", ()))
+    return np.asarray(samples.facts["constant"] & ~labels)
+
+
+def _too_thin(samples: Samples, config: DataConfig) -> Mask:
     """Return the images that resizing would enlarge beyond all memory."""
     sizes = samples.sizes
-    thin = samples.readable & (sizes.max(axis=2) > 100 * sizes.min(axis=2))
-    thin[thin] = _resized(sizes[thin], limits).prod(axis=1) > MAX_PIXELS
-    return np.asarray(thin)
+    thin: Mask = samples.readable & (sizes.max(axis=2) > 100 * sizes.min(axis=2))
+    thin[thin] = _resized(sizes[thin], config).prod(axis=1) > MAX_PIXELS
+    return thin
 
 
-def _small(samples: Samples, limits: Limits) -> Mask:
+def _small(samples: Samples, config: DataConfig) -> Mask:
     small = samples.readable
-    small[small] = (_resized(samples.sizes[small], limits) < limits.crop).any(axis=1)
+    crop = height_width(config.crop_size)
+    small[small] = (_resized(samples.sizes[small], config) < crop).any(axis=1)
     return small
 
 
-def _resized(sizes: NDArray[np.int32], limits: Limits) -> NDArray[np.int64]:
+def _resized(sizes: NDArray[np.int32], config: DataConfig) -> NDArray[np.int64]:
+    load = height_width(config.load_size)
     kinds, kind = np.unique(sizes, axis=0, return_inverse=True)
-    after = [
-        resized((height, width), limits.load, limits.resize) for height, width in kinds.tolist()
-    ]
+    after = [resized((height, width), load, config.resize) for height, width in kinds.tolist()]
     return np.array(after, np.int64).reshape(-1, 2)[kind.reshape(-1)]
 
 
@@ -103,8 +92,7 @@ RULES = (
         "unreadable",
         "cannot be decoded",
         lambda samples, _: ~samples.readable,
-        hint="Replace or remove them, or set data.on_bad_file=skip",
-        skippable=True,
+        "Replace or remove them, or set data.on_bad_file=skip",
     ),
     Rule("unmatched", "have no partner of the same stem"),
     Rule("same stem", "have the stem of another file in their folder"),
@@ -112,67 +100,63 @@ RULES = (
         "odd width",
         "have an odd width and cannot be cut into halves",
         lambda samples, _: samples.side_by_side & (samples.facts["size"][..., 1] % 2 == 1),
-        setting="data.layout",
-        hint="Crop them, or use two folders: data.layout=folders",
+        "Crop them, or use two folders: data.layout=folders",
     ),
     Rule("leak", "of the training split are in a held-out split too"),
     Rule(
         "near leak",
         "of the training split look like one of a held-out split",
-        None,
-        "warning",
-        False,
+        level="warning",
+        drop=False,
     ),
     Rule("duplicate", "repeat the pixels of an earlier file", level="warning"),
-    Rule("near duplicate", "look like an earlier file", None, "warning", False),
+    Rule("near duplicate", "look like an earlier file", level="warning", drop=False),
     Rule(
         "constant",
         "have one value in all pixels, which instance norm turns into noise",
-        lambda samples, limits: (
-            samples.facts["constant"] & ~np.isin(samples.domains, list(limits.masks))
-        ),
-        hint="Remove them, or declare labels in data.masks",
-        skippable=True,
+        _constant,
+        "Remove them, or declare labels in data.masks",
     ),
     Rule(
         "thin",
-        "are too thin to be resized by data.resize=shorter",
+        "are too thin for data.resize=shorter",
         _too_thin,
-        hint="Remove them, or set data.resize=stretch",
-        skippable=True,
+        "Remove them, or set data.resize=stretch",
     ),
     Rule(
         "small",
         "are smaller than {crop}",
         _small,
+        "Lower data.crop_size, or raise data.load_size with data.resize=shorter",
         "warning",
         drop=False,
-        setting="data.crop_size",
-        hint="Lower data.crop_size, or raise data.load_size with data.resize=shorter",
     ),
     Rule(
         "unequal inputs",
         "differ in size from other inputs of their sample",
         lambda samples, _: _unequal(samples, slice(-1)),
-        setting="data.inputs",
-        hint="Resize the inputs of a sample to one size",
+        "Resize the inputs of a sample to one size",
     ),
     Rule(
         "unequal pair",
         "differ in size from their partner",
-        lambda samples, limits: (limits.resize != "stretch") & _unequal(samples, slice(-2, None)),
+        lambda samples, config: (config.resize != "stretch") & _unequal(samples, slice(-2, None)),
+        "Set data.resize=stretch, which resizes both to data.load_size",
         "warning",
         drop=False,
-        setting="data.resize",
-        hint="Set data.resize=stretch, which resizes both to data.load_size",
     ),
-    Rule("other file", "are not images of a known format, and are ignored", None, "warning", False),
+    Rule(
+        "other file",
+        "are not images of a known format, and are ignored",
+        level="warning",
+        drop=False,
+    ),
 )
 
 
-def find_faults(samples: Samples, limits: Limits) -> dict[Rule, Mask]:
+def find_faults(samples: Samples, config: DataConfig) -> dict[Rule, Mask]:
     """Return the rules that some files break, each with those files."""
-    masks = {rule: rule.failing(samples, limits) for rule in RULES if rule.failing}
+    masks = {rule: rule.failing(samples, config) for rule in RULES if rule.failing}
     return {rule: mask for rule, mask in masks.items() if mask.any()}
 
 
@@ -184,18 +168,18 @@ def describe_files(samples: Samples, mask: Mask) -> Iterator[tuple[str, str]]:
         yield file, samples.errors.get((row, column), f"{file} is {width}x{height}")
 
 
-def check_faults(samples: Samples, faults: Mapping[Rule, Mask], limits: Limits) -> None:
+def check_faults(samples: Samples, faults: Mapping[Rule, Mask], config: DataConfig) -> None:
     """Raise DataError if there are any, with the first files of them, one a line."""
     faults = {rule: mask for rule, mask in faults.items() if mask.any()}
     if not faults:
         return
-    counts = [f"{m.sum()} of {m.size} files {rule.describe(limits)}" for rule, m in faults.items()]
+    counts = [f"{m.sum()} of {m.size} files {rule.describe(config)}" for rule, m in faults.items()]
     hints = ". ".join(rule.hint for rule in faults)
     files = chain.from_iterable(describe_files(samples, mask) for mask in faults.values())
     lines = [f"\n  {detail}" for _, detail in islice(files, _MAX_LISTED)]
     if (more := sum(int(mask.sum()) for mask in faults.values()) - _MAX_LISTED) > 0:
         lines.append(f"\n  … and {more} more")
-    raise DataError(next(iter(faults)).setting, "; ".join(counts), f"{hints}:{''.join(lines)}")
+    raise DataError("data.root", "; ".join(counts), f"{hints}:{''.join(lines)}")
 
 
 # -- domains ---------------------------------------------------------------------------------------

@@ -1,12 +1,13 @@
 """Layouts on disk, matching by stem, and what is refused."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from i2i.data.folders import DataError, Folder, find_images, find_pairs, find_unpaired, match
+from i2i.data.folders import DataError, Folder, find_images, find_pairs, list_split, match
 
 
 @pytest.fixture
@@ -26,8 +27,12 @@ def relative(root: Path, paths: list[str]) -> list[str]:
     return [Path(path).relative_to(root).as_posix() for path in paths]
 
 
-def stems(rows: list[tuple[str, ...]]) -> list[str]:
-    return [Path(row[0]).stem for row in rows]
+def stems(root: Path, *arguments: Any, **settings: Any) -> list[str]:
+    return [Path(path).stem for path in find_pairs(root, *arguments, **settings).files[0]]
+
+
+def unpaired(root: Path, split: str = "train") -> list[Sequence[str]]:
+    return [listing.files[0] for listing in list_split(root, split, "unpaired")]
 
 
 def test_images_are_found_recursively_in_the_order_of_their_relative_paths(
@@ -88,11 +93,11 @@ def test_missing_root_and_file_as_root_are_refused(touch: Callable[..., Path]) -
 def test_every_layout_of_two_folders_is_read(touch: Callable[..., Path], a: str, b: str) -> None:
     root = touch(f"{a}/1.png", f"{a}/2.jpg", f"{b}/1.webp", f"{b}/2.png")
     expected = [
-        (f"{root}/{a}/1.png", f"{root}/{b}/1.webp"),
-        (f"{root}/{a}/2.jpg", f"{root}/{b}/2.png"),
+        [f"{root}/{a}/1.png", f"{root}/{a}/2.jpg"],
+        [f"{root}/{b}/1.webp", f"{root}/{b}/2.png"],
     ]
-    assert find_pairs(root) == (expected, "folders", 0)
-    assert find_unpaired(root) == ([a for a, _ in expected], [b for _, b in expected])
+    assert find_pairs(root) == (("a", "b"), expected, "folders", [], [], "")
+    assert unpaired(root) == expected
 
 
 @pytest.mark.parametrize("split", ["train", "test", "val"])
@@ -104,7 +109,7 @@ def test_splits_do_not_mix(touch: Callable[..., Path], form: str, split: str) ->
         f"{form.format(split=s, domain=d)}/{s}.png" for s in ("train", "test", "val") for d in "AB"
     ]
     root = touch(*names)
-    assert stems(find_pairs(root, split).rows) == [split]
+    assert stems(root, split) == [split]
 
 
 @pytest.mark.parametrize(
@@ -114,19 +119,21 @@ def test_side_by_side_images_are_read(touch: Callable[..., Path], folder: str, l
     root = touch(f"{folder}/1.jpg", f"{folder}/2.png", "test/3.jpg")
     files = [(root / folder / name).as_posix() for name in ("1.jpg", "2.png")]
     side = "ba" if layout == "ba" else "ab"
-    assert find_pairs(root, layout=layout) == ([(file,) for file in files], side, 0)  # type: ignore[arg-type]
-    assert stems(find_pairs(root, "test", layout).rows) == ["3"]  # type: ignore[arg-type]
+    assert find_pairs(root, layout=layout)[:3] == (("a",), [files], side)  # type: ignore[arg-type]
+    assert stems(root, "test", layout) == ["3"]
 
 
 def test_flat_domains_leave_held_out_subfolders_out(touch: Callable[..., Path]) -> None:
     root = touch("a/1.png", "b/1.png", "a/test/2.png", "b/test/2.png")
-    assert stems(find_pairs(root).rows) == ["1"]
-    assert stems(find_pairs(root, "test").rows) == ["2"]
+    assert stems(root) == ["1"]
+    assert stems(root, "test") == ["2"]
 
 
 def test_subfolders_are_part_of_the_stem_and_formats_may_differ(touch: Callable[..., Path]) -> None:
     root = touch("a/x/1.png", "a/y/1.bmp", "b/x/1.tif", "b/y/1.jpeg")
-    assert [(Path(a).suffix, Path(b).suffix) for a, b in find_pairs(root).rows] == [
+    assert [
+        (Path(a).suffix, Path(b).suffix) for a, b in zip(*find_pairs(root).files, strict=True)
+    ] == [
         (".png", ".tif"),
         (".bmp", ".jpeg"),
     ]
@@ -140,7 +147,7 @@ def test_unmatched_files_are_counted_and_named(touch: Callable[..., Path]) -> No
         f"data.root: {root}/a has no partner for 1 of 4 images (first: 9); "
         f"{root}/b has no partner for 2 of 4 images (first: 2, 3). Add them, or pass --allow-unmatched."
     )
-    assert stems(find_pairs(root, allow_unmatched=True).rows) == ["1"]
+    assert stems(root, allow_unmatched=True) == ["1"]
     matched = match([Folder(root / "a"), Folder(root / "b")])
     assert [Path(path).stem for path in matched.unmatched] == ["2", "3", "9"]
 
@@ -162,7 +169,7 @@ def test_two_files_of_one_stem_are_both_named(touch: Callable[..., Path]) -> Non
 def test_missing_counterpart_is_named_in_its_own_spelling(touch: Callable[..., Path]) -> None:
     root = touch("trainA/1.png")
     with pytest.raises(DataError, match=r"trainA exists, but .*trainB does not. Add that folder"):
-        find_unpaired(root)
+        unpaired(root)
 
 
 def test_mixed_layouts_and_spellings_are_refused(touch: Callable[..., Path]) -> None:
@@ -178,11 +185,11 @@ def test_mixed_layouts_and_spellings_are_refused(touch: Callable[..., Path]) -> 
 def test_missing_split_and_empty_folder_are_refused(touch: Callable[..., Path]) -> None:
     root = touch("trainA/1.png", "trainB/notes.txt")
     with pytest.raises(DataError, match="trainB has no images"):
-        find_unpaired(root)
+        unpaired(root)
     with pytest.raises(
         DataError,
         match=r"no folders for a and b of the test split. Accepted: test/a, testa, test_a",
     ):
-        find_unpaired(root, "test")
+        unpaired(root, "test")
     with pytest.raises(DataError, match="has no val split"):
         find_pairs(root, "val", "ab")

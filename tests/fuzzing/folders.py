@@ -19,10 +19,9 @@ from i2i.data.folders import (
     DataError,
     domain_folders,
     find_pairs,
-    find_unpaired,
+    list_split,
     match,
     scan,
-    split_images,
 )
 
 _NAMES = [
@@ -107,13 +106,13 @@ def every_image_of_a_tree_is_accounted_for(tree: list[Any], split: str, allowed:
         for layout in ("auto", "ab", "ba", "folders"):
             pairs, _ = outcome(partial(find_pairs, root, split, layout, (), allowed), DataError)
             if pairs is not None:
-                assert pairs.rows
+                assert pairs.files[0]
                 assert allowed or not pairs.unmatched
         for each in SPLITS:
             _account(root, each)
-        for find in (find_unpaired, split_images):
-            found, _ = outcome(partial(find, root, split), DataError)
-            assert found is None or (len(found) > 0 and all(found))
+        for kind in ("unpaired", "unconditional"):
+            listings, _ = outcome(partial(list_split, root, split, kind), DataError)
+            assert listings is None or all(listing.files[0] for listing in listings)
         report, _ = outcome(partial(check_folder, root), DataError)
         if report is not None:
             json.loads(report.to_json())
@@ -137,10 +136,10 @@ def _account(root: Path, split: str) -> None:
     matched, _ = outcome(partial(match, folders), DataError)
     if matched is None:
         return
-    paired = [file for row in matched.rows.values() for file in row]
+    paired = [file for column in matched.files for file in column]
     later = [file for _, file in matched.same_stem]
     images = [file for folder in folders for file in scan(*folder).images]
     assert Counter([*paired, *matched.unmatched, *later]) == Counter(images)
-    for stem, row in matched.rows.items():
-        for path, folder in zip(row, folders, strict=True):
-            assert os.path.relpath(path, folder.path).rpartition(".")[0] == stem
+    for row in zip(*matched.files, strict=True):
+        relatives = [os.path.relpath(path, f.path) for path, f in zip(row, folders, strict=True)]
+        assert len({relative.rpartition(".")[0] for relative in relatives}) == 1
