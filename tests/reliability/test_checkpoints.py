@@ -151,7 +151,7 @@ def test_resumed_run_says_which_checkpoint_is_damaged_and_continues_from_the_one
     process = start(command, ["train", "pix2pix", "--resume", str(run), "--device", "cpu"], log)
     process.join(120)
     assert process.exitcode == 0
-    assert f"skipped a damaged checkpoint: {state}: damaged" in log.read_text()
+    assert f"skipped a damaged checkpoint: {state}: corrupt (sha256 mismatch)" in log.read_text()
     assert "resuming from" in log.read_text()
     assert checkpoint.newest(run / CHECKPOINTS)[0].name == "step-00000004"
     assert (run / WEIGHTS).read_bytes() == (two_checkpoints / WEIGHTS).read_bytes()
