@@ -8,7 +8,6 @@ import hashlib
 import json
 import math
 import os
-import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from i2i.errors import I2IError
 from i2i.files import write_atomically
 from i2i.images.spec import ChannelSpec, ImageSpec
 from i2i.networks.latent import LatentDistribution, LatentSpec
-from i2i.options import Count
+from i2i.options import Count, explain
 
 WEIGHTS = "weights.safetensors"  # in run folders and checkpoints
 FORMAT = 3  # of weights files and checkpoints; raise it when they change, and extend `_migrate`
@@ -152,17 +151,19 @@ class ModelInfo(_Part):
     def _parts_fit(self) -> Self:
         if self.direction not in self.generators:
             names = " or ".join(self.generators) or "a generator"
-            raise ValueError(f"direction: expected {names}, got {self.direction!r}")
+            raise ValueError(f"direction: must be {names}, got {self.direction!r}")
         for domain, channels in _domain_channels(self.generators):
             spec = self.domains.get(domain)
             if spec is None:
                 raise ValueError(f"domains.{domain}: missing")
             low, high = spec.value_range
             if not -math.inf < low < high < math.inf:
-                raise ValueError(f"domains.{domain}.value_range: expected low < high")
+                raise ValueError(
+                    f"domains.{domain}.value_range: must be [low, high], low below high"
+                )
             counts = [one.channels for one in spec.inputs]
             if sum(counts) != channels or min(counts) < 1:
-                reason = f"expected {channels} channels, as the generators have, got {sum(counts)}"
+                reason = f"must be {channels} channels, as the generators have, got {sum(counts)}"
                 raise ValueError(f"domains.{domain}.inputs: {reason}")
         return self
 
@@ -306,7 +307,7 @@ def _read(path: Path, with_tensors: bool) -> Model:
     except ModelFileError:
         raise
     except ValidationError as error:
-        raise ModelFileError(path, _explain(error), _RESTORE) from None
+        raise ModelFileError(path, _first_error(error), _RESTORE) from None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ModelFileError(path, "its metadata is corrupt", _RESTORE) from None
 
@@ -340,17 +341,12 @@ def _mappings(group: object) -> list[dict[str, Any]]:
     return [part for part in parts if isinstance(part, dict)]
 
 
-def _explain(error: ValidationError) -> str:
-    """Return "FIELD: what was expected, got VALUE" for the first field that is wrong."""
+def _first_error(error: ValidationError) -> str:
+    """Return "FIELD: REASON" for the first field that is wrong."""
     first = error.errors()[0]
-    field, got = ".".join(map(str, first["loc"])), f", got {reprlib.repr(first['input'])}"
-    match first["type"]:
-        case "value_error":  # of `ModelInfo`'s own check, which names the field
-            return str(first["ctx"]["error"])
-        case "missing":
-            return f"{field}: missing"
-        case "extra_forbidden" | "unexpected_keyword_argument":
-            return f"{field}: unknown field"
-        case "int_type" | "greater_than_equal":
-            return f"{field}: expected a positive integer{got}"
-    return f"{field}: {first['msg'].replace('Input should be', 'expected')}{got}"
+    if first["type"] == "value_error":  # of `ModelInfo`'s own check, which names the field
+        return str(first["ctx"]["error"])
+    unknown = ("extra_forbidden", "unexpected_keyword_argument")
+    reasons = {"missing": "missing", **dict.fromkeys(unknown, "unknown field")}
+    reason = reasons.get(first["type"]) or explain(first)
+    return f"{'.'.join(map(str, first['loc']))}: {reason}"

@@ -499,7 +499,7 @@ def test_variables_that_make_no_sense_are_errors(env):
         ({"width": 4000}, "tensors do not fit"),
         ({"width": "4"}, "cannot rebuild unet"),
         ({"width": 2**70}, "exceeds the limit of 4096"),
-        ([], "options: expected an object"),
+        ([], "options: must be an object"),
     ],
 )
 def test_a_description_that_asks_for_too_much_is_refused_before_memory_is_taken(
@@ -532,24 +532,24 @@ def test_a_discriminator_whose_description_lies_is_refused(tmp_path, size):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"statistics": "both"}, "statistics: expected 'image' or 'running', got 'both'"),
-        ({"alpha": 7}, "alpha: expected 'drop', .*, got 7"),
-        ({"layout": "x"}, "layout: expected 'auto', .*, got 'x'"),
-        ({"generators": []}, r"generators: expected an object, got \[\]"),
-        ({"generators": {}}, "direction: expected a generator, got 'a2b'"),
-        ({"generators": {"a2b": 3}}, r"generators\.a2b: expected an object, got 3"),
+        ({"statistics": "both"}, "statistics: must be 'image' or 'running', got 'both'"),
+        ({"alpha": 7}, "alpha: must be 'drop', .*, got 7"),
+        ({"layout": "x"}, "layout: must be 'auto', .*, got 'x'"),
+        ({"generators": []}, r"generators: must be an object, got \[\]"),
+        ({"generators": {}}, "direction: must be a generator, got 'a2b'"),
+        ({"generators": {"a2b": 3}}, r"generators\.a2b: must be an object, got 3"),
         ({"generators": {"a2b": unet_part(in_channels="x")}},
-         r"generators\.a2b\.in_channels: expected a positive integer, got 'x'"),
+         r"generators\.a2b\.in_channels: must be a valid integer, got 'x'"),
         ({"generators": {"a2b": unet_part(in_channels=0)}},
-         r"generators\.a2b\.in_channels: expected a positive integer, got 0"),
+         r"generators\.a2b\.in_channels: must be at least 1, got 0"),
         ({"generators": {"a2b": unet_part(out_channels=True)}},
-         r"generators\.a2b\.out_channels: expected a positive integer, got True"),
+         r"generators\.a2b\.out_channels: must be a valid integer, got True"),
         ({"generators": {"a2b": unet_part(law="normal")}}, r"generators\.a2b\.law: unknown field"),
         ({"generators": {"a2b": {"name": "unet"}}}, r"generators\.a2b\.options: missing"),
-        ({"direction": "b2a"}, "direction: expected a2b, got 'b2a'"),
-        ({"config": "x"}, "config: expected an object, got 'x'"),
+        ({"direction": "b2a"}, "direction: must be a2b, got 'b2a'"),
+        ({"config": "x"}, "config: must be an object, got 'x'"),
         ({"wings": 2}, "wings: unknown field"),
-        ({"method": None}, "method: expected a valid string, got None"),
+        ({"method": None}, "method: must be a valid string, got None"),
         ({"format": 4}, r"written in format 4; this version of i2i reads 1 to 3\. Update i2i"),
         ({"format": True}, "written in format True"),
         ({"format": None}, "written in format None"),
@@ -611,7 +611,7 @@ def test_a_paired_model_of_an_earlier_format_keeps_its_layout(tmp_path):
     write_model(tmp_path, format=2, config={"data": {"layout": "ba"}})
     assert load(tmp_path, device="cpu").layout == "ba"
     write_model(tmp_path, format=2, config={"data": {"layout": 7}})
-    with pytest.raises(ModelFileError, match=r"layout: expected 'auto', .*, got 7"):
+    with pytest.raises(ModelFileError, match=r"layout: must be 'auto', .*, got 7"):
         load(tmp_path)
 
 

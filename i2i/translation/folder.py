@@ -7,7 +7,7 @@ image.
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from i2i.errors import I2IError
 from i2i.files import DiskFullError, WriteError, write_error
 from i2i.images import Array, ImageError
 from i2i.images.spec import opened
-from i2i.translation import TranslationError
+from i2i.translation import Progress, TranslationError
 from i2i.translation.inputs import Source
 from i2i.translation.manifest import Stamp, stamp
 from i2i.translation.options import Options, target_size
@@ -31,8 +31,6 @@ _BATCH_PIXELS = 2**22  # of one automatic batch: 16 images of 512 x 512
 _BATCH_IMAGES = 16  # more gained nothing
 _HELD_PIXELS = 2**26  # of decoded images that wait for others of their size
 _HELD_IMAGES = 64
-
-Progress = Callable[[int, int], None]  # called with images done and images in all
 
 
 @dataclass(frozen=True)

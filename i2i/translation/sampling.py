@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +17,9 @@ from i2i.files import check_empty, write_atomically
 from i2i.model_file import GENERATE, load_model
 from i2i.networks.latent import LatentSpec
 from i2i.precision import autocast, pick_device, pick_precision
-from i2i.translation import TranslationError
+from i2i.translation import Progress, TranslationError
 
 Picture = NDArray[np.uint8]
-Progress = Callable[[int, int], None]  # called with images done and images in all
 
 
 @dataclass(frozen=True)

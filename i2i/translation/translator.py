@@ -262,12 +262,10 @@ def _pick_direction(path: str | os.PathLike[str], info: ModelInfo, name: str) ->
     if not info.directions:
         reason = "this model makes images from noise and translates none"
         raise TranslationError(path, reason, "Use `i2i generate`")
-    for direction in info.directions:
-        if direction == name:
-            return direction
-    raise TranslationError(
-        path, f"this model translates {' and '.join(info.directions)}, not {name}"
-    )
+    if name not in list(info.directions):
+        accepted = " and ".join(info.directions)
+        raise TranslationError(path, f"this model translates {accepted}, not {name}")
+    return Direction(name)
 
 
 def _spec_text(spec: ImageSpec) -> str:

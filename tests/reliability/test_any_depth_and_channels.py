@@ -507,11 +507,11 @@ def test_weights_files_that_say_nothing_of_domains_read_zero_to_one_and_take_alp
         ({"a": 1}, r"a: .*got 1"),
         ({"a": unit}, "b: missing"),
         ({"a": unit, "b": {**unit, "range": [0, 1]}}, "b.range: unknown field"),
-        ({"a": unit, "b": {**unit, "value_range": [1, 0]}}, "b.value_range: expected low < high"),
+        ({"a": unit, "b": {**unit, "value_range": [1, 0]}}, "b.value_range: must be"),
         ({"a": unit, "b": {**unit, "value_range": [0, math.inf]}}, "b.value_range: "),
         ({"a": unit, "b": {**unit, "inputs": [{"channels": "x", "alpha": True}]}}, "channels: "),
         ({"a": unit, "b": {**unit, "inputs": [{"channels": 3, "alpha": False}]}}, "got 3"),
-        ({"a": unit, "b": {**unit, "inputs": []}}, "b.inputs: expected 4 channels"),
+        ({"a": unit, "b": {**unit, "inputs": []}}, "b.inputs: must be 4 channels"),
         (
             {"a": unit, "b": {**unit, "inputs": [*inputs, *inputs, {**inputs[0], "channels": -4}]}},
             "",
