@@ -67,7 +67,7 @@ def check(
     path: str,
     value_range: tuple[float, float],
     old_range: tuple[float, float] | None,
-    mask: tuple[str, ...],
+    mask: tuple[Domain, ...],
     as_json: bool,
     fix: str | None,
     **options: Any,
