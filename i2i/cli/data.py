@@ -8,6 +8,7 @@ import click
 
 from i2i.cli import _options
 from i2i.console import log, progress
+from i2i.direction import Domain
 from i2i.files import check_new_folder
 
 
