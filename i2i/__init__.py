@@ -1,4 +1,4 @@
-"""Image-to-image translation and generation with GANs: pix2pix, CycleGAN, CUT and DCGAN in one package."""
+"""Image-to-image translation and generation with GANs: pix2pix, CycleGAN, CUT and DCGAN."""
 
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any

@@ -2,7 +2,7 @@
 
 
 class I2IError(Exception):
-    """An error that names its subject, the reason, and what to do. The message is composed here and nowhere else.
+    """An error with its subject, its reason, and what to do; the message is composed here only.
 
     Args:
         subject: file, setting or flag that the error is about; "" where the reason says it.
@@ -29,7 +29,7 @@ class I2IError(Exception):
         return f"{self.reason}. {self.hint}" + ("" if self.hint.endswith("?") else ".")
 
     def with_subject(self, subject: object) -> "I2IError":
-        """Return the same error about `subject`, for a caller that knows the file or the full key."""
+        """Return the same error about `subject`, for callers that know the file or the full key."""
         return type(self)(str(subject), self.reason, self.hint)
 
 

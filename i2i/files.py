@@ -93,13 +93,13 @@ def flush_folder(folder: Path) -> None:
 
 
 def temporary_of(name: str) -> tuple[str, int] | None:
-    """Return the final name and the process id that a temporary name carries; None for other names."""
+    """Return the final name and the process id in a temporary name; None for other names."""
     match = _TEMPORARY.fullmatch(name)
     return (match["name"], int(match["pid"])) if match else None
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what killed processes left half-written in `folder`. Only for the one process that may write there."""
+    """Remove what killed processes left half-written. Only for the one writer of `folder`."""
     for path in folder.iterdir() if folder.is_dir() else ():
         if temporary_of(path.name):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(
@@ -178,7 +178,7 @@ def check_new_file(
 
 
 def check_new_folder(path: Path) -> None:
-    """Raise WriteError if `path` is a link, a file or a folder with content, or cannot be written."""
+    """Raise WriteError if `path` is a link, a file or not empty, or cannot be written."""
     check_no_link(path)
     check_writable(path)
     check_empty(path)
@@ -188,7 +188,10 @@ def check_new_folder(path: Path) -> None:
 
 
 class JsonlWriter:
-    """A file of rows with their position under "images". Opening it drops what came after `position`."""
+    """A file of rows with their position under "images".
+
+    Opening it drops the rows after `position`.
+    """
 
     def __init__(self, path: Path, position: int) -> None:
         self.path = path

@@ -1,1 +1,1 @@
-"""Images from disk to batches: folders, datasets, augmentation, a resumable loader, and the check of a folder."""
+"""Images from disk to batches: folders, data sets, augmentation, a resumable loader, checks."""

@@ -1,4 +1,4 @@
-"""Size, geometry and color of a sample; alone in knowing albumentations (Buslaev et al., Information 2020)."""
+"""Size, geometry and color of a sample, by albumentations (Buslaev et al., Information 2020)."""
 
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -21,13 +21,14 @@ cv2.setNumThreads(
 )  # before any fork: a worker that inherits a pool of threads waits for ever on threads it has not
 
 Arrays = dict[str, Array]  # name -> [H, W, C], uint8 or float32 in [0, 1]
-_MOST_STD = (
-    3.0  # the largest displacement of a smooth random field is about three standard deviations
-)
+# the largest displacement of a smooth random field, in standard deviations
+_MAX_STD = 3.0
 
 
 class Augment:
-    """Bring the images of one sample to the crop: resized, turned, bent, cut and mirrored together; colored apart.
+    """Random resizing, rotation, deformation, crop and flip of the images of a sample; color jitter.
+
+    The geometry is the same for all images of the sample.
 
     Args:
         config: sizes and strengths.
@@ -61,7 +62,7 @@ class Augment:
         self._jitter = A.ColorJitter((low, high), (low, high), (low, high), (0, 0), p=1)
 
     def __call__(self, arrays: Mapping[str, Array], seed: int) -> Arrays:
-        """Return a random view of `arrays`, each [H, W, C] of any depth, that depends on `seed` alone.
+        """Return a random view of `arrays`, each [H, W, C] of any depth: a function of `seed`.
 
         All have one size once resized; uint8 stays, other depths become float32 in [0, 1].
         """
@@ -79,7 +80,7 @@ class Augment:
         return {name: done[name] for name in arrays}
 
     def plain(self, arrays: Mapping[str, Array]) -> Arrays:
-        """Return `arrays` without chance: resized to the crop, and what is over cut off around the center."""
+        """Return `arrays` without augmentation: resized to the crop, then cropped around the center."""
         return {
             name: _centered(self._resized(name, array, self.crop), self.crop)
             for name, array in arrays.items()
@@ -111,7 +112,7 @@ def _geometry(config: DataConfig, names: Sequence[str], masks: Collection[str]) 
     if config.elastic_pixels:
         sigma = max(2.0, min(height, width) / 32)  # pixels over which the displacement varies
         # blurred uniform noise has a standard deviation of 1 / sqrt(3) / (2 sqrt(pi) sigma)
-        alpha = config.elastic_pixels / _MOST_STD * np.sqrt(12 * np.pi) * sigma
+        alpha = config.elastic_pixels / _MAX_STD * np.sqrt(12 * np.pi) * sigma
         border = cv2.BORDER_REFLECT_101
         noise = "uniform"
         steps.append(

@@ -1,4 +1,4 @@
-"""Check the folder of a data set before a night of training is spent on it, and copy what is clean."""
+"""Check the folder of a data set before training, and link its clean files elsewhere."""
 
 import json
 import os

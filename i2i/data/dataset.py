@@ -22,7 +22,7 @@ from i2i.seeds import key
 
 
 class Paths(Sequence[str]):
-    """Strings in one buffer: forked workers share it, where a list of str is copied as it is read."""
+    """Strings in one buffer that forked workers share; a list of str is copied as it is read."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         encoded = [os.fsencode(path) for path in paths]
@@ -201,7 +201,7 @@ class PairedImages(Dataset):
 
 
 def halves(image: Array, layout: Literal["ab", "ba"]) -> Arrays:
-    """Return the domains of a side-by-side image, [H, W, C]: `layout` names them from left to right."""
+    """Return the domains of a side-by-side image [H, W, C]; `layout` lists them from the left."""
     half = image.shape[1] // 2
     return {layout[0]: image[:, :half], layout[1]: image[:, half:]}
 

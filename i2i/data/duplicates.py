@@ -1,4 +1,4 @@
-"""Samples with the same pixels, or with pixels that look the same: a difference hash, then a thumbnail."""
+"""Samples with equal or similar pixels: by digest, by difference hash and thumbnail."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ _MAX_DIFFERENCE = 6.0  # gray levels of 255 by which their thumbnails may differ
 
 
 def first_equal(facts: Facts) -> NDArray[np.intp]:
-    """Return for each row of `facts`, [rows, columns], the first row with the same pixels: itself or an earlier one."""
+    """Return, for each row of `facts` [rows, columns], the first row with the same pixels."""
     digests = facts["digest"].reshape(len(facts), 2 * facts.shape[1])
     _, first, group = np.unique(digests, axis=0, return_index=True, return_inverse=True)
     return np.asarray(first[group.reshape(-1)])

@@ -1,4 +1,4 @@
-"""Facts about image files, a row of an array for each sample: their headers, and what decoding them shows."""
+"""Facts about image files, an array row for each sample: from headers and from decoding."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

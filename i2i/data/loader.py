@@ -1,4 +1,4 @@
-"""Endless batches that continue at any position: one stream for every number of workers and ranks."""
+"""Endless batches from any position: one stream for every number of workers and ranks."""
 
 import multiprocessing
 import os
@@ -62,7 +62,7 @@ def batches(
     world_size: int = 1,
     pin: bool = False,
 ) -> Generator[Batch, None, None]:
-    """Yield batches without end from image `start_position` of the stream; `close()` ends the workers.
+    """Yield endless batches from image `start_position` of the stream; `close()` ends the workers.
 
     The stream is every epoch's permutation one after the other, f(seed, epoch). It is cut into
     global batches of `batch * world_size` images, across the ends of epochs, and process `rank`

@@ -1,7 +1,7 @@
-"""Counter-based randomness: order and augmentation are functions of integers, so nothing has to be stored to resume."""
+"""Counter-based order: a permutation is a function of integers, so resuming stores nothing."""
 
 _MASK = (1 << 64) - 1
-_ROUNDS = 6  # of the Feistel network; four suffice for a pseudo-random permutation (Luby and Rackoff, 1988)
+_ROUNDS = 6  # of the Feistel network; four suffice in theory (Luby and Rackoff, 1988)
 
 
 def shuffled(index: int, count: int, seed: int) -> int:

@@ -1,4 +1,4 @@
-"""Rules that images must keep, one table for training and `i2i data check`, and rules of settings."""
+"""Rules for the images of a data set: one table for training and for `i2i data check`."""
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, islice

@@ -101,7 +101,8 @@ def _plot(name: str, points: Curve) -> str:
     label = f"{name} {span}: lowest {low:.4g}, highest {high:.4g}, last {last:.4g}"
     return (
         f"<figure><figcaption>{escape(name)} <b>{last:.4g}</b></figcaption>"
-        f'<svg viewBox="-2 -4 {WIDTH + 4:g} {HEIGHT + 8:g}" role="img" aria-label="{escape(label)}">'
+        f'<svg viewBox="-2 -4 {WIDTH + 4:g} {HEIGHT + 8:g}" role="img" '
+        f'aria-label="{escape(label)}">'
         f'<path class="axis" d="M0 0V{HEIGHT:g}H{WIDTH:g}"/>'
         f"{line('raw', finite)}{line('mean', _smoothed(finite))}</svg>"
         f"<p><span>{low:.4g} – {high:.4g}</span><span>{left:,.0f} – {right:,.0f} images</span></p>"

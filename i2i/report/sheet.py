@@ -15,7 +15,7 @@ GAP = 6  # pixels between images
 def write_sheet(rows: Sequence[Sequence[Array]], headers: Sequence[str], path: Path) -> None:
     """Write a PNG of images in a grid, a header over each column.
 
-    `rows` of [H, W, C] (8 or 16 bits, or float32 in [0, 1]; gray, RGB, or with alpha, to_display_rgb on
+    `rows` of [H, W, C] (8 or 16 bits, or float32 in [0, 1]; gray, RGB, or with alpha, shown on
     white); rows may differ in length. All are enlarged by one whole factor that brings the largest
     near 192 pixels, without smoothing, so that every pixel can be seen. Written atomically.
 

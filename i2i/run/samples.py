@@ -55,5 +55,5 @@ def generation_sheet(
 
 
 def _to_rgb(image: Tensor) -> Picture:
-    """[C, H, W] in [-1, 1] -> RGB; channels after the third are dropped, missing ones repeat the first."""
+    """Convert [C, H, W] in [-1, 1] to RGB: its first three channels, or its first as gray."""
     return images.to_display_rgb(images.from_tensor(image.cpu()), alpha=False)
