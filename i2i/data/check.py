@@ -26,7 +26,7 @@ from i2i.data.folders import (
     scan,
 )
 from i2i.data.inspect import FORMATS, Samples, inspect
-from i2i.data.rules import RULES, Level, describe_files, find_faults
+from i2i.data.rules import RULES, Level, Mask, describe_files, find_faults
 from i2i.direction import Domain
 from i2i.files import check_empty
 from i2i.images import UNIT, ValueRange
@@ -133,7 +133,9 @@ def check_folder(
         return replace(samples, files=files)
 
     parts = []
-    for split, listing in _list_splits(path, "paired" if names else kind, layout, names):
+    if names or (kind == "auto" and layout != "auto"):
+        kind = "paired"
+    for split, listing in _list_splits(path, kind, layout, names):
         same_stem = [file for _, file in listing.same_stem]
         loose = {"unmatched": listing.unmatched, "same stem": same_stem}
         read_loose = {rule: read(Listing(("",), [files])) for rule, files in loose.items()}
@@ -251,14 +253,14 @@ def _join(samples: Sequence[Samples]) -> Samples:
     columns = zip(*(each.files for each in samples), strict=True)
     files = [list(chain(*parts)) for parts in columns]
     every = replace(samples[0], files=files, facts=np.concatenate([s.facts for s in samples]))
-    return every.keep(every.readable.all(axis=1))
+    return every.keep(np.asarray(every.readable.all(axis=1)))
 
 
 def _similar(samples: Samples, held: int = 0) -> Iterator[Finding]:
     """Compare samples with earlier ones, or those after the first `held` with these."""
     same, near = ("leak", "near leak") if held else ("duplicate", "near duplicate")
     rows, first = np.arange(len(samples)), first_equal(samples.facts)
-    repeated = np.logical_and(rows >= held, first < (held or rows))
+    repeated: Mask = (rows >= held) & (first < (held or rows))
     for row in np.flatnonzero(repeated).tolist():
         for files in samples.files:
             yield same, files[row], f"{files[row]} and {files[first[row]]}"
