@@ -25,7 +25,7 @@ from i2i.data.folders import (
     scan,
 )
 from i2i.data.inspect import FORMATS, Samples, inspect
-from i2i.data.rules import RULES, Level, describe_files, find_faults
+from i2i.data.rules import RULES, Level, Mask, describe_files, find_faults
 from i2i.direction import Domain
 from i2i.files import check_empty
 from i2i.images import UNIT, ValueRange
@@ -134,7 +134,9 @@ def check_folder(
         return replace(samples, files=files)
 
     parts = []
-    for split, listing in _list_splits(path, "paired" if names else kind, layout, names):
+    if names or (kind == "auto" and layout != "auto"):
+        kind = "paired"
+    for split, listing in _list_splits(path, kind, layout, names):
         same_stem = [file for _, file in listing.same_stem]
         loose = {"unmatched": listing.unmatched, "same stem": same_stem}
         read_loose = {rule: read(Listing(("",), [files])) for rule, files in loose.items()}
@@ -259,7 +261,7 @@ def _similar(samples: Samples, held: int = 0) -> Iterator[Finding]:
     """Compare samples with earlier ones, or those after the first `held` with these."""
     same, near = ("leak", "near leak") if held else ("duplicate", "near duplicate")
     rows, first = np.arange(len(samples)), first_equal(samples.facts)
-    repeated = np.logical_and(rows >= held, first < (held or rows))
+    repeated: Mask = (rows >= held) & (first < (held or rows))
     for row in np.flatnonzero(repeated).tolist():
         for files in samples.files:
             yield same, files[row], f"{files[row]} and {files[first[row]]}"

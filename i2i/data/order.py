@@ -1,11 +1,11 @@
-"""Counter-based order: a permutation is a function of integers, so resuming stores nothing."""
+"""Counter-based randomness: orders are functions of integers, so resuming stores none."""
 
 _MASK = (1 << 64) - 1
-_ROUNDS = 6  # of the Feistel network; four suffice in theory (Luby and Rackoff, 1988)
+_ROUNDS = 6  # four make a Feistel network pseudo-random (Luby and Rackoff, SIAM J. Comput. 1988)
 
 
 def shuffled(index: int, count: int, seed: int) -> int:
-    """Return the image of `index` under the permutation of range(count) that `seed` names.
+    """Return the image of `index` under the permutation of range(count) of `seed`.
 
     A Feistel network with cycle walking (Black and Rogaway, CT-RSA 2002): no table, so any position
     of an epoch of a hundred million images is reached at once.
@@ -15,9 +15,7 @@ def shuffled(index: int, count: int, seed: int) -> int:
     """
     if not 0 <= index < count:
         raise IndexError(f"index {index} is outside range({count})")
-    half = max(
-        3, ((count - 1).bit_length() + 1) // 2
-    )  # bits of each side; fewer than three mix badly
+    half = max(3, ((count - 1).bit_length() + 1) // 2)  # bits of a side; fewer than 3 mix badly
     mask = (1 << half) - 1
     while True:
         left, right = index >> half, index & mask

@@ -1,6 +1,7 @@
 """Rules for the images of a data set: one table for training and for `i2i data check`."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import chain, islice
 from typing import Literal, NamedTuple
 
@@ -87,6 +88,8 @@ def _unequal(samples: Samples, columns: slice) -> Mask:
     return unequal
 
 
+_warning = partial(Rule, level="warning", drop=False)
+
 RULES = (
     Rule(
         "unreadable",
@@ -103,14 +106,9 @@ RULES = (
         "Crop them, or use two folders: data.layout=folders",
     ),
     Rule("leak", "of the training split are in a held-out split too"),
-    Rule(
-        "near leak",
-        "of the training split look like one of a held-out split",
-        level="warning",
-        drop=False,
-    ),
+    _warning("near leak", "of the training split look like one of a held-out split"),
     Rule("duplicate", "repeat the pixels of an earlier file", level="warning"),
-    Rule("near duplicate", "look like an earlier file", level="warning", drop=False),
+    _warning("near duplicate", "look like an earlier file"),
     Rule(
         "constant",
         "have one value in all pixels, which instance norm turns into noise",
@@ -123,13 +121,11 @@ RULES = (
         _too_thin,
         "Remove them, or set data.resize=stretch",
     ),
-    Rule(
+    _warning(
         "small",
         "are smaller than {crop}",
         _small,
         "Lower data.crop_size, or raise data.load_size with data.resize=shorter",
-        "warning",
-        drop=False,
     ),
     Rule(
         "unequal inputs",
@@ -137,20 +133,13 @@ RULES = (
         lambda samples, _: _unequal(samples, slice(-1)),
         "Resize the inputs of a sample to one size",
     ),
-    Rule(
+    _warning(
         "unequal pair",
         "differ in size from their partner",
         lambda samples, config: (config.resize != "stretch") & _unequal(samples, slice(-2, None)),
         "Set data.resize=stretch, which resizes both to data.load_size",
-        "warning",
-        drop=False,
     ),
-    Rule(
-        "other file",
-        "are not images of a known format, and are ignored",
-        level="warning",
-        drop=False,
-    ),
+    _warning("other file", "are not images of a known format, and are ignored"),
 )
 
 
@@ -215,10 +204,7 @@ def channel_spec(
 def check_domain(
     domain: str, spec: ImageSpec, facts: Facts, config: DataConfig, jitter: bool
 ) -> None:
-    """Raise DataError if settings do not fit the images of a domain, of which `facts` holds all.
-
-    `jitter`: `data.color_jitter` applies to the domain.
-    """
+    """Raise DataError if settings do not fit a domain; `jitter`: its color will change."""
     have = f"images of domain {domain} have {spec.channels} channels"
     stacked = f", stacked from {len(spec.inputs)} folders" if len(spec.inputs) > 1 else ""
     colored = spec.channels - spec.alpha in (1, 3) and not stacked
