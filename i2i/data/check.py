@@ -149,24 +149,25 @@ def check_folder(
     config = PairedData(
         root=root, load_size=smallest, crop_size=smallest, resize="none", masks=tuple(masks)
     )
-    found: dict[str, dict[str, str]] = {rule.name: {} for rule in RULES}
+    files_by_rule: dict[str, dict[str, str]] = {rule.name: {} for rule in RULES}
     for name, file, reason in _findings(parts, config):
-        found[name][file] = reason
+        files_by_rule[name][file] = reason
     _, others, example = scan(path)
     if others:
-        found["other file"] = {_relative(example, root): ""}
-    dropped = {file for rule in RULES if rule.drop for file in found[rule.name]}
+        files_by_rule["other file"] = {_relative(example, root): ""}
+    dropped = {file for rule in RULES if rule.drop for file in files_by_rule[rule.name]}
     rows = [row for part in parts for row in zip(*part.samples.files, strict=True)]
     clean = sorted({file for row in rows if not dropped.intersection(row) for file in row})
     groups = tuple(group for part in parts for group in _groups(part))
-    return CheckReport(root, kind, groups, tuple(_issues(found, config, others)), tuple(clean))
+    issues = tuple(_issues(files_by_rule, config, others))
+    return CheckReport(root, kind, groups, issues, tuple(clean))
 
 
 def _issues(
-    found: Mapping[str, Mapping[str, str]], config: DataConfig, others: int
+    files_by_rule: Mapping[str, Mapping[str, str]], config: DataConfig, others: int
 ) -> Iterator[Issue]:
     for rule in RULES:
-        if files := found[rule.name]:
+        if files := files_by_rule[rule.name]:
             count = others if rule.name == "other file" else len(files)
             reasons = tuple(files.values()) if any(files.values()) else ()
             text = rule.describe(config)

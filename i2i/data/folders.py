@@ -280,13 +280,15 @@ def stack_folders(
     folders = []
     for name in names:
         top, own = Path(root).expanduser(), Path(name).expanduser()
-        places = [] if own.is_absolute() else [Folder(top / split / own), Folder(top / own, SPLITS)]
+        candidates = (
+            [] if own.is_absolute() else [Folder(top / split / own), Folder(top / own, SPLITS)]
+        )
         if outside:
-            places += [Folder(own / split), Folder(own, SPLITS)]
-        places = [place for place in places if split == "train" or not place.skip]
-        existing = [place for place in places if place.path.is_dir()]
+            candidates += [Folder(own / split), Folder(own, SPLITS)]
+        candidates = [folder for folder in candidates if split == "train" or not folder.skip]
+        existing = [folder for folder in candidates if folder.path.is_dir()]
         if not existing:
-            hint = f"Accepted: {', '.join(place.path.as_posix() for place in places)}"
+            hint = f"Accepted: {', '.join(folder.path.as_posix() for folder in candidates)}"
             raise SplitError("data.inputs, data.target", f"no {split} folder for {name}", hint)
         folders.append(existing[0])
     if len(set(folders)) < len(folders):

@@ -114,8 +114,8 @@ def _requests(
         first = position + rank * batch
         position += batch * world_size
         keys = []
-        for place in range(first, first + batch):
-            epoch, offset = divmod(place, length)
+        for index in range(first, first + batch):
+            epoch, offset = divmod(index, length)
             keys.append((epoch, shuffled(offset, length, key(seed, "order", epoch))))
         yield _Request(tuple(keys), position)
 
