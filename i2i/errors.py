@@ -2,7 +2,7 @@
 
 
 class I2IError(Exception):
-    """An error with its subject, its reason, and what to do; the message is composed here only.
+    """An error with its subject, its reason and a hint; the message is composed here only.
 
     Args:
         subject: file, setting or flag that the error is about; "" where the reason says it.
@@ -12,9 +12,7 @@ class I2IError(Exception):
 
     exit_code = 2  # of the command line
 
-    def __init__(self, subject: object, reason: str = "", hint: str = "") -> None:
-        if not reason:  # FIXME: message composed by the caller
-            subject, reason = "", str(subject)
+    def __init__(self, subject: object, reason: str, hint: str = "") -> None:
         self.subject, self.reason, self.hint = str(subject), reason, hint
         super().__init__(self.subject, reason, hint)  # the arguments that unpickling passes again
 

@@ -146,7 +146,7 @@ def test_checkpoint_that_failed_on_the_first_rank_is_written_when_all_stop_there
         def failing_once(folder: Path, images: int, *rest: Any) -> Path:
             if images == 8 and not failed:
                 failed.append(True)
-                raise DiskFullError("no room")
+                raise DiskFullError("disk", "no room")
             return publish(folder, images, *rest)
 
         def stepping(trainer: Trainer, batches: list[dict[str, torch.Tensor]]) -> None:
@@ -168,7 +168,7 @@ def test_image_that_one_rank_cannot_read_stops_both_and_saves_what_was_learned(
     rank: int, scenes: dict[str, Path], tmp_path: Path
 ) -> None:
     run, log = tmp_path / "run", tmp_path / "log"
-    error = ImageError("photo.png: damaged")
+    error = ImageError("photo.png", "damaged")
     words = train_words("pix2pix", scenes, run, *WORDS)
     codes = finish(start_ranks(2, words, log, lambda index: poisoned(index, rank, error)), 60)
     assert codes[rank] == 2, log.read_text()
