@@ -61,6 +61,27 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 
+# Lines of each room, blank ones counted: raise a budget in the commit that needs it, with the reason in its message.
+BUDGETS = {
+    "ground floor": 1100,
+    "checkpoint and model_file": 580,
+    "images": 1240,
+    "scenes": 780,
+    "data": 1960,
+    "networks": 940,
+    "losses": 220,
+    "methods": 900,
+    "training": 1520,
+    "report": 230,
+    "evaluation": 310,
+    "translation": 1440,
+    "compat": 330,
+    "config": 570,
+    "run": 1050,
+    "cli": 950,
+}
+
+
 def room(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 

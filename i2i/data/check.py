@@ -149,10 +149,14 @@ def check_folder(
     config = PairedData(
         root=root, load_size=smallest, crop_size=smallest, resize="none", masks=tuple(masks)
     )
+    return _report(root, kind, parts, config)
+
+
+def _report(root: str, kind: Kind, parts: Sequence["_Part"], config: DataConfig) -> CheckReport:
     files_by_rule: dict[str, dict[str, str]] = {rule.name: {} for rule in RULES}
     for name, file, reason in _findings(parts, config):
         files_by_rule[name][file] = reason
-    _, others, example = scan(path)
+    _, others, example = scan(root)
     if others:
         files_by_rule["other file"] = {_relative(example, root): ""}
     dropped = {file for rule in RULES if rule.drop for file in files_by_rule[rule.name]}

@@ -85,21 +85,8 @@ class AdversarialLoss(MetricsModule):
         self.penalized = bool(r1 or r2 or gradient_penalty)
         self.penalty_interval = penalty_interval or (1 if critic else 16)
         self.augment_policy = augment
-        self.ada = None
-        if augment == "ada":
-            target = 0.6 if augment_target is None else augment_target
-            self.ada = AdaptiveProbability(target, augment_images or 500_000)
-        elif augment_target is not None or augment_images is not None:
-            option = "augment_images" if augment_target is None else "augment_target"
-            raise OptionError(option, "has no effect without augment=ada", "Leave it out")
-        if alternate == "blocks":
-            self.d_schedule = Schedule(d_steps + g_steps, d_steps)
-            self.g_schedule = Schedule(d_steps + g_steps, g_steps, start=d_steps)
-        elif d_steps > 1 and g_steps > 1:
-            reason = "with alternate=steps, d_steps or g_steps is 1"
-            raise OptionError("d_steps", reason, "Use alternate=blocks for both")
-        else:
-            self.d_schedule, self.g_schedule = Schedule(g_steps), Schedule(d_steps)
+        self.ada = _adaptive_probability(augment, augment_target, augment_images)
+        self.d_schedule, self.g_schedule = _schedules(d_steps, g_steps, alternate == "blocks")
         self._updates = 0  # of D, for lazy penalties
         self._check_combination(penalty_interval)
 
@@ -238,3 +225,25 @@ def _exchange(real: Views, fake: Views, where: Tensor) -> tuple[list[Tensor], li
     pairs = list(zip(real, fake, strict=True))
     new_real = [torch.where(where, f, r) for r, f in pairs]
     return new_real, [torch.where(where, r, f) for r, f in pairs]
+
+
+def _adaptive_probability(
+    augment: AugmentName, target: float | None, images: int | None
+) -> AdaptiveProbability | None:
+    if augment == "ada":
+        return AdaptiveProbability(0.6 if target is None else target, images or 500_000)
+    if target is not None or images is not None:
+        option = "augment_images" if target is None else "augment_target"
+        raise OptionError(option, "has no effect without augment=ada", "Leave it out")
+    return None
+
+
+def _schedules(d_steps: int, g_steps: int, blocks: bool) -> tuple[Schedule, Schedule]:
+    """Return the steps in which D and in which G are updated."""
+    period = d_steps + g_steps
+    if blocks:
+        return Schedule(period, d_steps), Schedule(period, g_steps, start=d_steps)
+    if d_steps > 1 and g_steps > 1:
+        reason = "with alternate=steps, d_steps or g_steps is 1"
+        raise OptionError("d_steps", reason, "Use alternate=blocks for both")
+    return Schedule(g_steps), Schedule(d_steps)
