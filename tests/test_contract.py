@@ -180,7 +180,7 @@ def test_frozen_network_keeps_its_weights_statistics_and_mode_while_others_learn
     assert not any(module.training for module in method.teacher.modules())
     assert all(p.grad is None and not p.requires_grad for p in method.teacher.parameters())
     owned = {
-        id(p) for o in trainer.optimizers.values() for g in o.param_groups for p in g["params"]
+        id(p) for o in trainer.optimizers.values() for g in o.adam.param_groups for p in g["params"]
     }
     assert owned == {id(parameter) for parameter in method.student.parameters()}
     assert trainer.ema is not None

@@ -1,4 +1,4 @@
-"""What scenes are painted with: a canvas, colors, value noise, clouds and grain."""
+"""Canvas, colors, value noise, clouds and grain that scenes are painted with."""
 
 from typing import Any
 

@@ -139,7 +139,7 @@ def g_stuck(rows: Rows, info: RunInfo) -> str | None:
 
 
 def color_inversion(rows: Rows, info: RunInfo) -> str | None:
-    """What is dark in the source is bright in the fake, which unpaired losses allow."""
+    """Dark regions of the source are bright in the fake, which unpaired losses allow."""
     for domain, values in _statistics(rows, "correlation"):
         if max(values) < -0.5:
             evidence = (

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from pydantic import TypeAdapter
 
-from i2i import images
+from i2i import images, model_file
 from i2i.cli import group
 from i2i.config import ConfigError, DataConfig, Layer
 from i2i.data.augment import Augment
@@ -131,12 +132,13 @@ def test_two_or_four_channels_of_arrays_never_meet_alpha(tmp_path: Path) -> None
 
 def test_an_image_spec_is_read_back_also_from_the_former_key_of_its_range() -> None:
     spec = ImageSpec((ChannelSpec(3, False, "x"), ChannelSpec(2, True)), (-1.0, 3.0))
-    values = spec.to_dict()
-    assert ImageSpec.from_dict(values) == spec
-    former = {"inputs": values["inputs"], "range": values["value_range"]}
-    assert ImageSpec.from_dict(former) == spec
-    with pytest.raises(KeyError, match="value_range"):
-        ImageSpec.from_dict({"inputs": values["inputs"]})
+    adapter = TypeAdapter(ImageSpec)
+    values = adapter.dump_python(spec, mode="json")
+    assert adapter.validate_python(values) == spec
+    fields = {"format": 2, "domains": {"a": {**values, "range": values["value_range"]}}}
+    del fields["domains"]["a"]["value_range"]
+    model_file._migrate(fields)
+    assert adapter.validate_python(fields["domains"]["a"]) == spec
 
 
 def test_inputs_of_different_sizes_are_refused_by_name(tmp_path: Path) -> None:
@@ -249,6 +251,6 @@ def test_a_check_knows_the_range_that_it_is_told(tmp_path: Path) -> None:
         )
     for bad in ("3", "inf"):
         assert (
-            "must be below the second"
+            "LOW must be below HIGH"
             in CliRunner().invoke(group, [*command, "--range", "3", bad]).output
         )
