@@ -53,7 +53,7 @@ class Augment:
         self._jitter = A.ColorJitter(strength, strength, strength, (0, 0), p=1)
 
     def __call__(self, arrays: Mapping[str, Array], seed: int) -> Arrays:
-        """Return a random view of `arrays`, each [H, W, C] of any depth, that depends on `seed` only.
+        """Return a random view of `arrays`, each [H, W, C] of any depth: a function of `seed`.
 
         All have one size once resized; uint8 stays, other depths become float32 in [0, 1].
         """
@@ -69,7 +69,7 @@ class Augment:
         return {name: views[name] for name in arrays}
 
     def plain(self, arrays: Mapping[str, Array]) -> Arrays:
-        """Return `arrays` without randomness: resized to the crop, and cropped around the center."""
+        """Return `arrays` without randomness: resized to the crop, then cropped at the center."""
         views = {}
         height, width = self.crop
         for name, array in arrays.items():

@@ -135,7 +135,7 @@ class _FolderJob:
     def _decoded(self, readers: ThreadPoolExecutor) -> Iterator[_Item]:
         """Yield the images that can be read, in order, while further ones are being decoded."""
         pending = deque(self.plan.tasks)
-        reading: deque[tuple[Task, Future[_Item]]] = deque()
+        reading: deque[tuple[Task, Future[_Item | str]]] = deque()
         window = 2  # until the size of the images is known
         while pending or reading:
             while pending and len(reading) < window:
@@ -143,10 +143,9 @@ class _FolderJob:
                 future = readers.submit(_decode, task, self.translator, self.options)
                 reading.append((task, future))
             task, future = reading.popleft()
-            try:
-                item = future.result()
-            except (ImageError, OSError, MemoryError) as error:
-                self._fail(task, error)
+            item = future.result()
+            if isinstance(item, str):
+                self._fail(task, item)
             else:
                 window = self._window(item.pixels)
                 yield item
@@ -155,8 +154,8 @@ class _FolderJob:
         """Yield each item of a batch with its output, [H, W, C], unless there is none."""
         first = batch[0]
         try:
-            stacked = np.stack([item.pixels for item in batch])
-            results = self.translator.pixels(stacked, first.depth)
+            # no name for the stacked copy: it would stay in memory while outputs are written
+            results = self.translator.pixels(np.stack([item.pixels for item in batch]), first.depth)
         except ImageError:
             reason = "the network returned values that are not finite"
             hint = "fp16 overflows: use --precision fp32"
@@ -169,7 +168,8 @@ class _FolderJob:
             yield from zip(batch, results, strict=True)
             return
         if len(batch) == 1:
-            self._fail(first.task, ImageError(first.task.source, reason, hint))
+            failure = ImageError(first.task.source, reason, hint)
+            self._fail(first.task, failure.explanation)
             return
         if self.translator.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -200,15 +200,14 @@ class _FolderJob:
             except DiskFullError:
                 raise
             except (ImageError, WriteError) as error:
-                self._fail(item.task, error)
+                self._fail(item.task, _reason(error, item.task))
             else:
                 self.written += 1
                 if item.note:
                     self.notes.setdefault(item.note, []).append(item.task.output)
                 self._advance()
 
-    def _fail(self, task: Task, error: Exception) -> None:
-        reason = _reason(error, task)
+    def _fail(self, task: Task, reason: str) -> None:
         self.failed.append((task.relative, reason))
         if self.plan.manifest:
             self.plan.manifest.add(task.relative, task.output, None, "failed", reason=reason)
@@ -271,7 +270,15 @@ def _area(pixels: Array) -> int:
 # -- decoding --------------------------------------------------------------------------------------
 
 
-def _decode(task: Task, translator: Translator, options: Options) -> _Item:
+def _decode(task: Task, translator: Translator, options: Options) -> _Item | str:
+    """Return a decoded image, or why there is none: an error would hold the decoder's memory."""
+    try:
+        return _read(task, translator, options)
+    except (ImageError, OSError, MemoryError) as error:
+        return _reason(error, task)
+
+
+def _read(task: Task, translator: Translator, options: Options) -> _Item:
     if task.missing:
         raise ImageError(task.source, task.missing)
     inputs = stamp(task.files)

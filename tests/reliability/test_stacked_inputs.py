@@ -382,7 +382,7 @@ def test_a_partner_that_changed_makes_an_output_one_of_other_origin(
     folders = [rooms / "test/depth", rooms / "test/normals"]
     translate_folder(stacked(), folders, tmp_path / "out")
     np.save(folders[1] / "1.npy", np.zeros((SIDE, SIDE, 3), np.float32))
-    with pytest.raises(TranslationError, match=r"out/1.png: this file exists.*--overwrite"):
+    with pytest.raises(TranslationError, match=r"out/1.png: would be replaced.*--overwrite"):
         translate_folder(stacked(), folders, tmp_path / "out")
 
 
@@ -404,7 +404,9 @@ def test_inputs_that_do_not_fit_the_model_are_refused_with_the_right_command(
 ) -> None:
     folder, out = rooms / "test/depth", tmp_path / "out"
     command = "i2i translate MODEL OUTPUT --input DEPTH --input NORMALS"
-    with pytest.raises(TranslationError, match=f"this model stacks 2 inputs .use `{command}`"):
+    with pytest.raises(
+        TranslationError, match=f"this model stacks 2 inputs, got 1. Use `{command}`"
+    ):
         translate_folder(stacked(), folder, out)
     with pytest.raises(
         TranslationError,
