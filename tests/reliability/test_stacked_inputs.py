@@ -410,17 +410,17 @@ def test_inputs_that_do_not_fit_the_model_are_refused_with_the_right_command(
         translate_folder(stacked(), folder, out)
     with pytest.raises(
         TranslationError,
-        match=r"stacks 2 inputs, not 3 .in this order: --input DEPTH --input NORMALS",
+        match=r"stacks 2 inputs, got 3. Pass, in this order: --input DEPTH --input NORMALS",
     ):
         translate_folder(stacked(), [folder] * 3, out)
     with pytest.raises(TranslationError, match="a folder for each input, or a file for each"):
         translate_folder(stacked(), [folder, rooms / "test/normals/1.npy"], out)
     with pytest.raises(
-        TranslationError, match=r"takes one input .use `i2i translate MODEL INPUT OUTPUT`"
+        TranslationError, match=r"takes one input. Use `i2i translate MODEL INPUT OUTPUT`"
     ):
         translate_folder(Translator(Identity(), 1, 1, device="cpu"), [folder], out)
     assert not out.exists()
     said = i2i("translate", "model", folder, out, "--input", folder, code=2)
-    assert "write i2i translate MODEL OUTPUT --input PATH --input PATH" in str(said.exception)
+    assert "expected MODEL OUTPUT --input PATH --input PATH" in str(said.exception)
     said = i2i("translate", "model", folder, code=2)
-    assert "write i2i translate MODEL INPUT OUTPUT" in str(said.exception)
+    assert "expected MODEL INPUT OUTPUT" in str(said.exception)
