@@ -184,11 +184,11 @@ def test_file_that_cannot_be_decoded_is_named_without_a_traceback(
 ) -> None:
     def fault(index: int) -> None:
         if index == 4:
-            raise kind("4.png: cut off (replace it)")
+            raise kind("4.png", "truncated", "Replace it")
 
     with pytest.raises(kind) as caught:
         first(10, Numbers(fault=fault), workers=workers)
-    assert str(caught.value) == "4.png: cut off (replace it)"
+    assert str(caught.value) == "4.png: truncated. Replace it."
 
 
 @pytest.mark.parametrize("kind", [ZeroDivisionError, RuntimeError])
