@@ -149,10 +149,12 @@ def check_folder(
     config = PairedData(
         root=root, load_size=smallest, crop_size=smallest, resize="none", masks=tuple(masks)
     )
-    return _report(root, kind, parts, config)
+    return _report(root, kind, parts, names, config)
 
 
-def _report(root: str, kind: Kind, parts: Sequence["_Part"], config: DataConfig) -> CheckReport:
+def _report(
+    root: str, kind: Kind, parts: Sequence["_Part"], names: Sequence[str], config: DataConfig
+) -> CheckReport:
     files_by_rule: dict[str, dict[str, str]] = {rule.name: {} for rule in RULES}
     for name, file, reason in _findings(parts, config):
         files_by_rule[name][file] = reason
@@ -162,7 +164,7 @@ def _report(root: str, kind: Kind, parts: Sequence["_Part"], config: DataConfig)
     dropped = {file for rule in RULES if rule.drop for file in files_by_rule[rule.name]}
     rows = [row for part in parts for row in zip(*part.samples.files, strict=True)]
     clean = sorted({file for row in rows if not dropped.intersection(row) for file in row})
-    groups = tuple(group for part in parts for group in _groups(part))
+    groups = tuple(group for part in parts for group in _groups(part, names))
     issues = tuple(_issues(files_by_rule, config, others))
     return CheckReport(root, kind, groups, issues, tuple(clean))
 
@@ -222,10 +224,11 @@ def _kind(samples: Samples) -> Kind:
     return "unconditional" if samples.domains == ("image",) else "unpaired"
 
 
-def _groups(part: _Part) -> Iterator[Group]:
+def _groups(part: _Part, names: Sequence[str]) -> Iterator[Group]:
     samples = part.samples
     for column, domain in enumerate(samples.domains):
-        name = "side by side" if samples.side_by_side else domain
+        name = Path(names[column]).name if names else domain
+        name = "side by side" if samples.side_by_side else name
         facts = samples.facts[samples.readable[:, column], column]
         sizes = Counter(f"{width}x{height}" for height, width in facts["size"].tolist())
         channels, depths = (Counter(facts[field].tolist()) for field in ("channels", "depth"))

@@ -334,6 +334,36 @@ def test_odd_width_of_a_side_by_side_image_is_refused(write: Any, tmp_path: Path
         paired(tmp_path)
 
 
+def test_images_of_an_odd_width_are_skipped_like_other_bad_files(
+    write: Any, tmp_path: Path
+) -> None:
+    write("1.png", (20, 41))
+    write("2.png", (20, 40))
+    dataset = paired(tmp_path, on_bad_file="skip")
+    assert dataset.files(0, 0) == [f"{tmp_path}/2.png"]
+    assert len(dataset) == 1
+    assert f"skipped, odd width: {tmp_path}/1.png is 41x20" in dataset.notes
+
+
+def test_files_that_break_several_rules_are_listed_in_one_message(
+    write: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "1.png").write_bytes(b"nonsense")
+    write("2.png", (20, 10))
+    write("3.png", pixels=np.full((20, 20, 3), 7, np.uint8))
+    with pytest.raises(DataError) as caught:
+        images_of(tmp_path, resize="none")
+    first, *files = str(caught.value).splitlines()
+    for part in (
+        "data.root: 1 of 3 files cannot be decoded",
+        "; 1 of 3 files have one value in all pixels",
+        "; 1 of 3 files are smaller than 16x16. ",
+        "Replace or remove them, or set data.on_bad_file=skip. Remove them, or declare",
+    ):
+        assert part in first
+    assert [line.split("/")[-1].split()[0] for line in files] == ["1.png:", "3.png", "2.png"]
+
+
 def test_domain_of_one_image_is_refused(write: Any, tmp_path: Path) -> None:
     for name in ("a/1.png", "a/2.png", "b/1.png"):
         write(name)

@@ -262,8 +262,9 @@ def test_a_zip_member_that_is_no_file_refuses_the_archive(
 
 
 def test_an_encrypted_or_unusual_zip_member_refuses_the_archive(tmp_path: Path) -> None:
-    path = zip_entry(tmp_path / "x.zip", method=zipfile.ZIP_LZMA)
-    assert_refused(path, "compressed in an unusual way")
+    for method in (zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2):
+        path = zip_entry(tmp_path / "x.zip", method=method)
+        assert_refused(path, "compressed in an unusual way")
     content = bytearray(packed(path, ("x.png", PICTURE)).read_bytes())
     for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         content[content.index(mark) + place] |= 1
@@ -343,6 +344,20 @@ def test_an_xz_dictionary_that_asks_for_memory_is_refused(tmp_path: Path) -> Non
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 2**30}]
     path.write_bytes(lzma.compress(b"x", filters=filters) if sys.maxsize > 2**32 else b"")
     assert_refused(path, "Memory usage limit")
+
+
+def test_an_xz_file_of_several_streams_is_unpacked(tmp_path: Path) -> None:
+    content = packed(tmp_path / "x.tar", ("a.png", PICTURE), ("b.png", PICTURE)).read_bytes()
+    path = tmp_path / "x.tar.xz"
+    halves = (content[:700], content[700:])
+    path.write_bytes(bytes(4).join(lzma.compress(half) for half in halves) + bytes(8))
+    assert unpack(path, tmp_path / "out").images == 2
+
+
+def test_a_tar_member_of_negative_size_is_refused(tmp_path: Path) -> None:
+    path = packed(tmp_path / "x.tar", ("a.png", PICTURE))
+    path.write_bytes(path.read_bytes()[: -(-len(PICTURE) // 512) * 512 + 512] + claiming(-1024))
+    assert_refused(path, "not a complete zip or tar archive")
 
 
 def test_zip_members_that_overlap_are_refused(tmp_path: Path) -> None:

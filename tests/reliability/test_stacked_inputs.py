@@ -14,6 +14,7 @@ from torch import nn
 from i2i import images, load
 from i2i.cli import group
 from i2i.config import Config, ConfigError, Layer
+from i2i.data.check import check_folder, write_clean
 from i2i.data.folders import DataError
 from i2i.images.spec import ChannelSpec, ImageSpec
 from i2i.model_file import read_info
@@ -259,6 +260,65 @@ def test_a_range_of_a_holds_for_every_input_with_floats(rooms: Path) -> None:
     )
     torch.testing.assert_close(ranged[:1], plain[:1])  # integers
     torch.testing.assert_close(ranged[1:], (plain[1:] + 1) / 2)
+
+
+def test_a_check_finds_the_faults_of_stacks_and_a_clean_copy_can_be_trained_on(
+    rooms: Path, tmp_path: Path
+) -> None:
+    kinds = {
+        "depth": ("png", 1, np.uint16),
+        "normals": ("npy", 3, np.float32),
+        "photo": ("jpg", 3, np.uint8),
+    }
+    shutil.rmtree(rooms / "test")
+    for name, (suffix, *kind) in kinds.items():
+        for number in (7, 8):
+            write(rooms / f"test/{name}/{number}.{suffix}", *kind)
+    names = {"inputs": ["depth", "normals"], "target": "photo"}
+    clean = check_folder(rooms, smallest=SIDE, **names)
+    assert (clean.ok, clean.kind, clean.issues) == (True, "paired", ())
+    assert [(group.name, group.files) for group in clean.groups[:4]] == [
+        ("train depth", 4), ("train normals", 4), ("train photo", 4), ("test depth", 2),
+    ]  # fmt: skip
+    write(rooms / "train/normals/2.npy", 3, np.float32, side=20)
+    (rooms / "train/photo/3.jpg").write_bytes(b"nonsense")
+    write(rooms / "train/depth/lonely.png", 1)
+    for name, (suffix, *kind) in kinds.items():
+        shutil.copy(rooms / f"test/{name}/7.{suffix}", rooms / f"train/{name}/leak.{suffix}")
+        write(rooms / f"train/{name}/new.{suffix}", *kind)
+    shutil.copy(rooms / "test/depth/8.png", rooms / "train/depth/new.png")  # with other normals
+    report = check_folder(rooms, smallest=SIDE, **names)
+    assert {issue.name: issue.files for issue in report.issues} == {
+        "unreadable": ("train/photo/3.jpg",),
+        "unmatched": ("train/depth/lonely.png",),
+        "leak": ("train/depth/leak.png", "train/normals/leak.npy", "train/photo/leak.jpg"),
+        "unequal inputs": ("train/depth/2.png", "train/normals/2.npy"),
+        "unequal pair": ("train/normals/2.npy", "train/photo/2.jpg"),
+    }
+    write_clean(report, tmp_path / "clean")
+    assert check_folder(tmp_path / "clean", smallest=SIDE, **names).issues == ()
+    assert len(open_data(settings(tmp_path / "clean"))) == 3
+
+
+def test_a_clean_copy_of_inputs_outside_of_the_folder_is_refused(
+    rooms: Path, tmp_path: Path
+) -> None:
+    elsewhere = str((rooms / "train/normals").rename(tmp_path / "normals"))
+    report = check_folder(rooms, smallest=SIDE, inputs=["depth", elsewhere], target="photo")
+    assert report.ok
+    with pytest.raises(DataError, match=r"--fix: ../normals/0.npy is outside of .*rooms"):
+        write_clean(report, tmp_path / "clean")
+    assert not (tmp_path / "clean").exists()
+
+
+def test_an_input_that_is_a_path_may_have_splits_of_its_own(rooms: Path, tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / "normals").mkdir(exist_ok=True)
+        (rooms / split / "normals").rename(tmp_path / "normals" / split)
+    config = settings(rooms, inputs=["depth", str(tmp_path / "normals")])
+    for split in ("train", "test"):
+        path = tmp_path / "normals" / split / "0.npy"
+        assert open_data(config, split).files(0, 0)[1] == str(path)
 
 
 def test_methods_without_pairs_have_no_inputs_to_stack(rooms: Path) -> None:
