@@ -63,22 +63,22 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # Lines of each room, blank ones counted: raise a budget in the commit that needs it, with the reason in its message.
 BUDGETS = {
-    "ground floor": 1100,
-    "checkpoint and model_file": 580,
-    "images": 1240,
+    "ground floor": 1400,
+    "checkpoint and model_file": 720,
+    "images": 1650,
     "scenes": 780,
-    "data": 1960,
-    "networks": 940,
+    "data": 2350,
+    "networks": 960,
     "losses": 220,
-    "methods": 900,
-    "training": 1520,
+    "methods": 960,
+    "training": 1750,
     "report": 230,
-    "evaluation": 310,
-    "translation": 1440,
-    "compat": 330,
-    "config": 570,
-    "run": 1050,
-    "cli": 950,
+    "evaluation": 370,
+    "translation": 1900,
+    "compat": 450,
+    "config": 680,
+    "run": 1300,
+    "cli": 1150,
 }
 
 
