@@ -4,7 +4,7 @@ import errno
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,8 @@ from i2i.errors import I2IError
 from i2i.images import EXTENSIONS
 
 AnyPath = str | os.PathLike[str]
-SPLITS = ("train", "test", "val")
+SPLIT_NAMES = {"train": ("train",), "test": ("test",), "val": ("val", "valid", "validation")}
+SPLITS = tuple(SPLIT_NAMES)
 _HELD_OUT = re.compile(r"(test|val|valid|validation)([_-]?[ab])?", re.IGNORECASE)
 _SUFFIXES = tuple(EXTENSIONS)
 
@@ -33,15 +34,19 @@ class Scan(NamedTuple):
     """Files below a folder, and what was left out."""
 
     images: list[str]  # paths, in order
-    suffixes: Mapping[str, int] = {}  # suffix of other files -> how many; "" without one
+    suffixes: tuple[tuple[str, int], ...] = ()  # of other files, and how many have them
     example: str = ""  # path of one of the others, or ""
     repeated: tuple[str, ...] = ()  # links to folders that are read under another name
-    held_out: tuple[str, ...] = ()  # subfolders of other splits
+    held_out: tuple[str, ...] = ()  # folders of other splits in unusual positions
 
     @property
     def others(self) -> int:
         """Number of files that are not images."""
-        return sum(self.suffixes.values())
+        return sum(count for _, count in self.suffixes)
+
+    def count_others(self) -> str:
+        """Return the number of other files by suffix, for messages."""
+        return preview((f"{n} {suffix or 'without suffix'}" for suffix, n in self.suffixes), 5)
 
 
 def find_images(root: AnyPath, skip_held_out: bool = False) -> list[str]:
@@ -83,7 +88,8 @@ def scan(root: AnyPath, skip_held_out: bool = False) -> Scan:
     images: list[str] = []
     others: list[str] = []
     repeated, held_out, unreadable = [], [], []
-    folders, links = [existing(root).as_posix()], list[str]()
+    top = existing(root).as_posix()
+    folders, links = [top], list[str]()
     visited: set[tuple[int, int]] = set()
     while folders or links:
         folder = folders.pop() if folders else links.pop(0)
@@ -99,9 +105,10 @@ def scan(root: AnyPath, skip_held_out: bool = False) -> Scan:
                     path = f"{folder}/{entry.name}"
                     if entry.name.startswith("."):
                         continue
-                    if _is_folder(entry):
+                    if is_folder(entry):
                         if skip_held_out and _HELD_OUT.fullmatch(entry.name):
-                            held_out.append(path)
+                            if folder != top or entry.name.lower() not in SPLITS:
+                                held_out.append(path)
                         else:
                             (links if entry.is_symlink() else folders).append(path)
                     elif entry.name.lower().endswith(_SUFFIXES):
@@ -113,16 +120,18 @@ def scan(root: AnyPath, skip_held_out: bool = False) -> Scan:
         links.sort()
     if unreadable:
         raise unreadable_error(unreadable)
-    suffixes = Counter(Path(path).suffix.lower() for path in sorted(others))
+    counts = Counter(Path(path).suffix.lower() for path in sorted(others))
     example = min(others, default="")
-    return Scan(sorted(images), suffixes, example, tuple(sorted(repeated)), tuple(sorted(held_out)))
+    links_to_known, splits = tuple(sorted(repeated)), tuple(sorted(held_out))
+    return Scan(sorted(images), tuple(counts.most_common()), example, links_to_known, splits)
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return True for a folder, or a link to one; a link to itself leads nowhere."""
     try:
         return entry.is_dir()
     except OSError as error:
-        if error.errno == errno.ELOOP:  # a link to itself leads nowhere
+        if error.errno == errno.ELOOP:
             return False
         raise
 

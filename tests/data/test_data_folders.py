@@ -90,7 +90,7 @@ def test_link_to_itself_is_a_file_like_any_other(touch: Callable[..., Path]) -> 
         (root / name).symlink_to(root / name)
     listing = scan(root)
     assert relative(root, listing.images) == ["1.png", "self.png"]  # reading it is refused by name
-    assert listing.suffixes == {"": 1}
+    assert listing.suffixes == (("", 1),)
 
 
 def test_links_that_multiply_end_in_bounded_time(touch: Callable[..., Path]) -> None:
@@ -148,7 +148,7 @@ def test_every_layout_of_two_folders_is_read(touch: Callable[..., Path], a: str,
         [f"{root}/{a}/1.png", f"{root}/{a}/2.jpg"],
         [f"{root}/{b}/1.webp", f"{root}/{b}/2.png"],
     ]
-    assert find_pairs(root) == (("a", "b"), expected, "folders", [], [], "")
+    assert find_pairs(root)[:6] == (("a", "b"), expected, "folders", [], [], "")
     assert unpaired(root) == expected
 
 
