@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from i2i.evaluation.evaluate import EvaluationError, evaluate, table
 from i2i.images.spec import ChannelSpec, ImageSpec
 from i2i.networks.latent import LatentSpec
 from i2i.translation import TranslationError
@@ -185,3 +186,83 @@ def test_images_from_noise_hold_what_training_files_hold(
     values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     assert (path.name, values.dtype) == (name, expected.dtype)
     assert (values == expected).all()
+
+
+# -- scores ----------------------------------------------------------------------------------------
+
+
+def pairs(root: Path, images: list[NDArray[Any]], targets: list[NDArray[Any]]) -> Path:
+    for domain, arrays in (("a", images), ("b", targets)):
+        folder = root / "test" / domain
+        folder.mkdir(parents=True)
+        for number, array in enumerate(arrays):
+            if array.dtype.kind == "f":
+                np.save(folder / f"{number}.npy", array)
+            else:
+                cv2.imwrite(str(folder / f"{number}.png"), array)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("target", "span"),
+    [
+        (ImageSpec(GRAY, depth=16), 65535),
+        (ImageSpec(GRAY), 65535),
+        (ImageSpec(GRAY, (0.0, 4095.0), 16, True), 4095),
+    ],
+)
+def test_16_bit_targets_are_scored_at_full_depth(
+    tmp_path: Path, target: ImageSpec, span: int
+) -> None:
+    truth = (np.arange(1024, dtype=np.uint16) * 4).reshape(32, 32)
+    given = truth + (np.indices((32, 32)).sum(0) % 2).astype(np.uint16)  # one step in every second
+    result = evaluate(model(target, target), pairs(tmp_path, [given], [truth]))
+    error = np.abs(given.astype(np.float64) - truth)
+    scores = result.scores["model"]
+    assert scores["psnr"].mean == pytest.approx(
+        10 * np.log10(span**2 / (error**2).mean()), abs=1e-3
+    )
+    assert scores["l1_units"].mean == pytest.approx(0.5, abs=1e-4)
+    assert (result.depth, result.value_range) == (16, (0, span))
+    assert "L1 in units of the files" in table(result)[0]
+
+
+def test_float_targets_are_scored_in_their_range(tmp_path: Path) -> None:
+    target = ImageSpec(GRAY, (-10.0, 10.0), depth=32)
+    truth = np.linspace(-10, 10, 400).reshape(20, 20).astype(np.float32)
+    given = np.clip(truth + 0.001, -10, 10).astype(np.float32)
+    result = evaluate(model(target, target), pairs(tmp_path, [given], [truth]))
+    error = np.abs(given.astype(np.float64) - truth)
+    scores = result.scores["model"]
+    assert scores["l1_units"].mean == pytest.approx(error.mean(), rel=1e-3)
+    assert scores["psnr"].mean == pytest.approx(10 * np.log10(400 / (error**2).mean()), abs=0.01)
+    assert scores["psnr"].mean < 100
+    assert result.value_range == (-10, 10)
+
+
+def test_an_8_bit_output_is_not_perfect_next_to_a_16_bit_target(tmp_path: Path) -> None:
+    truth = np.arange(1024, dtype=np.uint16).reshape(32, 32) * 64 + 37
+    source, target = ImageSpec(GRAY, depth=16), ImageSpec(GRAY, depth=8)
+    result = evaluate(model(target, source), pairs(tmp_path, [truth], [truth]))
+    rounded = np.round(truth / 257) * 257
+    mse = ((truth - rounded) ** 2).mean()
+    psnr = result.scores["model"]["psnr"].mean
+    assert psnr == pytest.approx(10 * np.log10(65535**2 / mse), abs=1e-3)
+
+
+def test_scores_of_8_bit_pictures_stay_what_they_were(tmp_path: Path) -> None:
+    given = RAMP
+    truth = np.clip(RAMP.astype(int) + 3, 0, 255).astype(np.uint8)
+    result = evaluate(model(ImageSpec(GRAY, depth=8)), pairs(tmp_path, [given], [truth]))
+    mse = ((given.astype(float) - truth) ** 2).mean()
+    assert result.scores["model"]["psnr"].mean == pytest.approx(10 * np.log10(255**2 / mse))
+    assert table(result)[0] == ["", "PSNR, dB", "SSIM", "L1"]
+
+
+@pytest.mark.parametrize("options", [{}, {"size": 10}])
+def test_images_below_the_window_of_ssim_are_one_error(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    small = RAMP if options else RAMP[:10]
+    with pytest.raises(EvaluationError, match="smaller than the 11x11 window of SSIM"):
+        evaluate(model(ImageSpec(GRAY)), pairs(tmp_path, [small], [small]), **options)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from i2i.config import AlphaUse, DataConfig, height_width
 from i2i.data.folders import DataError
 from i2i.data.inspect import Facts, Samples
-from i2i.images import MAX_PIXELS, UNIT
+from i2i.images import MAX_PIXELS, MAX_VALUE, UNIT
 from i2i.images.spec import ChannelSpec, ImageSpec
 
 Level = Literal["error", "warning"]
@@ -212,14 +212,14 @@ def image_spec(
     depth = samples.facts["depth"][:, columns].max().item()
     sizes = samples.sizes[:, columns].reshape(-1, 2).astype(np.int64)
     first = sizes[0]
-    alike = (sizes[:, 0] * first[1] == sizes[:, 1] * first[0]).all()
+    similar = (sizes[:, 0] * first[1] == sizes[:, 1] * first[0]).all()
     return ImageSpec(
         inputs,
         config.value_range.get(domain, UNIT),
         depth,
         ranged_integers=depth < 32 and domain in config.value_range,
         mask=domain in getattr(config, "masks", ()),
-        size=tuple(first.tolist()) if alike else None,
+        size=tuple(first.tolist()) if similar else None,
     )
 
 
@@ -234,7 +234,7 @@ def check_domain(
         reason = f"defined for gray and RGB, {have}{stacked}"
         raise DataError("data.color_jitter", reason, "Set data.color_jitter=0")
     low, high = spec.value_range
-    top = 2 ** (spec.depth or 8) - 1
+    top = MAX_VALUE[spec.depth or 8]
     if spec.ranged_integers and not 0 <= low < high <= top:
         reason = f"files of domain {domain} hold integers from 0 to {top}"
         raise DataError(f"data.value_range.{domain}", reason, "Choose a range within")
