@@ -66,7 +66,7 @@ def command(
         raise click.UsageError(f"expected {form}, got {count} argument{'s' if count > 1 else ''}.")
     import os
 
-    from i2i.console import log, progress
+    from i2i.console import echo, log, progress
     from i2i.translation.folder import translate_folder
     from i2i.translation.options import Options, parse_size
     from i2i.translation.shards import parse_shard, shard_from_environment
@@ -83,7 +83,7 @@ def command(
         log(f"note: {note}")
     for relative, reason in report.failed:
         log(f"failed: {relative}: {reason}")
-    click.echo(
+    echo(
         f"{report.written} written, {report.skipped} already done, {len(report.failed)} failed; "
         f"{report.ignored} other files ignored; {report.images_per_second:.1f} images/s"
     )

@@ -7,14 +7,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
 import numpy as np
 import torch
 
 from i2i import __version__
 from i2i.checkpoint import CHECKPOINTS, load_state, newest, steps
 from i2i.config import Config, ConfigError, Layer, height_width
-from i2i.console import log
+from i2i.console import echo, log
 from i2i.data.dataset import Dataset
 from i2i.data.folders import DataError
 from i2i.data.loader import batches
@@ -253,10 +252,8 @@ def _print_plan(run: _Run, dry_run: bool) -> None:
         f"on {run.device} in {run.precision}, {torch.get_num_threads()} threads, "
         f"{run.rank.world_size} process(es)",
     ]
-    if dry_run:
-        click.echo("\n".join(lines))
-    else:
-        log("\n".join(lines))
+    for line in lines:
+        (echo if dry_run else log)(line)
 
 
 def _write_report(run: _Run, trainer: Trainer, ended: str) -> None:
