@@ -1,13 +1,15 @@
 """Find the images of a data set and match them by stem; nothing is opened here."""
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from i2i.config import Kind, Layout
 from i2i.errors import I2IError
+from i2i.files import walk
 from i2i.images import EXTENSIONS
 
 AnyPath = str | os.PathLike[str]
@@ -45,6 +47,9 @@ class Scan(NamedTuple):
     images: list[str]
     others: int
     example: str  # path of one of the others, or ""
+    suffixes: Mapping[str, int]  # of the others, in lower case: how many, the most first
+    unreadable: Sequence[tuple[str, str]]  # subfolders that cannot be read, and why
+    repeated: Sequence[str]  # links to folders that were visited under another name
 
 
 class Listing(NamedTuple):
@@ -174,51 +179,51 @@ def match(folders: Sequence[Folder], in_order: bool = False) -> Listing:
 def find_images(root: AnyPath, skip: Collection[str] = ()) -> list[str]:
     """Return the paths of all images under `root`, in the order of their relative paths.
 
-    Subfolders are searched and symbolic links followed. Hidden names are ignored, and so are the
-    subfolders of `root` that `skip` names.
+    Subfolders are searched and symbolic links followed, to each folder once. Hidden names are
+    ignored, and so are the subfolders of `root` that `skip` names.
 
     Raises:
         DataError: `root` is missing, is not a folder, cannot be read, or has no images.
     """
-    images, others, example = scan(root, skip)
-    if not images:
-        among = f" among {others} other files (first: {example})" if others else ""
+    found = scan(root, skip)
+    if found.unreadable:
+        folder, reason = found.unreadable[0]
+        raise _error(f"{folder} cannot be read ({reason})", "Check its permissions")
+    if not found.images:
+        others = f"{found.others} other files (first: {found.example})"
+        among = f" among {others}" if found.others else ""
         raise _error(f"{root} has no images{among}", f"Add some: {', '.join(sorted(EXTENSIONS))}")
-    return images
+    return found.images
 
 
 def scan(root: AnyPath, skip: Collection[str] = ()) -> Scan:
-    """List a folder as `find_images` does, also where it has no images.
+    """List a folder as `find_images` does, also where it has no images, or unreadable subfolders.
 
     Raises:
         DataError: `root` is missing, is not a folder, or cannot be read.
     """
-    images: list[str] = []
-    others: list[str] = []
-    # folders, each with the identities of those above it
-    pending: list[tuple[str, tuple[tuple[int, int], ...]]] = [(_existing(root).as_posix(), ())]
-    while pending:
-        folder, above = pending.pop()
-        try:
-            status = Path(folder).stat()
-            identity = (status.st_dev, status.st_ino)
-            if identity in above:  # a link back to a folder above it would never end
-                continue
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    path = f"{folder}/{entry.name}"
-                    if entry.name.startswith("."):
-                        continue
-                    if entry.is_dir():
-                        if above or entry.name.lower() not in skip:
-                            pending.append((path, (*above, identity)))
-                    elif entry.name.lower().endswith(_SUFFIXES):
-                        images.append(path)
-                    else:
-                        others.append(path)
-        except OSError as error:
-            raise _unreadable(folder, error) from None
-    return Scan(sorted(images), len(others), min(others, default=""))
+    top = _existing(root)
+    found = walk(top, skip)
+    for folder, reason in found.unreadable:
+        if folder == top.as_posix():
+            raise _error(f"{folder} cannot be read ({reason})", "Check its permissions")
+    images, others = list[str](), list[str]()
+    for path in found.files:
+        (images if path.lower().endswith(_SUFFIXES) else others).append(path)
+    suffixes = Counter(os.path.splitext(path)[1].lower() for path in others)  # noqa: PTH122 - fast
+    return Scan(
+        sorted(images),
+        len(others),
+        min(others, default=""),
+        dict(sorted(suffixes.items(), key=lambda pair: (-pair[1], pair[0]))),
+        sorted(found.unreadable),
+        sorted(found.repeated),
+    )
+
+
+def describe_suffixes(suffixes: Mapping[str, int], limit: int = 5) -> str:
+    """Return what files that are no images are, for a message: ".heic (9), .txt (1)"."""
+    return preview((f"{suffix or 'no suffix'} ({n})" for suffix, n in suffixes.items()), limit)
 
 
 def _split_images(root: AnyPath, split: str) -> list[str]:

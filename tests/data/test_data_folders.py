@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from i2i.data.folders import DataError, Folder, find_images, find_pairs, list_split, match
+from i2i.data.folders import (
+    DataError,
+    Folder,
+    describe_suffixes,
+    find_images,
+    find_pairs,
+    list_split,
+    match,
+    scan,
+)
 
 
 @pytest.fixture
@@ -23,7 +32,7 @@ def touch(tmp_path: Path) -> Callable[..., Path]:
     return toucher
 
 
-def relative(root: Path, paths: list[str]) -> list[str]:
+def relative(root: Path, paths: Sequence[str]) -> list[str]:
     return [Path(path).relative_to(root).as_posix() for path in paths]
 
 
@@ -55,7 +64,7 @@ def test_hidden_and_other_files_are_ignored(touch: Callable[..., Path]) -> None:
     assert relative(root, find_images(root)) == ["1.png"]
 
 
-def test_links_are_followed_and_loops_end(
+def test_links_are_followed_to_each_folder_once(
     touch: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     root, elsewhere = touch("x/1.png"), tmp_path_factory.mktemp("elsewhere")
@@ -63,7 +72,30 @@ def test_links_are_followed_and_loops_end(
     (root / "x" / "loop").symlink_to(root)
     (root / "one").symlink_to(elsewhere)
     (root / "two").symlink_to(elsewhere)
-    assert relative(root, find_images(root)) == ["one/2.png", "two/2.png", "x/1.png"]
+    assert relative(root, find_images(root)) == ["one/2.png", "x/1.png"]
+    assert relative(root, scan(root).repeated) == ["two", "x/loop"]
+
+
+def test_links_that_multiply_end_soon(touch: Callable[..., Path]) -> None:
+    root = touch("0/1.png", *(f"{number}/x.txt" for number in range(1, 40)))
+    for number in range(39):  # 2^39 paths lead to the last folder
+        for name in ("left", "right"):
+            (root / str(number) / name).symlink_to(root / str(number + 1))
+    assert relative(root, find_images(root)) == ["0/1.png"]
+
+
+def test_link_to_itself_spoils_nothing(touch: Callable[..., Path]) -> None:
+    root = touch("deep/1.png")
+    for name in ("self", "self.png"):
+        (root / "deep" / name).symlink_to(root / "deep" / name)
+    assert relative(root, find_images(root)) == ["deep/1.png", "deep/self.png"]
+
+
+def test_other_files_are_counted_by_suffix(touch: Callable[..., Path]) -> None:
+    root = touch("1.png", "a.HEIC", "x/b.heic", "x/c.txt", "Makefile")
+    found = scan(root)
+    assert (found.others, found.suffixes) == (4, {".heic": 2, ".txt": 1, "": 1})
+    assert describe_suffixes(found.suffixes, 2) == ".heic (2), no suffix (1), …"
 
 
 def test_folder_without_images_names_what_was_ignored(touch: Callable[..., Path]) -> None:
