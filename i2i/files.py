@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 from i2i.errors import I2IError
 
@@ -166,58 +166,6 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-# -- folders that are read -------------------------------------------------------------------------
-
-
-class Walk(NamedTuple):
-    """All that is below a folder, by paths that begin with that of the folder."""
-
-    files: list[str]  # whatever is no folder, broken links too
-    unreadable: list[tuple[str, str]]  # folders that cannot be read, with the reason
-    repeated: list[str]  # links and mounts of folders that were visited under another name
-
-
-def walk(root: Path, skip: Collection[str] = ()) -> Walk:
-    """List the files below `root`, following links; each folder is visited once, by one name.
-
-    A name without links goes first, then the first in order. Hidden names are left out, and so are
-    the subfolders of `root` whose names in lower case are in `skip`.
-    """
-    found = Walk([], [], [])
-    seen: set[tuple[int, int]] = set()
-    folders, links = [root.as_posix()], list[str]()
-    while folders or links:
-        if not folders:
-            links.sort(reverse=True)
-        folder = folders.pop() if folders else links.pop()
-        try:
-            status = Path(folder).stat()
-            if (status.st_dev, status.st_ino) in seen:
-                found.repeated.append(folder)
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            with os.scandir(folder) as entries:
-                visible = [entry for entry in entries if not entry.name.startswith(".")]
-        except OSError as error:
-            found.unreadable.append((folder, error.strerror or str(error)))
-            continue
-        for entry in visible:
-            path = f"{folder}/{entry.name}"
-            try:
-                is_folder = entry.is_dir()
-            except OSError as error:
-                if error.errno == errno.ELOOP:  # a link to itself, which leads nowhere
-                    found.files.append(path)
-                else:
-                    found.unreadable.append((path, error.strerror or str(error)))
-                continue
-            if not is_folder:
-                found.files.append(path)
-            elif len(seen) > 1 or entry.name.lower() not in skip:
-                (links if entry.is_symlink() else folders).append(path)
-    return found
 
 
 # -- targets ---------------------------------------------------------------------------------------
