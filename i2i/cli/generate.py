@@ -62,7 +62,7 @@ def command(
     from pathlib import Path
 
     from i2i import images
-    from i2i.console import progress
+    from i2i.console import echo, progress
     from i2i.errors import OptionError
     from i2i.files import check_new_file, check_new_folder
     from i2i.translation.sampling import load_sampler, walk, write_animation, write_numbered
@@ -89,4 +89,4 @@ def command(
         write_animation(pictures, target)
     elif grid or interpolate:
         images.encode(images.grid(pictures, grid[1] if grid else total), target)
-    click.echo(f"wrote {target if grid or interpolate else f'{total} images to {target}'}")
+    echo(f"wrote {target if grid or interpolate else f'{total} images to {target}'}")

@@ -34,7 +34,10 @@ from i2i.cli import _options
 @_options.depth
 @click.option("--overwrite", is_flag=True, help="Replace files that this job did not write.")
 @click.option(
-    "--shard", metavar="I/N", help="Part I of N, from 0.  [default: from the environment]"
+    "--shard",
+    metavar="I/N|auto",
+    default="0/1",
+    help="Part I of N, from 0. auto: by torchrun, srun or a SLURM job array.",
 )
 @_options.device
 @_options.precision("auto")
@@ -46,7 +49,7 @@ def command(
     size: str,
     alpha: str | None,
     depth: int | None,
-    shard: str | None,
+    shard: str,
     device: str,
     precision: str,
     **options: Any,
@@ -68,16 +71,18 @@ def command(
         raise click.UsageError(f"expected {form}, got {count} argument{'s' if count > 1 else ''}.")
     import os
 
-    from i2i.console import log, progress
+    from i2i.console import echo, log, progress
     from i2i.translation.folder import translate_folder
     from i2i.translation.options import Options, parse_size
-    from i2i.translation.shards import parse_shard, shard_from_environment
+    from i2i.translation.shards import parse_shard, tasks_in_environment
     from i2i.translation.translator import load
 
-    part = parse_shard(shard) if shard else shard_from_environment(os.environ)
-    if part and not shard:
-        log(f"note: shard {part[0]}/{part[1]}, from the environment; --shard 0/1 takes everything")
-    job = Options(size=parse_size(size), shard=part or (0, 1), **options)
+    part, tasks = parse_shard(shard, os.environ), tasks_in_environment(os.environ)
+    if shard == "auto":
+        log(f"note: this is shard {part[0]}/{part[1]}")
+    elif part == (0, 1) and tasks > 1:
+        log(f"note: {tasks} tasks seem to run; each translates everything, --shard auto divides")
+    job = Options(size=parse_size(size), shard=part, **options)
     translator = load(model, direction, device, precision, alpha, depth)  # type: ignore[arg-type]
     with progress("translating") as show:
         report = translate_folder(translator, inputs or paths[0], paths[-1], job, show)
@@ -85,7 +90,7 @@ def command(
         log(f"note: {note}")
     for relative, reason in report.failed:
         log(f"failed: {relative}: {reason}")
-    click.echo(
+    echo(
         f"{report.written} written, {report.skipped} already done, {len(report.failed)} failed; "
         f"{report.ignored} other files ignored; {report.images_per_second:.1f} images/s"
     )

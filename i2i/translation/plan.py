@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from i2i import images
-from i2i.files import check_no_link, check_writable, process_alive, temporary_of, write_error
+from i2i.files import (
+    check_no_link,
+    check_writable,
+    process_alive,
+    temporary_of,
+    temporary_stem,
+    write_error,
+)
 from i2i.images.spec import ImageSpec
 from i2i.translation import TranslationError
 from i2i.translation.inputs import Inputs, Source, find_inputs
@@ -278,7 +285,8 @@ def _remove_stale(folder: Path, names: set[str]) -> None:
 
     A process of another machine, which looks dead from here, may be writing other outputs.
     """
+    stems = {temporary_stem(name) for name in names}
     for path in folder.iterdir() if folder.exists() else ():
         owner = temporary_of(path.name) if path.name.startswith(".") else None
-        if owner and owner[0] in names and not process_alive(owner[1]):
+        if owner and owner[0] in stems and not process_alive(owner[1]):
             path.unlink(missing_ok=True)
