@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -18,6 +17,8 @@ from i2i.files import (
     DiskFullError,
     flush_file,
     flush_folder,
+    own_folder,
+    replace,
     sha256,
     temporary_path,
     write_atomically,
@@ -45,7 +46,7 @@ def publish(folder: Path, images: int, state: Mapping[str, Any], weights: bytes,
     Raises:
         DiskFullError: there is no room; earlier checkpoints are intact.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    own_folder(folder)
     final = folder / f"step-{images:08d}"
     temporary = temporary_path(final, hidden=False)
     try:
@@ -62,7 +63,7 @@ def publish(folder: Path, images: int, state: Mapping[str, Any], weights: bytes,
         flush_folder(temporary)
         if final.exists():  # a run that was taken back to an earlier point writes this step again
             shutil.rmtree(final)
-        os.replace(temporary, final)
+        replace(temporary, final)
         flush_folder(folder)
     except OSError as error:
         raise write_error(final, error) from None

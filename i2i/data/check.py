@@ -27,6 +27,7 @@ from i2i.data.folders import (
 )
 from i2i.data.inspect import FORMATS, Samples, inspect
 from i2i.data.rules import RULES, Level, Mask, channel_spec, describe_files, find_faults
+from i2i.data.walk import describe_suffixes
 from i2i.direction import Domain
 from i2i.files import check_empty
 from i2i.images import MAX_PIXELS, UNIT, ValueRange
@@ -170,7 +171,9 @@ def _report(
     listing = scan(root)
     if listing.others:
         example = _relative(listing.example, root)
-        files_by_rule["other file"] = {example: f"{listing.count_others()} (first: {example})"}
+        files_by_rule["other file"] = {
+            example: f"{describe_suffixes(listing.suffixes)} (first: {example})"
+        }
     dropped = {file for rule in RULES if rule.drop for file in files_by_rule[rule.name]}
     rows = [row for part in parts for row in zip(*part.samples.files, strict=True)]
     clean = sorted({file for row in rows if not dropped.intersection(row) for file in row})

@@ -22,6 +22,7 @@ from i2i.data.rules import (
     describe_files,
     describe_notes,
     find_faults,
+    image_spec,
 )
 from i2i.images import Array, ImageError, ValueRange
 from i2i.images.spec import ImageSpec, read
@@ -201,7 +202,7 @@ class Dataset:
             spec, notes = channel_spec(domain, samples, column, self.config.alpha, name)
             inputs.append(spec)
             self.notes += notes
-        self.specs[domain] = ImageSpec(tuple(inputs), self._value_range(domain))
+        self.specs[domain] = image_spec(domain, tuple(inputs), samples, columns, self.config)
         check_domain(domain, self.specs[domain], samples.facts[:, columns], self.config, jitter)
         self._paths[domain] = [Paths(samples.files[column]) for column in columns]
 

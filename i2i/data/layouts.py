@@ -14,7 +14,6 @@ from i2i.data.walk import (
     Folder,
     data_error,
     existing,
-    is_folder,
     preview,
     unreadable_error,
 )
@@ -82,7 +81,7 @@ def check_beside(folders: Sequence[Folder], strict: bool) -> tuple[str, ...]:
         with os.scandir(above) as entries:
             beside = sorted(entry.name for entry in entries if not entry.name.startswith("."))
     except OSError as error:
-        raise unreadable_error([(above, error)]) from None
+        raise unreadable_error([(str(above), error.strerror or "")]) from None
     if above != folders[1].path.parent:
         return ()
     used = [folder.path.name for folder in folders]
@@ -148,9 +147,12 @@ def find_folder(folder: Path, relative: str) -> Path | None:
     for part in relative.split("/"):
         try:
             with os.scandir(folder) as entries:
-                names = sorted(e.name for e in entries if e.name.lower() == part and is_folder(e))
+                names = sorted(
+                    e.name for e in entries if e.name.lower() == part and (folder / e.name).is_dir()
+                )
         except OSError as error:
-            raise unreadable_error([(folder, error)]) from None
+            raise unreadable_error([(str(folder), error.strerror or "")]) from None
+        names = [name for name in names if (folder / name).is_dir()]
         if len(names) > 1:
             raise data_error(f"{folder.as_posix()} has both {' and '.join(names)}", "Keep one")
         if not names:

@@ -10,7 +10,16 @@ from itertools import chain, takewhile
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Literal, NamedTuple
 
-from i2i.data.walk import AnyPath, DataError, Folder, Scan, existing, preview, scan_images
+from i2i.data.walk import (
+    AnyPath,
+    DataError,
+    Folder,
+    Scan,
+    describe_suffixes,
+    existing,
+    preview,
+    scan_images,
+)
 from i2i.images import EXTENSIONS, MAX_CHANNELS
 
 _FIELDS = {"{id}": "(?P<id>.+)", "{number}": "0*(?P<id>[0-9]+)"}
@@ -39,7 +48,8 @@ class Listing(NamedTuple):
         """Yield how many files of other formats are in the folders."""
         for scan in self.scans:
             if scan.others:
-                count = f"{scan.others} files of unknown formats are ignored: {scan.count_others()}"
+                kinds = describe_suffixes(scan.suffixes)
+                count = f"{scan.others} files of unknown formats are ignored: {kinds}"
                 yield f"{count} (first: {scan.example})."
 
     def remarks(self) -> Iterator[str]:

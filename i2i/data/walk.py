@@ -4,12 +4,12 @@ import errno
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from i2i.errors import I2IError
+from i2i.errors import I2IError, printable
 from i2i.images import EXTENSIONS
 
 AnyPath = str | os.PathLike[str]
@@ -21,6 +21,17 @@ _SUFFIXES = tuple(EXTENSIONS)
 
 class DataError(I2IError, ValueError):
     """A data set or an archive that cannot be used. The subject is a setting, a flag or a file."""
+
+    details: tuple[str, ...] = ()  # a line for each, below the message
+
+    @property
+    def explanation(self) -> str:
+        """The message without its subject."""
+        text = super().explanation
+        if not self.details:
+            return text
+        lines = "".join(f"\n  {printable(line)}" for line in self.details)
+        return f"{text.removesuffix('.')}:{lines}."
 
 
 class Folder(NamedTuple):
@@ -34,26 +45,24 @@ class Scan(NamedTuple):
     """Files below a folder, and what was left out."""
 
     images: list[str]  # paths, in order
-    suffixes: tuple[tuple[str, int], ...] = ()  # of other files, and how many have them
+    suffixes: Mapping[str, int] = {}  # suffix of other files -> how many, the most first; "": none
     example: str = ""  # path of one of the others, or ""
+    other_files: tuple[str, ...] = ()
     repeated: tuple[str, ...] = ()  # links to folders that are read under another name
     held_out: tuple[str, ...] = ()  # folders of other splits in unusual positions
+    unreadable: tuple[tuple[str, str], ...] = ()  # subfolders that cannot be read, and the reason
 
     @property
     def others(self) -> int:
         """Number of files that are not images."""
-        return sum(count for _, count in self.suffixes)
-
-    def count_others(self) -> str:
-        """Return the number of other files by suffix, for messages."""
-        return preview((f"{n} {suffix or 'without suffix'}" for suffix, n in self.suffixes), 5)
+        return sum(self.suffixes.values())
 
 
 def find_images(root: AnyPath, skip_held_out: bool = False) -> list[str]:
     """Return the paths of all images under `root`, in the order of their relative paths.
 
     Raises:
-        DataError: as `scan`; or there are no images.
+        DataError: as `scan_images`.
     """
     return scan_images(root, skip_held_out).images
 
@@ -62,9 +71,11 @@ def scan_images(root: AnyPath, skip_held_out: bool = False) -> Scan:
     """List a folder as `scan` does, and refuse one without images.
 
     Raises:
-        DataError: as `scan`; or there are no images.
+        DataError: as `scan`; a subfolder cannot be read; or there are no images.
     """
     listing = scan(root, skip_held_out)
+    if listing.unreadable:
+        raise unreadable_error(listing.unreadable)
     if not listing.images:
         among = f" among {listing.others} other files (first: {listing.example})"
         reason = f"{root} has no images{among if listing.others else ''}"
@@ -83,57 +94,65 @@ def scan(root: AnyPath, skip_held_out: bool = False) -> Scan:
         skip_held_out: leave out subfolders named like held-out splits.
 
     Raises:
-        DataError: `root` is missing or not a folder, or folders cannot be read.
+        DataError: `root` is missing, is not a folder, or cannot be read.
     """
-    images: list[str] = []
-    others: list[str] = []
-    repeated, held_out, unreadable = [], [], []
     top = existing(root).as_posix()
+    images, others = list[str](), list[str]()
+    repeated, held_out = list[str](), list[str]()
+    unreadable: list[tuple[str, str]] = []
     folders, links = [top], list[str]()
     visited: set[tuple[int, int]] = set()
     while folders or links:
-        folder = folders.pop() if folders else links.pop(0)
+        if not folders:
+            links.sort(reverse=True)
+        folder = folders.pop() if folders else links.pop()
         try:
             status = Path(folder).stat()
-            identity = (status.st_dev, status.st_ino)
-            if identity in visited:
+            if (status.st_dev, status.st_ino) in visited:
                 repeated.append(folder)
                 continue
-            visited.add(identity)
+            visited.add((status.st_dev, status.st_ino))
             with os.scandir(folder) as entries:
-                for entry in entries:
-                    path = f"{folder}/{entry.name}"
-                    if entry.name.startswith("."):
-                        continue
-                    if is_folder(entry):
-                        if skip_held_out and _HELD_OUT.fullmatch(entry.name):
-                            if folder != top or entry.name.lower() not in SPLITS:
-                                held_out.append(path)
-                        else:
-                            (links if entry.is_symlink() else folders).append(path)
-                    elif entry.name.lower().endswith(_SUFFIXES):
-                        images.append(path)
-                    else:
-                        others.append(path)
+                visible = [entry for entry in entries if not entry.name.startswith(".")]
         except OSError as error:
-            unreadable.append((folder, error))
-        links.sort()
-    if unreadable:
+            unreadable.append((folder, error.strerror or str(error)))
+            continue
+        for entry in visible:
+            path = f"{folder}/{entry.name}"
+            if _is_folder(entry, unreadable, path):
+                if skip_held_out and _HELD_OUT.fullmatch(entry.name):
+                    if folder != top or entry.name.lower() not in SPLITS:
+                        held_out.append(path)
+                else:
+                    (links if entry.is_symlink() else folders).append(path)
+            else:
+                (images if path.lower().endswith(_SUFFIXES) else others).append(path)
+    if top in dict(unreadable):
         raise unreadable_error(unreadable)
-    counts = Counter(Path(path).suffix.lower() for path in sorted(others))
-    example = min(others, default="")
-    links_to_known, splits = tuple(sorted(repeated)), tuple(sorted(held_out))
-    return Scan(sorted(images), tuple(counts.most_common()), example, links_to_known, splits)
+    suffixes = Counter(os.path.splitext(path)[1].lower() for path in sorted(others))  # noqa: PTH122
+    return Scan(
+        sorted(images),
+        dict(suffixes.most_common()),
+        min(others, default=""),
+        tuple(others),
+        tuple(sorted(repeated)),
+        tuple(sorted(held_out)),
+        tuple(sorted(unreadable)),
+    )
 
 
-def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Return True for a folder, or a link to one; a link to itself leads nowhere."""
+def _is_folder(entry: os.DirEntry[str], unreadable: list[tuple[str, str]], path: str) -> bool:
     try:
         return entry.is_dir()
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            return False
-        raise
+        if error.errno != errno.ELOOP:  # a link to itself leads nowhere
+            unreadable.append((path, error.strerror or str(error)))
+        return False
+
+
+def describe_suffixes(suffixes: Mapping[str, int], limit: int = 5) -> str:
+    """Return what files that are no images are, for a message: ".heic (9), .txt (1)"."""
+    return preview((f"{suffix or 'no suffix'} ({n})" for suffix, n in suffixes.items()), limit)
 
 
 def existing(root: AnyPath) -> Path:
@@ -155,10 +174,10 @@ def data_error(reason: str, hint: str) -> DataError:
     return DataError("data.root", reason, hint)
 
 
-def unreadable_error(failures: Iterable[tuple[AnyPath, OSError]]) -> DataError:
-    """Return the error about folders that cannot be read."""
-    reason = preview(f"{folder} cannot be read ({error.strerror})" for folder, error in failures)
-    return data_error(reason, "Check permissions")
+def unreadable_error(failures: Iterable[tuple[str, str]]) -> DataError:
+    """Return the error about folders that cannot be read, with the reason for each."""
+    reason = preview(f"{folder} cannot be read ({reason})" for folder, reason in failures)
+    return data_error(reason, "Check its permissions")
 
 
 def preview(names: Iterable[str], limit: int = 3) -> str:

@@ -63,24 +63,29 @@ def resolve(method: str, layers: Sequence[Layer]) -> Config:
     return validate([Layer("defaults", defaults), *layers], _config_model(method, models))
 
 
-def resume(folder: Path, method: str | None, layers: Sequence[Layer]) -> Config:
-    """Return the settings of the run in `folder`, changed by `layers`.
+def saved(folder: Path, method: str | None = None) -> Config:
+    """Return the settings of the run in `folder`, as it was begun or last resumed.
 
     Args:
         method: as `resolve` takes it; None: that of the run.
 
     Raises:
         CheckpointError: there is no run.
+        ConfigError: as in `resolve`.
+    """
+    method, layer = _saved_layer(folder, method)
+    return resolve(method, [layer])
+
+
+def resume(folder: Path, method: str | None, layers: Sequence[Layer]) -> Config:
+    """Return the settings of the run in `folder`, changed by `layers`; `method` as in `saved`.
+
+    Raises:
+        CheckpointError: there is no run.
         ConfigError: as in `resolve`; or all changes of settings that are fixed for a run.
     """
-    if not (folder / CONFIG).exists() and not steps(folder / CHECKPOINTS):
-        raise CheckpointError(folder, f"no run to resume here (there is no {CONFIG})")
-    saved = read_yaml(folder / CONFIG)
-    if method is None:
-        method = merge([saved]).get("method", {}).get("name")
-        if not isinstance(method, str):
-            raise ConfigError(folder / CONFIG, "names no method (method.name)")
-    before, given = resolve(method, [saved]).to_dict(), merge(layers)
+    method, layer = _saved_layer(folder, method)
+    before, given = resolve(method, [layer]).to_dict(), merge(layers)
     errors = []
     for section in NETWORKS:  # options of another network than the saved one would be unknown
         name = given.get(section, {}).get("name", before[section]["name"])
@@ -88,7 +93,7 @@ def resume(folder: Path, method: str | None, layers: Sequence[Layer]) -> Config:
             errors.append(_fixed(f"{section}.name", before[section]["name"], name))
     if errors:
         raise ConfigError.combine(errors)
-    settings = resolve(method, [saved, *layers])
+    settings = resolve(method, [layer, *layers])
     after = settings.to_dict()
     for section in SECTIONS:
         fields = type(getattr(settings, section)).model_fields
@@ -99,6 +104,31 @@ def resume(folder: Path, method: str | None, layers: Sequence[Layer]) -> Config:
     if errors:
         raise ConfigError.combine(errors)
     return settings
+
+
+def changes(before: Config, after: Config) -> list[str]:
+    """Return a note for each setting that differs."""
+    old, new = before.to_dict(), after.to_dict()
+    notes = []
+    for section in SECTIONS:
+        for key, now in new[section].items():
+            was = old[section].get(key)
+            if was != now:
+                notes.append(
+                    f"{section}.{key} is {json.dumps(now)} from here on, it was {json.dumps(was)}"
+                )
+    return notes
+
+
+def _saved_layer(folder: Path, method: str | None) -> tuple[str, Layer]:
+    if not (folder / CONFIG).exists() and not steps(folder / CHECKPOINTS):
+        raise CheckpointError(folder, f"no run to resume here (there is no {CONFIG})")
+    layer = read_yaml(folder / CONFIG)
+    if method is None:
+        method = merge([layer]).get("method", {}).get("name")
+        if not isinstance(method, str):
+            raise ConfigError(folder / CONFIG, "names no method (method.name)")
+    return method, layer
 
 
 def _fixed(key: str, was: Any, now: Any) -> ConfigError:

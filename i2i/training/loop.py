@@ -17,7 +17,7 @@ from i2i.checkpoint import CHECKPOINTS, WEIGHTS, publish, steps
 from i2i.config import Config
 from i2i.console import log
 from i2i.errors import I2IError
-from i2i.files import METRICS, WriteError, read_rows, write_atomically
+from i2i.files import METRICS, WriteError, own_folder, read_rows, write_atomically
 from i2i.methods._base import Images
 from i2i.signals import StopRequest
 from i2i.training.distributed import RankLostError
@@ -218,7 +218,7 @@ class Loop:
         sheet = self.context.draw(self.trainer.translators())
         path = self.context.folder / "samples" / f"{self.trainer.images:08d}.png"
         try:
-            path.parent.mkdir(exist_ok=True)
+            own_folder(path.parent)
             images.encode(sheet, path, "PNG")
             self._logger.log_images(self.trainer.images, sheet)
         except (OSError, I2IError) as error:

@@ -23,6 +23,9 @@ class MetricsLogger:
         self._began, self._data_seconds = time.monotonic(), 0.0
         self._rows = JsonlWriter(folder / METRICS, position)
         self._events = JsonlWriter(folder / EVENTS, position)
+        for file in (self._rows, self._events):
+            if file.damaged:
+                log(f"note: {file.path}: {file.damaged} damaged lines were removed")
         self._logged = {(event["kind"], event["text"]) for event in read_rows(self._events.path)}
         self._incomplete: set[object] = set()  # what was reported to lack rows
         self._summary = ""  # of the last row

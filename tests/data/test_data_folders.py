@@ -16,6 +16,7 @@ from i2i.data.folders import (
     match,
     scan,
 )
+from i2i.data.walk import describe_suffixes
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def touch(tmp_path: Path) -> Callable[..., Path]:
     return toucher
 
 
-def relative(root: Path, paths: list[str]) -> list[str]:
+def relative(root: Path, paths: Sequence[str]) -> list[str]:
     return [Path(path).relative_to(root).as_posix() for path in paths]
 
 
@@ -63,7 +64,7 @@ def test_hidden_and_other_files_are_ignored(touch: Callable[..., Path]) -> None:
     assert relative(root, find_images(root)) == ["1.png"]
 
 
-def test_links_are_followed_and_loops_end(
+def test_links_are_followed_to_each_folder_once(
     touch: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     root, elsewhere = touch("x/1.png"), tmp_path_factory.mktemp("elsewhere")
@@ -90,7 +91,7 @@ def test_link_to_itself_is_a_file_like_any_other(touch: Callable[..., Path]) -> 
         (root / name).symlink_to(root / name)
     listing = scan(root)
     assert relative(root, listing.images) == ["1.png", "self.png"]  # reading it is refused by name
-    assert listing.suffixes == (("", 1),)
+    assert listing.suffixes == {"": 1}
 
 
 def test_links_that_multiply_end_in_bounded_time(touch: Callable[..., Path]) -> None:
@@ -114,8 +115,15 @@ def test_every_subfolder_that_cannot_be_read_is_named(
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(DataError, match=r"y cannot be read \(Permission.*x cannot be read"):
+    with pytest.raises(DataError, match=r"x cannot be read \(Permission.*y cannot be read"):
         find_images(root)
+
+
+def test_other_files_are_counted_by_suffix(touch: Callable[..., Path]) -> None:
+    root = touch("1.png", "a.HEIC", "x/b.heic", "x/c.txt", "Makefile")
+    listing = scan(root)
+    assert (listing.others, listing.suffixes) == (4, {".heic": 2, ".txt": 1, "": 1})
+    assert describe_suffixes(listing.suffixes, 2) == ".heic (2), no suffix (1), …"
 
 
 def test_folder_without_images_names_what_was_ignored(touch: Callable[..., Path]) -> None:
