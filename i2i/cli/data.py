@@ -92,6 +92,9 @@ def check(
         raise click.BadParameter("LOW must be below HIGH, both finite.", param_hint="--value-range")
     from i2i.data.check import check_folder, check_overlap, write_clean
 
+    if options["max_pixels"] is None:
+        del options["max_pixels"]
+
     if fix is not None:
         check_overlap(path, fix)
         check_new_folder(Path(fix))
