@@ -15,7 +15,6 @@ from i2i.images.formats import ImageError
 
 REPLACE = "Replace or remove the file"  # the hint for what no reader can use
 CHUNK_BYTES = 2**20  # read at once
-MAX_JPEG_SCANS = 100  # of a progressive JPEG. Encoders write ten; each decodes all pixels again
 MIN_BOMB_PIXELS = 2**22  # smaller canvases do no harm
 DEFLATE_RATIO = 1032  # bytes out of one: the shortest code, of two bits, repeats 258 bytes
 TIFF_RATIOS = {  # compression -> bytes out of one, at most; of the others no limit is known
@@ -79,40 +78,6 @@ def _checksum_matches(file: IO[bytes], name: bytes, length: int) -> bool:
             return False
         checksum, length = zlib.crc32(content, checksum), length - len(content)
     return file.read(4) == checksum.to_bytes(4, "big")
-
-
-def check_jpeg(file: IO[bytes], count_scans: bool) -> None:
-    """Raise ImageError if the end of the picture is missing; phones put films behind it.
-
-    With `count_scans` also for more than MAX_JPEG_SCANS, for which the complete file is read.
-    """
-    file.seek(-2, os.SEEK_END)
-    ends = file.read() == b"\xff\xd9"
-    if ends and not count_scans:
-        return
-    file.seek(0)
-    content = file.read()
-    start = _first_scan(content)
-    if not ends and content.find(b"\xff\xd9", start) < 0:
-        raise ImageError("image", "truncated: its end is missing", REPLACE)
-    scans = content.count(b"\xff\xda", start)
-    if scans > MAX_JPEG_SCANS:
-        reason = f"too many progressive scans: {scans}, the limit is {MAX_JPEG_SCANS}"
-        raise ImageError("image", reason, "Re-encode the file")
-
-
-def _first_scan(content: bytes) -> int:
-    """Return the position of the first scan, behind segments that may hold complete thumbnails."""
-    position = 2
-    while content[position : position + 1] == b"\xff":
-        marker = content[position + 1 : position + 2]
-        if marker in (b"\xda", b""):
-            break
-        if marker == b"\xff":  # any number of fill bytes may precede a marker
-            position += 1
-        else:
-            position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
-    return position
 
 
 def webp_size(start: bytes) -> tuple[int, int]:
