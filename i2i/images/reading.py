@@ -170,7 +170,7 @@ def _errors_about(subject: object) -> Iterator[None]:
     except Exception as error:  # decoders meet corrupt data with struct, zlib, key and other errors
         if isinstance(error, OSError) and error.strerror:
             raise ImageError(subject, f"cannot be read: {error.strerror}") from error
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error)[:200].split()) or type(error).__name__
         raise ImageError(subject, f"corrupt or truncated: {reason}", sanity.REPLACE) from error
 
 

@@ -11,10 +11,12 @@ from PIL.BmpImagePlugin import BmpImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from i2i.images.formats import ImageError
+from i2i.images.formats import ImageError, not_supported
 
 REPLACE = "Replace or remove the file"  # the hint for what no reader can use
+RAISE_LIMIT = "Raise max_pixels (--max-pixels, data.max_pixels) if you trust the file"
 CHUNK_BYTES = 2**20  # read at once
+MAX_CHUNK = 2**24  # of a PNG, but for its pixels: EXIF with previews and notes of the maker
 MIN_BOMB_PIXELS = 2**22  # smaller canvases do no harm
 DEFLATE_RATIO = 1032  # bytes out of one: the shortest code, of two bits, repeats 258 bytes
 TIFF_RATIOS = {  # compression -> bytes out of one, at most; of the others no limit is known
@@ -31,11 +33,15 @@ _EMPTY_IDAT = b"\0\0\0\0IDAT" + zlib.crc32(b"IDAT").to_bytes(4, "big")
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:
-    """Raise ImageError for a picture of more than `max_pixels`."""
-    if width * height > max_pixels:
-        megapixels, limit = width * height / 1e6, max_pixels / 1e6
-        reason = f"{width}x{height} is {megapixels:.4g} megapixels, the limit is {limit:.4g}"
-        raise ImageError("image", reason, "Raise max_pixels if you trust the file")
+    """Raise ImageError for a picture without pixels, or of more than `max_pixels`."""
+    pixels = width * height
+    if width < 1 or height < 1:
+        raise ImageError("image", "its header announces a picture without pixels", REPLACE)
+    if pixels > max_pixels:
+        size = f"{width}x{height}" if pixels < 10**18 else "its size"  # numbers can have any length
+        megapixels, limit = min(pixels, 10**18) / 1e6, max_pixels / 1e6
+        reason = f"{size} is {megapixels:.4g} megapixels, the limit is {limit:.4g}"
+        raise ImageError("image", reason, RAISE_LIMIT)
 
 
 def strip_png(file: IO[bytes], complete: bool) -> tuple[IO[bytes], int]:
@@ -58,7 +64,9 @@ def strip_png(file: IO[bytes], complete: bool) -> tuple[IO[bytes], int]:
         if complete and not _checksum_matches(file, name, length):
             raise ImageError("image", "corrupt (checksum mismatch)", REPLACE)
         data_bytes += length if name == b"IDAT" else 0
-        if name in chunks and (complete if name == b"IDAT" else length <= CHUNK_BYTES):
+        if name in chunks and (complete or name != b"IDAT"):
+            if name != b"IDAT" and length > MAX_CHUNK:  # EXIF without its orientation would mislead
+                raise not_supported(f"{length:,} bytes of {name.decode()} in a PNG", "Re-encode it")
             file.seek(position)
             chunks[name].append(file.read(12 + length))
         position += 12 + length
