@@ -31,6 +31,7 @@ from i2i.cli import _options
     "drop|composite|carry",
     help="Alpha: dropped, composited over white, or copied.  [default: as in training]",
 )
+@_options.depth
 @click.option("--overwrite", is_flag=True, help="Replace files that this job did not write.")
 @click.option(
     "--shard",
@@ -55,6 +56,7 @@ def command(
     direction: str | None,
     size: str,
     alpha: str | None,
+    depth: int | None,
     shard: str,
     device: str,
     precision: str,
@@ -67,9 +69,9 @@ def command(
     \b
     i2i translate runs/rooms OUTPUT --input depth --input normals
 
-    OUTPUT mirrors INPUT: same tree, stems, formats, depths and sizes. The same command continues a
-    job that was stopped. Files that cannot be read are listed, all others are translated, and the
-    exit status is 1.
+    OUTPUT mirrors INPUT: same tree, stems, formats and sizes; depth and units are those of the
+    target's files in training. The same command continues a job that was stopped. Files that cannot
+    be read are listed, all others are translated, and the exit status is 1.
     """
     if len(paths) != (1 if inputs else 2):
         form = "MODEL OUTPUT --input PATH --input PATH" if inputs else "MODEL INPUT OUTPUT"
@@ -90,7 +92,7 @@ def command(
         log(f"note: {tasks} tasks seem to run; each translates everything, --shard auto divides")
     given = {name: value for name, value in options.items() if value is not None}
     job = Options(size=parse_size(size), shard=part, **given)
-    translator = load(model, direction, device, precision, alpha)  # type: ignore[arg-type]
+    translator = load(model, direction, device, precision, alpha, depth)  # type: ignore[arg-type]
     with progress("translating") as show:
         report = translate_folder(translator, inputs or paths[0], paths[-1], job, show)
     for note in report.notes:

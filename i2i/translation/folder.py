@@ -216,7 +216,7 @@ class _FolderJob:
             task.target.parent.mkdir(parents=True, exist_ok=True)
             if item.alpha is not None:
                 array = np.concatenate([array, images.to_depth(item.alpha, item.depth)], axis=2)
-            images.encode(array, task.target, value_range=self.translator.target.value_range)
+            images.encode(array, task.target)
             details = item.stamp | result(task.target)
         except OSError as error:
             raise write_error(task.target, error) from None
@@ -317,15 +317,16 @@ def _read(task: Task, translator: Translator, options: Options) -> _Item:
     inputs = identity(task.files)
     files = [str(file) for file in task.files]
     with opened(files, translator.source, translator.alpha, options.max_pixels) as image:
-        pixels = _fit(image.array, task, options)
-        alpha = None if image.alpha is None else _fit(image.alpha, task, options)
+        nearest = translator.source.mask
+        pixels = _fit(image.array, task, options, nearest)
+        alpha = None if image.alpha is None else _fit(image.alpha, task, options, nearest)
     channels = translator.out_channels + (alpha is not None)
-    depth, note = _output_depth(task, image.depth, channels, options)
+    depth, note = _output_depth(task, translator.output_depth(image.depth), channels, options)
     return _Item(task, inputs, pixels, depth, alpha, note)
 
 
-def _fit(pixels: Array, task: Task, options: Options) -> Array:
-    """Return the chosen half of an image, at the chosen size."""
+def _fit(pixels: Array, task: Task, options: Options, nearest: bool) -> Array:
+    """Return the chosen half of an image, at the chosen size; `nearest`: without mixing values."""
     if options.half:
         width = pixels.shape[1]
         if width % 2:
@@ -338,7 +339,7 @@ def _fit(pixels: Array, task: Task, options: Options) -> Array:
             task.source, f"would become {width}x{height} pixels", "Try a smaller --size"
         )
     same = (height, width) == pixels.shape[:2]
-    return pixels if same else images.resize(pixels, (height, width))
+    return pixels if same else images.resize(pixels, (height, width), nearest)
 
 
 def _output_depth(task: Task, depth: int, channels: int, options: Options) -> tuple[int, str]:

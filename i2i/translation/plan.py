@@ -75,8 +75,8 @@ def make_plan(
     is_file = Path(output).suffix.lower() in images.EXTENSIONS and not Path(output).is_dir()
     name = Path(output).name if is_file and inputs.kind == "file" else None
     root = Path(output).parent if name else Path(output)
-    _check_format(translator.target, options.format, name)
-    every = _with_partners(_tasks(inputs, translator.target, root, name, options.format), others)
+    _check_format(translator, options.format, name)
+    every = _with_partners(_tasks(inputs, translator, root, name, options.format), others)
     for one in (inputs, *others):
         _check_overlap(one, root, every)
     _check_collisions(every, _ignores_case(root))
@@ -88,7 +88,7 @@ def make_plan(
         origin = _origin(translator, source, options)
         manifest = Manifest(root, _job_hash(translator, options), options.shard, origin)
         check_no_link(manifest.path)
-        notes += _suffix_notes(tasks) if options.format == "keep" else []
+        notes += _suffix_notes(tasks, translator) if options.format == "keep" else []
         if manifest.damaged:
             notes.append(f"{manifest.damaged} lines of the record in {root} cannot be read")
     left = _unfinished(tasks, manifest, options)
@@ -122,33 +122,37 @@ def _job_hash(translator: Translator, options: Options) -> str:
 
 
 def _tasks(
-    inputs: Inputs, target: ImageSpec, root: Path, name: str | None, format: OutputFormat
+    inputs: Inputs, translator: Translator, root: Path, name: str | None, format: OutputFormat
 ) -> list[Task]:
     tasks = []
     for relative in inputs.relatives:
         posix = relative.replace(os.sep, "/")
         stem, dot, ending = posix.rpartition(".")
-        output = name or stem + _suffix(dot + ending, target, format)
+        output = name or stem + _suffix(dot + ending, translator.target, translator.depth, format)
         tasks.append(Task(inputs.root / relative, posix, root / output, output))
     return tasks
 
 
 @cache
-def _suffix(suffix: str, target: ImageSpec, format: OutputFormat) -> str:
+def _suffix(suffix: str, target: ImageSpec, depth: int | None, format: OutputFormat) -> str:
     if format != "keep":
         return f".{format}"
-    if target.fits(images.format_of(f"x{suffix}")):
+    if target.fits(images.format_of(f"x{suffix}"), depth):
         return suffix
-    return ".png" if target.fits("PNG") else ".npy"
+    return f".{target.lossless(depth)}"
 
 
-def _suffix_notes(tasks: list[Task]) -> list[str]:
-    changed = [task.output for task in tasks if task.output != task.relative]
+def _suffix_notes(tasks: list[Task], translator: Translator) -> list[str]:
+    changed = [task for task in tasks if task.output != task.relative]
     if not changed:
         return []
-    reason = "where their format cannot hold the model's channels"
-    count = f"({len(changed)}, first: {changed[0]})"
-    return [f"outputs are {images.format_of(changed[0])} {reason} {count}"]
+    first, target = changed[0], translator.target
+    what = "the model's channels"
+    if images.supports(images.format_of(first.relative), target.channels, 8):
+        what = "labels" if target.mask else f"{translator.output_depth(8)} bits"
+    reason = f"where their format cannot hold {what}"
+    count = f"({len(changed)}, first: {first.output})"
+    return [f"outputs are {images.format_of(first.output)} {reason} {count}"]
 
 
 def _with_partners(tasks: list[Task], others: Sequence[Inputs]) -> list[Task]:
@@ -219,9 +223,12 @@ def _survived(
 # -- checks ----------------------------------------------------------------------------------------
 
 
-def _check_format(target: ImageSpec, format: OutputFormat, name: str | None) -> None:
+def _check_format(translator: Translator, format: OutputFormat, name: str | None) -> None:
     """Raise TranslationError if outputs of `format`, or the one called `name`, do not fit."""
-    makes = f"the model makes {target.channels} channels"
+    target, depth = translator.target, translator.depth
+    bits = depth or target.depth
+    makes = f"the model makes {target.channels} channels" + (f" of {bits} bits" if bits else "")
+    makes += " of labels" if target.mask else ""
     kind = None if format == "keep" else images.format_of(f"x.{format}")
     if name and kind and images.format_of(name) != kind:
         reason = f"{format} contradicts the suffix of {name}"
@@ -230,8 +237,9 @@ def _check_format(target: ImageSpec, format: OutputFormat, name: str | None) -> 
         reason = f"{makes}, files hold 1 to {images.MAX_CHANNELS}"
         raise TranslationError("format", reason, "Translate arrays in Python")
     kind = images.format_of(name) if name else kind
-    if kind and not target.fits(kind):
-        hint = f"Choose {'png' if target.fits('PNG') else 'npy'}"
+    if kind and not target.fits(kind, depth):
+        hint = f"Choose {target.lossless(depth)}"
+        hint += ", or --depth 8" if target.fits(kind, 8) else ""
         raise TranslationError("format", f"{makes}, which {kind} cannot hold", hint)
 
 
