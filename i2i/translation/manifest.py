@@ -148,6 +148,8 @@ class Manifest:
         """Raise InUseError if a shard of another job, or of another division, is at work."""
         division = self.path.name.rpartition("-of-")[2]
         for path in self.path.parent.glob(".i2i-manifest-*-of-*.jsonl"):
+            if path == self.path:  # whose lock would end with the second handle
+                continue
             if path.name.endswith(f"-of-{division}") and _last_job(path) == self._job:
                 continue
             with open_own(path, "r+") as file:
