@@ -169,10 +169,12 @@ class _FolderJob:
     def _translated(self, batch: list[_Item]) -> Iterator[tuple[_Item, Array]]:
         """Yield each item of a batch with its output, [H, W, C], unless there is none."""
         first = batch[0]
-        self._mark(batch)
         try:
-            # no name for the stacked copy: it would stay in memory while outputs are written
-            results = self.translator.pixels(np.stack([item.pixels for item in batch]), first.depth)
+            with self._marked(batch):
+                # no name for the stacked copy: it would stay in memory while outputs are written
+                results = self.translator.pixels(
+                    np.stack([item.pixels for item in batch]), first.depth
+                )
         except NotEnoughMemoryError as error:
             if len(batch) == 1 and self.writing:  # their memory may be what it needs
                 self._finish(0)
@@ -201,12 +203,20 @@ class _FolderJob:
             steps = [Step(task.relative, task.output) for task in tasks]
             self.plan.manifest.add("writing", steps, flush=True)
 
-    def _mark(self, batch: list[_Item]) -> None:
-        """Record the start of a batch that may not be survived: the next run leaves it out."""
+    @contextmanager
+    def _marked(self, batch: list[_Item]) -> Iterator[None]:
+        """Record a batch that may not be survived: if so, the next run leaves it out."""
         height, width = batch[0].pixels.shape[:2]
-        if self.plan.manifest and self.translator.memory.share(height, width) > _RISKY:
-            steps = [Step(item.task.relative, item.task.output, item.stamp) for item in batch]
-            self.plan.manifest.add("started", steps)
+        manifest = self.plan.manifest
+        if not manifest or self.translator.memory.share(height, width) < _RISKY:
+            yield
+            return
+        steps = [Step(item.task.relative, item.task.output, item.stamp) for item in batch]
+        manifest.add("started", steps)
+        try:
+            yield
+        finally:
+            manifest.add("writing", steps)
 
     def _write(self, item: _Item, array: Array) -> None:
         task, manifest = item.task, self.plan.manifest

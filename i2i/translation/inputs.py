@@ -70,8 +70,8 @@ def _find(source: PathLike) -> Inputs:
     else:
         raise TranslationError(source, "no such file or folder")
     if not inputs.relatives:
-        found = [*inputs.notes, *(f"{folder}: {reason}" for folder, reason in inputs.unreadable)]
-        others = f" ({preview(found)})" if found else ""
+        reasons = [*inputs.notes, *(f"{folder}: {reason}" for folder, reason in inputs.unreadable)]
+        others = f" ({preview(reasons)})" if reasons else ""
         raise TranslationError(source, f"no images{others}", hint)
     return inputs
 

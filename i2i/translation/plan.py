@@ -25,7 +25,7 @@ from i2i.translation.options import Options, OutputFormat
 from i2i.translation.shards import shard_of
 from i2i.translation.translator import Translator
 
-_REFUSED: dict[State, str] = {
+_REASONS: dict[State, str] = {
     "foreign": "was not written by this model with these options",
     "input changed": "was made from another content of its input",
     "output changed": "has changed since it was written",
@@ -195,8 +195,8 @@ def _unfinished(tasks: list[Task], manifest: Manifest | None, options: Options) 
             state = manifest.state(task.files, task.target, task.output, options.verify)
         if state != "done":
             left.append(task)
-        if state in _REFUSED:
-            foreign.append((task.target, _REFUSED[state]))
+        if state in _REASONS:
+            foreign.append((task.target, _REASONS[state]))
     if foreign and not options.overwrite:
         target, reason = foreign[0]
         more = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
