@@ -133,6 +133,8 @@ class ModelInfo(_Part):
             for name, count in _domain_channels(fields.get("generators", {}))
         }
     )
+    # (height, width) to which images were resized in training; None: not, or not known.
+    resized_to: tuple[Count, Count] | None = None
     # For people: images seen, version, training size, origin.
     facts: dict[str, Any] = Field(default_factory=dict)
     config: dict[str, Any] | None = None  # settings of the run; None: imported

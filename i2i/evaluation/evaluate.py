@@ -75,6 +75,8 @@ def evaluate(
         EvaluationError: an input and its target differ in size or are too small for SSIM, or a
             layout is given for a model whose inputs and target have folders of their own names.
     """
+    known = layout != "auto"
+    layout = layout if known else _layout(translator, data, split)
     pairs = _pairs(translator, data, layout, split)
     mean = _mean_target(translator, data, layout, size)
     values: dict[str, list[torch.Tensor]] = defaultdict(list)
@@ -83,6 +85,8 @@ def evaluate(
     for number, pair in enumerate(pairs, 1):
         image, _ = _read(translator, pair, translator.direction.source, size)
         target, depth = _read(translator, pair, translator.direction.target, size)
+        if not known and size == "keep":
+            _check_form(translator, pair, image)
         _check_sizes(pair, image, target)
         depths.add(depth)
         # what a file of the output would hold
@@ -103,10 +107,10 @@ def evaluate(
             rows.append([images.to_display_rgb(array, spec.alpha) for spec, array in row])
         if progress:
             progress(number, len(pairs))
-    deepest, spec = max(depths), translator.target
-    limits = spec.value_range if spec.in_units(deepest) else (0.0, float(MAX_VALUE[deepest]))
+    depth, spec = max(depths), translator.target
+    limits = spec.value_range if spec.in_units(depth) else (0.0, float(MAX_VALUE[depth]))
     scores = {name: _intervals(v, limits) for name, v in values.items()}
-    return Evaluation(len(pairs), scores, rows, deepest, limits)
+    return Evaluation(len(pairs), scores, rows, depth, limits)
 
 
 def table(result: Evaluation) -> list[list[str]]:
@@ -152,6 +156,24 @@ class _PairFiles(NamedTuple):
     layout: Literal["ab", "ba", "folders"]
 
 
+def _layout(translator: Translator, data: str | Path, split: str) -> Layout:
+    """Return the layout of training, unless the data has folders of a and b."""
+    source, half = translator.direction.source, translator.source.half
+    if half is None or domain_folders(data, split) is not None:
+        return "folders" if translator.layout == "folders" else "auto"
+    return "ab" if (half == "left") == (source == "a") else "ba"
+
+
+def _check_form(translator: Translator, pair: _PairFiles, image: Array) -> None:
+    """Raise EvaluationError for halves of another form than those of training: is it a pair?"""
+    height, width = image.shape[:2]
+    spec = translator.source
+    known = spec.half and spec.size
+    if pair.layout != "folders" and known and not spec.half_of(height, 2 * width):
+        reason = f"{2 * width}x{height} pixels: not the form of the pairs side by side in training"
+        raise EvaluationError(pair.a[0], reason, f"If it is a pair, pass --layout {pair.layout}")
+
+
 def _pairs(
     translator: Translator, data: str | Path, layout: Layout, split: str
 ) -> list[_PairFiles]:
@@ -170,10 +192,11 @@ def _read(
 ) -> tuple[Array, int]:
     """Return an image of a pair, and the bits of its file."""
     spec = translator.source if domain == translator.direction.source else translator.target
-    array, _, depth = read(pair.a if domain == "a" else pair.b, spec, translator.alpha)
+    stack = read(pair.a if domain == "a" else pair.b, spec, translator.alpha)
+    array = stack.array
     if pair.layout != "folders":
         array = halves(array, pair.layout)[domain]
-    return _resized(array, size, spec.mask), depth
+    return _resized(array, size, spec.mask), stack.depth
 
 
 def _check_sizes(pair: _PairFiles, image: Array, target: Array) -> None:

@@ -19,7 +19,7 @@ from i2i.files import (
 )
 from i2i.images.spec import ImageSpec
 from i2i.translation import TranslationError
-from i2i.translation.inputs import Inputs, Source, find_inputs
+from i2i.translation.inputs import Inputs, Source, check_order, find_inputs
 from i2i.translation.manifest import Manifest
 from i2i.translation.options import Options, OutputFormat
 from i2i.translation.shards import shard_of
@@ -80,6 +80,8 @@ def make_plan(
         manifest = Manifest(root, _job_hash(translator, options), options.shard)
         check_no_link(manifest.path)
         notes = _suffix_notes(tasks, translator) if options.format == "keep" else []
+    if isinstance(source, Sequence) and not isinstance(source, str):
+        notes += check_order(source, [one.name for one in translator.source.inputs])
     left = _unfinished(tasks, manifest, options.overwrite)
     _prepare_folders(root, left, manifest)
     return Plan(left, len(tasks) - len(left), inputs.ignored, notes, manifest)
