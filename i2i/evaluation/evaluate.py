@@ -75,8 +75,6 @@ def evaluate(
         EvaluationError: an input and its target differ in size or are too small for SSIM, or a
             layout is given for a model whose inputs and target have folders of their own names.
     """
-    known = layout != "auto"
-    layout = layout if known else _layout(translator, data, split)
     pairs = _pairs(translator, data, layout, split)
     mean = _mean_target(translator, data, layout, size)
     values: dict[str, list[torch.Tensor]] = defaultdict(list)
@@ -85,13 +83,9 @@ def evaluate(
     for number, pair in enumerate(pairs, 1):
         image, _ = _read(translator, pair, translator.direction.source, size)
         target, depth = _read(translator, pair, translator.direction.target, size)
-        if not known and size == "keep":
-            _check_form(translator, pair, image)
         _check_sizes(pair, image, target)
         depths.add(depth)
-        # what a file of the output would hold
-        stored = translator.pixels(image[None], translator.output_depth(depth))[0]
-        output = translator.target.unit(stored)
+        output = _output(translator, image, depth)
         values["model"].append(_score(output, target))
         if image.shape[2] == target.shape[2]:
             values["output = input"].append(_score(image, target))
@@ -137,6 +131,12 @@ def aligned(rows: Iterable[list[str]]) -> str:
     return "\n".join("  ".join(map(str.ljust, row, widths)) for row in rows)
 
 
+def _output(translator: Translator, image: Array, depth: int) -> Array:
+    """Return what a file of the output would hold; `depth`: bits of the target."""
+    stored = translator.pixels(image[None], translator.output_depth(depth))[0]
+    return translator.target.unit(stored)
+
+
 def _score(output: Array, target: Array) -> torch.Tensor:
     depth = max(images.depth_of(output), images.depth_of(target))
     scores = score_pairs(images.to_tensor(output)[None], images.to_tensor(target)[None], depth)
@@ -154,6 +154,7 @@ class _PairFiles(NamedTuple):
     a: tuple[str, ...]  # one file per stacked input
     b: tuple[str, ...]
     layout: Literal["ab", "ba", "folders"]
+    form_of_training: bool  # the layout was not asked for: files must look like those of training
 
 
 def _layout(translator: Translator, data: str | Path, split: str) -> Layout:
@@ -164,16 +165,6 @@ def _layout(translator: Translator, data: str | Path, split: str) -> Layout:
     return "ab" if (half == "left") == (source == "a") else "ba"
 
 
-def _check_form(translator: Translator, pair: _PairFiles, image: Array) -> None:
-    """Raise EvaluationError for halves of another form than those of training: is it a pair?"""
-    height, width = image.shape[:2]
-    spec = translator.source
-    known = spec.half and spec.size
-    if pair.layout != "folders" and known and not spec.half_of(height, 2 * width):
-        reason = f"{2 * width}x{height} pixels: not the form of the pairs side by side in training"
-        raise EvaluationError(pair.a[0], reason, f"If it is a pair, pass --layout {pair.layout}")
-
-
 def _pairs(
     translator: Translator, data: str | Path, layout: Layout, split: str
 ) -> list[_PairFiles]:
@@ -182,9 +173,11 @@ def _pairs(
     if folders and layout != "auto":
         reason = f"this model reads the folders {', '.join(names)}"
         raise EvaluationError(f"--layout {layout}", reason, "Leave it out")
-    pairs = find_pairs(data, split, layout, folders, outside=False)
+    trained = _layout(translator, data, split) if layout == "auto" and not folders else "auto"
+    pairs = find_pairs(data, split, trained if layout == "auto" else layout, folders, outside=False)
     rows = zip(*pairs.files, strict=True)
-    return [_PairFiles(row[:-1] or row, row[-1:], pairs.layout) for row in rows]
+    checked = trained in ("ab", "ba") and translator.source.size is not None
+    return [_PairFiles(row[:-1] or row, row[-1:], pairs.layout, checked) for row in rows]
 
 
 def _read(
@@ -195,6 +188,11 @@ def _read(
     stack = read(pair.a if domain == "a" else pair.b, spec, translator.alpha)
     array = stack.array
     if pair.layout != "folders":
+        height, width = array.shape[:2]
+        if pair.form_of_training and not translator.source.half_of(height, width):
+            reason = f"{width}x{height} pixels: not the form of the pairs side by side in training"
+            hint = f"If it is a pair, pass --layout {pair.layout}"
+            raise EvaluationError(pair.a[0], reason, hint)
         array = halves(array, pair.layout)[domain]
     return _resized(array, size, spec.mask), stack.depth
 
