@@ -101,7 +101,7 @@ class _Item:
     pixels: Array  # [H, W, C], as the network takes it
     depth: int  # bits of the output
     alpha: Array | None = None  # [H, W, 1], put back onto the output
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -244,8 +244,8 @@ class _FolderJob:
                 self._fail(item.task, _reason(error, item.task))
             else:
                 self.written += 1
-                if item.note:
-                    self.notes.setdefault(item.note, []).append(item.task.output)
+                for note in item.notes:
+                    self.notes.setdefault(note, []).append(item.task.output)
                 self._advance()
 
     def _fail(self, task: Task, reason: str) -> None:
@@ -277,7 +277,7 @@ def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
 def _reason(error: Exception, task: Task) -> str:
     """Return the reason of an error, without the path of the task's own file."""
     if isinstance(error, I2IError):
-        own = error.subject in (str(task.source), str(task.target))
+        own = error.subject in (str(task.source), str(task.target), "image")
         return error.explanation if own else str(error)
     return getattr(error, "strerror", None) or str(error) or "not enough memory"
 
@@ -327,29 +327,49 @@ def _read(task: Task, translator: Translator, options: Options) -> _Item:
     inputs = identity(task.files)
     files = [str(file) for file in task.files]
     with opened(files, translator.source, translator.alpha, options.max_pixels) as image:
-        nearest = translator.source.mask
-        pixels = _fit(image.array, task, options, nearest)
-        alpha = None if image.alpha is None else _fit(image.alpha, task, options, nearest)
+        pixels = _fit(image.array, translator, task, options)
+        alpha = None if image.alpha is None else _fit(image.alpha, translator, task, options)
+        height, width = image.array.shape[:2]
+        notes = (*image.notes, *_form_notes(height, width, translator, options))
     channels = translator.out_channels + (alpha is not None)
     depth, note = _output_depth(task, translator.output_depth(image.depth), channels, options)
-    return _Item(task, inputs, pixels, depth, alpha, note)
+    return _Item(task, inputs, pixels, depth, alpha, (*notes, note) if note else notes)
 
 
-def _fit(pixels: Array, task: Task, options: Options, nearest: bool) -> Array:
-    """Return the chosen half of an image, at the chosen size; `nearest`: without mixing values."""
-    if options.half:
-        width = pixels.shape[1]
-        if width % 2:
-            raise ImageError(task.source, f"a width of {width} pixels cannot be cut into halves")
-        left, right = np.split(pixels, 2, axis=1)
-        pixels = np.ascontiguousarray(left if options.half == "left" else right)
+def _form_notes(height: int, width: int, translator: Translator, options: Options) -> Iterator[str]:
+    """Yield what differs from the images of training in form and size."""
+    source, part = translator.source, options.half or translator.half
+    if not part and source.half and (part := source.half_of(height, width)):
+        yield (
+            f"inputs have the form of the pairs side by side in training: their {part} halves "
+            "were translated, --half whole takes all"
+        )
+    elif not part and source.half and not source.size and width == 2 * height:
+        yield (
+            "inputs are twice as wide as high, and were translated whole by a model of pairs side "
+            f"by side: --half {source.half} takes its input"
+        )
+    width = width // 2 if part in ("left", "right") else width
+    if options.size == "keep" and translator.resized_to:
+        trained, side = min(translator.resized_to), min(height, width)
+        if not trained / 2 < side < trained * 2:
+            much = "at most half" if side < trained else "at least twice"
+            yield (
+                f"inputs have {much} the size that images were resized to in training: "
+                f"--size {trained} gives them its scale"
+            )
+
+
+def _fit(pixels: Array, translator: Translator, task: Task, options: Options) -> Array:
+    """Return the part of an image that is translated, at the chosen size."""
+    pixels = translator.source.cut(pixels, options.half or translator.half)
     height, width = target_size(pixels.shape[0], pixels.shape[1], options.size)
     if height * width > max(options.max_pixels, _area(pixels)):
         raise ImageError(
             task.source, f"would become {width}x{height} pixels", "Try a smaller --size"
         )
     same = (height, width) == pixels.shape[:2]
-    return pixels if same else images.resize(pixels, (height, width), nearest)
+    return pixels if same else images.resize(pixels, (height, width), translator.source.mask)
 
 
 def _output_depth(task: Task, depth: int, channels: int, options: Options) -> tuple[int, str]:

@@ -19,7 +19,7 @@ from i2i.files import (
 )
 from i2i.images.spec import ImageSpec
 from i2i.translation import TranslationError
-from i2i.translation.inputs import Inputs, Source, find_inputs
+from i2i.translation.inputs import Inputs, Source, check_order, find_inputs
 from i2i.translation.manifest import Manifest, State
 from i2i.translation.options import Options, OutputFormat
 from i2i.translation.shards import shard_of
@@ -91,6 +91,8 @@ def make_plan(
         notes += _suffix_notes(tasks, translator) if options.format == "keep" else []
         if manifest.damaged:
             notes.append(f"{manifest.damaged} lines of the record in {root} cannot be read")
+    if isinstance(source, Sequence) and not isinstance(source, str):
+        notes += check_order(source, [one.name for one in translator.source.inputs])
     left = _unfinished(tasks, manifest, options)
     done = len(tasks) - len(left)
     left, failed = _survived(left, manifest, options)
