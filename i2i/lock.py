@@ -25,9 +25,9 @@ class InUseError(I2IError, ValueError):
 class Lock:
     """A folder that this process holds; see `exclusive`."""
 
-    def __init__(self, folder: Path, named: bool, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, named: bool, shared: bool, stack: ExitStack) -> None:
         self._folder, self._named, self._stack = folder, named, stack
-        self._handle = _lock_folder(folder, stack)
+        self._handle = _lock_folder(folder, stack, shared)
         self._file: FileIO | None = None
         self.check()
 
@@ -53,8 +53,8 @@ class Lock:
 
 
 @contextmanager
-def exclusive(folder: Path, named: bool = True) -> Iterator[Lock]:
-    """Hold `folder`, which exists, for this process.
+def exclusive(folder: Path, named: bool = True, shared: bool = False) -> Iterator[Lock]:
+    """Hold `folder`, which exists, for this process, or for all that ask for it as `shared`.
 
     The lock is on the folder itself, so that no file can be removed to get around it. In runs,
     which are `named`, a file says who holds it; it is locked too, for file systems that cannot lock
@@ -66,7 +66,16 @@ def exclusive(folder: Path, named: bool = True) -> Iterator[Lock]:
         WriteError: a link is in the way.
     """
     with ExitStack() as stack:
-        yield Lock(folder, named, stack)
+        yield Lock(folder, named, shared, stack)
+
+
+def exclusive_file(file: FileIO, folder: Path) -> None:
+    """Hold an open file in `folder` until it is closed.
+
+    Raises:
+        InUseError: another process holds it.
+    """
+    _lock(file.fileno(), folder, record=True)
 
 
 def check_held(folder: Path) -> None:
@@ -84,14 +93,14 @@ def _is_at(handle: int, path: Path) -> bool:
     return False
 
 
-def _lock_folder(folder: Path, stack: ExitStack) -> int | None:
+def _lock_folder(folder: Path, stack: ExitStack, shared: bool = False) -> int | None:
     """Lock the folder itself until `stack` is closed; None where folders cannot be opened."""
     if os.name != "posix":
         return None
     handle = os.open(folder, os.O_RDONLY)
     stack.callback(_release, handle)
     _folders.add(handle)
-    _lock(handle, folder, record=False)
+    _lock(handle, folder, record=False, shared=shared)
     return handle
 
 
@@ -111,7 +120,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_in_child)
 
 
-def _lock(handle: int, folder: Path, record: bool) -> None:
+def _lock(handle: int, folder: Path, record: bool, shared: bool = False) -> None:
     """Lock an open file, as a record of POSIX or, for folders, as BSD does."""
     try:
         import fcntl
@@ -120,7 +129,7 @@ def _lock(handle: int, folder: Path, record: bool) -> None:
     lock = fcntl.lockf if record else fcntl.flock
     for attempts_left in reversed(range(_ATTEMPTS)):
         try:
-            lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             return
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EAGAIN):  # no locks on this file system
@@ -129,7 +138,7 @@ def _lock(handle: int, folder: Path, record: bool) -> None:
                 time.sleep(_PAUSE_SECONDS)
     kind = "run" if (folder / LOCK).exists() else "folder"
     reason = f"another process is using this {kind}{_owner(folder)}"
-    raise InUseError(folder, reason, "Wait for it, or choose another --out")
+    raise InUseError(folder, reason, "Wait for it, or choose another output")
 
 
 def _owner(folder: Path) -> str:

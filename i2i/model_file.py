@@ -157,7 +157,10 @@ class ModelInfo(_Part):
             if spec is None:
                 raise ValueError(f"domains.{domain}: missing")
             low, high = spec.value_range
-            if not -math.inf < low < high < math.inf:
+            lowest, highest = -math.inf, math.inf
+            if spec.ranged_integers:
+                lowest, highest = -1.0, 2.0 ** (spec.depth or 0)
+            if not lowest < low < high < highest:
                 raise ValueError(
                     f"domains.{domain}.value_range: must be [low, high], low below high"
                 )

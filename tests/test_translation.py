@@ -27,7 +27,12 @@ from i2i.networks.latent import LatentSpec
 from i2i.precision import DeviceError
 from i2i.translation import TranslationError
 from i2i.translation.sampling import load_sampler
-from i2i.translation.shards import parse_shard, shard_from_environment, shard_of
+from i2i.translation.shards import (
+    parse_shard,
+    shard_from_environment,
+    shard_of,
+    tasks_in_environment,
+)
 from i2i.translation.translator import Translator, load
 
 
@@ -424,18 +429,24 @@ def test_membership_does_not_change_between_versions_and_machines():
 
 
 def test_a_shard_is_read_from_text():
-    assert parse_shard("0/4") == (0, 4)
-    for text in ("4/4", "0/0", "1", "a/b", "-1/4"):
-        with pytest.raises(TranslationError, match="shard: "):
-            parse_shard(text)
+    assert parse_shard("0/4", {}) == (0, 4)
+    assert parse_shard("auto", {"RANK": "1", "WORLD_SIZE": "4"}) == (1, 4)
+    for text in ("4/4", "0/0", "1", "a/b", "-1/4", "0/" + "9" * 5_000, "0/٤", "", "AUTO"):
+        with pytest.raises(TranslationError, match="shard: ") as caught:
+            parse_shard(text, {})
+        assert len(str(caught.value)) < 200
 
 
 @pytest.mark.parametrize(
     ("env", "expected"),
     [
-        ({}, None),
-        ({"RANK": "1", "WORLD_SIZE": "4", "SLURM_PROCID": "3", "SLURM_NTASKS": "8"}, (1, 4)),
-        ({"SLURM_PROCID": "3", "SLURM_NTASKS": "8"}, (3, 8)),
+        ({}, (0, 1)),
+        (
+            {"RANK": "1", "WORLD_SIZE": "4", "SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "8"},
+            (1, 4),
+        ),
+        ({"SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "8"}, (3, 8)),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}, (0, 1)),  # a batch script, which runs once
         ({"SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_TASK_COUNT": "5"}, (2, 5)),
         (
             {
@@ -459,7 +470,7 @@ def test_a_shard_is_read_from_text():
                 "SLURM_ARRAY_TASK_ID": "2",
                 "SLURM_ARRAY_TASK_COUNT": "3",
                 "SLURM_PROCID": "1",
-                "SLURM_NTASKS": "4",
+                "SLURM_STEP_NUM_TASKS": "4",
             },
             (9, 12),
         ),
@@ -468,15 +479,29 @@ def test_a_shard_is_read_from_text():
                 "SLURM_ARRAY_TASK_ID": "2",
                 "SLURM_ARRAY_TASK_COUNT": "3",
                 "SLURM_PROCID": "0",
-                "SLURM_NTASKS": "1",
+                "SLURM_STEP_NUM_TASKS": "1",
             },
             (2, 3),
         ),
-        ({"RANK": "0"}, None),
+        ({"RANK": "0"}, (0, 1)),
     ],
 )
 def test_the_shard_of_a_launcher_is_read_from_its_variables(env, expected):
     assert shard_from_environment(env) == expected
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({}, 1),
+        ({"WORLD_SIZE": "1"}, 1),
+        ({"SLURM_JOB_ID": "1", "SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, 4),
+        ({"SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_TASK_COUNT": "3"}, 3),
+        ({"WORLD_SIZE": "many"}, 1),
+    ],
+)
+def test_several_tasks_are_noticed_without_any_demand_on_the_variables(env, expected):
+    assert tasks_in_environment(env) == expected
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,14 @@ from i2i.data.augment import Arrays, Augment
 from i2i.data.folders import DataError, Listing, find_pairs, list_split
 from i2i.data.inspect import Samples, inspect
 from i2i.data.order import shuffled
-from i2i.data.rules import channel_spec, check_domain, check_faults, describe_files, find_faults
+from i2i.data.rules import (
+    channel_spec,
+    check_domain,
+    check_faults,
+    describe_files,
+    find_faults,
+    image_spec,
+)
 from i2i.images import Array, ImageError, ValueRange
 from i2i.images.spec import ImageSpec, read
 from i2i.seeds import key
@@ -162,7 +169,7 @@ class Dataset:
             spec, notes = channel_spec(domain, samples, column, self.config.alpha, name)
             inputs.append(spec)
             self.notes += notes
-        self.specs[domain] = ImageSpec(tuple(inputs), self._value_range(domain))
+        self.specs[domain] = image_spec(domain, tuple(inputs), samples, columns, self.config)
         check_domain(domain, self.specs[domain], samples.facts[:, columns], self.config, jitter)
         self._paths[domain] = [Paths(samples.files[column]) for column in columns]
 

@@ -3,14 +3,24 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from i2i.config import AlphaUse
 from i2i.images import reading
 from i2i.images.formats import MAX_PIXELS, Array, Format, Header, ImageError, supports
-from i2i.images.pixels import UNIT, ValueRange, apply_alpha, match_channels, to_unit
+from i2i.images.pixels import (
+    UNIT,
+    ValueRange,
+    apply_alpha,
+    depth_of,
+    from_value_range,
+    match_channels,
+    to_depth,
+    to_unit,
+    to_value_range,
+)
 
 
 @dataclass(frozen=True)
@@ -24,10 +34,17 @@ class ChannelSpec:
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """Channels and value range of a domain: one file for each input, their channels stacked."""
+    """Kind of the files of a domain: one file for each input, their channels stacked.
+
+    What a field does not say is that of files before it was recorded, or of images that differ.
+    """
 
     inputs: tuple[ChannelSpec, ...]
     value_range: ValueRange = UNIT  # of the floats in all its files: (low, high)
+    depth: Literal[8, 16, 32] | None = None  # bits of the deepest file; 32: floats
+    ranged_integers: bool = False  # value_range is that of integers of this depth, too
+    mask: bool = False  # values are labels, which resampling must not mix
+    size: tuple[int, int] | None = None  # (height, width) of an image; all have its aspect ratio
 
     @property
     def channels(self) -> int:
@@ -39,10 +56,48 @@ class ImageSpec:
         """True if the network sees alpha."""
         return any(one.alpha for one in self.inputs)
 
-    def fits(self, format: Format) -> bool:
-        """Return True if 8-bit files of `format` hold it; 2 or 4 plain channels need NPY."""
+    def fits(self, format: Format, depth: int | None = None) -> bool:
+        """Return True if files of `format` hold it, with `depth` or its own.
+
+        2 or 4 plain channels need NPY; JPEG would mix labels.
+        """
         plain = self.channels in (2, 4) and not self.alpha
-        return supports(format, self.channels, 8) and (format == "NPY" or not plain)
+        holds = supports(format, self.channels, depth or self.depth or 8)
+        return holds and (format == "NPY" or not plain) and not (self.mask and format == "JPEG")
+
+    def lossless(self, depth: int | None = None) -> str:
+        """Return the suffix of the usual format that holds it without loss."""
+        fits = (kind for kind in ("PNG", "TIFF") if self.fits(kind, depth))
+        return {"PNG": "png", "TIFF": "tif", "NPY": "npy"}[next(fits, "NPY")]
+
+    def in_units(self, depth: int) -> bool:
+        """Return True if files of `depth` hold values of `value_range`, not all their levels."""
+        return depth == 32 or (self.ranged_integers and depth == self.depth)
+
+    def stored(self, unit: Array, depth: int) -> Array:
+        """Return float32 in [0, 1] as files of `depth` bits hold it; `unit` is the inverse."""
+        if not self.in_units(depth):
+            return to_depth(unit, depth)
+        values = to_value_range(unit, self.value_range)
+        return values if depth == 32 else values.round().astype(f"u{depth // 8}")
+
+    def unit(self, stored: Array, alpha: bool = False) -> Array:
+        """Return values of a file as pixels: uint8, uint16, or float32 in [0, 1].
+
+        `alpha`: the last channel is alpha, which has no range of its own.
+
+        Raises:
+            ImageError: a value outside of the range.
+        """
+        floats = stored.dtype.kind == "f"
+        if not floats and not self.in_units(depth_of(stored)):
+            return stored
+        if not alpha:
+            return from_value_range(stored, self.value_range)
+        opacity = stored[..., -1:]
+        opacity = from_value_range(opacity, UNIT) if floats else to_unit(opacity)
+        colors = from_value_range(stored[..., :-1], self.value_range)
+        return np.concatenate([colors, opacity], axis=2)
 
 
 class Stack(NamedTuple):
@@ -91,10 +146,12 @@ def _stack(
     parts: list[Array] = []
     carried, depth = None, 0
     for path, (pixels, header), target in zip(files, pictures, spec.inputs, strict=True):
-        if header.alpha and not target.alpha:
-            carried = pixels[..., -1:] if alpha == "carry" else None
-            pixels = apply_alpha(pixels, "composite" if alpha == "composite" else "drop")
         try:
+            if header.depth != 32:
+                pixels = spec.unit(pixels, header.alpha)
+            if header.alpha and not target.alpha:
+                carried = pixels[..., -1:] if alpha == "carry" else None
+                pixels = apply_alpha(pixels, "composite" if alpha == "composite" else "drop")
             parts.append(convert_channels(pixels, target, header.alpha))
         except ImageError as error:
             raise error.with_subject(path) from None

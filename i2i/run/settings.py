@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,24 +66,29 @@ def resolve(method: str, layers: Sequence[Layer]) -> Config:
     return validate([Layer("defaults", defaults), *layers], _config_model(method, models))
 
 
-def resume(folder: Path, method: str | None, layers: Sequence[Layer]) -> Config:
-    """Return the settings of the run in `folder`, changed by `layers`.
+def saved(folder: Path, method: str | None = None) -> Config:
+    """Return the settings of the run in `folder`, as it was begun or last resumed.
 
     Args:
         method: as `resolve` takes it; None: that of the run.
 
     Raises:
         CheckpointError: there is no run.
+        ConfigError: as in `resolve`.
+    """
+    method, layer = _saved_layer(folder, method, lambda _: None)
+    return resolve(method, [layer])
+
+
+def resume(folder: Path, method: str | None, layers: Sequence[Layer]) -> Config:
+    """Return the settings of the run in `folder`, changed by `layers`; `method` as in `saved`.
+
+    Raises:
+        CheckpointError: there is no run.
         ConfigError: as in `resolve`; or all changes of settings that are fixed for a run.
     """
-    if not (folder / CONFIG).exists() and not steps(folder / CHECKPOINTS):
-        raise CheckpointError(folder, f"no run to resume here (there is no {CONFIG})")
-    saved = _saved(folder)
-    if method is None:
-        method = merge([saved]).get("method", {}).get("name")
-        if not isinstance(method, str):
-            raise ConfigError(folder / CONFIG, "names no method (method.name)")
-    before, given = resolve(method, [saved]).to_dict(), merge(layers)
+    method, layer = _saved_layer(folder, method, log)
+    before, given = resolve(method, [layer]).to_dict(), merge(layers)
     errors = []
     for section in NETWORKS:  # options of another network than the saved one would be unknown
         name = given.get(section, {}).get("name", before[section]["name"])
@@ -91,7 +96,7 @@ def resume(folder: Path, method: str | None, layers: Sequence[Layer]) -> Config:
             errors.append(_fixed(f"{section}.name", before[section]["name"], name))
     if errors:
         raise ConfigError.combine(errors)
-    settings = resolve(method, [saved, *layers])
+    settings = resolve(method, [layer, *layers])
     after = settings.to_dict()
     for section in SECTIONS:
         fields = type(getattr(settings, section)).model_fields
@@ -104,14 +109,45 @@ def resume(folder: Path, method: str | None, layers: Sequence[Layer]) -> Config:
     return settings
 
 
+def changes(before: Config, after: Config) -> list[str]:
+    """Return a note for each setting that differs."""
+    old, new = before.to_dict(), after.to_dict()
+    notes = []
+    for section in SECTIONS:
+        for key, now in new[section].items():
+            was = old[section].get(key)
+            if was != now:
+                notes.append(
+                    f"{section}.{key} is {json.dumps(now)} from here on, it was {json.dumps(was)}"
+                )
+    return notes
+
+
 def config_text(settings: Config) -> bytes:
     """Return the content of a run's config file, which ends with its checksum."""
     text = settings.to_yaml().encode()
     return text + _CHECKSUM + hashlib.sha256(text).hexdigest().encode() + b"\n"
 
 
-def _saved(folder: Path) -> Layer:
-    """Return the settings of a run; where its file lacks or was changed, those of its checkpoint.
+def _saved_layer(folder: Path, method: str | None, say: Callable[[str], None]) -> tuple[str, Layer]:
+    """Return the method of a run, or the one that is given, and the run's settings.
+
+    Raises:
+        CheckpointError: there is no run.
+        ConfigError: as `_saved`; or no method is named.
+    """
+    if not (folder / CONFIG).exists() and not steps(folder / CHECKPOINTS):
+        raise CheckpointError(folder, f"no run to resume here (there is no {CONFIG})")
+    layer = _saved(folder, say)
+    if method is None:
+        method = merge([layer]).get("method", {}).get("name")
+        if not isinstance(method, str):
+            raise ConfigError(folder / CONFIG, "names no method (method.name)")
+    return method, layer
+
+
+def _saved(folder: Path, say: Callable[[str], None]) -> Layer:
+    """Return the settings in the file of a run, or without it those of the newest checkpoint.
 
     Raises:
         ConfigError: the file differs from the checkpoint, in all these settings.
@@ -121,11 +157,11 @@ def _saved(folder: Path) -> Layer:
         return read_yaml(path)
     known = Layer("the newest checkpoint", recorded["settings"])
     if not path.exists():
-        log(f"note: there is no {path}; the settings are those of the newest checkpoint")
+        say(f"note: there is no {path}; the settings are those of the newest checkpoint")
         return known
     text, found, checksum = path.read_bytes().rpartition(_CHECKSUM)
     if found and hashlib.sha256(text).hexdigest().encode() == checksum.strip():
-        return _where_it_was(read_yaml(path), recorded)
+        return _where_it_was(read_yaml(path), recorded, say)
     hint = f"Change settings with --set; remove {path} to take those of the newest checkpoint"
     try:
         layer = read_yaml(path)
@@ -145,17 +181,17 @@ def _saved(folder: Path) -> Layer:
     if changed:
         reason = f"edited or damaged: differs from the newest checkpoint in {', '.join(changed)}"
         raise ConfigError(path, reason, hint)
-    return _where_it_was(layer, recorded)
+    return _where_it_was(layer, recorded, say)
 
 
-def _where_it_was(layer: Layer, recorded: Mapping[str, Any]) -> Layer:
+def _where_it_was(layer: Layer, recorded: Mapping[str, Any], say: Callable[[str], None]) -> Layer:
     """Return `layer` with the data where it was when the run began, for a relative path."""
     root, absolute = layer.values.get("data", {}).get("root"), recorded.get("root")
     if not isinstance(root, str) or not isinstance(absolute, str) or not Path(absolute).is_dir():
         return layer
     if Path(root).is_absolute() or str(Path(root).resolve()) == absolute:
         return layer
-    log(f"note: data.root is {absolute}, as when the run began, not {root} below this folder")
+    say(f"note: data.root is {absolute}, as when the run began, not {root} below this folder")
     return layer._replace(values=merge([layer, Layer("", {"data": {"root": absolute}})]))
 
 

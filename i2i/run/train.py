@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import torch
 
 from i2i import __version__
 from i2i.checkpoint import CHECKPOINTS, load_state, newest, read_manifest, steps
 from i2i.config import Config, ConfigError, Layer, height_width
-from i2i.console import log
+from i2i.console import echo, log
 from i2i.data.dataset import Dataset
 from i2i.data.folders import DataError
 from i2i.data.loader import batches
@@ -37,11 +36,13 @@ from i2i.precision import pick_device, pick_precision
 from i2i.report.run import REPORT, newest_sheet, run_report
 from i2i.run import build, describe, samples
 from i2i.run.model_card import model_card
-from i2i.run.settings import CONFIG, config_text, resolve, resume, with_length
+from i2i.run.settings import CONFIG, changes, config_text, resolve, resume, saved, with_length
+from i2i.run.warm_start import init_from_layers, load_weights
 from i2i.signals import StopRequest
 from i2i.training.distributed import Rank, process_group
 from i2i.training.guard import GuardError
 from i2i.training.loop import Draw, Loop, Outcome, RunContext
+from i2i.training.optim import lr_factor
 from i2i.training.trainer import Trainer
 
 
@@ -68,6 +69,7 @@ class _Run:
     device: torch.device
     precision: str
     rank: Rank
+    before: Config | None = None  # settings of a resumed run so far
 
 
 def train(request: Request) -> Outcome | None:
@@ -108,7 +110,7 @@ def _prepare(request: Request, device: torch.device, rank: Rank) -> _Run:
         settings = resume(folder, request.method, request.layers)
     else:
         assert request.method is not None, "only a resumed run knows its method"
-        settings = resolve(request.method, request.layers)
+        settings = resolve(request.method, init_from_layers(request.layers))
         _check_outside(folder, Path(settings.data.root))
         if not request.dry_run:
             _check_unused(folder)
@@ -116,8 +118,11 @@ def _prepare(request: Request, device: torch.device, rank: Rank) -> _Run:
     settings = with_length(settings, len(dataset))
     torch.manual_seed(settings.train.seed)
     method = build.make_method(settings, dataset.channels)
+    if settings.train.init_from and not (request.resume and steps(folder / CHECKPOINTS)):
+        method.notes += load_weights(method, Path(settings.train.init_from))
+    before = saved(folder, request.method) if request.resume else None
     precision = pick_precision(settings.train.precision, device)
-    return _Run(folder, settings, dataset, method, device, precision, rank)
+    return _Run(folder, settings, dataset, method, device, precision, rank, before)
 
 
 def _train(run: _Run, resumed: bool, check_owner: Callable[[], None]) -> Outcome:
@@ -255,11 +260,27 @@ def _restore(trainer: Trainer, run: _Run, facts: Mapping[str, Any]) -> None:
         weights = (path / WEIGHTS).read_bytes()
         if not (folder / WEIGHTS).exists() or (folder / WEIGHTS).read_bytes() != weights:
             write_atomically(folder / WEIGHTS, weights)
+    if is_main and run.before:
+        for note in _changes(run.before, run.settings, trainer.images):
+            log(f"note: {note}")
     if is_main and trainer.images >= trainer.total:
         log(
             f"{folder} has seen all its {trainer.total} images. To train longer, raise --epochs "
             "or --images."
         )
+
+
+def _changes(before: Config, after: Config, images: int) -> list[str]:
+    """Return notes on settings that changed, and on a jump of the learning rate."""
+    notes = changes(before, after)
+    was, now = (
+        config.optim.lr
+        * lr_factor(images, config.train.total_images or 0, config.optim.lr_decay_start)
+        for config in (before, after)
+    )
+    if not 0.99 < now / was < 1.01:
+        notes.append(f"the learning rate is {now:.3g} from here on, it was {was:.3g}")
+    return notes
 
 
 # -- output ----------------------------------------------------------------------------------------
@@ -282,10 +303,8 @@ def _print_plan(run: _Run, dry_run: bool) -> None:
         f"on {run.device} in {run.precision}, {torch.get_num_threads()} threads, "
         f"{run.rank.world_size} process(es)",
     ]
-    if dry_run:
-        click.echo("\n".join(lines))
-    else:
-        log("\n".join(lines))
+    for line in lines:
+        (echo if dry_run else log)(line)
 
 
 def _write_report(run: _Run, trainer: Trainer, ended: str) -> None:

@@ -29,7 +29,7 @@ class PhaseOptimizer:
         self, phase: Phase, config: OptimConfig, device: torch.device, precision: str
     ) -> None:
         self.name, self.config = phase.name, config
-        self.parameters = [parameter for net in phase.nets for parameter in net.parameters()]
+        self.parameters = phase.trainable()
         self.base_lr = config.lr if phase.live else config.lr_discriminator or config.lr
         self.adam = torch.optim.Adam(
             self.parameters, self.base_lr, config.betas, fused=device.type in ("cpu", "cuda")

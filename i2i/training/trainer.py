@@ -56,7 +56,8 @@ class Trainer:
             nn.SyncBatchNorm.convert_sync_batchnorm(method)  # type: ignore[no-untyped-call]  # in place
         self.method = method.to(device).train()
         self.train, self.optim, self.device, self.precision = train, optim, device, precision
-        self.phases = method.phases()
+        # a phase whose networks are all frozen has nothing to do
+        self.phases = tuple(phase for phase in method.phases() if phase.trainable())
         self.total = train.total_images or 0
         self.images = self.updates = 0
         self.check_every_step = device.type == "cpu"
