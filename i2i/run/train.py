@@ -32,7 +32,7 @@ from i2i.files import (
 from i2i.lock import LOCK, InUseError, exclusive
 from i2i.methods._base import Method
 from i2i.model_file import WEIGHTS
-from i2i.precision import pick_device, pick_precision
+from i2i.precision import float32_networks, pick_device, pick_precision
 from i2i.report.run import REPORT, newest_sheet, run_report
 from i2i.run import build, describe, samples
 from i2i.run.model_card import model_card
@@ -85,7 +85,7 @@ def train(request: Request) -> Outcome | None:
         RankLostError: another process of the run ended.
     """
     device = pick_device(request.device)
-    with process_group(device) as rank:
+    with float32_networks(), process_group(device) as rank:
         run = _prepare(request, device, rank)
         if rank.is_main:
             _print_plan(run, request.dry_run)
@@ -114,6 +114,8 @@ def _prepare(request: Request, device: torch.device, rank: Rank) -> _Run:
         _check_outside(folder, Path(settings.data.root))
         if not request.dry_run:
             _check_unused(folder)
+    if settings.train.compile:
+        build.check_compiler(device)
     dataset = build.open_data(settings)
     settings = with_length(settings, len(dataset))
     torch.manual_seed(settings.train.seed)
