@@ -10,7 +10,7 @@ from io import FileIO
 from pathlib import Path
 
 from i2i.errors import I2IError
-from i2i.files import open_own, write_error
+from i2i.files import check_empty, check_new_folder, open_own, own_folder, write_error
 
 LOCK = ".lock"  # of runs; it names the process
 _ATTEMPTS, _PAUSE_SECONDS = 4, 0.1  # a process that only asks holds the lock for less
@@ -67,6 +67,27 @@ def exclusive(folder: Path, named: bool = True, shared: bool = False) -> Iterato
     """
     with ExitStack() as stack:
         yield Lock(folder, named, shared, stack)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[None]:
+    """Create `folder`, or take an empty one, and hold it; where nothing was written, remove it.
+
+    Raises:
+        InUseError: another process holds it.
+        WriteError: it is a link, is not empty, or cannot be created.
+    """
+    check_new_folder(folder)
+    created = not folder.exists()
+    with exclusive(own_folder(folder), named=False):
+        check_empty(folder)
+        try:
+            yield
+        except BaseException:
+            if created:
+                with suppress(OSError):
+                    folder.rmdir()
+            raise
 
 
 def exclusive_file(file: FileIO, folder: Path) -> None:

@@ -14,7 +14,7 @@ from runs import command, draw_scenes, final_state, rows, train_words
 from i2i.checkpoint import CHECKPOINTS, FORMAT, prune, steps
 from i2i.config import ConfigError
 from i2i.files import JsonlWriter, remove_temporaries
-from i2i.lock import InUseError, exclusive
+from i2i.lock import InUseError, exclusive, new_folder
 from i2i.run.settings import resume
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -203,6 +203,20 @@ def test_second_writer_is_refused_although_the_lock_file_was_removed(tmp_path: P
         (tmp_path / ".lock").unlink()
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert b"InUseError" in done.stderr
+
+
+def test_folder_of_a_command_has_one_writer_and_nothing_stays_where_nothing_was_written(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "out"
+    with new_folder(out):
+        with pytest.raises(InUseError, match="another process is using this folder"):
+            new_folder(out).__enter__()
+        (out / "picture").touch()
+    assert [path.name for path in out.iterdir()] == ["picture"]
+    with pytest.raises(ZeroDivisionError), new_folder(tmp_path / "other"):
+        raise ZeroDivisionError
+    assert not (tmp_path / "other").exists()
 
 
 def test_only_temporaries_of_ours_are_removed_from_a_run(tmp_path: Path) -> None:
