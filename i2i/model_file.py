@@ -32,6 +32,7 @@ from i2i.files import write_atomically
 from i2i.images.spec import ChannelSpec, ImageSpec
 from i2i.networks.latent import LatentDistribution, LatentSpec
 from i2i.options import Count, explain
+from i2i.precision import float32_networks
 
 WEIGHTS = "weights.safetensors"  # in run folders and checkpoints
 FORMAT = 3  # of weights files and checkpoints; raise it when they change, and extend `_migrate`
@@ -77,7 +78,8 @@ class NetworkInfo(_Part):
         """Return the network with fresh weights."""
         component = registry.find(self.category, self.name)
         options = {**component.preset, **self.options}
-        network: nn.Module = component.factory(*self.channels, **options)
+        with float32_networks():
+            network: nn.Module = component.factory(*self.channels, **options)
         return network
 
 
