@@ -32,6 +32,7 @@ from i2i.files import write_atomically
 from i2i.images.spec import ChannelSpec, ImageSpec
 from i2i.networks.latent import LatentDistribution, LatentSpec
 from i2i.options import Count, explain
+from i2i.precision import after_fork
 
 WEIGHTS = "weights.safetensors"  # in run folders and checkpoints
 FORMAT = 3  # of weights files and checkpoints; raise it when they change, and extend `_migrate`
@@ -336,6 +337,7 @@ def _read(path: Path, with_tensors: bool) -> Model:
         ) from None
     if text is None:
         raise ModelFileError(path, "not written by i2i", _CONVERT)
+    after_fork(torch.device("cpu"))
     try:
         if len(text) > _MAX_TEXT:
             raise ModelFileError(path, f"its metadata has {len(text):,} characters", _RESTORE)
