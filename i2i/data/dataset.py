@@ -1,7 +1,9 @@
 """Data sets as functions of (epoch, index): equal numbers give equal samples, in any process."""
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -83,6 +85,15 @@ class Dataset:
     def files(self, epoch: int, index: int) -> list[str]:
         """Return the files that `sample(epoch, index)` reads, for messages."""
         return [paths[index] for paths in chain(*self._paths.values())]
+
+    def fingerprint(self) -> str:
+        """Return a hash of the names and sizes of all files, wherever their folder is."""
+        text, root = hashlib.sha256(), Path(self.config.root).as_posix()
+        for path in chain.from_iterable(chain(*self._paths.values())):
+            with suppress(OSError):
+                row = f"{path.removeprefix(root)} {Path(path).stat().st_size}\n"
+                text.update(os.fsencode(row))
+        return text.hexdigest()
 
     def sample(self, epoch: int, index: int) -> dict[str, Tensor]:
         """Return augmented images: domain -> [C, crop height, crop width], float32 in [-1, 1].

@@ -35,6 +35,7 @@ class Scan(NamedTuple):
     images: list[str]  # paths, in order
     suffixes: Mapping[str, int] = {}  # suffix of other files -> how many, the most first; "": none
     example: str = ""  # path of one of the others, or ""
+    other_files: tuple[str, ...] = ()
     repeated: tuple[str, ...] = ()  # links to folders that are read under another name
     held_out: tuple[str, ...] = ()  # subfolders of other splits
     unreadable: tuple[tuple[str, str], ...] = ()  # subfolders that cannot be read, and the reason
@@ -120,6 +121,7 @@ def scan(root: AnyPath, skip_held_out: bool = False) -> Scan:
         sorted(images),
         dict(suffixes.most_common()),
         min(others, default=""),
+        tuple(others),
         tuple(sorted(repeated)),
         tuple(sorted(held_out)),
         tuple(sorted(unreadable)),

@@ -17,6 +17,7 @@ Format = Literal["PNG", "JPEG", "WEBP", "TIFF", "BMP", "NPY"]
 
 MAX_CHANNELS = 16  # of an array file
 MAX_PIXELS = 100_000_000  # 300 MB of 8-bit RGB; a PNG of 27 KB can ask for more than twice that
+WAY_OUT = "Convert it to PNG, or save its values as .npy"
 CHANNEL_NAMES = {1: "gray", 2: "gray with alpha", 3: "RGB", 4: "RGB with alpha"}
 
 
@@ -43,6 +44,11 @@ EXTENSIONS = frozenset(_BY_SUFFIX)
 
 class ImageError(I2IError, ValueError):
     """An image that cannot be read, converted or written; the subject is its path, or "image"."""
+
+
+def not_supported(what: str, hint: str = WAY_OUT) -> ImageError:
+    """Return the error about a healthy file of a kind that is not read."""
+    return ImageError("image", f"not supported: {what}", hint)
 
 
 @dataclass(frozen=True)

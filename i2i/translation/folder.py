@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 import torch
@@ -22,15 +23,19 @@ from i2i.images import Array, ImageError
 from i2i.images.spec import opened
 from i2i.translation import Progress, TranslationError
 from i2i.translation.inputs import Source
-from i2i.translation.manifest import Stamp, stamp
+from i2i.translation.manifest import Stamp, Step, identity, result
+from i2i.translation.memory import NotEnoughMemoryError
 from i2i.translation.options import Options, target_size
 from i2i.translation.plan import Plan, Task, make_plan
+from i2i.translation.recording import Recorder
 from i2i.translation.translator import Translator
 
 _BATCH_PIXELS = 2**22  # of one automatic batch: 16 images of 512 x 512
 _BATCH_IMAGES = 16  # more gained nothing
 _HELD_PIXELS = 2**26  # of decoded images that wait for others of their size
 _HELD_IMAGES = 64
+_ANNOUNCED = 64  # outputs at once
+_RISKY = 0.25  # part of the free memory: what is free changes, and the need is an estimate
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ def translate_folder(
     plan = make_plan(translator, source, output, options)
     job = _FolderJob(plan, translator, options, progress)
     try:
-        with plan.manifest or nullcontext():
+        with plan.manifest if plan.manifest and plan.tasks else nullcontext():
             job.run()
     except DiskFullError as error:
         reason = f"stopped after {job.written} images: {error.reason}"
@@ -83,7 +88,7 @@ def translate_folder(
         f"{note} ({len(names)}, first: {min(names)})" for note, names in sorted(job.notes.items())
     ]
     seconds = time.perf_counter() - start
-    failed = sorted(job.failed)
+    failed = sorted(job.failed.items())
     return Report(job.written, plan.done, failed, plan.ignored, plan.notes + notes, seconds)
 
 
@@ -108,9 +113,13 @@ class _FolderJob:
     options: Options
     progress: Progress | None
     written: int = 0
-    failed: list[tuple[str, str]] = field(default_factory=list)  # as in `Report`
+    announced: int = 0  # tasks that the record says are about to be written
     notes: dict[str, list[str]] = field(default_factory=dict)  # note -> outputs
     writing: deque[tuple[_Item, Future[None]]] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        self.failed = dict(self.plan.failed)  # relative path of the input -> reason
+        self.recorder = Recorder(self.plan.manifest)
 
     @property
     def threads(self) -> int:
@@ -125,12 +134,16 @@ class _FolderJob:
         """
         # On a CPU a batch is computed image by image.
         limit = self.options.batch or (1 if self.translator.device.type == "cpu" else None)
-        with _threads(self.threads) as readers, _threads(self.threads) as writers:
+        with self.recorder, _threads(self.threads) as readers, _threads(self.threads) as writers:
             for batch in _batches(self._decoded(readers), limit):
                 for item, array in self._translated(batch):
                     self.writing.append((item, writers.submit(self._write, item, array)))
                     self._finish(self._window(array) + len(batch))
             self._finish(0)
+        for task in self.plan.tasks:
+            if task.relative not in self.failed and not task.target.exists():
+                self.written -= 1
+                self.failed[task.relative] = "its output was removed while others were written"
 
     def _decoded(self, readers: ThreadPoolExecutor) -> Iterator[_Item]:
         """Yield the images that can be read, in order, while further ones are being decoded."""
@@ -139,6 +152,9 @@ class _FolderJob:
         window = 2  # until the size of the images is known
         while pending or reading:
             while pending and len(reading) < window:
+                if not self.announced:
+                    self._announce(list(islice(pending, _ANNOUNCED)))
+                self.announced -= 1
                 task = pending.popleft()
                 future = readers.submit(_decode, task, self.translator, self.options)
                 reading.append((task, future))
@@ -154,16 +170,20 @@ class _FolderJob:
         """Yield each item of a batch with its output, [H, W, C], unless there is none."""
         first = batch[0]
         try:
-            # no name for the stacked copy: it would stay in memory while outputs are written
-            results = self.translator.pixels(np.stack([item.pixels for item in batch]), first.depth)
+            with self._marked(batch):
+                # no name for the stacked copy: it would stay in memory while outputs are written
+                results = self.translator.pixels(
+                    np.stack([item.pixels for item in batch]), first.depth
+                )
+        except NotEnoughMemoryError as error:
+            if len(batch) == 1 and self.writing:  # their memory may be what it needs
+                self._finish(0)
+                yield from self._translated(batch)
+                return
+            reason, hint = error.reason, error.hint
         except ImageError:
             reason = "the network returned values that are not finite"
             hint = "fp16 overflows: use --precision fp32"
-        except (RuntimeError, MemoryError) as error:  # torch's, of the CPU too, is a RuntimeError
-            if "memory" not in f"{type(error).__name__} {error}".lower():
-                raise
-            height, width = first.pixels.shape[:2]
-            reason, hint = f"not enough memory for {width}x{height} pixels", "Try a smaller --size"
         else:
             yield from zip(batch, results, strict=True)
             return
@@ -176,20 +196,41 @@ class _FolderJob:
         yield from self._translated(batch[: len(batch) // 2])
         yield from self._translated(batch[len(batch) // 2 :])
 
+    def _announce(self, tasks: list[Task]) -> None:
+        """Record what will be written: files that a power cut leaves behind are then ours."""
+        self.announced = len(tasks)
+        if self.plan.manifest:
+            steps = [Step(task.relative, task.output) for task in tasks]
+            self.plan.manifest.add("writing", steps, flush=True)
+
+    @contextmanager
+    def _marked(self, batch: list[_Item]) -> Iterator[None]:
+        """Record a batch that may not be survived: if so, the next run leaves it out."""
+        height, width = batch[0].pixels.shape[:2]
+        manifest = self.plan.manifest
+        if not manifest or self.translator.memory.share(height, width) < _RISKY:
+            yield
+            return
+        steps = [Step(item.task.relative, item.task.output, item.stamp) for item in batch]
+        manifest.add("started", steps)
+        try:
+            yield
+        finally:
+            manifest.add("writing", steps)
+
     def _write(self, item: _Item, array: Array) -> None:
         task, manifest = item.task, self.plan.manifest
         try:
             if manifest:
-                manifest.add(task.relative, task.output, item.stamp, "writing")
+                manifest.check()
             task.target.parent.mkdir(parents=True, exist_ok=True)
             if item.alpha is not None:
                 array = np.concatenate([array, images.to_depth(item.alpha, item.depth)], axis=2)
             images.encode(array, task.target)
-            if manifest:
-                size = task.target.stat().st_size
-                manifest.add(task.relative, task.output, item.stamp, "written", bytes=size)
+            details = item.stamp | result(task.target)
         except OSError as error:
             raise write_error(task.target, error) from None
+        self.recorder.add(task.target, Step(task.relative, task.output, details))
 
     def _finish(self, limit: int) -> None:
         """Wait until no more than `limit` outputs are being written."""
@@ -208,14 +249,16 @@ class _FolderJob:
                 self._advance()
 
     def _fail(self, task: Task, reason: str) -> None:
-        self.failed.append((task.relative, reason))
+        self.failed[task.relative] = reason
         if self.plan.manifest:
-            self.plan.manifest.add(task.relative, task.output, None, "failed", reason=reason)
+            step = Step(task.relative, task.output, {"reason": reason})
+            self.plan.manifest.add("failed", [step])
         self._advance()
 
     def _advance(self) -> None:
         if self.progress:
-            self.progress(self.written + len(self.failed), len(self.plan.tasks))
+            failed = len(self.failed) - len(self.plan.failed)
+            self.progress(self.written + failed, len(self.plan.tasks))
 
     def _window(self, pixels: Array) -> int:
         """Return how many images like this may wait: enough for all threads, fewer if huge."""
@@ -281,7 +324,7 @@ def _decode(task: Task, translator: Translator, options: Options) -> _Item | str
 def _read(task: Task, translator: Translator, options: Options) -> _Item:
     if task.missing:
         raise ImageError(task.source, task.missing)
-    inputs = stamp(task.files)
+    inputs = identity(task.files)
     files = [str(file) for file in task.files]
     with opened(files, translator.source, translator.alpha, options.max_pixels) as image:
         pixels = _fit(image.array, translator, task, options)

@@ -28,6 +28,8 @@ class Options:
     threads: int | None = None  # that decode, and that encode; None: one a processor, at most 16
     overwrite: bool = False  # False: refuse to begin where a file of other origin would be replaced
     shard: Shard = (0, 1)
+    verify: bool = False  # compare the content of what is done, also where sizes and times agree
+    retry_killed: bool = False  # False: leave out images that an earlier run did not survive
     max_pixels: int = images.MAX_PIXELS  # of an input
 
     def __post_init__(self) -> None:
@@ -39,7 +41,12 @@ class Options:
                 names = ", ".join(choice for choice in choices if choice)
                 raise TranslationError(name, f"expected one of {names}, got {value!r}")
         side = min(self.size) if isinstance(self.size, tuple) else self.size
-        for name, number in (("size", side), ("batch", self.batch), ("threads", self.threads)):
+        for name, number in (
+            ("size", side),
+            ("batch", self.batch),
+            ("threads", self.threads),
+            ("max-pixels", self.max_pixels),
+        ):
             if isinstance(number, int) and number < 1:
                 raise TranslationError(name, f"must be at least 1, got {number}")
         check_shard(self.shard)

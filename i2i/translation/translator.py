@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -24,6 +25,7 @@ from i2i.networks.inference import per_image_statistics
 from i2i.networks.padding import reflect
 from i2i.precision import after_fork, autocast, pick_device, pick_precision
 from i2i.translation import TranslationError
+from i2i.translation.memory import MemoryNeed
 
 _MIN_SIDE = 8  # pixels: what the reflections inside a residual generator need
 _MAX_TENSOR_VALUE = 1.5  # bicubic resampling leaves [-1, 1] by less
@@ -93,6 +95,8 @@ class Translator:
         used = per_image_statistics(network) if statistics == "image" else network
         self.network = used.eval().to(self.device)
         self._divisor = int(getattr(network, "size_divisor", 1))
+        self.memory = MemoryNeed(self.network, in_channels, self.device, self._padded)
+        self.path = ""  # of the model, absolute, where it was loaded from a file
 
     @overload
     def __call__(self, image: Image.Image) -> Image.Image: ...
@@ -134,12 +138,14 @@ class Translator:
 
         Raises:
             ImageError: the network returned values that are not finite.
+            NotEnoughMemoryError: they do not fit.
         """
         after_fork(self.device)
-        result = self.batch(images.to_tensor(arrays, self.device))
-        depth = depth or images.depth_of(arrays)
-        fine = 32 if self.target.in_units(depth) else depth
-        return self.target.stored(images.from_tensor(result, fine), depth)
+        with self.memory.guarded(*arrays.shape[1:3]):
+            result = self.batch(images.to_tensor(arrays, self.device))
+            depth = depth or images.depth_of(arrays)
+            fine = 32 if self.target.in_units(depth) else depth
+            return self.target.stored(images.from_tensor(result, fine), depth)
 
     def output_depth(self, depth: int) -> int:
         """Return the bits of the output for a file of `depth` bits; 32: floats."""
@@ -152,7 +158,7 @@ class Translator:
         and cropped back.
         """
         height, width = x.shape[-2:]
-        rows, columns = self._margin(height), self._margin(width)
+        rows, columns = self._padded(height) - height, self._padded(width) - width
         top, left = rows // 2, columns // 2
         padded = x.to(self.device, torch.float32)
         if rows or columns:
@@ -179,8 +185,8 @@ class Translator:
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def _margin(self, side: int) -> int:
-        return -(-max(side, _MIN_SIDE) // self._divisor) * self._divisor - side
+    def _padded(self, side: int) -> int:
+        return -(-max(side, _MIN_SIDE) // self._divisor) * self._divisor
 
     def _array(self, array: NDArray[Any]) -> NDArray[Any]:
         if array.ndim not in (2, 3) or 0 in array.shape:
@@ -249,7 +255,8 @@ class Translator:
         if not float(x.detach().abs().max()) <= _MAX_TENSOR_VALUE:
             reason = "expected a tensor in [-1, 1], got larger values"
             raise TranslationError("image", reason, "Scale bytes by x / 127.5 - 1")
-        y = self.batch(x.detach() if x.ndim == 4 else x.detach()[None]).to(x.device, x.dtype)
+        with self.memory.guarded(*x.shape[-2:]):
+            y = self.batch(x.detach() if x.ndim == 4 else x.detach()[None]).to(x.device, x.dtype)
         return y if x.ndim == 4 else y[0]
 
 
@@ -288,7 +295,7 @@ def load(
     if alpha is not None and source.alpha:
         reason = f"{path} takes alpha as a channel, so this has no effect"
         raise TranslationError("--alpha", reason, "Leave it out")
-    return Translator(
+    translator = Translator(
         model.generator(chosen),
         part.in_channels,
         part.out_channels,
@@ -306,6 +313,8 @@ def load(
         resized_to=info.resized_to,
         max_pixels=max_pixels,
     )
+    translator.path = str(Path(path).absolute())
+    return translator
 
 
 def _pick_direction(path: str | os.PathLike[str], info: ModelInfo, name: str) -> Direction:
