@@ -186,7 +186,7 @@ def test_a_pil_image_has_the_limits_of_a_file():
 
 
 def test_the_limit_of_a_pil_image_can_be_raised_and_lowered():
-    with pytest.raises(ImageError, match="image: 8x6 is .* megapixels, the limit is"):
+    with pytest.raises(ImageError, match=r"image: 8x6 is .* megapixels, the limit is"):
         echo(max_pixels=47)(Image.new("RGB", (8, 6)))
     assert echo(max_pixels=48)(Image.new("RGB", (8, 6))).size == (8, 6)
 
