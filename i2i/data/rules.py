@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from i2i.config import AlphaUse, DataConfig, height_width
 from i2i.data.folders import DataError
 from i2i.data.inspect import Facts, Samples
-from i2i.images import MAX_PIXELS, MAX_VALUE, UNIT
+from i2i.images import MAX_VALUE, UNIT
 from i2i.images.spec import ChannelSpec, ImageSpec
 
 Level = Literal["error", "warning"]
 Resize = Literal["stretch", "shorter", "none"]
 Mask = NDArray[np.bool_]  # [rows, columns] of samples
 _MAX_LISTED = 20  # files named in one message
+_FEW_VALUES = 64  # of an 8-bit gray image, at most, that may be a label map
 
 
 def resized(size: tuple[int, int], goal: tuple[int, int], rule: Resize) -> tuple[int, int]:
@@ -40,16 +41,17 @@ class Rule(NamedTuple):
     """A condition that files must keep, and what is said and done about those that do not."""
 
     name: str
-    text: str  # follows the number of files; {crop} stands for the smallest size
+    text: str  # follows the number of files; {crop} and {load} stand for sizes
     failing: Callable[[Samples, DataConfig], Mask] | None = None  # None: seen by comparing folders
     hint: str = ""
     level: Level = "error"  # error: training refuses the file, or its test is spoiled
     drop: bool = True  # data.on_bad_file=skip and a clean copy leave the file out
+    note: bool = False  # training takes the file, and says so
 
     def describe(self, config: DataConfig) -> str:
         """Return the text with its limit."""
-        height, width = height_width(config.crop_size)
-        return self.text.format(crop=f"{width}x{height}")
+        crop, load = height_width(config.crop_size), height_width(config.load_size)
+        return self.text.format(crop=f"{crop[1]}x{crop[0]}", load=f"{load[1]}x{load[0]}")
 
 
 def _constant(samples: Samples, config: DataConfig) -> Mask:
@@ -61,7 +63,7 @@ def _too_thin(samples: Samples, config: DataConfig) -> Mask:
     """Return the images that resizing would enlarge beyond all memory."""
     sizes = samples.sizes
     thin: Mask = samples.readable & (sizes.max(axis=2) > 100 * sizes.min(axis=2))
-    thin[thin] = _resized(sizes[thin], config).prod(axis=1) > MAX_PIXELS
+    thin[thin] = _resized(sizes[thin], config).prod(axis=1) > config.max_pixels
     return thin
 
 
@@ -88,7 +90,40 @@ def _unequal(samples: Samples, columns: slice) -> Mask:
     return unequal
 
 
+def _foreign_channels(samples: Samples, config: DataConfig) -> Mask:
+    """Return the files whose channels have no relation to those of the most files of a column."""
+    colors = samples.facts["channels"] - samples.facts["alpha"]
+    foreign = np.zeros(samples.readable.shape, np.bool_)
+    for column, readable in enumerate(samples.readable.T):
+        kinds, counts = np.unique(colors[readable, column], return_counts=True)
+        if not set(kinds.tolist()) <= {1, 3} and len(kinds) > 1:
+            usual = int(kinds[counts.argmax()])
+            related = [1, 3] if usual in (1, 3) else [usual]
+            foreign[:, column] = readable & ~np.isin(colors[:, column], related)
+    return foreign
+
+
+def _columns(samples: Samples, mask: Mask) -> Mask:
+    """Return the readable files of the columns that are marked completely."""
+    complete = (mask | ~samples.readable).all(axis=0) & samples.readable.any(axis=0)
+    return np.asarray(samples.readable & complete)
+
+
+def _labels(samples: Samples, config: DataConfig) -> Mask:
+    values = samples.facts["values"]
+    declared = np.isin(samples.domains, getattr(config, "masks", samples.domains))
+    return _columns(samples, (values > 0) & (values <= _FEW_VALUES) & ~declared)
+
+
+def _narrow(samples: Samples, config: DataConfig) -> Mask:
+    facts = samples.facts
+    limit = (2.0 ** facts["depth"]) / 4
+    ranged = np.isin(samples.domains, list(config.value_range)) | (facts["depth"] > 16)
+    return _columns(samples, (facts["top"] > 0) & (facts["top"] < limit) & ~ranged)
+
+
 _warning = partial(Rule, level="warning", drop=False)
+_note = partial(_warning, note=True)
 
 RULES = (
     Rule(
@@ -104,6 +139,24 @@ RULES = (
         "have an odd width and cannot be cut into halves",
         lambda samples, _: samples.side_by_side & (samples.facts["size"][..., 1] % 2 == 1),
         "Crop them, or use two folders: data.layout=folders",
+    ),
+    Rule(
+        "not double",
+        "are not twice as wide as high, as pairs side by side are",
+        lambda samples, _: (
+            samples.readable
+            & (samples.side_by_side and samples.guessed)
+            & (samples.facts["size"][..., 1] % 2 == 0)
+            & (samples.facts["size"][..., 1] != 2 * samples.facts["size"][..., 0])
+        ),
+        "If each holds a pair, set data.layout=ab or ba; or name folders with --input, --target",
+        drop=False,
+    ),
+    Rule(
+        "other channels",
+        "have channels that cannot be converted to those of the others",
+        _foreign_channels,
+        "Only gray and color can be converted to one another: keep files of one kind",
     ),
     Rule("leak", "of the training split are in a held-out split too"),
     _warning("near leak", "of the training split look like one of a held-out split"),
@@ -139,6 +192,29 @@ RULES = (
         lambda samples, config: (config.resize != "stretch") & _unequal(samples, slice(-2, None)),
         "Set data.resize=stretch, which resizes both to data.load_size",
     ),
+    _note(
+        "stretched",
+        "differ in size from their partner, and both are resized to {load}",
+        lambda samples, config: (config.resize == "stretch") & _unequal(samples, slice(-2, None)),
+    ),
+    _note(
+        "gray as color",
+        "are gray stored as RGB",
+        lambda samples, _: _columns(samples, samples.facts["gray"]),
+        "Saved as gray, one channel would do",
+    ),
+    _note(
+        "labels",
+        f"hold {_FEW_VALUES} values at most, as label maps do",
+        _labels,
+        "If these are labels, declare data.masks, or they are mixed where images are resized",
+    ),
+    _note(
+        "narrow range",
+        "use less than a quarter of the range of their integers",
+        _narrow,
+        "To the networks they are nearly black: spread the values over the range",
+    ),
     _warning("other file", "are not images of a known format, and are ignored"),
 )
 
@@ -150,25 +226,41 @@ def find_faults(samples: Samples, config: DataConfig) -> dict[Rule, Mask]:
 
 
 def describe_files(samples: Samples, mask: Mask) -> Iterator[tuple[str, str]]:
-    """Yield each marked file, column by column, with its error or its size."""
+    """Yield each marked file, column by column, with its error or its size and channels."""
     for column, row in np.argwhere(mask.T).tolist():
-        file = samples.files[column][row]
-        height, width = samples.facts["size"][row, column]
-        yield file, samples.errors.get((row, column), f"{file} is {width}x{height}")
+        file, facts = samples.files[column][row], samples.facts[row, column]
+        height, width = facts["size"]
+        text = f"{file} is {width}x{height}"
+        if facts["channels"] not in (1, 2, 3, 4):
+            text += f" with {facts['channels']} channels"
+        yield file, samples.errors.get((row, column), text)
+
+
+def describe_notes(
+    samples: Samples, faults: Mapping[Rule, Mask], config: DataConfig
+) -> Iterator[str]:
+    """Yield what is to be said about files that are used nevertheless."""
+    for rule, mask in faults.items():
+        if rule.note:
+            first, _ = next(describe_files(samples, mask))
+            text = f"{mask.sum()} of {mask.size} files {rule.describe(config)} (first: {first})."
+            yield f"{text} {rule.hint}.".removesuffix(" .")
 
 
 def check_faults(samples: Samples, faults: Mapping[Rule, Mask], config: DataConfig) -> None:
     """Raise DataError if there are any, with the first files of them, one a line."""
-    faults = {rule: mask for rule, mask in faults.items() if mask.any()}
+    faults = {rule: mask for rule, mask in faults.items() if mask.any() and not rule.note}
     if not faults:
         return
     counts = [f"{m.sum()} of {m.size} files {rule.describe(config)}" for rule, m in faults.items()]
     hints = ". ".join(rule.hint for rule in faults)
     files = chain.from_iterable(describe_files(samples, mask) for mask in faults.values())
-    lines = [f"\n  {detail}" for _, detail in islice(files, _MAX_LISTED)]
+    lines = [detail for _, detail in islice(files, _MAX_LISTED)]
     if (more := sum(int(mask.sum()) for mask in faults.values()) - _MAX_LISTED) > 0:
-        lines.append(f"\n  … and {more} more")
-    raise DataError("data.root", "; ".join(counts), f"{hints}:{''.join(lines)}")
+        lines.append(f"… and {more} more")
+    error = DataError("data.root", "; ".join(counts), hints)
+    error.details = tuple(lines)
+    raise error
 
 
 # -- domains ---------------------------------------------------------------------------------------
@@ -180,24 +272,16 @@ def channel_spec(
     """Return the channels that all images of a column are converted to, and notes if they differ.
 
     Of gray and color, color is taken; where `alpha` is kept, images without any become opaque.
-
-    Raises:
-        DataError: channels that have no relation, as 5 and 3.
     """
     facts = samples.facts[:, column]
     kept = facts["alpha"] & (alpha == "keep")
     color = facts["channels"] - facts["alpha"]
     spec = ChannelSpec(int(color.max()) + int(kept.any()), bool(kept.any()), name)
-    kinds, first, counts = np.unique(color + kept, return_index=True, return_counts=True)
+    kinds, counts = np.unique(color + kept, return_counts=True)
     if len(kinds) == 1:
         return spec, ()
     mixed = ", ".join(f"{count} with {kind}" for count, kind in zip(counts, kinds, strict=True))
     differ = f"images of domain {domain} differ in channels ({mixed})"
-    if not set(color.tolist()) <= {1, 3}:
-        files = [samples.files[column][row] for row in first.tolist()]
-        examples = ", ".join(f"{f} has {kind}" for f, kind in zip(files, kinds, strict=True))
-        hint = "Only gray and color can be converted to one another: keep files of one kind"
-        raise DataError("data.root", f"{differ}: {examples}", hint)
     return spec, (f"{differ}: all are converted to {spec.channels}.",)
 
 
