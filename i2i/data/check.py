@@ -306,7 +306,7 @@ def _findings(parts: Sequence[_Part], config: DataConfig) -> Iterator[Finding]:
             yield from ((rule_name, file, "") for file in other.files[0])
         for each in (samples, *loose.values()):
             for rule, mask in find_faults(each, config).items():
-                yield from ((rule.name, *pair) for pair in describe_files(each, mask))
+                yield from ((rule.name, *pair) for pair in describe_files(each, mask, rule.values))
         yield from _similar(_join([samples]))
         held = [
             part.samples
