@@ -64,7 +64,7 @@ def synth(kind: str, out: str, count: int, size: int, seed: int, unpaired: bool)
     nargs=2,
     default=(0, 1),
     metavar="LOW HIGH",
-    help="Range of floats in files, as data.value_range in training.",
+    help="Range of floats in files, or of integers without any, as data.value_range in training.",
 )
 @click.option("--range", "old_range", type=float, nargs=2, hidden=True)  # its old name
 @_options.choice("--mask", "a|b", multiple=True, help="Domain of label maps.")

@@ -82,7 +82,8 @@ class DataConfig(Section):
     """use of an alpha channel; composite: over white; keep: as an input channel; carry: dropped
     in training, copied to the output when translating"""
     value_range: dict[str, tuple[Finite, Finite]] = {}
-    """range [low, high] of the floats in the files of a domain; [0, 1] for domains not named"""
+    """range [low, high] of the floats in the files of a domain, or, without any, of its deepest
+    integers, in their own numbers; for domains not named, [0, 1] and all that integers hold"""
     workers: Resumable[NonNegativeInt] = 2
     """processes that decode images; 0: decode in the training process"""
     on_bad_file: Resumable[Literal["fail", "skip"]] = "fail"

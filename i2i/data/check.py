@@ -124,7 +124,7 @@ def check_folder(
         layout: `data.layout` of pairs.
         smallest: shortest side that is large enough, pixels.
         threads: that decode.
-        value_range: (low, high) of the floats in files.
+        value_range: (low, high) of the floats in files, or of the integers where there are none.
         masks: domains that hold labels, of which an image may have one value.
         inputs, target, pair_pattern, pairs, max_pixels: settings of `data` with these names.
         progress: is called with files decoded and their total.
@@ -148,6 +148,8 @@ def check_folder(
     kind = _kind(parts[0].samples)
     if masks and kind != "paired":
         raise DataError("--mask", f"only pairs have label maps, {path} is {kind}", "Leave it out")
+    # One range is given, and in training it is that of the domains with floats.
+    ranged = value_range != UNIT and not any(_has_floats(part.samples) for part in parts)
     config = PairedData(
         root=root,
         load_size=smallest,
@@ -155,7 +157,7 @@ def check_folder(
         resize="none",
         masks=tuple(masks),
         max_pixels=max_pixels,
-        value_range={} if value_range == UNIT else dict.fromkeys(("a", "b", "image"), value_range),
+        value_range=dict.fromkeys(("a", "b", "image"), value_range) if ranged else {},
     )
     notes = list(chain.from_iterable(listing.remarks() for _, listing in listings))
     notes += chain.from_iterable(_channel_notes(part) for part in parts)
@@ -270,6 +272,10 @@ def _all_double(parts: Sequence[_Part]) -> bool:
     return alone and len(sizes) > 0 and bool((sizes[:, 1] == 2 * sizes[:, 0]).all())
 
 
+def _has_floats(samples: Samples) -> bool:
+    return bool((samples.facts["depth"] == 32).any())
+
+
 def _kind(samples: Samples) -> Kind:
     if samples.side_by_side or len(samples.domains) > 1:
         return "paired"
@@ -306,7 +312,7 @@ def _findings(parts: Sequence[_Part], config: DataConfig) -> Iterator[Finding]:
             yield from ((rule_name, file, "") for file in other.files[0])
         for each in (samples, *loose.values()):
             for rule, mask in find_faults(each, config).items():
-                yield from ((rule.name, *pair) for pair in describe_files(each, mask))
+                yield from ((rule.name, *pair) for pair in describe_files(each, mask, rule.values))
         yield from _similar(_join([samples]))
         held = [
             part.samples

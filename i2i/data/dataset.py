@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 from typing import Literal, overload
 
 import numpy as np
@@ -178,7 +179,7 @@ class Dataset:
         for rule, mask in faults.items():
             if rule.drop and config.on_bad_file == "skip":
                 good &= ~mask.any(axis=1)
-                details = describe_files(samples, mask)
+                details = describe_files(samples, mask, rule.values)
                 self.notes += tuple(f"skipped, {rule.name}: {detail}" for _, detail in details)
         if not good.any():
             raise self._nothing_left()
