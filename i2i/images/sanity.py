@@ -8,7 +8,9 @@ from typing import IO
 
 from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TgaImagePlugin import TgaImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from i2i.images.formats import ImageError, not_supported
@@ -18,6 +20,7 @@ RAISE_LIMIT = "Raise max_pixels (--max-pixels, data.max_pixels) if you trust the
 CHUNK_BYTES = 2**20  # read at once
 MAX_CHUNK = 2**24  # of a PNG, but for its pixels: EXIF with previews and notes of the maker
 MIN_BOMB_PIXELS = 2**22  # smaller canvases do no harm
+LZW_RATIO = 2800  # a code of 12 bits stands for 4096 values at most
 DEFLATE_RATIO = 1032  # bytes out of one: the shortest code, of two bits, repeats 258 bytes
 TIFF_RATIOS = {  # compression -> bytes out of one, at most; of the others no limit is known
     "raw": 1,
@@ -99,6 +102,20 @@ def webp_size(start: bytes) -> tuple[int, int]:
     return _uint(start, 26, 2) & 0x3FFF, _uint(start, 28, 2) & 0x3FFF
 
 
+def gif_size(start: bytes) -> tuple[int, int]:
+    """Return (width, height) of the canvas."""
+    return _uint(start, 6, 2), _uint(start, 8, 2)
+
+
+def check_tga(start: bytes) -> None:
+    """Raise ImageError for kinds whose colors or alpha are not known."""
+    kind, bits, flags = start[2] & 7, start[16], start[17]
+    if bits == 16 and kind != 3:
+        raise not_supported("a TGA of 16-bit color")
+    if bits in (16, 32) and not flags & 15:
+        raise not_supported("a TGA that does not say if its last channel is alpha")
+
+
 def check_webp_frame(file: IO[bytes]) -> None:
     """Raise ImageError if the first frame of a large animation covers less than 1 % of it."""
     file.seek(0)
@@ -142,6 +159,10 @@ def _min_bytes(image: Image.Image, start: bytes) -> int:
         if image.info.get("compression") in (1, 2):  # two bytes repeat a pixel 255 times
             return width * height // 128
         bits, ratio = _uint(start, 24 if start[14] == 12 else 28, 2), 1
+    elif isinstance(image, TgaImageFile):
+        bits, ratio = start[16], 128 if "compression" in image.info else 1
+    elif isinstance(image, GifImageFile):
+        bits, ratio = 8, LZW_RATIO
     elif isinstance(image, TiffImageFile):
         samples = image.tag_v2.get(258, (1,))
         subsampled = image.tag_v2.get(262) == 6  # YCbCr may have fewer pixels of color
