@@ -3,11 +3,12 @@
 import errno
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from i2i.files import (
     DiskFullError,
     flush_file,
     flush_folder,
+    own_folder,
+    replace,
     sha256,
     temporary_path,
     write_atomically,
@@ -30,6 +33,7 @@ CHECKPOINTS = "checkpoints"  # folder of a run
 STATE = "state.pt"
 MANIFEST = "manifest.json"
 
+_FILES = (STATE, WEIGHTS, MANIFEST)
 _STEP = re.compile(r"step-(\d{8,})")
 
 
@@ -37,15 +41,23 @@ class CheckpointError(I2IError, ValueError):
     """A checkpoint that is missing, damaged, or not safe to read."""
 
 
-def publish(folder: Path, images: int, state: Mapping[str, Any], weights: bytes, keep: int) -> Path:
+def publish(
+    folder: Path,
+    images: int,
+    state: Mapping[str, Any],
+    weights: bytes,
+    keep: int,
+    facts: Mapping[str, Any] = MappingProxyType({}),
+) -> Path:
     """Write `folder/step-IMAGES/` (state, weights, hashes), name it in `latest.json`, and `prune`.
 
-    The folder appears under its name only when it is complete and on the disk.
+    The folder appears under its name only when it is complete and on the disk. `facts`, plain
+    values that a resumed run is compared with, become part of the manifest.
 
     Raises:
         DiskFullError: there is no room; earlier checkpoints are intact.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    own_folder(folder)
     final = folder / f"step-{images:08d}"
     temporary = temporary_path(final, hidden=False)
     try:
@@ -57,12 +69,12 @@ def publish(folder: Path, images: int, state: Mapping[str, Any], weights: bytes,
             flush_file(file)
         write_atomically(temporary / WEIGHTS, weights)
         hashes = {name: sha256(temporary / name) for name in (STATE, WEIGHTS)}
-        manifest = {"format": FORMAT, "images": images, "torch": torch.__version__}
+        manifest = {"format": FORMAT, "images": images, "torch": torch.__version__, **facts}
         write_atomically(temporary / MANIFEST, _with_checksum({**manifest, "sha256": hashes}))
         flush_folder(temporary)
         if final.exists():  # a run that was taken back to an earlier point writes this step again
             shutil.rmtree(final)
-        os.replace(temporary, final)
+        replace(temporary, final)
         flush_folder(folder)
     except OSError as error:
         raise write_error(final, error) from None
@@ -84,7 +96,11 @@ def prune(folder: Path, images: int, keep: int) -> None:
     """
     earlier = [path for count, path in steps(folder) if count <= images]
     for path in earlier[:-keep]:
-        shutil.rmtree(path, ignore_errors=True)
+        for name in _FILES:  # and no file that somebody else has put there
+            with suppress(OSError):
+                (path / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            path.rmdir()
 
 
 def steps(folder: Path) -> list[tuple[int, Path]]:
@@ -92,7 +108,7 @@ def steps(folder: Path) -> list[tuple[int, Path]]:
     published = []
     for path in folder.iterdir() if folder.is_dir() else ():
         match = _STEP.fullmatch(path.name)
-        if match and path.is_dir():
+        if match and any((path / name).exists() for name in _FILES):
             published.append((int(match[1]), path))
     return sorted(published)
 
@@ -121,7 +137,8 @@ def verify(path: Path) -> None:
         CheckpointError: the first file that is missing or differs.
         ModelFileError: written in a format that this version cannot read.
     """
-    hashes, images = _read_manifest(path)
+    manifest = read_manifest(path)
+    hashes, images = manifest["sha256"], manifest["images"]
     if path.name != f"step-{images:08d}":
         raise CheckpointError(path / MANIFEST, "belongs to another checkpoint")
     for name, expected in hashes.items():
@@ -131,6 +148,14 @@ def verify(path: Path) -> None:
             raise CheckpointError(path / name, "missing") from None
         if actual != expected:
             raise CheckpointError(path / name, "corrupt (sha256 mismatch)")
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    """Return the newest manifest in `folder` that is intact; {} where there is none."""
+    for _, path in reversed(steps(folder)):
+        with suppress(CheckpointError, ModelFileError):
+            return read_manifest(path)
+    return {}
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -159,8 +184,8 @@ def _with_checksum(manifest: Mapping[str, Any]) -> bytes:
     return json.dumps({**manifest, name: checksum}, indent=1).encode()
 
 
-def _read_manifest(path: Path) -> tuple[dict[str, str], int]:
-    """Return the hashes of the files of a checkpoint, by name, and its position in images."""
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Return the manifest of a checkpoint: "sha256" of its files, "images", and facts."""
     file = path / MANIFEST
     try:
         text = file.read_bytes()
@@ -175,7 +200,7 @@ def _read_manifest(path: Path) -> tuple[dict[str, str], int]:
         raise CheckpointError(file, "missing or corrupt") from None
     if not intact or type(images) is not int or set(hashes) != {STATE, WEIGHTS}:
         raise CheckpointError(file, "corrupt (checksum mismatch)")
-    return hashes, images
+    return dict(manifest)
 
 
 def _check_room(folder: Path, state: Mapping[str, Any], weights: bytes) -> None:

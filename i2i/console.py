@@ -1,4 +1,4 @@
-"""Lines and progress for people, on stderr. No torch."""
+"""Lines for people, and progress on stderr; foreign text is made printable. No torch."""
 
 import sys
 import time
@@ -8,26 +8,35 @@ from typing import TYPE_CHECKING
 
 import click
 
+from i2i.errors import printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
 PLAIN_SECONDS = 30.0  # between progress lines where there is no terminal, such as a cluster's log
 REFRESH_SECONDS = 0.1  # between updates of the bar
+LONGEST_LINE = 4_000  # characters
 
 _bar: "Bar | None" = None  # the live bar of this process: lines are printed above it
 
 
+def echo(text: str) -> None:
+    """Print a line on stdout: what a command was called for."""
+    click.echo(printable(text, LONGEST_LINE))
+
+
 def log(text: str) -> None:
-    """Print a line, above the progress bar if there is one.
+    """Print a line on stderr, above the progress bar if there is one.
 
     A closed stderr, a reader that is gone or a full disk stops nothing else.
     """
+    line = printable(text, LONGEST_LINE)
     with suppress(OSError):
         if _bar:
-            _bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            _bar.console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
         else:
-            click.echo(text, err=True)
+            click.echo(line, err=True)
 
 
 class Progress:
@@ -53,7 +62,7 @@ class Progress:
         if now - self._last_output < (PLAIN_SECONDS if self._task is None else REFRESH_SECONDS):
             return
         self._last_output = now
-        text = f"{self._pace(done)}  {text}".rstrip()
+        text = f"{self._pace(done)}  {printable(text)}".rstrip()
         if self._task is None:
             share = 100 * done / max(self.total, 1)
             log(f"{self.description}: {done}/{self.total} {self.unit} ({share:.1f} %)  {text}")

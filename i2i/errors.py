@@ -1,4 +1,30 @@
-"""The base class of every error that i2i raises on purpose."""
+"""The base class of every error that i2i raises on purpose, and foreign text in its message."""
+
+import re
+
+LONGEST = 500  # characters of a subject, a reason or a hint
+_INVISIBLE = re.compile(  # letters and marks that show nothing
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+
+
+def printable(text: object, limit: int = LONGEST) -> str:
+    """Return `text` as one line of visible characters, shortened in the middle to `limit`.
+
+    Names of files, tensors and members are foreign: line ends, terminal commands, characters that
+    turn the direction of writing or show nothing, and bytes that are no text are escaped.
+    """
+    line = str(text)
+    if len(line) > limit:
+        line = f"{line[: limit // 2]}…{line[-(limit // 2) :]}"
+    if line.isascii() and line.isprintable():
+        return line
+    return "".join(
+        char
+        if char.isprintable() and not _INVISIBLE.match(char)
+        else char.encode("unicode_escape").decode()
+        for char in line
+    )
 
 
 class I2IError(Exception):
@@ -17,14 +43,16 @@ class I2IError(Exception):
         super().__init__(self.subject, reason, hint)  # the arguments that unpickling passes again
 
     def __str__(self) -> str:
-        return f"{self.subject}: {self.explanation}" if self.subject else self.explanation
+        subject = printable(self.subject)
+        return f"{subject}: {self.explanation}" if subject else self.explanation
 
     @property
     def explanation(self) -> str:
         """The message without its subject, for lists that name the subject themselves."""
-        if not self.hint:
-            return self.reason
-        return f"{self.reason}. {self.hint}" + ("" if self.hint.endswith("?") else ".")
+        reason, hint = printable(self.reason), printable(self.hint)
+        if not hint:
+            return reason
+        return f"{reason}. {hint}" + ("" if hint.endswith("?") else ".")
 
     def with_subject(self, subject: object) -> "I2IError":
         """Return the same error about `subject`, for callers that know the file or the full key."""

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import stat
+import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from io import FileIO
@@ -15,9 +17,19 @@ from typing import Any, BinaryIO
 from i2i.errors import I2IError
 
 METRICS = "metrics.jsonl"  # rows of losses and statistics, in the folder of a run
+SAMPLES = "samples"  # sheets, in a folder of the run
 EVENTS = "events.jsonl"  # diagnostics and interruptions of a run
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# of file systems without fsync for folders, such as SMB, FUSE and folders of virtual machines
+_NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EPERM, errno.EACCES, errno.ENOSYS)
+_LONGEST = 100  # bytes of a temporary name; some encrypting file systems take 143
+_REPLACE_SECONDS = 2.0  # in which an indexer or virus scanner closes a file on a network share
+_OWN_FOLDERS = re.compile(r"step-\d{8,}")  # whose temporaries may be removed from a run
+_OWN_FILES = re.compile(
+    r"config\.yaml|README\.md|weights\.safetensors|report\.html|latest\.json|"
+    r"metrics\.jsonl|events\.jsonl|.+\.png"
+)
 _TEMPORARY = re.compile(r"\.?(?P<name>.+)\.tmp-(?P<pid>\d+)")
 
 
@@ -47,7 +59,34 @@ def write_error(path: Path, error: OSError) -> WriteError:
 
 def temporary_path(path: Path, hidden: bool = True) -> Path:
     """Return the name under which this process prepares `path`, in the same folder."""
-    return path.with_name(f"{'.' if hidden else ''}{path.name}.tmp-{os.getpid()}")
+    return path.with_name(f"{'.' if hidden else ''}{temporary_stem(path.name)}.tmp-{os.getpid()}")
+
+
+def temporary_stem(name: str) -> str:
+    """Return what stands for the final `name` in its temporary name: a hash of a long one."""
+    content = os.fsencode(name)
+    if len(content) <= _LONGEST:
+        return name
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def temporary_of(name: str) -> tuple[str, int] | None:
+    """Return the `temporary_stem` and the process id in a temporary name; None for other names."""
+    match = _TEMPORARY.fullmatch(name)
+    return (match["name"], int(match["pid"])) if match else None
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed processes left half-written of a run, and nothing that others named so.
+
+    Only for the one writer of `folder`.
+    """
+    for path in folder.iterdir() if folder.is_dir() else ():
+        match = _TEMPORARY.fullmatch(path.name)
+        if match and _OWN_FOLDERS.fullmatch(match["name"]):
+            shutil.rmtree(path, ignore_errors=True)
+        elif match and path.name.startswith(".") and _OWN_FILES.fullmatch(match["name"]):
+            path.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes, flush: bool = True) -> None:
@@ -62,11 +101,12 @@ def write_atomically(path: Path, content: bytes, flush: bool = True) -> None:
     """
     temporary = temporary_path(path)
     try:
+        temporary.unlink(missing_ok=True)  # of a killed process with the same number, or a link
         with open(temporary, "wb") as file:
             file.write(content)
             if flush:
                 flush_file(file)
-        os.replace(temporary, path)
+        replace(temporary, path)
         if flush:
             flush_folder(path.parent)
     except OSError as error:
@@ -83,28 +123,31 @@ def flush_file(file: BinaryIO) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Wait until the names in `folder` are on the disk."""
-    if os.name == "posix":  # other systems cannot open a folder
+    """Wait until the names in `folder` are on the disk, where the file system can say so."""
+    if os.name != "posix":  # other systems cannot open a folder
+        return
+    try:
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
+    except OSError as error:
+        if error.errno not in _NO_FLUSH:
+            raise
 
 
-def temporary_of(name: str) -> tuple[str, int] | None:
-    """Return the final name and the process id in a temporary name; None for other names."""
-    match = _TEMPORARY.fullmatch(name)
-    return (match["name"], int(match["pid"])) if match else None
-
-
-def remove_temporaries(folder: Path) -> None:
-    """Remove what killed processes left half-written. Only for the one writer of `folder`."""
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if temporary_of(path.name):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(
-                missing_ok=True
-            )
+def replace(source: Path, target: Path) -> None:
+    """Rename `source` to `target`; on a network share, another reader of `target` is waited for."""
+    deadline = time.monotonic() + _REPLACE_SECONDS
+    while True:
+        try:
+            return os.replace(source, target)
+        except OSError as error:
+            busy = error.errno in (errno.EBUSY, errno.ETXTBSY) or isinstance(error, PermissionError)
+            if not busy or not os.access(target.parent, os.W_OK) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def process_alive(pid: int) -> bool:
@@ -135,6 +178,41 @@ def check_no_link(path: Path) -> None:
         raise WriteError(
             path, f"a symbolic link (to {path.resolve()})", "Name that, or remove the link"
         )
+
+
+def open_own(path: Path, mode: str = "a") -> FileIO:
+    """Open a file of ours, unbuffered; only a regular file, and never through a link.
+
+    A file with a second name (a hard link, as snapshots make them) is copied first: what is written
+    must not change the other.
+
+    Raises:
+        WriteError: a link, a folder or a pipe is at `path`.
+        OSError: it cannot be opened.
+    """
+    check_no_link(path)
+    with suppress(FileNotFoundError):
+        status = os.lstat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise WriteError(path, "not a regular file", "Move it away")
+        if status.st_nlink > 1:
+            write_atomically(path, path.read_bytes())
+    flags = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # the path may have changed
+    return FileIO(str(path), mode, opener=lambda name, wanted: os.open(name, wanted | flags, 0o666))
+
+
+def own_folder(path: Path) -> Path:
+    """Return `path`, a folder of ours, after creating it; never through a link.
+
+    Raises:
+        WriteError: a link or a file is at `path`, or it cannot be created.
+    """
+    check_no_link(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(path, error) from None
+    return path
 
 
 def check_empty(folder: Path, hint: str = "Choose another folder") -> None:
@@ -190,13 +268,14 @@ def check_new_folder(path: Path) -> None:
 class JsonlWriter:
     """A file of rows with their position under "images".
 
-    Opening it drops the rows after `position`.
+    Opening it drops the rows after `position`, and `damaged` ones, which it counts.
     """
 
     def __init__(self, path: Path, position: int) -> None:
         self.path = path
-        truncate_rows(path, position)
-        self._file = FileIO(str(path), "a")
+        open_own(path).close()  # refused before it is changed
+        self.damaged = truncate_rows(path, position)
+        self._file = open_own(path)
         self._pending: list[Mapping[str, Any]] = []
 
     def add(self, row: Mapping[str, Any]) -> None:
@@ -245,26 +324,45 @@ def append_whole(file: FileIO, content: bytes) -> None:
         raise
 
 
-def truncate_rows(path: Path, position: int) -> None:
-    """Drop rows after `position`, and a half-written last one: a resumed run writes them again."""
+def truncate_rows(path: Path, position: int) -> int:
+    """Drop rows after `position`, and a half-written last one: a resumed run writes them again.
+
+    Returns:
+        How many complete lines were dropped because they are no rows.
+    """
     if not path.exists():
-        return
-    content, rows = path.read_bytes(), []
+        return 0
+    content, kept, damaged = path.read_bytes(), [], 0
     for line in content.splitlines(keepends=True):
-        try:
-            if line.endswith(b"\n") and json.loads(line)["images"] <= position:
-                rows.append(line)
-        except (ValueError, KeyError, TypeError):
-            continue
-    kept = b"".join(rows)
-    if content.startswith(kept):  # which needs no room on the disk
-        os.truncate(path, len(kept))
+        row = _parse_row(line, path.name)
+        if row and row["images"] <= position and line.endswith(b"\n"):
+            kept.append(line)
+        damaged += row is None and line.endswith(b"\n")
+    rows = b"".join(kept)
+    if content.startswith(rows):  # which needs no room on the disk
+        os.truncate(path, len(rows))
     else:
-        write_atomically(path, kept)
+        write_atomically(path, rows)
+    return damaged
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a file of JSON lines; an empty list where there is no file."""
+    """Return the rows of a file of JSON lines without damaged ones; [] where there is no file."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    rows = (_parse_row(line, path.name) for line in path.read_bytes().splitlines())
+    return [row for row in rows if row]
+
+
+def _parse_row(line: bytes, name: str) -> dict[str, Any] | None:
+    """Return the row in a line of the file `name`; None for one that is damaged."""
+    try:
+        row = json.loads(line)
+        texts = {row[key] for key in ("kind", "text")} if name == EVENTS else set()
+        numbers = {row["images"]} if name == EVENTS else set(row.values()) | {row["images"]}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    valid = all(type(value) is str for value in texts) and all(
+        type(value) in (int, float) for value in numbers
+    )
+    return row if valid and type(row["images"]) is int else None

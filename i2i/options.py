@@ -15,13 +15,14 @@ Count = Annotated[int, Field(ge=1, strict=True)]
 Weight = Annotated[float, Field(ge=0)]
 
 
-def Doc(text: str) -> Any:  # noqa: N802  # stands in annotations, like pydantic's Field
+def Doc(text: str, resumable: bool = False) -> Any:  # noqa: N802  # in annotations, like Field
     """Return the description of an option, for `Annotated[TYPE, Doc("…")]`.
 
     Args:
         text: a noun phrase with the unit, and what None means where it is the default.
+        resumable: a resumed run may change it.
     """
-    return Field(description=text)
+    return Field(description=text, json_schema_extra={"resumable": True} if resumable else None)
 
 
 def option_fields(factory: type[Any]) -> dict[str, tuple[Any, Any]]:

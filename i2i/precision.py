@@ -1,7 +1,8 @@
 """Devices and number formats: the meaning of `auto`, and what this machine has."""
 
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
@@ -60,3 +61,18 @@ def pick_precision(name: str, device: torch.device) -> str:
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
     """Return the context in which networks run."""
     return torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
+
+
+@contextmanager
+def float32_networks() -> Iterator[None]:
+    """Build networks in float32 inside the block, whatever torch's default was changed to."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+if hasattr(os, "register_at_fork"):  # a forked child has no threads; to wait for them is to hang
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))

@@ -307,15 +307,19 @@ def saved(tmp_path: Path) -> Path:
 def test_resumed_run_may_change_what_is_resumable_and_nothing_else(saved: Path) -> None:
     for key, setting in documented("pix2pix"):
         if setting.get("resumable"):
-            assert key.startswith(("optim.", "log.", "train.", "data."))
+            assert key.startswith(("method.", "optim.", "log.", "train.", "data."))
     resumable = {key for key, setting in documented("pix2pix") if setting.get("resumable")}
-    fixed = {"seed", "init", "init_gain", "ema_halflife_images", "batch"}
+    fixed = {"seed", "init", "init_gain", "ema_halflife_images", "init_from", "freeze"}
+    weights = ("lambda_l1", "lambda_gan", "instance_noise", "r1", "r2", "feature_matching")
+    images = ("load_size", "crop_size", "flip", "rotate_degrees", "elastic_pixels", "color_jitter")
     values = resolved().to_dict()
     assert resumable == {
         *(f"optim.{key}" for key in values["optim"]),
         *(f"log.{key}" for key in values["log"]),
         *(f"train.{key}" for key in values["train"] if key not in fixed),
         *("data.root", "data.workers", "data.on_bad_file"),
+        *(f"data.{key}" for key in images),
+        *(f"method.{key}" for key in weights),
     }
     changes = ["optim.lr=0.1", "data.root=y", "train.epochs=7", "log.samples=3"]
     settings = resume(saved, "pix2pix", list(map(config.parse_override, changes)))
@@ -333,13 +337,13 @@ def test_fixed_settings_may_be_repeated_with_their_old_values(saved: Path) -> No
 
 
 def test_changes_of_fixed_settings_are_all_refused_with_old_and_new_value(saved: Path) -> None:
-    changes = ["train.seed=4", "generator.width=16", "method.lambda_l1=1", "data.flip=false"]
+    changes = ["train.seed=4", "generator.width=16", "method.label_flip=0.1", "data.alpha=keep"]
     with pytest.raises(ConfigError) as caught:
         resume(saved, None, list(map(config.parse_override, [*changes, "optim.lr=1"])))
     reasons = {error.subject: error.reason for error in caught.value.errors}
-    assert reasons.keys() == {"train.seed", "generator.width", "method.lambda_l1", "data.flip"}
+    assert reasons.keys() == {"train.seed", "generator.width", "method.label_flip", "data.alpha"}
     assert "from 3 to 4" in reasons["train.seed"]
-    assert "from true to false" in reasons["data.flip"]
+    assert 'from "drop" to "keep"' in reasons["data.alpha"]
     with pytest.raises(ConfigError, match=r'generator.name: .*from "unet_256" to "resnet"'):
         resume(saved, None, [config.parse_override("generator.name=resnet")])
 

@@ -17,7 +17,7 @@ import click
 
 from i2i.cli._options import CommandGroup
 from i2i.console import log
-from i2i.errors import I2IError
+from i2i.errors import I2IError, printable
 from i2i.signals import Stopped, raise_on_stop
 
 _MODULES = {path.stem.rstrip("_"): path.stem for path in Path(__file__).parent.glob("[!_]*.py")}
@@ -60,10 +60,10 @@ def group() -> None:
 
 def main() -> None:
     """Run the command line, print an error as `i2i: SUBJECT: REASON. HINT.`, and exit."""
-    _open_standard_streams()
     status = 2
     try:
         with raise_on_stop():
+            _open_standard_streams()
             status = group.main(standalone_mode=False) or 0
     except click.exceptions.Exit as error:
         status = error.exit_code
@@ -73,6 +73,7 @@ def main() -> None:
         _print_error(f"stopped by {stop.name}; no file is half-written")
         status = 128 + stop.number
     except click.ClickException as error:  # arguments that cannot be parsed
+        error.message = printable(error.message)  # which repeats them
         with suppress(OSError):
             error.show()
     except I2IError as error:
@@ -81,7 +82,7 @@ def main() -> None:
     except OSError as error:
         if not error.strerror:
             raise
-        _print_error(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
+        _print_error(str(I2IError(error.filename or "", error.strerror)))
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's; --help does not import torch
             raise
@@ -104,7 +105,8 @@ def _exit(status: int) -> NoReturn:
 
 
 def _print_error(message: str) -> None:
-    log(f"i2i: {message}")
+    for line in f"i2i: {message}".split("\n"):  # several only where several settings are wrong
+        log(line)
 
 
 def _open_standard_streams() -> None:

@@ -42,6 +42,12 @@ def precision(default: str | None) -> Decorator:
     return choice("--precision", "auto|fp32|bf16|fp16", default=default, help=text)
 
 
+depth: Decorator = click.option(
+    "--depth",
+    type=click.Choice(["8", "16", "32"]),
+    callback=lambda _context, _parameter, value: int(value) if value else None,
+    help="Bits of outputs; 32: floats.  [default: those of the target's files in training]",
+)
 device: Decorator = click.option(
     "--device", default="auto", metavar="auto|cpu|cuda[:i]|mps", help="Device of the networks."
 )

@@ -7,9 +7,10 @@ from typing import Any
 import click
 
 from i2i.cli import _options
-from i2i.console import log, progress
+from i2i.console import echo, log, progress
 from i2i.direction import Domain
 from i2i.files import check_new_folder
+from i2i.lock import new_folder
 
 
 @click.group(cls=_options.CommandGroup)
@@ -36,12 +37,12 @@ def synth(kind: str, out: str, count: int, size: int, seed: int, unpaired: bool)
 
     check_new_folder(Path(out))
     try:
-        with progress("drawing") as job:
+        with new_folder(Path(out)), progress("drawing") as job:
             written = write_dataset(kind, Path(out), count, size, seed, unpaired, job)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     for folder, files in written.files.items():
-        click.echo(f"{files} images in {Path(out, folder)}")
+        echo(f"{files} images in {Path(out, folder)}")
 
 
 @command.command()
@@ -95,11 +96,12 @@ def check(
     if as_json:
         click.echo(report.to_json())
     else:
-        click.echo(f"{report.root}: {report.kind}")
+        echo(f"{report.root}: {report.kind}")
         for level, subject, count, text in report.rows():
-            click.echo(f"{level:<9}{subject:<16}{count:>8}  {text}")
+            echo(f"{level:<9}{subject:<16}{count:>8}  {text}")
     if fix is not None:
-        click.echo(f"{write_clean(report, fix)} files linked into {fix}", err=as_json)
+        with new_folder(Path(fix)):
+            (log if as_json else echo)(f"{write_clean(report, fix)} files linked into {fix}")
     return 0 if report.ok else 1
 
 
@@ -120,7 +122,7 @@ def unpack(archive: str, out: str, max_gb: float) -> int:
         unpacked = unpack_archive(archive, out, max_gb, job)
     for name, reason in unpacked.skipped:
         log(f"skipped: {name}: {reason}")
-    click.echo(
+    echo(
         f"{unpacked.images} images in {out}, {len(unpacked.skipped)} skipped; "
         f"{unpacked.ignored} other files ignored"
     )

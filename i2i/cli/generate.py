@@ -31,6 +31,7 @@ from i2i.cli import _options
     help="Redraw noise beyond BOUND standard deviations; for normal noise.",
 )
 @click.option("--score", is_flag=True, help="Also write scores.csv: D's probability of being real.")
+@_options.depth
 @_options.device
 @_options.precision("auto")
 def command(
@@ -42,13 +43,15 @@ def command(
     interpolate: tuple[int, int, int] | None,
     truncate: float | None,
     score: bool,
+    depth: int | None,
     device: str,
     precision: str,
 ) -> None:
     """Generate images from noise with MODEL.
 
-    OUT is a folder of numbered PNG files or, with --grid or --interpolate, one file. The same seed
-    gives the same bytes, however many images are generated.
+    OUT is a folder of numbered files in the depth of training (PNG where it holds them) or, with
+    --grid or --interpolate, one file to look at. The same seed gives the same bytes, however many
+    images are generated.
     """
     if sum(option is not None for option in (count, grid, interpolate)) > 1:
         raise click.UsageError("--count, --grid and --interpolate exclude each other.")
@@ -59,9 +62,10 @@ def command(
     from pathlib import Path
 
     from i2i import images
-    from i2i.console import progress
+    from i2i.console import echo, progress
     from i2i.errors import OptionError
     from i2i.files import check_new_file, check_new_folder
+    from i2i.lock import new_folder
     from i2i.translation.sampling import load_sampler, walk, write_animation, write_numbered
 
     target = Path(out)
@@ -69,7 +73,7 @@ def command(
         check_new_file(target, {".png", ".webp"} if interpolate else images.WRITABLE)
     else:
         check_new_folder(target)
-    sampler = load_sampler(model, device, precision)
+    sampler = load_sampler(model, device, precision, depth)
     if truncate is not None and sampler.latent.distribution != "normal":
         raise OptionError("--truncate", "the noise of this model is uniform, it has no tails")
     total = grid[0] * grid[1] if grid else interpolate[2] if interpolate else count or 16
@@ -79,11 +83,12 @@ def command(
         elif grid:
             pictures, _ = sampler.pictures(sampler.latents(0, total, seed, truncate), progress=job)
         else:
-            written = write_numbered(sampler, target, total, seed, truncate, score)
-            for number, _ in enumerate(written, 1):
-                job(number, total)
+            with new_folder(target):
+                written = write_numbered(sampler, target, total, seed, truncate, score)
+                for number, _ in enumerate(written, 1):
+                    job(number, total)
     if interpolate and target.suffix.lower() == ".webp":
         write_animation(pictures, target)
     elif grid or interpolate:
         images.encode(images.grid(pictures, grid[1] if grid else total), target)
-    click.echo(f"wrote {target if grid or interpolate else f'{total} images to {target}'}")
+    echo(f"wrote {target if grid or interpolate else f'{total} images to {target}'}")

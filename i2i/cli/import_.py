@@ -26,6 +26,7 @@ def command(source: str, out: str, statistics: str | None, overwrite: bool) -> N
     from pathlib import Path
 
     from i2i.compat.junyanz import import_model
+    from i2i.console import echo
     from i2i.files import check_new_file
     from i2i.model_file import WEIGHTS, save_model
 
@@ -37,5 +38,5 @@ def command(source: str, out: str, statistics: str | None, overwrite: bool) -> N
     save_model(target, info, tensors)
     for direction, net in info.generators.items():
         shape = f"{net.in_channels} -> {net.out_channels} channels"
-        click.echo(f"{direction}: {net.name} {net.options}, {shape}, {info.statistics} statistics")
-    click.echo(f"wrote {target}")
+        echo(f"{direction}: {net.name} {net.options}, {shape}, {info.statistics} statistics")
+    echo(f"wrote {target}")

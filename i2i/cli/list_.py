@@ -5,6 +5,7 @@ from typing import get_args
 import click
 
 from i2i import registry
+from i2i.console import echo
 
 _CATEGORIES: tuple[registry.Category, ...] = get_args(registry.Category)
 
@@ -15,12 +16,12 @@ def command(what: str | None) -> None:
     """List methods, generators, discriminators or recipes; all of them without an argument."""
     for category in _CATEGORIES:
         if what in (None, category):
-            click.echo(f"{category}:")
+            echo(f"{category}:")
             for name in registry.names(category):
-                click.echo(f"  {name:<16}{registry.summary(category, name)}")
+                echo(f"  {name:<16}{registry.summary(category, name)}")
     if what in (None, "recipes"):
         from i2i.recipes import recipe_files, title
 
-        click.echo("recipes (for --config):")
+        echo("recipes (for --config):")
         for name, path in recipe_files().items():
-            click.echo(f"  {name:<24}{title(path)}")
+            echo(f"  {name:<24}{title(path)}")

@@ -45,6 +45,9 @@ _OPTIONS = (
         is_flag=True,
         help="Leave out files without a partner (pairs only).",
     ),
+    click.option(
+        "--init-from", metavar="MODEL", help="Trained model whose weights a new run starts from."
+    ),
     _options.device,
     _options.precision(None),
     click.option("--dry-run", is_flag=True, help="Print the plan; write nothing."),
@@ -58,6 +61,7 @@ _SETTINGS = {  # flag -> the setting it sets
     "epochs": ("train", "epochs"),
     "images": ("train", "total_images"),
     "seed": ("train", "seed"),
+    "init_from": ("train", "init_from"),
     "precision": ("train", "precision"),
 }
 

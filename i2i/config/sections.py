@@ -63,20 +63,20 @@ class DataConfig(Section):
 
     root: Resumable[str]
     """folder of the data set"""
-    load_size: Size = 286
+    load_size: Resumable[Size] = 286
     """size before the crop, in pixels: side of a square, or [height, width]"""
-    crop_size: Size = 256
+    crop_size: Resumable[Size] = 256
     """size of the random crop that the networks see, in pixels"""
     resize: Literal["stretch", "shorter", "none"] = "stretch"
     """resizing to load_size; stretch: both sides; shorter: the shorter side, keeping the aspect
     ratio; none: no resizing"""
-    flip: bool = True
+    flip: Resumable[bool] = True
     """mirror half of the samples"""
-    rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
+    rotate_degrees: Resumable[Annotated[float, Field(ge=0, le=180)]] = 0.0
     """largest rotation in either direction, in degrees"""
-    elastic_pixels: NonNegative = 0.0
+    elastic_pixels: Resumable[NonNegative] = 0.0
     """largest displacement of an elastic deformation, in pixels"""
-    color_jitter: Fraction = 0.0
+    color_jitter: Resumable[Fraction] = 0.0
     """jitter of brightness, contrast and saturation; of a pair only the input changes"""
     alpha: AlphaUse = "drop"
     """use of an alpha channel; composite: over white; keep: as an input channel; carry: dropped
@@ -156,7 +156,7 @@ class TrainConfig(Section):
     """length of training, in passes over the data, saved as total_images; null: see there"""
     max_minutes: Resumable[Positive | None] = None
     """time after which training saves and stops, in minutes; null: no limit"""
-    batch: Count = 1
+    batch: Resumable[Count] = 1
     """batch size of one process, in images (pairs with paired data)"""
     accumulate: Resumable[Count] = 1
     """batches whose gradients are accumulated into one update"""
@@ -168,6 +168,8 @@ class TrainConfig(Section):
     """interval of checkpoints, in images"""
     keep_checkpoints: Resumable[Count] = 3
     """newest checkpoints kept on disk; older ones are removed"""
+    save_retry_seconds: Resumable[NonNegative] = 60.0
+    """seconds for which writing the last state is tried again, where the disk is full"""
     on_nonfinite: Resumable[Literal["stop", "rollback"]] = "stop"
     """reaction to a loss or gradient that is not finite; stop: exit status 3; rollback: restore the
     newest checkpoint and skip the batch"""
@@ -177,6 +179,12 @@ class TrainConfig(Section):
     """distribution of the initial weights"""
     init_gain: Positive = 0.02
     """scale of the initial weights: standard deviation (normal) or gain (xavier, orthogonal)"""
+    init_from: str | None = None
+    """trained model to start from: a run, a checkpoint, or a weights file, imported ones included;
+    the generator is its generator; null: random weights"""
+    freeze: tuple[str, ...] = ()
+    """parts whose weights stay as they are: names of networks or of parts of them, such as D or
+    G.downs"""
     compile: Resumable[bool] = False
     """compile the forward pass of all networks except a discriminator with a gradient penalty"""
     deterministic: Resumable[bool] = False

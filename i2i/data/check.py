@@ -158,14 +158,14 @@ def _report(
     files_by_rule: dict[str, dict[str, str]] = {rule.name: {} for rule in RULES}
     for name, file, reason in _findings(parts, config):
         files_by_rule[name][file] = reason
-    _, others, example = scan(root)
-    if others:
-        files_by_rule["other file"] = {_relative(example, root): ""}
+    listing = scan(root)
+    if listing.others:
+        files_by_rule["other file"] = {_relative(listing.example, root): ""}
     dropped = {file for rule in RULES if rule.drop for file in files_by_rule[rule.name]}
     rows = [row for part in parts for row in zip(*part.samples.files, strict=True)]
     clean = sorted({file for row in rows if not dropped.intersection(row) for file in row})
     groups = tuple(group for part in parts for group in _groups(part, names))
-    issues = tuple(_issues(files_by_rule, config, others))
+    issues = tuple(_issues(files_by_rule, config, listing.others))
     return CheckReport(root, kind, groups, issues, tuple(clean))
 
 

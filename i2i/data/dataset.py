@@ -1,7 +1,10 @@
 """Data sets as functions of (epoch, index): equal numbers give equal samples, in any process."""
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Literal, overload
@@ -15,9 +18,16 @@ from i2i.data.augment import Arrays, Augment
 from i2i.data.folders import DataError, Listing, find_pairs, list_split
 from i2i.data.inspect import Samples, inspect
 from i2i.data.order import shuffled
-from i2i.data.rules import channel_spec, check_domain, check_faults, describe_files, find_faults
+from i2i.data.rules import (
+    channel_spec,
+    check_domain,
+    check_faults,
+    describe_files,
+    find_faults,
+    image_spec,
+)
 from i2i.images import Array, ImageError, ValueRange
-from i2i.images.spec import ImageSpec, read
+from i2i.images.spec import Half, ImageSpec, read
 from i2i.seeds import key
 
 
@@ -75,6 +85,15 @@ class Dataset:
     def files(self, epoch: int, index: int) -> list[str]:
         """Return the files that `sample(epoch, index)` reads, for messages."""
         return [paths[index] for paths in chain(*self._paths.values())]
+
+    def fingerprint(self) -> str:
+        """Return a hash of the names and sizes of all files, wherever their folder is."""
+        text, root = hashlib.sha256(), Path(self.config.root).as_posix()
+        for path in chain.from_iterable(chain(*self._paths.values())):
+            with suppress(OSError):
+                row = f"{path.removeprefix(root)} {Path(path).stat().st_size}\n"
+                text.update(os.fsencode(row))
+        return text.hexdigest()
 
     def sample(self, epoch: int, index: int) -> dict[str, Tensor]:
         """Return augmented images: domain -> [C, crop height, crop width], float32 in [-1, 1].
@@ -151,7 +170,7 @@ class Dataset:
             spec, notes = channel_spec(domain, samples, column, self.config.alpha, name)
             inputs.append(spec)
             self.notes += notes
-        self.specs[domain] = ImageSpec(tuple(inputs), self._value_range(domain))
+        self.specs[domain] = image_spec(domain, tuple(inputs), samples, columns, self.config)
         check_domain(domain, self.specs[domain], samples.facts[:, columns], self.config, jitter)
         self._paths[domain] = [Paths(samples.files[column]) for column in columns]
 
@@ -187,6 +206,9 @@ class PairedImages(Dataset):
         source = config.direction.source
         for domain in ("a", "b"):
             self._admit(domain, samples, domain == source and domain not in config.masks, names)
+            if side_by_side:
+                half: Half = "left" if domain == self.layout[0] else "right"
+                self.specs[domain] = replace(self.specs[domain], half=half)
         if side_by_side:
             del self._paths["b"]  # they are those of a
         if pairs.unmatched:

@@ -1,17 +1,21 @@
 """Find the images of a data set and match them by stem; nothing is opened here."""
 
 import os
-from collections.abc import Collection, Iterable, Sequence
-from itertools import chain, islice
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from i2i.config import Kind, Layout
-from i2i.errors import I2IError
-from i2i.images import EXTENSIONS
+from i2i.data.walk import SPLITS as SPLITS
+from i2i.data.walk import AnyPath as AnyPath
+from i2i.data.walk import DataError as DataError
+from i2i.data.walk import Folder as Folder
+from i2i.data.walk import data_error, existing, unreadable_error
+from i2i.data.walk import find_images as find_images
+from i2i.data.walk import preview as preview
+from i2i.data.walk import scan as scan
 
-AnyPath = str | os.PathLike[str]
-SPLITS = ("train", "test", "val")
 _FORMS = (
     "{split}/{domain}",
     "{split}{domain}",
@@ -21,30 +25,10 @@ _FORMS = (
 )
 _FLAT = "{domain}"  # of the train split, where no other form exists
 _OTHER_DOMAIN = str.maketrans("aAbB", "bBaA")
-_SUFFIXES = tuple(EXTENSIONS)
-
-
-class DataError(I2IError, ValueError):
-    """A data set or an archive that cannot be used. The subject is a setting, a flag or a file."""
 
 
 class SplitError(DataError):
     """A split that does not exist, or has no images."""
-
-
-class Folder(NamedTuple):
-    """A folder of images, and its subfolders (names in lower case) that are splits of their own."""
-
-    path: Path
-    skip: Collection[str] = ()
-
-
-class Scan(NamedTuple):
-    """Files of a folder: the paths of images in order, and the number of others."""
-
-    images: list[str]
-    others: int
-    example: str  # path of one of the others, or ""
 
 
 class Listing(NamedTuple):
@@ -56,12 +40,6 @@ class Listing(NamedTuple):
     unmatched: Sequence[str] = ()  # files whose stem is not in every folder
     same_stem: Sequence[tuple[str, str]] = ()  # a file that is used, and another of its folder
     lacks: str = ""  # what folders lack, for messages
-
-
-def preview(names: Iterable[str], limit: int = 3) -> str:
-    """Return the first few names for a message."""
-    first = list(islice(names, limit + 1))
-    return ", ".join(first[:limit]) + (", …" if len(first) > limit else "")
 
 
 # -- splits ----------------------------------------------------------------------------------------
@@ -120,11 +98,13 @@ def find_pairs(
     (pairs,) = list_split(root, split, "paired", layout, names, outside)
     if pairs.same_stem:
         repeated = preview(f"{file} and {other}" for file, other in pairs.same_stem)
-        raise _error(f"files of one stem in one folder: {repeated}", "Remove or rename one of each")
+        raise data_error(
+            f"files of one stem in one folder: {repeated}", "Remove or rename one of each"
+        )
     if not pairs.files[0]:
-        raise _error(f"no stem is in all folders: {pairs.lacks}", "Name partners alike")
+        raise data_error(f"no stem is in all folders: {pairs.lacks}", "Name partners alike")
     if pairs.lacks and not allow_unmatched:
-        raise _error(pairs.lacks, "Add them, or pass --allow-unmatched")
+        raise data_error(pairs.lacks, "Add them, or pass --allow-unmatched")
     return pairs
 
 
@@ -168,67 +148,14 @@ def match(folders: Sequence[Folder], in_order: bool = False) -> Listing:
     )
 
 
-# -- images of one folder --------------------------------------------------------------------------
-
-
-def find_images(root: AnyPath, skip: Collection[str] = ()) -> list[str]:
-    """Return the paths of all images under `root`, in the order of their relative paths.
-
-    Subfolders are searched and symbolic links followed. Hidden names are ignored, and so are the
-    subfolders of `root` that `skip` names.
-
-    Raises:
-        DataError: `root` is missing, is not a folder, cannot be read, or has no images.
-    """
-    images, others, example = scan(root, skip)
-    if not images:
-        among = f" among {others} other files (first: {example})" if others else ""
-        raise _error(f"{root} has no images{among}", f"Add some: {', '.join(sorted(EXTENSIONS))}")
-    return images
-
-
-def scan(root: AnyPath, skip: Collection[str] = ()) -> Scan:
-    """List a folder as `find_images` does, also where it has no images.
-
-    Raises:
-        DataError: `root` is missing, is not a folder, or cannot be read.
-    """
-    images: list[str] = []
-    others: list[str] = []
-    # folders, each with the identities of those above it
-    pending: list[tuple[str, tuple[tuple[int, int], ...]]] = [(_existing(root).as_posix(), ())]
-    while pending:
-        folder, above = pending.pop()
-        try:
-            status = Path(folder).stat()
-            identity = (status.st_dev, status.st_ino)
-            if identity in above:  # a link back to a folder above it would never end
-                continue
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    path = f"{folder}/{entry.name}"
-                    if entry.name.startswith("."):
-                        continue
-                    if entry.is_dir():
-                        if above or entry.name.lower() not in skip:
-                            pending.append((path, (*above, identity)))
-                    elif entry.name.lower().endswith(_SUFFIXES):
-                        images.append(path)
-                    else:
-                        others.append(path)
-        except OSError as error:
-            raise _unreadable(folder, error) from None
-    return Scan(sorted(images), len(others), min(others, default=""))
-
-
 def _split_images(root: AnyPath, split: str) -> list[str]:
-    top = _existing(root)
+    top = existing(root)
     folder = _find_folder(top, split)
     if not folder and split != "train":
         hint = f"Add the folder {top.as_posix()}/{split}"
         raise SplitError("data.root", f"{root} has no {split} split", hint)
     try:
-        return find_images(folder) if folder else find_images(top, SPLITS)
+        return find_images(folder) if folder else find_images(top, True)
     except DataError as error:
         raise SplitError(*error.args) from None
 
@@ -242,7 +169,7 @@ def domain_folders(root: AnyPath, split: str) -> tuple[Folder, Folder] | None:
     Raises:
         DataError: `root` is no folder; only one of the two exists; two layouts are mixed.
     """
-    top = _existing(root)
+    top = existing(root)
     pairs: list[tuple[Folder, Folder]] = []
     lone: list[tuple[Path, Path]] = []  # the folder that exists, and the one that is missing
     for form in (*_FORMS, _FLAT) if split == "train" else _FORMS:
@@ -250,8 +177,8 @@ def domain_folders(root: AnyPath, split: str) -> tuple[Folder, Folder] | None:
             break
         a, b = (_find_folder(top, form.format(split=split, domain=domain)) for domain in ("a", "b"))
         if a and b:  # ROOT/a/test next to ROOT/a/*.jpg is held out; ROOT/train/a/test is not
-            skip = SPLITS if form == _FLAT else ()
-            pairs.append((Folder(a, skip), Folder(b, skip)))
+            flat = form == _FLAT
+            pairs.append((Folder(a, flat), Folder(b, flat)))
         elif folder := a or b:
             name = folder.relative_to(top).as_posix()
             at = form.format(split=split, domain="?").index("?")
@@ -259,10 +186,10 @@ def domain_folders(root: AnyPath, split: str) -> tuple[Folder, Folder] | None:
             lone.append((folder, top / other))
     if len(pairs) > 1:
         names = " and ".join(f"{a.path.as_posix()}, {b.path.as_posix()}" for a, b in pairs)
-        raise _error(f"{root} has two layouts: {names}", "Keep one")
+        raise data_error(f"{root} has two layouts: {names}", "Keep one")
     if lone and not pairs:
         exists, missing = (folder.as_posix() for folder in lone[0])
-        raise _error(f"{exists} exists, but {missing} does not", "Add that folder")
+        raise data_error(f"{exists} exists, but {missing} does not", "Add that folder")
     return pairs[0] if pairs else None
 
 
@@ -281,16 +208,18 @@ def stack_folders(
     for name in names:
         top, own = Path(root).expanduser(), Path(name).expanduser()
         candidates = (
-            [] if own.is_absolute() else [Folder(top / split / own), Folder(top / own, SPLITS)]
+            [] if own.is_absolute() else [Folder(top / split / own), Folder(top / own, True)]
         )
         if outside:
-            candidates += [Folder(own / split), Folder(own, SPLITS)]
-        candidates = [folder for folder in candidates if split == "train" or not folder.skip]
-        existing = [folder for folder in candidates if folder.path.is_dir()]
-        if not existing:
+            candidates += [Folder(own / split), Folder(own, True)]
+        candidates = [
+            folder for folder in candidates if split == "train" or not folder.skip_held_out
+        ]
+        present = [folder for folder in candidates if folder.path.is_dir()]
+        if not present:
             hint = f"Accepted: {', '.join(folder.path.as_posix() for folder in candidates)}"
             raise SplitError("data.inputs, data.target", f"no {split} folder for {name}", hint)
-        folders.append(existing[0])
+        folders.append(present[0])
     if len(set(folders)) < len(folders):
         reason = f"{', '.join(names)}: two of these are one folder"
         raise DataError("data.inputs, data.target", reason, "Name each once")
@@ -304,30 +233,13 @@ def _find_folder(folder: Path, relative: str) -> Path | None:
             with os.scandir(folder) as entries:
                 names = sorted(e.name for e in entries if e.name.lower() == part and e.is_dir())
         except OSError as error:
-            raise _unreadable(folder, error) from None
+            raise unreadable_error([(str(folder), error.strerror or "")]) from None
         if len(names) > 1:
-            raise _error(f"{folder.as_posix()} has both {' and '.join(names)}", "Keep one")
+            raise data_error(f"{folder.as_posix()} has both {' and '.join(names)}", "Keep one")
         if not names:
             return None
         folder = folder / names[0]
     return folder
-
-
-def _existing(root: AnyPath) -> Path:
-    path = Path(root).expanduser()
-    if not path.exists():
-        raise _error(f"{root} does not exist", "Pass the folder of the data set")
-    if not path.is_dir():
-        raise _error(f"{root} is a file", "Pass the folder that holds it")
-    return path
-
-
-def _error(reason: str, hint: str) -> DataError:
-    return DataError("data.root", reason, hint)
-
-
-def _unreadable(folder: AnyPath, error: OSError) -> DataError:
-    return _error(f"{folder} cannot be read ({error.strerror})", "Check its permissions")
 
 
 def _no_domains(root: AnyPath, split: str) -> SplitError:

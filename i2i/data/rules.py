@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from i2i.config import AlphaUse, DataConfig, height_width
 from i2i.data.folders import DataError
 from i2i.data.inspect import Facts, Samples
-from i2i.images import MAX_PIXELS
+from i2i.images import MAX_PIXELS, MAX_VALUE, UNIT
 from i2i.images.spec import ChannelSpec, ImageSpec
 
 Level = Literal["error", "warning"]
@@ -201,6 +201,28 @@ def channel_spec(
     return spec, (f"{differ}: all are converted to {spec.channels}.",)
 
 
+def image_spec(
+    domain: str,
+    inputs: tuple[ChannelSpec, ...],
+    samples: Samples,
+    columns: list[int],
+    config: DataConfig,
+) -> ImageSpec:
+    """Return what a weights file says of the files of a domain, which are in `columns`."""
+    depth = samples.facts["depth"][:, columns].max().item()
+    sizes = samples.sizes[:, columns].reshape(-1, 2).astype(np.int64)
+    first = sizes[0]
+    similar = (sizes[:, 0] * first[1] == sizes[:, 1] * first[0]).all()
+    return ImageSpec(
+        inputs,
+        config.value_range.get(domain, UNIT),
+        depth,
+        ranged_integers=depth < 32 and domain in config.value_range,
+        mask=domain in getattr(config, "masks", ()),
+        size=tuple(first.tolist()) if similar else None,
+    )
+
+
 def check_domain(
     domain: str, spec: ImageSpec, facts: Facts, config: DataConfig, jitter: bool
 ) -> None:
@@ -211,9 +233,14 @@ def check_domain(
     if config.color_jitter and jitter and not colored:
         reason = f"defined for gray and RGB, {have}{stacked}"
         raise DataError("data.color_jitter", reason, "Set data.color_jitter=0")
-    if domain in config.value_range and not (facts["depth"] == 32).any():
-        reason = f"no file of domain {domain} holds floats; of integers the whole range is used"
-        raise DataError(f"data.value_range.{domain}", reason, "Leave it out")
+    low, high = spec.value_range
+    top = MAX_VALUE[spec.depth or 8]
+    if spec.ranged_integers and not 0 <= low < high <= top:
+        reason = f"files of domain {domain} hold integers from 0 to {top}"
+        raise DataError(f"data.value_range.{domain}", reason, "Choose a range within")
+    if spec.ranged_integers and spec.alpha:
+        reason = "a value range is for files of which no channel is alpha"
+        raise DataError(f"data.value_range.{domain}", reason, "Set data.alpha=drop")
     if config.alpha == "carry" and spec.channels not in (1, 3):
         reason = f"carry puts alpha back onto gray or RGB, {have}"
         raise DataError("data.alpha", reason, "Set data.alpha=drop")

@@ -23,6 +23,11 @@ Views = Sequence[Tensor]
 
 _UpToHalf = Annotated[float, Field(ge=0, le=0.49)]
 _Share = Annotated[float, Field(ge=0, le=1)]
+_LambdaGan = Annotated[
+    Weight, Doc("weight of G's adversarial term; 0: regression, D is not trained", resumable=True)
+]
+_Noise = Annotated[Weight, Doc("standard deviation of noise on D's input", resumable=True)]
+_Features = Annotated[Weight, Doc("weight of the distance in D's features", resumable=True)]
 
 
 class AdversarialLoss(MetricsModule):
@@ -40,15 +45,16 @@ class AdversarialLoss(MetricsModule):
         net: nn.Module,
         *,
         objective: Annotated[ObjectiveName, Doc("adversarial loss")] = "vanilla",
+        lambda_gan: _LambdaGan = 1.0,
         label_smoothing: Annotated[
             _UpToHalf, Doc("reals are labeled 1 minus this; vanilla and lsgan only")
         ] = 0.0,
         label_flip: Annotated[
             _UpToHalf, Doc("share of samples whose real and fake are exchanged for D")
         ] = 0.0,
-        instance_noise: Annotated[Weight, Doc("standard deviation of noise on D's input")] = 0.0,
-        r1: Annotated[Weight, Doc("weight of D's gradient penalty on reals")] = 0.0,
-        r2: Annotated[Weight, Doc("weight of D's gradient penalty on fakes")] = 0.0,
+        instance_noise: _Noise = 0.0,
+        r1: Annotated[Weight, Doc("weight of D's gradient penalty on reals", True)] = 0.0,
+        r2: Annotated[Weight, Doc("weight of D's gradient penalty on fakes", True)] = 0.0,
         gradient_penalty: Annotated[
             Weight | None,
             Doc("weight of D's gradient penalty between both; None: 10 with wgan-gp, else 0"),
@@ -57,7 +63,7 @@ class AdversarialLoss(MetricsModule):
             Count | None,
             Doc("updates of D from one penalty to the next; None: 1 with wgan-gp, else 16"),
         ] = None,
-        feature_matching: Annotated[Weight, Doc("weight of the distance in D's features")] = 0.0,
+        feature_matching: _Features = 0.0,
         augment: Annotated[AugmentName, Doc("augmentation of all that D sees")] = "none",
         augment_target: Annotated[
             _Share | None, Doc("mean sign of D on reals that ada aims at; None: 0.6")
@@ -76,6 +82,7 @@ class AdversarialLoss(MetricsModule):
         critic = objective == "wgan-gp"
         self.net = net
         self.objective: ObjectiveName = objective
+        self.lambda_gan = lambda_gan
         self.real_target = 1.0 - label_smoothing
         self.label_flip, self.instance_noise = label_flip, instance_noise
         self.r1, self.r2, self.feature_matching = r1, r2, feature_matching
@@ -87,11 +94,15 @@ class AdversarialLoss(MetricsModule):
         self.augment_policy = augment
         self.ada = _adaptive_probability(augment, augment_target, augment_images)
         self.d_schedule, self.g_schedule = _schedules(d_steps, g_steps, alternate == "blocks")
+        if not lambda_gan:
+            self.d_schedule = Schedule(length=0)
         self._updates = 0  # of D, for lazy penalties
         self._check_combination(penalty_interval)
 
     def _check_combination(self, penalty_interval: int | None) -> None:
         name, objective = self.objective, OBJECTIVES[self.objective]
+        if not self.lambda_gan:
+            self._check_unused()
         if self.real_target < 1 and not objective.supports_smoothing:
             reason = f"{name} has no labels to smooth"
             raise OptionError("label_smoothing", reason, "Use vanilla or lsgan")
@@ -113,6 +124,15 @@ class AdversarialLoss(MetricsModule):
             reason = "each image has no gradient of its own where batch norm couples images"
             hint = "Set discriminator.norm to instance, group or none"
             raise OptionError(option, reason, hint)
+
+    def _check_unused(self) -> None:
+        """Refuse options of the discriminator where it is not trained."""
+        names = ("label_flip", "instance_noise", "feature_matching", "ada", "penalized")
+        options = {"ada": "augment", "penalized": "r1, r2, gradient_penalty"}
+        for name in names:
+            if getattr(self, name):
+                reason = "has no effect with lambda_gan=0, which trains no discriminator"
+                raise OptionError(options.get(name, name), reason, "Leave it out")
 
     def forward(self, x: Tensor) -> Logits:
         """Return the logits of D for [N, C, H, W]."""
@@ -156,14 +176,17 @@ class AdversarialLoss(MetricsModule):
 
         `real` serves relativistic objectives and feature matching.
         """
+        if not self.lambda_gan:
+            return {}
         fake_input = self._input(fake)
         if self.feature_matching:
             return self._feature_matching(fake_input, self._input(real))
-        if not OBJECTIVES[self.objective].relativistic:
-            return {"gan": adversarial.generator_loss(self.objective, self(fake_input))}
-        with torch.no_grad():
-            real_logits = self(self._input(real))
-        return {"gan": adversarial.generator_loss(self.objective, self(fake_input), real_logits)}
+        real_logits = None
+        if OBJECTIVES[self.objective].relativistic:
+            with torch.no_grad():
+                real_logits = self(self._input(real))
+        loss = adversarial.generator_loss(self.objective, self(fake_input), real_logits)
+        return {"gan": self.lambda_gan * loss}
 
     def _feature_matching(self, fake: Tensor, real: Tensor) -> Terms:
         """Return G's terms with L1 of D's hidden layers. Wang et al., CVPR 2018, Eqn. (4)."""
@@ -175,7 +198,7 @@ class AdversarialLoss(MetricsModule):
         pairs = zip(output[:-scales], target[:-scales], strict=True)
         distance = torch.stack([l1_loss(x.float(), y.float()) for x, y in pairs]).mean()
         gan = adversarial.generator_loss(self.objective, output[-scales:], target[-scales:])
-        return {"gan": gan, "features": self.feature_matching * distance}
+        return {"gan": self.lambda_gan * gan, "features": self.feature_matching * distance}
 
     def _penalties(self, real: Tensor, fake: Tensor) -> Terms:
         """Return lazy regularization: the weight makes up for the updates in between.

@@ -44,6 +44,11 @@ class Phase:
     live: bool = False
     schedule: Schedule = Schedule()  # every step
 
+    def trainable(self) -> list[nn.Parameter]:
+        """Return the parameters that the phase updates: those that are not frozen."""
+        parameters = [parameter for net in self.nets for parameter in net.parameters()]
+        return [parameter for parameter in parameters if parameter.requires_grad]
+
 
 class MetricsModule(nn.Module):
     """A module that keeps, besides the terms it returns, what is worth logging."""

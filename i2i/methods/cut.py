@@ -22,7 +22,7 @@ _HEAD = 256  # features of a patch that are compared (Sec. 3)
 
 _Positive = Annotated[float, Field(gt=0)]
 _Fast = Annotated[bool, Doc("FastCUT: no identity term, λ 10, flip equivariance (Sec. 4)")]
-_Lambda = Annotated[_Positive | None, Doc("weight of PatchNCE; None: 1, or 10 with fast")]
+_Lambda = Annotated[_Positive | None, Doc("weight of PatchNCE; None: 1, or 10 with fast", True)]
 _Identity = Annotated[bool | None, Doc("PatchNCE on G(target) too; None: on, off with fast")]
 
 

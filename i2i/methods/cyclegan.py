@@ -10,7 +10,7 @@ from torch.nn.functional import l1_loss
 from i2i.methods import Images, MakeDiscriminator, MakeGenerator, Method, Phase, Terms
 from i2i.options import Doc, Weight, validate_options
 
-_Identity = Annotated[Weight, Doc("weight of G_ab(b) = b, relative to the cycles (Sec. 5.2)")]
+_Identity = Annotated[Weight, Doc("weight of G_ab(b) = b, relative to the cycles (Sec. 5.2)", True)]
 _History = Annotated[int, Field(ge=0), Doc("old fakes that D keeps seeing (Sec. 4), in images")]
 
 
@@ -35,8 +35,8 @@ class CycleGAN(Method):
         make_discriminator: MakeDiscriminator,
         channels: Mapping[str, int],
         *,
-        lambda_a: Annotated[Weight, Doc("weight of the cycle a -> b -> a")] = 10.0,
-        lambda_b: Annotated[Weight, Doc("weight of the cycle b -> a -> b")] = 10.0,
+        lambda_a: Annotated[Weight, Doc("weight of the cycle a -> b -> a", True)] = 10.0,
+        lambda_b: Annotated[Weight, Doc("weight of the cycle b -> a -> b", True)] = 10.0,
         lambda_identity: _Identity = 0.5,
         history: _History = 50,
     ) -> None:

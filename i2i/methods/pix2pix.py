@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from i2i.direction import Direction
+from i2i.errors import OptionError
 from i2i.methods import Images, MakeDiscriminator, MakeGenerator, Method, Phase, Terms
 from i2i.options import Doc, Weight, validate_options
 
@@ -32,13 +33,15 @@ class Pix2Pix(Method):
         channels: Mapping[str, int],
         direction: Direction,
         *,
-        lambda_l1: Annotated[Weight, Doc("weight of the L1 distance to the target")] = 100.0,
+        lambda_l1: Annotated[Weight, Doc("weight of the L1 distance to the target", True)] = 100.0,
     ) -> None:
         super().__init__()
         self.source, self.target = direction.source, direction.target
         self.G = make_generator(channels[self.source], channels[self.target])
         self.D = make_discriminator(channels[self.source] + channels[self.target])
         self.lambda_l1 = lambda_l1
+        if not (lambda_l1 or self.D.lambda_gan):
+            raise OptionError("lambda_l1", "0 with lambda_gan=0 leaves nothing to learn")
 
     def fakes(self, real: Images) -> Images:
         """Return {target: G(source)}."""

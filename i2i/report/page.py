@@ -1,19 +1,21 @@
 """A self-contained page (HTML without scripts) of facts, numbers, events, images and curves."""
 
 import base64
+import html
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from i2i.errors import printable
 from i2i.files import write_atomically
 
 Curve = Sequence[tuple[float, float]]  # (images seen, value)
 Event = tuple[float, str, str]  # images seen, kind, text
 
 MAX_POINTS = 300  # of a curve; at its width more are indistinguishable
+MAX_TEXT = 4_000  # characters of a cell
 WIDTH, HEIGHT = 320.0, 150.0  # of a plot, in units of its drawing
 
 
@@ -61,6 +63,11 @@ def html_report(
     page = Template(folder.joinpath("page.html").read_text("utf-8"))
     text = page.substitute(title=escape(title), style=style, body="\n".join(parts))
     write_atomically(path, text.encode(), flush=False)
+
+
+def escape(text: str) -> str:
+    """Return text of files or settings for the page."""
+    return html.escape(printable(text, MAX_TEXT))
 
 
 def _cells(tag: str, texts: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 
 from i2i import registry
@@ -24,6 +25,7 @@ from i2i.networks.contract import Discriminator, Generator, check_contract
 from i2i.networks.init import init_weights
 from i2i.options import option_fields
 from i2i.run.contradictions import check_sizes
+from i2i.run.warm_start import freeze
 from i2i.training.health import Health, RunInfo
 
 
@@ -80,7 +82,11 @@ def make_method(config: Config, channels: Mapping[str, int]) -> Method:
         arguments[name] = parts[name]
     with _options_of("method"):
         method: Method = factory(make_generator, make_discriminator, **arguments)
+    if factory.kind != "paired" and not options["lambda_gan"]:
+        reason = f"{config.method.name} learns its target from the discriminator alone"
+        raise ConfigError("method.lambda_gan", f"must be above 0: {reason}", "Use pix2pix on pairs")
     check_sizes(config, method)
+    freeze(method, config.train.freeze)
     return method
 
 
@@ -89,6 +95,21 @@ def _initialize(net: nn.Module, config: Config, compiled: bool) -> nn.Module:
     if compiled:
         net.compile(dynamic=False)
     return net
+
+
+def check_compiler(device: torch.device) -> None:
+    """Compile a function of one operation.
+
+    Raises:
+        ConfigError: that fails, as it does without a C++ compiler.
+    """
+    try:
+        torch.compile(torch.sin)(torch.ones(8, device=device))
+    except Exception as error:  # of many classes, of several libraries
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = f"torch cannot compile here ({lines[0][:200] if lines else type(error).__name__})"
+        hint = "Install a C++ compiler, or leave it off"
+        raise ConfigError("train.compile", reason, hint) from None
 
 
 def _select(options: Mapping[str, Any], factory: type[Any]) -> dict[str, Any]:

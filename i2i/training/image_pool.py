@@ -17,6 +17,8 @@ class ImagePool:
         """Return `fakes`, [N, C, H, W], each exchanged for a stored image with probability 1/2."""
         if self.size == 0:
             return fakes
+        if self.images and self.images[0].shape != fakes.shape[1:]:  # of a run before its new crop
+            self.images.clear()
         returned = []
         for fake in fakes.detach():
             if len(self.images) < self.size:

@@ -23,6 +23,9 @@ class MetricsLogger:
         self._began, self._data_seconds = time.monotonic(), 0.0
         self._rows = JsonlWriter(folder / METRICS, position)
         self._events = JsonlWriter(folder / EVENTS, position)
+        for file in (self._rows, self._events):
+            if file.damaged:
+                log(f"note: {file.path}: {file.damaged} damaged lines were removed")
         self._logged = {(event["kind"], event["text"]) for event in read_rows(self._events.path)}
         self._incomplete: set[object] = set()  # what was reported to lack rows
         self._summary = ""  # of the last row
@@ -39,9 +42,10 @@ class MetricsLogger:
         """Count time that was spent waiting for data."""
         self._data_seconds += seconds
 
-    def show_progress(self, images: int) -> None:
+    def show_progress(self, images: int, trouble: str = "") -> None:
         """Show the position, the share of time spent waiting for data, and the last terms."""
-        self._progress.update(images, f"data {self._data_share():.0%}  {self._summary}")
+        text = f"{trouble}  data {self._data_share():.0%}  {self._summary}"
+        self._progress.update(images, text.lstrip())
 
     def log(
         self, images: int, epoch: float, metrics: Mapping[str, float], lrs: Mapping[str, float]

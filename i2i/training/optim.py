@@ -29,7 +29,7 @@ class PhaseOptimizer:
         self, phase: Phase, config: OptimConfig, device: torch.device, precision: str
     ) -> None:
         self.name, self.config = phase.name, config
-        self.parameters = [parameter for net in phase.nets for parameter in net.parameters()]
+        self.parameters = phase.trainable()
         self.base_lr = config.lr if phase.live else config.lr_discriminator or config.lr
         self.adam = torch.optim.Adam(
             self.parameters, self.base_lr, config.betas, fused=device.type in ("cpu", "cuda")
@@ -51,6 +51,13 @@ class PhaseOptimizer:
     def restore(self, adam: dict[str, Any], scaler: dict[str, Any]) -> None:
         """Load both states, but for settings that a resumed run may change."""
         self.adam.load_state_dict(adam)
+        for parameter, averages in self.adam.state.items():
+            for name in ("exp_avg", "exp_avg_sq"):
+                if averages[name].shape != parameter.shape:
+                    shapes = (
+                        f"{tuple(averages[name].shape)}, {tuple(parameter.shape)} in the network"
+                    )
+                    raise ValueError(f"{name} of the optimizer {self.name} is {shapes}")
         for group in self.adam.param_groups:
             group["betas"] = self.config.betas
         self.scaler.load_state_dict(scaler)

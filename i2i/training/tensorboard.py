@@ -8,7 +8,6 @@ import os
 import socket
 import time
 from collections.abc import Mapping
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard import summary
 
-from i2i.files import append_whole
+from i2i.files import append_whole, open_own
 
 
 class TensorBoardWriter:
@@ -29,7 +28,7 @@ class TensorBoardWriter:
 
     def __init__(self, folder: Path, position: int) -> None:
         name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.0"
-        self._file = FileIO(str(folder / name), "a")
+        self._file = open_own(folder / name)
         events = [Event(wall_time=time.time(), file_version="brain.Event:2")]
         if position:  # TensorBoard forgets what an earlier process wrote from here on
             start = SessionLog(status=SessionLog.START)

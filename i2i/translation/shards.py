@@ -18,15 +18,17 @@ def shard_of(relative: str, count: int) -> int:
     return int.from_bytes(digest, "big") % count
 
 
-def parse_shard(text: str) -> Shard:
-    """Return the shard "I/N", I counting from 0.
+def parse_shard(text: str, env: Mapping[str, str]) -> Shard:
+    """Return the shard "I/N", I counting from 0, or for "auto" the one that `env` assigns.
 
     Raises:
-        TranslationError: another form, or I outside 0 to N - 1.
+        TranslationError: another form, or I outside 0 to N - 1; variables that make no sense.
     """
-    match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+    if text.strip() == "auto":
+        return shard_from_environment(env)
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text.strip(), re.ASCII)
     if not match:
-        raise TranslationError("shard", f"expected I/N, such as 0/4, got {text!r}")
+        raise TranslationError("shard", f"expected I/N, such as 0/4, or auto, got {text[:40]!r}")
     return check_shard((int(match[1]), int(match[2])))
 
 
@@ -39,17 +41,29 @@ def check_shard(shard: Shard) -> Shard:
     return shard
 
 
-def shard_from_environment(env: Mapping[str, str]) -> Shard | None:
-    """Return the shard that torchrun, SLURM or a SLURM job array assigns to this process, if any.
+def tasks_in_environment(env: Mapping[str, str]) -> int:
+    """Return how many tasks torchrun, SLURM or a job array seem to have started, at least 1.
 
-    Processes are counted by RANK and WORLD_SIZE, or SLURM_PROCID and SLURM_NTASKS. The tasks of an
-    array (SLURM_ARRAY_TASK_ID, _COUNT, _MIN, _STEP) multiply them.
+    That is no request to divide: a batch script without srun runs once, whatever it asked for, and
+    the tasks of an array may each have a model or a folder of their own.
+    """
+    names = ("WORLD_SIZE", "SLURM_NTASKS", "SLURM_ARRAY_TASK_COUNT")
+    counts = [env.get(name, "") for name in names]
+    return max([1, *(int(count) for count in counts if re.fullmatch("[0-9]{1,9}", count))])
+
+
+def shard_from_environment(env: Mapping[str, str]) -> Shard:
+    """Return the shard that torchrun, srun or a SLURM job array assigns to this process.
+
+    Processes are counted by RANK and WORLD_SIZE, or in a step of srun by SLURM_PROCID and
+    SLURM_STEP_NUM_TASKS: a batch script has SLURM_NTASKS without the tasks. The tasks of an array
+    (SLURM_ARRAY_TASK_ID, _COUNT, _MIN, _STEP) multiply them.
 
     Raises:
         TranslationError: variables that are no numbers, or tasks of an array that are not evenly
             spaced.
     """
-    process = _pair(env, "RANK", "WORLD_SIZE") or _pair(env, "SLURM_PROCID", "SLURM_NTASKS")
+    process = _pair(env, "RANK", "WORLD_SIZE") or _pair(env, "SLURM_PROCID", "SLURM_STEP_NUM_TASKS")
     task = _pair(env, "SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT")
     if task:
         number, count = task
@@ -62,8 +76,6 @@ def shard_from_environment(env: Mapping[str, str]) -> Shard | None:
             hint = f"Submit --array=0-{count - 1}, or pass --shard I/N"
             raise TranslationError("shard", reason, hint)
         task = (index, count)
-    if not (process or task):
-        return None
     (row, rows), (column, columns) = task or (0, 1), process or (0, 1)
     return check_shard((row * columns + column, rows * columns))
 
@@ -76,6 +88,6 @@ def _pair(env: Mapping[str, str], index: str, count: str) -> Shard | None:
 
 def _number(env: Mapping[str, str], name: str, default: int) -> int:
     value = env.get(name) or str(default)
-    if not value.isdecimal():
-        raise TranslationError("shard", f"{name}={value} is not a number", "Pass --shard I/N")
+    if not re.fullmatch("[0-9]{1,9}", value):
+        raise TranslationError("shard", f"{name}={value[:40]} is not a number", "Pass --shard I/N")
     return int(value)

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from i2i.data.folders import DataError, Folder, find_images, find_pairs, list_split, match
+from i2i.data.folders import (
+    DataError,
+    Folder,
+    find_images,
+    find_pairs,
+    list_split,
+    match,
+    scan,
+)
+from i2i.data.walk import describe_suffixes
 
 
 @pytest.fixture
@@ -23,7 +32,7 @@ def touch(tmp_path: Path) -> Callable[..., Path]:
     return toucher
 
 
-def relative(root: Path, paths: list[str]) -> list[str]:
+def relative(root: Path, paths: Sequence[str]) -> list[str]:
     return [Path(path).relative_to(root).as_posix() for path in paths]
 
 
@@ -55,7 +64,7 @@ def test_hidden_and_other_files_are_ignored(touch: Callable[..., Path]) -> None:
     assert relative(root, find_images(root)) == ["1.png"]
 
 
-def test_links_are_followed_and_loops_end(
+def test_links_are_followed_to_each_folder_once(
     touch: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     root, elsewhere = touch("x/1.png"), tmp_path_factory.mktemp("elsewhere")
@@ -63,7 +72,58 @@ def test_links_are_followed_and_loops_end(
     (root / "x" / "loop").symlink_to(root)
     (root / "one").symlink_to(elsewhere)
     (root / "two").symlink_to(elsewhere)
-    assert relative(root, find_images(root)) == ["one/2.png", "two/2.png", "x/1.png"]
+    listing = scan(root)
+    assert relative(root, listing.images) == ["one/2.png", "x/1.png"]
+    assert relative(root, list(listing.repeated)) == ["two", "x/loop"]
+
+
+def test_folder_is_read_under_its_own_name_where_a_link_leads_to_it_too(
+    touch: Callable[..., Path],
+) -> None:
+    root = touch("y/1.png")
+    (root / "a").symlink_to(root / "y")
+    assert relative(root, find_images(root)) == ["y/1.png"]
+
+
+def test_link_to_itself_is_a_file_like_any_other(touch: Callable[..., Path]) -> None:
+    root = touch("1.png")
+    for name in ("loop", "self.png"):
+        (root / name).symlink_to(root / name)
+    listing = scan(root)
+    assert relative(root, listing.images) == ["1.png", "self.png"]  # reading it is refused by name
+    assert listing.suffixes == {"": 1}
+
+
+def test_links_that_multiply_end_in_bounded_time(touch: Callable[..., Path]) -> None:
+    root = touch("0/1.png")
+    for depth in range(1, 40):  # 2 ** 39 paths lead to the image
+        (root / str(depth)).mkdir()
+        for name in ("x", "y"):
+            (root / str(depth) / name).symlink_to(root / str(depth - 1))
+    assert relative(root, find_images(root)) == ["0/1.png"]
+    assert len(find_images(root / "39")) == 1
+
+
+def test_every_subfolder_that_cannot_be_read_is_named(
+    touch: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, scandir = touch("x/1.png", "y/2.png", "3.png"), os.scandir
+
+    def refuse(path: str) -> Any:
+        if Path(path) != root:
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match=r"x cannot be read \(Permission.*y cannot be read"):
+        find_images(root)
+
+
+def test_other_files_are_counted_by_suffix(touch: Callable[..., Path]) -> None:
+    root = touch("1.png", "a.HEIC", "x/b.heic", "x/c.txt", "Makefile")
+    listing = scan(root)
+    assert (listing.others, listing.suffixes) == (4, {".heic": 2, ".txt": 1, "": 1})
+    assert describe_suffixes(listing.suffixes, 2) == ".heic (2), no suffix (1), …"
 
 
 def test_folder_without_images_names_what_was_ignored(touch: Callable[..., Path]) -> None:

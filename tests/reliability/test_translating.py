@@ -107,6 +107,31 @@ def test_shards_are_disjoint_and_together_the_unsharded_run(
         assert together == expected
 
 
+ENVIRONMENTS = [  # of clusters: a batch script without srun, and a job array over models
+    {"SLURM_JOB_ID": "1", "SLURM_PROCID": "0", "SLURM_NTASKS": "4"},
+    {"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_COUNT": "3", "SLURM_ARRAY_TASK_MIN": "0"},
+    {"RANK": "1", "WORLD_SIZE": "2"},
+]
+
+
+@pytest.mark.parametrize("variables", ENVIRONMENTS, ids=["batch", "array", "torchrun"])
+def test_only_an_option_divides_the_pictures_among_tasks(
+    variables: dict[str, str], tmp_path: Path
+) -> None:
+    model, source = write_model(tmp_path / "model", "unet"), write_pictures(tmp_path / "in", 8)
+    words = ["translate", model, source]
+    before = partial(os.environ.update, variables)
+    status, out, err = i2i(tmp_path / "streams", *words, tmp_path / "all", before=before)
+    assert (status, out.split()[:2], len(outputs(tmp_path / "all"))) == (0, ["8", "written,"], 8)
+    assert re.fullmatch(r"note: \d tasks seem to run; .*, --shard auto divides\n", err)
+    status, _, err = i2i(
+        tmp_path / "streams", *words, tmp_path / "part", "--shard", "auto", before=before
+    )
+    divided = "SLURM_NTASKS" not in variables  # which a batch script has, too
+    assert (status, len(outputs(tmp_path / "part")) < 8) == (0, divided)
+    assert err.startswith("note: this is shard 1/" if divided else "note: this is shard 0/1")
+
+
 # -- a full disk -----------------------------------------------------------------------------------
 
 
