@@ -53,7 +53,7 @@ _FORMATS: dict[Format, _FormatInfo] = {
         {},
     ),
 }
-_FOREIGN = {  # what people bring and is no format above -> its first bytes, a regular expression
+_FOREIGN = {  # files of other programs -> its first bytes, a regular expression
     "a HEIC picture": rb"(?s).{4}ftyp(hei|hev|mif1|msf1)",
     "a JPEG XL picture": rb"\xff\x0a|\0\0\0\x0cJXL ",
     "a Photoshop file": rb"8BPS",
@@ -113,8 +113,8 @@ def unknown_kind(start: bytes) -> ImageError:
     for what, signature in _FOREIGN.items():
         if re.match(signature, start):
             return not_supported(what)
-    known = ", ".join(_FORMATS)
-    return ImageError("image", f"not an image of a known format ({known})", WAY_OUT)
+    formats = ", ".join(_FORMATS)
+    return ImageError("image", f"not an image of a known format ({formats})", WAY_OUT)
 
 
 def supports(format: Format, channels: int, depth: int) -> bool:

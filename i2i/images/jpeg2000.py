@@ -13,7 +13,7 @@ _CUT = ImageError("image", "truncated: parts of its pixels are missing", REPLACE
 
 
 class Component(NamedTuple):
-    """What a channel is stored as."""
+    """Storage of a channel."""
 
     bits: int  # less one; from 128 signed
     step_x: int
