@@ -7,7 +7,7 @@ import cv2
 import imagecodecs
 import numpy as np
 import pytest
-from PIL import Image, features
+from PIL import Image, ImageCms, features
 from test_image_grid import HEIGHT, WIDTH, differs, read, values
 
 from i2i import images
@@ -182,3 +182,44 @@ def test_formats_that_are_only_read_are_refused_as_outputs(tmp_path):
     }
     with pytest.raises(ImageError, match=r"GIF cannot hold 3 channels.*Use PNG"):
         images.encode(values(3, "u1"), tmp_path / "x.gif")
+
+
+# -- color profiles --------------------------------------------------------------------------------
+
+
+def profile(space):
+    content = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    content[16:20] = space
+    return bytes(content)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_a_color_profile_is_carried_to_files_of_the_same_colors(tmp_path, suffix, dtype, channels):
+    array, path = values(channels, dtype), tmp_path / f"x{suffix}"
+    if not images.supports(images.format_of(path), channels, 8 * array.itemsize):
+        return
+    for space in (b"RGB ", b"GRAY", b"CMYK"):
+        images.encode(array, path, icc_profile=profile(space))
+        with Image.open(path) as image:
+            image.load()
+            stored, bands = image.info.get("icc_profile"), image.getbands()
+        expected = b"RGB " if bands[0] != "L" and not image.mode.startswith("I") else b"GRAY"
+        assert stored == (profile(space) if space == expected else None)
+        pixels, header = images.reading.read(path)
+        assert header.icc_profile == (stored or b"")
+        assert images.read_header(path).icc_profile == (stored or b"")
+        assert header.alpha == (channels in (2, 4))
+        if suffix != ".jpg":
+            np.testing.assert_array_equal(pixels, images.match_channels(array, pixels.shape[2]))
+
+
+def test_a_profile_of_other_colors_or_of_any_length_is_not_believed(tmp_path):
+    cmyk = Image.fromarray(values(4, "u1"), "CMYK")
+    cmyk.save(tmp_path / "x.jpg", icc_profile=profile(b"CMYK"))
+    for number, content in enumerate((b"", b"RGB", bytes(2000), profile(b"RGB ") + bytes(2**22))):
+        Image.fromarray(values(3, "u1")).save(tmp_path / f"{number}.png", icc_profile=content)
+    for path in tmp_path.iterdir():
+        assert images.read_header(path).icc_profile == b""
+        assert images.decode(path).shape == (HEIGHT, WIDTH, 3)

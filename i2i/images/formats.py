@@ -2,7 +2,7 @@
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
@@ -87,6 +87,7 @@ class Header:
     depth: int  # 8 or 16 bits of an integer, or 32 of a float
     format: Format
     alpha: bool  # the last channel is alpha; never that of an array
+    icc_profile: bytes = field(default=b"", repr=False, compare=False)  # of its colors
 
 
 def format_of(path: str | os.PathLike[str]) -> Format:

@@ -23,7 +23,7 @@ from PIL.TgaImagePlugin import TgaImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from i2i.images import jpeg, jpeg2000, npy, pnm, sanity, tiff
+from i2i.images import jpeg, jpeg2000, npy, pnm, profiles, sanity, tiff
 from i2i.images.budget import reserve
 from i2i.images.decoding import (
     color16,
@@ -228,7 +228,9 @@ def _open(file: IO[bytes], max_pixels: int, complete: bool) -> _Picture:
     turned = 1 if format == "TIFF" else orientation(image)
     if turned in (5, 6, 7, 8):
         width, height = height, width
-    header = Header(width, height, channels, depth, format, alpha)
+    profile = checked.icc_profile or image.info.get("icc_profile", b"")
+    profile = profiles.fitting(profile, channels)
+    header = Header(width, height, channels, depth, format, alpha, profile)
     cost = _cost(image, channels * depth // 8, copied=turned != 1 or alpha) + 2 * file_bytes
     return _Picture(header, cost, partial(_load, image, checked, header, turned, layout))
 
@@ -258,6 +260,7 @@ class _Checked(NamedTuple):
     file_bytes: int
     data_bytes: int  # of pixels, as far as they are known apart
     scans: jpeg.Scans | None = None
+    icc_profile: bytes = b""
 
 
 def _check_file(
@@ -268,8 +271,8 @@ def _check_file(
     if format == "PNG":
         width, height = int.from_bytes(start[16:20]), int.from_bytes(start[20:24])
         sanity.check_size(width, height, max_pixels)
-        stream, data_bytes = sanity.strip_png(file, complete)
-        checked = _Checked(stream, size, data_bytes)
+        stream, data_bytes, profile = sanity.strip_png(file, complete)
+        checked = _Checked(stream, size, data_bytes, icc_profile=profile)
     elif format == "JPEG" and complete:
         checked = checked._replace(scans=jpeg.read_scans(file))
     elif format == "JPEG":

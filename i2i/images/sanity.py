@@ -13,6 +13,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TgaImagePlugin import TgaImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from i2i.images import profiles
 from i2i.images.formats import ImageError, not_supported
 
 REPLACE = "Replace or remove the file"  # the hint for what no reader can use
@@ -47,8 +48,8 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
         raise ImageError("image", reason, RAISE_LIMIT)
 
 
-def strip_png(file: IO[bytes], complete: bool) -> tuple[IO[bytes], int]:
-    """Return a PNG of only the chunks that make the picture, and its bytes of compressed pixels.
+def strip_png(file: IO[bytes], complete: bool) -> tuple[IO[bytes], int, bytes]:
+    """Return a PNG of only the chunks that make the picture, its bytes of pixels, and its profile.
 
     Texts, color profiles, frames of animations and the like are where decoders stumble, and where
     bombs hide. EXIF comes before the pixels, where Pillow looks for it. Without `complete` the
@@ -56,7 +57,7 @@ def strip_png(file: IO[bytes], complete: bool) -> tuple[IO[bytes], int]:
     rows as a picture. Raise ImageError for a wrong checksum, or without an IEND.
     """
     end = file.seek(0, os.SEEK_END)
-    position, data_bytes = len(_PNG_SIGNATURE), 0
+    position, data_bytes, profile = len(_PNG_SIGNATURE), 0, b""
     chunks: dict[bytes, list[bytes]] = {name: [] for name in _PNG_CHUNKS}
     while position + 12 <= end:
         file.seek(position)
@@ -67,6 +68,9 @@ def strip_png(file: IO[bytes], complete: bool) -> tuple[IO[bytes], int]:
         if complete and not _checksum_matches(file, name, length):
             raise ImageError("image", "corrupt (checksum mismatch)", REPLACE)
         data_bytes += length if name == b"IDAT" else 0
+        if name == b"iCCP" and length <= MAX_CHUNK:
+            file.seek(position)
+            profile = profiles.from_chunk(file.read(12 + length))
         if name in chunks and (complete or name != b"IDAT"):
             if name != b"IDAT" and length > MAX_CHUNK:  # EXIF without its orientation would mislead
                 raise not_supported(f"{length:,} bytes of {name.decode()} in a PNG", "Re-encode it")
@@ -77,7 +81,7 @@ def strip_png(file: IO[bytes], complete: bool) -> tuple[IO[bytes], int]:
             if not complete and data_bytes:
                 chunks[b"IDAT"] = [_EMPTY_IDAT]
             content = b"".join(b"".join(parts) for parts in chunks.values())
-            return io.BytesIO(_PNG_SIGNATURE + content), data_bytes
+            return io.BytesIO(_PNG_SIGNATURE + content), data_bytes, profile
     raise ImageError("image", "truncated: its end is missing", REPLACE)
 
 
