@@ -1,6 +1,7 @@
 """One image through a generator: kinds of input, sizes, channels, batches, and the files a translator is made of."""
 
 import pickle
+import time
 
 import numpy as np
 import pytest
@@ -98,6 +99,12 @@ def unet_part(**changes):
     options = {"width": 4, "depth": 2, "norm": "batch", "dropout": True}
     part = {"name": "unet", "in_channels": 3, "out_channels": 3, "options": options}
     return {**part, **changes}
+
+
+def domain(**fields):
+    """Domains of a model of three channels, of which a says more."""
+    spec = {"inputs": [{"channels": 3, "alpha": False}]}
+    return {"a": {**spec, **fields}, "b": spec}
 
 
 def write_model(folder, directions=("a2b",), **changes):
@@ -647,3 +654,72 @@ def test_what_is_written_is_read_again(tmp_path):
     assert again.info == model.info
     assert again.tensors.keys() == model.tensors.keys()
     assert yaml.safe_load(again.info.to_yaml()) == again.info.model_dump(mode="json")
+
+
+# -- what a weights file may ask for ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("unet", {"depth": 4096}), ("resnet", {"width": 4, "blocks": 4000})]
+)
+def test_more_layers_than_the_file_has_tensors_are_refused_at_once(tmp_path, name, options):
+    part = unet_part(
+        name=name, options={**(unet_part()["options"] if name == "unet" else {}), **options}
+    )
+    folder = write_model(tmp_path / "model", generators={"a2b": part})
+    begin = time.monotonic()
+    with pytest.raises(ModelFileError, match="more parameters than the file has tensors") as error:
+        load(folder)
+    assert time.monotonic() - begin < 10  # building them takes 40 s
+    assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"generators": {"a2b": unet_part(in_channels=True)}}, r"generators\.a2b\.in_channels"),
+        ({"generators": {"a2b": unet_part(options={"norm": "x" * 10**5})}}, "norm: 100000 charac"),
+        ({"generators": {"a2b": unet_part(options={"gain": np.inf})}}, "gain: must be finite"),
+        ({"facts": {"images": np.nan}}, "images: must be finite"),
+        ({"facts": {"origin": "x" * 2**20}}, r"its metadata has 1,04\d,\d+ characters"),
+        ({"resized_to": [0, 8]}, r"resized_to\.0"),
+        ({"domains": domain(depth=12)}, r"domains\.a\.depth: must be 8, 16 or 32, got 12"),
+        ({"domains": domain(size=[0, 0])}, r"domains\.a\.size: must be at least 1"),
+        ({"domains": domain(half="top")}, r"domains\.a\.half: must be 'left' or 'right'"),
+        ({"domains": domain(mask=1)}, r"domains\.a\.mask"),
+        (
+            {"domains": domain(depth=8, ranged_integers=True, value_range=[0, 256])},
+            r"domains\.a\.value_range: must be \[low, high\]",
+        ),
+        (
+            {"domains": domain(depth=8, ranged_integers=True, value_range=[-1, 255])},
+            r"domains\.a\.value_range: must be \[low, high\]",
+        ),
+    ],
+)
+def test_fields_out_of_bounds_are_refused_in_a_line(tmp_path, change, message):
+    folder = write_model(tmp_path / "model", **change)
+    with pytest.raises(ModelFileError, match=message) as error:
+        load(folder)
+    assert len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.fill_(torch.nan), "tensor a2b/.* holds values that are not finite"),
+        (lambda w: w.fill_(-torch.inf), "tensor a2b/.* holds values that are not finite"),
+        (lambda w: w.to(torch.complex64), "tensor a2b/.* holds torch.complex64"),
+        (lambda w: w.to(torch.float8_e4m3fn), "tensor a2b/.* holds torch.float8_e4m3fn"),
+        (lambda w: w.bool(), "tensor a2b/.* holds torch.bool"),
+    ],
+)
+def test_tensors_that_are_no_weights_are_refused_by_name(tmp_path, change, message):
+    folder = write_model(tmp_path / "model")
+    model = load_model(folder)
+    name = next(iter(model.tensors))
+    fields = model.info.model_dump(mode="json")
+    tensors = {**model.tensors, name: change(model.tensors[name].clone())}
+    write_fields(folder / WEIGHTS, fields, tensors)
+    with pytest.raises(ModelFileError, match=message):
+        load(folder)

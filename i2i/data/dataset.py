@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Literal, overload
@@ -26,7 +27,7 @@ from i2i.data.rules import (
     image_spec,
 )
 from i2i.images import Array, ImageError, ValueRange
-from i2i.images.spec import ImageSpec, read
+from i2i.images.spec import Half, ImageSpec, read
 from i2i.seeds import key
 
 
@@ -205,6 +206,9 @@ class PairedImages(Dataset):
         source = config.direction.source
         for domain in ("a", "b"):
             self._admit(domain, samples, domain == source and domain not in config.masks, names)
+            if side_by_side:
+                half: Half = "left" if domain == self.layout[0] else "right"
+                self.specs[domain] = replace(self.specs[domain], half=half)
         if side_by_side:
             del self._paths["b"]  # they are those of a
         if pairs.unmatched:

@@ -4,6 +4,7 @@ The content of a file decides its format, whatever its suffix says; of an animat
 file the first picture is read. Color profiles are not applied.
 """
 
+import io
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from i2i.images import npy, sanity, tiff
+from i2i.images import jpeg, npy, sanity, tiff
 from i2i.images.budget import reserve
 from i2i.images.decoding import (
     color16,
@@ -128,9 +129,11 @@ def from_pil(
     """
     with _errors_about(name):
         sanity.check_size(*image.size, max_pixels)
-        cost = _cost(image, pixel_bytes=4, copied=True) + _check_unloaded(image, max_pixels)
-        with reserve(cost):
+        checked = _check_unloaded(image, max_pixels)
+        with reserve(_cost(image, pixel_bytes=4, copied=True) + 2 * checked.file_bytes):
             load(image)
+            if checked.scans:
+                jpeg.check_pixels(image, checked.scans)
             return apply_alpha(turn(to_array(image, value_range), orientation(image)), alpha)
 
 
@@ -167,7 +170,7 @@ def _errors_about(subject: object) -> Iterator[None]:
     except Exception as error:  # decoders meet corrupt data with struct, zlib, key and other errors
         if isinstance(error, OSError) and error.strerror:
             raise ImageError(subject, f"cannot be read: {error.strerror}") from error
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error)[:200].split()) or type(error).__name__
         raise ImageError(subject, f"corrupt or truncated: {reason}", sanity.REPLACE) from error
 
 
@@ -190,13 +193,13 @@ def _open(file: IO[bytes], max_pixels: int, complete: bool) -> _Picture:
         info = npy.read_info(file, max_pixels)
         return _Picture(info.header, 2 * file_bytes, partial(npy.read_pixels, file, info))
     layout = tiff.read_layout(file) if format == "TIFF" else None
-    stream, data_bytes = _check_file(file, format, start, max_pixels, complete)
+    checked = _check_file(file, format, start, max_pixels, complete)
     if layout:
-        stream = tiff.to_stream(file, layout, complete)
-    image = _opened_by_pillow(stream, format)
+        checked = checked._replace(stream=tiff.to_stream(file, layout, complete))
+    image = _opened_by_pillow(checked.stream, format)
     width, height = image.size
     sanity.check_size(width, height, max_pixels)
-    sanity.check_data_size(image, start, data_bytes)
+    sanity.check_data_size(image, start, checked.data_bytes)
     scale_transparency(image, start[24] if format == "PNG" else 8)
     channels, depth, alpha = layout[:3] if layout else _kind(image, format, start)
     # Pillow itself applies the orientation of TIFF, and only of TIFF.
@@ -205,7 +208,7 @@ def _open(file: IO[bytes], max_pixels: int, complete: bool) -> _Picture:
         width, height = height, width
     header = Header(width, height, channels, depth, format, alpha)
     cost = _cost(image, channels * depth // 8, copied=turned != 1 or alpha) + 2 * file_bytes
-    return _Picture(header, cost, partial(_load, image, stream, header, turned, layout))
+    return _Picture(header, cost, partial(_load, image, checked, header, turned, layout))
 
 
 def _opened_by_pillow(stream: IO[bytes], format: Format) -> ImageFile.ImageFile:
@@ -224,40 +227,51 @@ def _start(file: IO[bytes]) -> tuple[bytes, Format | None]:
     return start, sniff(start)
 
 
+class _Checked(NamedTuple):
+    """A file whose structure was checked."""
+
+    stream: IO[bytes]  # to decode
+    file_bytes: int
+    data_bytes: int  # of pixels, as far as they are known apart
+    scans: jpeg.Scans | None = None
+
+
 def _check_file(
     file: IO[bytes], format: Format, start: bytes, max_pixels: int, complete: bool
-) -> tuple[IO[bytes], int]:
-    """Check the structure of a file; return the stream to decode, and the bytes of its pixels."""
-    stream, data_bytes = file, file.seek(0, os.SEEK_END)
+) -> _Checked:
+    size = file.seek(0, os.SEEK_END)
+    checked = _Checked(file, size, size)
     if format == "PNG":
         width, height = int.from_bytes(start[16:20]), int.from_bytes(start[20:24])
         sanity.check_size(width, height, max_pixels)
         stream, data_bytes = sanity.strip_png(file, complete)
+        checked = _Checked(stream, size, data_bytes)
+    elif format == "JPEG" and complete:
+        checked = checked._replace(scans=jpeg.read_scans(file))
     elif format == "JPEG":
-        sanity.check_jpeg(file, count_scans=complete)
+        jpeg.check_end(file)
     elif format == "WEBP":
         sanity.check_size(*sanity.webp_size(start), max_pixels)  # its reader allocates at once
         sanity.check_webp_frame(file)
-    stream.seek(0)
-    return stream, data_bytes
+    return checked
 
 
-def _check_unloaded(image: Image.Image, max_pixels: int) -> int:
-    """Check the file from which a PIL image is still to be loaded; return its bytes, or 0."""
+def _check_unloaded(image: Image.Image, max_pixels: int) -> _Checked:
+    """Check the file from which a PIL image is still to be loaded; without one, nothing."""
     file = image.fp if isinstance(image, ImageFile.ImageFile) else None
     if file is None:
-        return 0
+        return _Checked(io.BytesIO(), 0, 0)
     position = file.tell()
     start, format = _start(file)
-    if format is not None:  # of others, such as GIF, only the size of the picture is known
-        _, data_bytes = _check_file(file, format, start, max_pixels, complete=True)
-        sanity.check_data_size(image, start, data_bytes)
+    checked = _Checked(file, file.seek(0, os.SEEK_END), 0)
+    if format is not None:  # of others only the size of the picture is known
+        checked = _check_file(file, format, start, max_pixels, complete=True)
+        sanity.check_data_size(image, start, checked.data_bytes)
         scale_transparency(image, start[24] if format == "PNG" else 8)
     if format == "TIFF":
         tiff.check_frame(file, image.tell())
-    file_bytes = file.seek(0, os.SEEK_END)
     file.seek(position)
-    return file_bytes
+    return checked
 
 
 def _kind(image: Image.Image, format: Format, start: bytes) -> tuple[int, int, bool]:
@@ -280,7 +294,7 @@ def _cost(image: Image.Image, pixel_bytes: int, copied: bool) -> int:
     `pixel_bytes` of the array; `copied`: it is turned, reordered, or freed from alpha.
     """
     own = 1 if image.mode in ("1", "L", "P") else 2 if image.mode.startswith("I;16") else 4
-    decoder = 6 if "progressive" in image.info else 0  # coefficients
+    decoder = 6 + own if "progressive" in image.info else 0  # coefficients; decoded twice
     if isinstance(image, WebPImageFile):
         decoder = 8  # two frames
     return image.width * image.height * (own + pixel_bytes * (1 + copied) + decoder)
@@ -288,15 +302,17 @@ def _cost(image: Image.Image, pixel_bytes: int, copied: bool) -> int:
 
 def _load(
     image: ImageFile.ImageFile,
-    stream: IO[bytes],
+    checked: _Checked,
     header: Header,
     turned: int,
     layout: tiff.Layout | None,
     value_range: ValueRange,
 ) -> Array:
     if header.depth == 16 and not image.mode.startswith("I;16"):  # Pillow cuts 16-bit color to 8
-        pixels = color16(lambda: _opened_by_pillow(stream, header.format), header.channels)
+        pixels = color16(lambda: _opened_by_pillow(checked.stream, header.format), header.channels)
     else:
         load(image)
+        if checked.scans:
+            jpeg.check_pixels(image, checked.scans)
         pixels = to_array(image, value_range)
     return turn(unmultiply(pixels) if layout and layout.associated else pixels, turned)

@@ -11,11 +11,12 @@ from PIL.BmpImagePlugin import BmpImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from i2i.images.formats import ImageError
+from i2i.images.formats import ImageError, not_supported
 
 REPLACE = "Replace or remove the file"  # the hint for what no reader can use
+RAISE_LIMIT = "Raise max_pixels (--max-pixels, data.max_pixels) if you trust the file"
 CHUNK_BYTES = 2**20  # read at once
-MAX_JPEG_SCANS = 100  # of a progressive JPEG. Encoders write ten; each decodes all pixels again
+MAX_CHUNK = 2**24  # of a PNG, but for its pixels: EXIF with previews and notes of the maker
 MIN_BOMB_PIXELS = 2**22  # smaller canvases do no harm
 DEFLATE_RATIO = 1032  # bytes out of one: the shortest code, of two bits, repeats 258 bytes
 TIFF_RATIOS = {  # compression -> bytes out of one, at most; of the others no limit is known
@@ -32,11 +33,15 @@ _EMPTY_IDAT = b"\0\0\0\0IDAT" + zlib.crc32(b"IDAT").to_bytes(4, "big")
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:
-    """Raise ImageError for a picture of more than `max_pixels`."""
-    if width * height > max_pixels:
-        megapixels, limit = width * height / 1e6, max_pixels / 1e6
-        reason = f"{width}x{height} is {megapixels:.4g} megapixels, the limit is {limit:.4g}"
-        raise ImageError("image", reason, "Raise max_pixels if you trust the file")
+    """Raise ImageError for a picture without pixels, or of more than `max_pixels`."""
+    pixels = width * height
+    if width < 1 or height < 1:
+        raise ImageError("image", "its header announces a picture without pixels", REPLACE)
+    if pixels > max_pixels:
+        size = f"{width}x{height}" if pixels < 10**18 else "its size"  # numbers can have any length
+        megapixels, limit = min(pixels, 10**18) / 1e6, max_pixels / 1e6
+        reason = f"{size} is {megapixels:.4g} megapixels, the limit is {limit:.4g}"
+        raise ImageError("image", reason, RAISE_LIMIT)
 
 
 def strip_png(file: IO[bytes], complete: bool) -> tuple[IO[bytes], int]:
@@ -59,7 +64,9 @@ def strip_png(file: IO[bytes], complete: bool) -> tuple[IO[bytes], int]:
         if complete and not _checksum_matches(file, name, length):
             raise ImageError("image", "corrupt (checksum mismatch)", REPLACE)
         data_bytes += length if name == b"IDAT" else 0
-        if name in chunks and (complete if name == b"IDAT" else length <= CHUNK_BYTES):
+        if name in chunks and (complete or name != b"IDAT"):
+            if name != b"IDAT" and length > MAX_CHUNK:  # EXIF without its orientation would mislead
+                raise not_supported(f"{length:,} bytes of {name.decode()} in a PNG", "Re-encode it")
             file.seek(position)
             chunks[name].append(file.read(12 + length))
         position += 12 + length
@@ -79,40 +86,6 @@ def _checksum_matches(file: IO[bytes], name: bytes, length: int) -> bool:
             return False
         checksum, length = zlib.crc32(content, checksum), length - len(content)
     return file.read(4) == checksum.to_bytes(4, "big")
-
-
-def check_jpeg(file: IO[bytes], count_scans: bool) -> None:
-    """Raise ImageError if the end of the picture is missing; phones put films behind it.
-
-    With `count_scans` also for more than MAX_JPEG_SCANS, for which the complete file is read.
-    """
-    file.seek(-2, os.SEEK_END)
-    ends = file.read() == b"\xff\xd9"
-    if ends and not count_scans:
-        return
-    file.seek(0)
-    content = file.read()
-    start = _first_scan(content)
-    if not ends and content.find(b"\xff\xd9", start) < 0:
-        raise ImageError("image", "truncated: its end is missing", REPLACE)
-    scans = content.count(b"\xff\xda", start)
-    if scans > MAX_JPEG_SCANS:
-        reason = f"too many progressive scans: {scans}, the limit is {MAX_JPEG_SCANS}"
-        raise ImageError("image", reason, "Re-encode the file")
-
-
-def _first_scan(content: bytes) -> int:
-    """Return the position of the first scan, behind segments that may hold complete thumbnails."""
-    position = 2
-    while content[position : position + 1] == b"\xff":
-        marker = content[position + 1 : position + 2]
-        if marker in (b"\xda", b""):
-            break
-        if marker == b"\xff":  # any number of fill bytes may precede a marker
-            position += 1
-        else:
-            position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
-    return position
 
 
 def webp_size(start: bytes) -> tuple[int, int]:

@@ -125,15 +125,15 @@ def _directories(file: IO[bytes]) -> Iterator[_Directory]:
     start = file.read(16)
     order, big = "<" if start[:2] == b"II" else ">", start[2:4] in (b"+\0", b"\0+")
     (position,) = struct.unpack_from(order + ("Q" if big else "I"), start, 8 if big else 4)
-    seen: set[int] = set()
-    while position and position not in seen and len(seen) < MAX_PAGES:
+    visited: set[int] = set()
+    while position and position not in visited and len(visited) < MAX_PAGES:
         if position >= end:
             raise ImageError("image", "truncated: a directory of it is missing", REPLACE)
-        seen.add(position)
+        visited.add(position)
         directory = _directory(file, position, order, big)
         yield directory
         position = directory.following
-    if not seen:
+    if not visited:
         raise ImageError("image", "corrupt: it has no directory", REPLACE)
 
 
@@ -155,10 +155,10 @@ def _directory(file: IO[bytes], position: int, order: str, big: bool) -> _Direct
         if values.size > len(field):
             at = int.from_bytes(field, _ENDIAN[order])
         file.seek(at)
-        found = file.read(values.size)
-        if len(found) < values.size:
+        stored = file.read(values.size)
+        if len(stored) < values.size:
             raise ImageError("image", f"truncated: the values of tag {tag} are missing", REPLACE)
-        directory.values[tag] = values.unpack(found)
+        directory.values[tag] = values.unpack(stored)
         directory.positions[tag] = at + (values.size // number - 1 if order == ">" else 0)
     return directory
 
@@ -219,7 +219,7 @@ def _extra_channel(tags: _Directory, extra: int) -> tuple[bool, bool, int]:
     """Return if a last channel is alpha, if it was multiplied in, and where to declare it alpha."""
     if not extra:
         return False, False, 0
-    kind, known = tags.values.get(_Tag.EXTRA, ()), tags.positions.get(_Tag.EXTRA, 0)
+    kind, position = tags.values.get(_Tag.EXTRA, ()), tags.positions.get(_Tag.EXTRA, 0)
     if kind not in ((), (0,), (1,), (2,)) or (not kind and tags.first(_Tag.SAMPLES, 1) == 2):
         raise not_supported("a TIFF with an extra channel of unknown meaning")
-    return kind in ((1,), (2,)), kind == (1,), known
+    return kind in ((1,), (2,)), kind == (1,), position
