@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from i2i.evaluation.evaluate import EvaluationError, evaluate, table
-from i2i.images.spec import ChannelSpec, ImageSpec
+from i2i.images.spec import ChannelSpec, ImageSpec, read
 from i2i.networks.latent import LatentSpec
 from i2i.translation import TranslationError
 from i2i.translation.folder import Report, translate_folder
@@ -266,3 +266,163 @@ def test_images_below_the_window_of_ssim_are_one_error(
     small = RAMP if options else RAMP[:10]
     with pytest.raises(EvaluationError, match="smaller than the 11x11 window of SSIM"):
         evaluate(model(ImageSpec(GRAY)), pairs(tmp_path, [small], [small]), **options)
+
+
+# -- labels ----------------------------------------------------------------------------------------
+
+
+LABELS = np.kron(np.array([[3, 9], [200, 9]], np.uint8), np.ones((8, 8), np.uint8))
+
+
+@pytest.mark.parametrize("size", [7, 24, (5, 31)])
+def test_labels_are_resized_without_new_values(tmp_path: Path, size: Any) -> None:
+    labels = ImageSpec(GRAY, depth=8, mask=True)
+    translator = model(ImageSpec(GRAY, depth=8), labels)
+    _, values, _ = translated(tmp_path, translator, "x.png", LABELS, size=size)
+    assert set(np.unique(values)) <= {3, 9, 200}
+    assert values.shape == (size if isinstance(size, tuple) else (size, size))
+    both = pairs(tmp_path / "data", [LABELS], [LABELS])
+    result = evaluate(model(labels, labels), both, size=24, examples=1)
+    assert set(np.unique(result.examples[0][0])) <= {3, 9, 200}
+
+
+def test_labels_in_jpeg_files_are_read_with_a_note(tmp_path: Path) -> None:
+    translator = model(ImageSpec(GRAY, depth=8), ImageSpec(GRAY, depth=8, mask=True))
+    report, _, _ = translated(tmp_path, translator, "x.jpg", LABELS)
+    assert report.notes == [
+        "labels were read from JPEG files, whose compression mixes them (1, first: x.jpg)"
+    ]
+
+
+def test_labels_are_not_written_into_jpeg_files(tmp_path: Path) -> None:
+    translator = model(ImageSpec(GRAY, depth=8, mask=True))
+    report, _, output = translated(tmp_path, translator, "x.jpg", LABELS)
+    assert output == "x.png"
+    assert report.notes == [
+        "outputs are PNG where their format cannot hold labels (1, first: x.png)"
+    ]
+    with pytest.raises(TranslationError, match=r"of labels, which JPEG cannot hold. Choose png\."):
+        translate_folder(translator, tmp_path / "in", tmp_path / "new", Options(format="jpg"))
+
+
+def test_labels_in_colors_are_no_gray_labels(tmp_path: Path) -> None:
+    translator = model(ImageSpec(GRAY, depth=8), ImageSpec(GRAY, depth=8, mask=True))
+    stored_gray = np.dstack([LABELS] * 3)
+    _, values, _ = translated(tmp_path / "gray", translator, "x.png", stored_gray)
+    np.testing.assert_array_equal(values, LABELS)
+    (tmp_path / "in").mkdir()
+    cv2.imwrite(str(tmp_path / "in/x.png"), np.dstack([LABELS, LABELS, 255 - LABELS]))
+    report = translate_folder(translator, tmp_path / "in", tmp_path / "out")
+    assert report.failed[0][1].startswith("holds colors, and the labels of the model are gray")
+
+
+# -- integers in a range ---------------------------------------------------------------------------
+
+
+def test_integers_in_a_range_become_its_unit_and_come_back(tmp_path: Path) -> None:
+    ct = ImageSpec(GRAY, (0.0, 4095.0), 16, ranged_integers=True)
+    values = np.linspace(0, 4095, 256).round().astype(np.uint16).reshape(16, 16)
+    cv2.imwrite(str(tmp_path / "ct.png"), values)
+    unit = read([str(tmp_path / "ct.png")], ct).array[..., 0]
+    np.testing.assert_allclose(unit, values / 4095, atol=1e-7)
+    translator = model(ct, ct)
+    _, output, _ = translated(tmp_path, translator, "x.png", values)
+    np.testing.assert_array_equal(output, values)
+    np.testing.assert_array_equal(translator(values), values)
+    np.testing.assert_array_equal(np.asarray(translator(Image.fromarray(values))), values)
+    floats = translator(values.astype(np.float32))
+    np.testing.assert_allclose(floats, values, atol=1e-2)
+
+
+def test_a_value_outside_of_the_range_is_a_failed_file(tmp_path: Path) -> None:
+    ct = ImageSpec(GRAY, (0.0, 4095.0), 16, ranged_integers=True)
+    cv2.imwrite(str(tmp_path / "x.png"), np.full((4, 4), 4096, np.uint16))
+    report = translate_folder(model(ct, ct), tmp_path / "x.png", tmp_path / "y.png")
+    assert report.failed[0][1].startswith("values from 4096 to 4096, outside [0, 4095]")
+
+
+def test_shallower_files_are_spread_over_the_range_with_a_note(tmp_path: Path) -> None:
+    ct = ImageSpec(GRAY, (0.0, 4095.0), 16, ranged_integers=True)
+    report, output, _ = translated(tmp_path, model(ct, ct), "x.png", RAMP)
+    np.testing.assert_array_equal(output, np.round(RAMP / 255 * 4095))
+    assert report.notes == [
+        "8-bit inputs were spread over 0 to 4095, the range of the 16-bit files of training "
+        "(1, first: x.png)"
+    ]
+    chosen = model(ct, ct, depth=8)
+    np.testing.assert_array_equal(chosen(RAMP), RAMP)
+
+
+# -- pairs side by side ----------------------------------------------------------------------------
+
+
+def test_the_input_half_of_files_like_those_of_training_is_translated(tmp_path: Path) -> None:
+    source = ImageSpec(GRAY, depth=8, size=(16, 12), half="right")
+    translator = model(ImageSpec(GRAY, depth=8), source)
+    wide = np.arange(32 * 48, dtype=np.uint16).reshape(32, 48).astype(np.uint8)
+    report, values, _ = translated(tmp_path, translator, "x.png", wide)
+    np.testing.assert_array_equal(values, wide[:, 24:])
+    assert "their right halves were translated, --half whole takes all" in report.notes[0]
+    with pytest.warns(UserWarning, match="its right half is translated"):
+        np.testing.assert_array_equal(translator(wide), wide[:, 24:])
+    whole = model(ImageSpec(GRAY, depth=8), source, half="whole")
+    np.testing.assert_array_equal(whole(wide), wide)
+    _, values, _ = translated(tmp_path / "whole", translator, "x.png", wide, half="whole")
+    np.testing.assert_array_equal(values, wide)
+
+
+def test_images_of_another_form_are_translated_whole(tmp_path: Path) -> None:
+    source = ImageSpec(GRAY, depth=8, size=(16, 16), half="left")
+    translator = model(ImageSpec(GRAY, depth=8), source)
+    report, values, _ = translated(tmp_path, translator, "x.png", RAMP)
+    np.testing.assert_array_equal(values, RAMP)
+    assert report.notes == []
+
+
+def test_pairs_of_a_model_that_does_not_know_their_form_are_said_to_be_whole(
+    tmp_path: Path,
+) -> None:
+    translator = model(ImageSpec(GRAY), ImageSpec(GRAY, half="left"))
+    report, values, _ = translated(tmp_path, translator, "x.png", np.hstack([RAMP, RAMP]))
+    assert values.shape == (16, 32)
+    assert "translated whole by a model of pairs side by side: --half left" in report.notes[0]
+
+
+@pytest.mark.parametrize("half", ["left", "right"])
+def test_evaluation_reads_pairs_as_they_were_in_training(tmp_path: Path, half: Any) -> None:
+    spec = ImageSpec(GRAY, depth=8, size=(16, 16), half=half)
+    (tmp_path / "test").mkdir()
+    given, truth = RAMP, 255 - RAMP
+    pair = [given, truth] if half == "left" else [truth, given]
+    cv2.imwrite(str(tmp_path / "test/0.png"), np.hstack(pair))
+    translator = model(ImageSpec(GRAY, depth=8), spec)
+    scores = evaluate(translator, tmp_path).scores["model"]
+    assert scores["l1"].mean == pytest.approx(np.abs(RAMP / 255 * 2 - 1).mean())
+    cv2.imwrite(str(tmp_path / "test/1.png"), np.hstack([RAMP] * 3))
+    with pytest.raises(EvaluationError, match=r"1.png: 48x16 pixels: not the form"):
+        evaluate(translator, tmp_path)
+
+
+# -- size ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("resized_to", "size", "expected"),
+    [
+        ((64, 64), "keep", "at most half the size"),
+        ((8, 8), "keep", "at least twice the size"),
+        ((24, 24), "keep", None),
+        ((64, 64), 64, None),
+        (None, "keep", None),
+    ],
+)
+def test_another_scale_than_in_training_is_a_note(
+    tmp_path: Path, resized_to: Any, size: Any, expected: str | None
+) -> None:
+    translator = model(ImageSpec(GRAY, depth=8), resized_to=resized_to)
+    report, _, _ = translated(tmp_path, translator, "x.png", RAMP, size=size)
+    if expected is None:
+        assert report.notes == []
+    else:
+        assert expected in report.notes[0]
+        assert f"--size {resized_to[0]} gives them its scale (1, first: x.png)" in report.notes[0]

@@ -58,7 +58,7 @@ def command(
         result = evaluate(
             translator,
             data,
-            layout=layout or translator.layout,  # type: ignore[arg-type]
+            layout=layout or "auto",  # type: ignore[arg-type]
             split=split,
             size=parse_size(size),
             examples=8 if sheet else 0,

@@ -65,11 +65,12 @@ def command(
     from i2i.console import echo, progress
     from i2i.errors import OptionError
     from i2i.files import check_new_file, check_new_folder
+    from i2i.lock import new_folder
     from i2i.translation.sampling import load_sampler, walk, write_animation, write_numbered
 
     target = Path(out)
     if grid or interpolate:
-        check_new_file(target, {".png", ".webp"} if interpolate else images.EXTENSIONS)
+        check_new_file(target, {".png", ".webp"} if interpolate else images.WRITABLE)
     else:
         check_new_folder(target)
     sampler = load_sampler(model, device, precision, depth)
@@ -82,9 +83,10 @@ def command(
         elif grid:
             pictures, _ = sampler.pictures(sampler.latents(0, total, seed, truncate), progress=job)
         else:
-            written = write_numbered(sampler, target, total, seed, truncate, score)
-            for number, _ in enumerate(written, 1):
-                job(number, total)
+            with new_folder(target):
+                written = write_numbered(sampler, target, total, seed, truncate, score)
+                for number, _ in enumerate(written, 1):
+                    job(number, total)
     if interpolate and target.suffix.lower() == ".webp":
         write_animation(pictures, target)
     elif grid or interpolate:

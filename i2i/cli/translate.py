@@ -18,7 +18,12 @@ from i2i.cli import _options
     help="Folder or file of one stacked input; repeated in the order of training.",
 )
 @_options.direction
-@_options.choice("--half", "left|right", help="Half of side-by-side images to translate.")
+@_options.choice(
+    "--half",
+    "left|right|whole",
+    help="Part of images to translate.  [default: the input of pairs side by side, if the model "
+    "was trained on such files of this form]",
+)
 @_options.size
 @click.option(
     "--batch", type=click.IntRange(min=1), metavar="N", help="Batch size; never changes a result."

@@ -82,7 +82,8 @@ class DataConfig(Section):
     """use of an alpha channel; composite: over white; keep: as an input channel; carry: dropped
     in training, copied to the output when translating"""
     value_range: dict[str, tuple[Finite, Finite]] = {}
-    """range [low, high] of the floats in the files of a domain; [0, 1] for domains not named"""
+    """range [low, high] of the floats in the files of a domain, or, without any, of its deepest
+    integers, in their own numbers; for domains not named, [0, 1] and all that integers hold"""
     workers: Resumable[NonNegativeInt] = 2
     """processes that decode images; 0: decode in the training process"""
     on_bad_file: Resumable[Literal["fail", "skip"]] = "fail"
@@ -184,6 +185,8 @@ class TrainConfig(Section):
     """interval of checkpoints, in images"""
     keep_checkpoints: Resumable[Count] = 3
     """newest checkpoints kept on disk; older ones are removed"""
+    save_retry_seconds: Resumable[NonNegative] = 60.0
+    """seconds for which writing the last state is tried again, where the disk is full"""
     on_nonfinite: Resumable[Literal["stop", "rollback"]] = "stop"
     """reaction to a loss or gradient that is not finite; stop: exit status 3; rollback: restore the
     newest checkpoint and skip the batch"""

@@ -124,7 +124,7 @@ def check_folder(
         layout: `data.layout` of pairs.
         smallest: shortest side that is large enough, pixels.
         threads: that decode.
-        value_range: (low, high) of the floats in files.
+        value_range: (low, high) of the floats in files, or of the integers where there are none.
         masks: domains that hold labels, of which an image may have one value.
         inputs, target, pair_pattern, pairs, max_pixels: settings of `data` with these names.
         progress: is called with files decoded and their total.
@@ -134,20 +134,18 @@ def check_folder(
     """
     root = str(Path(path).expanduser())
     names = (*inputs, target) if target is not None else ()
-    if names and kind == "unconditional":
-        raise DataError("--input", "images without a target have one folder", "Pass that as PATH")
     if kind == "auto" and (len(names) > 2 or pair_pattern or pairs or layout != "auto"):
         kind = "paired"
-    find = partial(
-        list_split, path, kind=kind, layout=layout, names=names, patterns=pair_pattern, table=pairs
-    )
-    listings = _list_splits(find)
+    find = partial(list_split, path, kind=kind, layout=layout, names=names)
+    listings = _list_splits(partial(find, patterns=pair_pattern, table=pairs))
     parts = _Reading(root, value_range, max_pixels, threads, progress).parts(listings)
     if kind == "auto" and _all_double(parts):
         parts = [part._replace(samples=replace(part.samples, side_by_side=True)) for part in parts]
     kind = _kind(parts[0].samples)
     if masks and kind != "paired":
         raise DataError("--mask", f"only pairs have label maps, {path} is {kind}", "Leave it out")
+    # One range is given, and in training it is that of the domains with floats.
+    ranged = value_range != UNIT and not any(_has_floats(part.samples) for part in parts)
     config = PairedData(
         root=root,
         load_size=smallest,
@@ -155,7 +153,7 @@ def check_folder(
         resize="none",
         masks=tuple(masks),
         max_pixels=max_pixels,
-        value_range={} if value_range == UNIT else dict.fromkeys(("a", "b", "image"), value_range),
+        value_range=dict.fromkeys(("a", "b", "image"), value_range) if ranged else {},
     )
     notes = list(chain.from_iterable(listing.remarks() for _, listing in listings))
     notes += chain.from_iterable(_channel_notes(part) for part in parts)
@@ -270,6 +268,10 @@ def _all_double(parts: Sequence[_Part]) -> bool:
     return alone and len(sizes) > 0 and bool((sizes[:, 1] == 2 * sizes[:, 0]).all())
 
 
+def _has_floats(samples: Samples) -> bool:
+    return bool((samples.facts["depth"] == 32).any())
+
+
 def _kind(samples: Samples) -> Kind:
     if samples.side_by_side or len(samples.domains) > 1:
         return "paired"
@@ -306,7 +308,7 @@ def _findings(parts: Sequence[_Part], config: DataConfig) -> Iterator[Finding]:
             yield from ((rule_name, file, "") for file in other.files[0])
         for each in (samples, *loose.values()):
             for rule, mask in find_faults(each, config).items():
-                yield from ((rule.name, *pair) for pair in describe_files(each, mask))
+                yield from ((rule.name, *pair) for pair in describe_files(each, mask, rule.values))
         yield from _similar(_join([samples]))
         held = [
             part.samples

@@ -1,8 +1,12 @@
 """Data sets as functions of (epoch, index): equal numbers give equal samples, in any process."""
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 from typing import Literal, overload
 
 import numpy as np
@@ -25,7 +29,7 @@ from i2i.data.rules import (
     image_spec,
 )
 from i2i.images import Array, ImageError, ValueRange
-from i2i.images.spec import ImageSpec, read
+from i2i.images.spec import Half, ImageSpec, read
 from i2i.seeds import key
 
 
@@ -94,6 +98,15 @@ class Dataset:
         """Return the files that `sample(epoch, index)` reads, for messages."""
         row = self._row(epoch, index)
         return [paths[row] for paths in chain(*self._paths.values())]
+
+    def fingerprint(self) -> str:
+        """Return a hash of the names and sizes of all files, wherever their folder is."""
+        text, root = hashlib.sha256(), Path(self.config.root).as_posix()
+        for path in chain.from_iterable(chain(*self._paths.values())):
+            with suppress(OSError):
+                row = f"{path.removeprefix(root)} {Path(path).stat().st_size}\n"
+                text.update(os.fsencode(row))
+        return text.hexdigest()
 
     def sample(self, epoch: int, index: int) -> dict[str, Tensor]:
         """Return augmented images: domain -> [C, crop height, crop width], float32 in [-1, 1].
@@ -166,7 +179,7 @@ class Dataset:
         for rule, mask in faults.items():
             if rule.drop and config.on_bad_file == "skip":
                 good &= ~mask.any(axis=1)
-                details = describe_files(samples, mask)
+                details = describe_files(samples, mask, rule.values)
                 self.notes += tuple(f"skipped, {rule.name}: {detail}" for _, detail in details)
         if not good.any():
             raise self._nothing_left()
@@ -243,6 +256,9 @@ class PairedImages(Dataset):
         source = config.direction.source
         for domain in ("a", "b"):
             self._admit(domain, samples, domain == source and domain not in config.masks, names)
+            if side_by_side:
+                half: Half = "left" if domain == self.layout[0] else "right"
+                self.specs[domain] = replace(self.specs[domain], half=half)
         if side_by_side:
             del self._paths["b"]  # they are those of a
         if pairs.unmatched:

@@ -26,6 +26,7 @@ _HEADER = [
     ("constant", np.bool_),  # every pixel has one value
     ("gray", np.bool_),  # all three are equal
     ("top", np.float32),  # largest value
+    ("bottom", np.float32),  # least value
     ("values", np.uint16),  # how many different ones in 8-bit gray
 ]
 _FINGERPRINT = [
@@ -108,7 +109,7 @@ def inspect(
 def _read(
     path: str, reading: Reading, value_range: ValueRange, limit: int
 ) -> tuple[Any, ...] | str:
-    content: tuple[Any, ...] = (False, False, 0, 0)
+    content: tuple[Any, ...] = (False, False, 0, 0, 0)
     fingerprint: tuple[Any, ...] = ()
     try:
         if reading == "header":
@@ -126,7 +127,7 @@ def _read(
     return *fields, *content, *fingerprint
 
 
-def _content(colors: Array) -> tuple[bool, bool, float, int]:
+def _content(colors: Array) -> tuple[bool, bool, float, float, int]:
     # the first row of most images is enough
     constant = all(bool((row == colors[0, 0]).all()) for row in colors)
     gray = colors.shape[2] == 3 and all(bool((row == row[:, :1]).all()) for row in colors)
@@ -134,7 +135,7 @@ def _content(colors: Array) -> tuple[bool, bool, float, int]:
     if colors.dtype == np.uint8 and colors.shape[2] == 1:
         for row in colors:
             values[row] = True
-    return constant, gray, float(colors.max()), int(values.sum())
+    return constant, gray, float(colors.max()), float(colors.min()), int(values.sum())
 
 
 def _fingerprint(pixels: Array, colors: Array) -> tuple[Any, ...]:

@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 from i2i.config import AlphaUse, DataConfig, PairedData, height_width
 from i2i.data.folders import DataError, Listing
-from i2i.data.inspect import Facts, Samples, inspect
+from i2i.data.inspect import FORMATS, Facts, Samples, inspect
 from i2i.images import MAX_VALUE, UNIT
-from i2i.images.spec import ChannelSpec, ImageSpec
+from i2i.images.spec import LOSSY, ChannelSpec, ImageSpec
 
 Level = Literal["error", "warning"]
 Resize = Literal["stretch", "shorter", "none"]
 Mask = NDArray[np.bool_]  # [rows, columns] of samples
 _MAX_LISTED = 20  # files named in one message
+_LOSSY = tuple(FORMATS.index(format) for format in LOSSY)
 _FEW_VALUES = 64  # of an 8-bit gray image, at most, that may be a label map
 
 
@@ -47,6 +48,7 @@ class Rule(NamedTuple):
     level: Level = "error"  # error: training refuses the file, or its test is spoiled
     drop: bool = True  # data.on_bad_file=skip and a clean copy leave the file out
     note: bool = False  # training takes the file, and says so
+    values: bool = False  # about values: each file is described by its own
 
     def describe(self, config: DataConfig) -> str:
         """Return the text with its limit."""
@@ -116,10 +118,29 @@ def _labels(samples: Samples, config: DataConfig) -> Mask:
 
 
 def _narrow(samples: Samples, config: DataConfig) -> Mask:
-    facts = samples.facts
-    limit = (2.0 ** facts["depth"]) / 4
+    """Return the integers of columns whose values, all together, span a small part of theirs."""
+    facts, readable = samples.facts, samples.readable
+    tops = facts["top"].max(axis=0, initial=0, where=readable)
+    bottoms = facts["bottom"].min(axis=0, initial=np.inf, where=readable)
     ranged = np.isin(samples.domains, list(config.value_range)) | (facts["depth"] > 16)
-    return _columns(samples, (facts["top"] > 0) & (facts["top"] < limit) & ~ranged)
+    return _columns(samples, (tops > 0) & (tops - bottoms < 2.0 ** facts["depth"] / 4) & ~ranged)
+
+
+def _outside(samples: Samples, config: DataConfig) -> Mask:
+    """Return integers outside the range of their domain; floats are refused as they are read."""
+    facts, outside = samples.facts, np.zeros(samples.readable.shape, np.bool_)
+    for domain, (low, high) in config.value_range.items():
+        columns = np.isin(samples.domains, domain)
+        depth = facts["depth"][:, columns].max(initial=0)
+        ranged = columns & (facts["depth"] == depth) & (depth < 32) & (facts["top"] > 0)
+        outside |= ranged & ((facts["bottom"] < low) | (facts["top"] > high))
+    return outside
+
+
+def _lossy(samples: Samples, config: DataConfig) -> Mask:
+    masks = getattr(config, "masks", ())
+    declared = np.isin(samples.domains, masks) | (samples.side_by_side and bool(masks))
+    return samples.readable & declared & np.isin(samples.facts["format"], _LOSSY)
 
 
 _warning = partial(Rule, level="warning", drop=False)
@@ -213,7 +234,22 @@ RULES = (
         "narrow range",
         "use less than a quarter of the range of their integers",
         _narrow,
-        "To the networks they are nearly black: spread the values over the range",
+        "To the networks they are nearly black or flat: set data.value_range to [low, high], which "
+        "are spread over all of theirs",
+        values=True,
+    ),
+    Rule(
+        "outside range",
+        "have values outside of data.value_range",
+        _outside,
+        "Set a wider data.value_range, or leave them out",
+        values=True,
+    ),
+    _note(
+        "lossy labels",
+        "hold labels in JPEG, whose compression mixes them",
+        _lossy,
+        "Save labels as PNG",
     ),
     _warning("other file", "are not images of a known format, and are ignored"),
 )
@@ -225,12 +261,17 @@ def find_faults(samples: Samples, config: DataConfig) -> dict[Rule, Mask]:
     return {rule: mask for rule, mask in masks.items() if mask.any()}
 
 
-def describe_files(samples: Samples, mask: Mask) -> Iterator[tuple[str, str]]:
-    """Yield each marked file, column by column, with its error or its size and channels."""
+def describe_files(samples: Samples, mask: Mask, values: bool = False) -> Iterator[tuple[str, str]]:
+    """Yield each marked file, column by column, with its error or its size and channels.
+
+    Or with the range of its `values`.
+    """
     for column, row in np.argwhere(mask.T).tolist():
         file, facts = samples.files[column][row], samples.facts[row, column]
         height, width = facts["size"]
         text = f"{file} is {width}x{height}"
+        if values:
+            text = f"{file} has values from {facts['bottom']:g} to {facts['top']:g}"
         if facts["channels"] not in (1, 2, 3, 4):
             text += f" with {facts['channels']} channels"
         yield file, samples.errors.get((row, column), text)
@@ -242,7 +283,8 @@ def describe_notes(
     """Yield what is to be said about files that are used nevertheless."""
     for rule, mask in faults.items():
         if rule.note:
-            first, _ = next(describe_files(samples, mask))
+            file, text = next(describe_files(samples, mask, rule.values))
+            first = text if rule.values else file
             text = f"{mask.sum()} of {mask.size} files {rule.describe(config)} (first: {first})."
             yield f"{text} {rule.hint}.".removesuffix(" .")
 
@@ -254,7 +296,9 @@ def check_faults(samples: Samples, faults: Mapping[Rule, Mask], config: DataConf
         return
     counts = [f"{m.sum()} of {m.size} files {rule.describe(config)}" for rule, m in faults.items()]
     hints = ". ".join(rule.hint for rule in faults)
-    files = chain.from_iterable(describe_files(samples, mask) for mask in faults.values())
+    files = chain.from_iterable(
+        describe_files(samples, mask, rule.values) for rule, mask in faults.items()
+    )
     lines = [detail for _, detail in islice(files, _MAX_LISTED)]
     if (more := sum(int(mask.sum()) for mask in faults.values()) - _MAX_LISTED) > 0:
         lines.append(f"… and {more} more")

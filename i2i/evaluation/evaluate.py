@@ -99,9 +99,7 @@ def evaluate(
         target, depth = _read(translator, pair, translator.direction.target, size)
         _check_sizes(pair, image, target)
         depths.add(depth)
-        # what a file of the output would hold
-        stored = translator.pixels(image[None], translator.output_depth(depth))[0]
-        output = translator.target.unit(stored)
+        output = _output(translator, image, depth)
         values["model"].append(_score(output, target))
         if image.shape[2] == target.shape[2]:
             values["output = input"].append(_score(image, target))
@@ -114,10 +112,10 @@ def evaluate(
             rows.append([images.to_display_rgb(array, spec.alpha) for spec, array in row])
         if progress:
             progress(number, len(samples))
-    most_bits, spec = max(depths), translator.target
-    limits = spec.value_range if spec.in_units(most_bits) else (0.0, float(MAX_VALUE[most_bits]))
+    depth, spec = max(depths), translator.target
+    limits = spec.value_range if spec.in_units(depth) else (0.0, float(MAX_VALUE[depth]))
     scores = {name: _intervals(v, limits) for name, v in values.items()}
-    return Evaluation(len(samples), scores, rows, most_bits, limits)
+    return Evaluation(len(samples), scores, rows, depth, limits)
 
 
 def table(result: Evaluation) -> list[list[str]]:
@@ -144,6 +142,12 @@ def aligned(rows: Iterable[list[str]]) -> str:
     return "\n".join("  ".join(map(str.ljust, row, widths)) for row in rows)
 
 
+def _output(translator: Translator, image: Array, depth: int) -> Array:
+    """Return what a file of the output would hold; `depth`: bits of the target."""
+    stored = translator.pixels(image[None], translator.output_depth(depth))[0]
+    return translator.target.unit(stored)
+
+
 def _score(output: Array, target: Array) -> torch.Tensor:
     depth = max(images.depth_of(output), images.depth_of(target))
     scores = score_pairs(images.to_tensor(output)[None], images.to_tensor(target)[None], depth)
@@ -161,6 +165,15 @@ class _PairFiles(NamedTuple):
     a: tuple[str, ...]  # one file per stacked input
     b: tuple[str, ...]
     layout: Literal["ab", "ba", "folders"]
+    form_of_training: bool  # the layout was not asked for: files must look like those of training
+
+
+def _layout(translator: Translator, data: str | Path, split: str) -> Layout:
+    """Return the layout of training, unless the data has folders of a and b."""
+    source, half = translator.direction.source, translator.source.half
+    if half is None or domain_folders(data, split) is not None:
+        return "folders" if translator.layout == "folders" else "auto"
+    return "ab" if (half == "left") == (source == "a") else "ba"
 
 
 def _pairs(
@@ -174,19 +187,22 @@ def _pairs(
         key=lambda pair: pair[0],
     )
     names = [each.name for _, spec in specs for each in spec.inputs]
-    folders = names if all(names) else []  # that the model was trained on
+    folders = names if any(names) else []  # that the model was trained on
     if folders and layout != "auto":
         reason = f"this model reads the folders {', '.join(names)}"
         raise EvaluationError(f"--layout {layout}", reason, "Leave it out")
+    trained = _layout(translator, data, split) if layout == "auto" and not folders else "auto"
     try:
-        pairs = find(data, split, layout, folders, outside=False)
+        wanted = trained if layout == "auto" else layout
+        pairs = find(data, split, wanted, folders, outside=False)
     except SplitError:
         if len(folders) != 2:  # a stack is known by its names only
             raise
         pairs = find(data, split)
     check_guess(pairs)
     rows = zip(*pairs.files, strict=True)
-    return [_PairFiles(row[:-1] or row, row[-1:], pairs.layout) for row in rows]
+    checked = trained in ("ab", "ba") and translator.source.size is not None
+    return [_PairFiles(row[:-1] or row, row[-1:], pairs.layout, checked) for row in rows]
 
 
 def _read(
@@ -194,10 +210,16 @@ def _read(
 ) -> tuple[Array, int]:
     """Return an image of a pair, and the bits of its file."""
     spec = translator.source if domain == translator.direction.source else translator.target
-    array, _, depth = read(pair.a if domain == "a" else pair.b, spec, translator.alpha)
+    stack = read(pair.a if domain == "a" else pair.b, spec, translator.alpha)
+    array = stack.array
     if pair.layout != "folders":
+        height, width = array.shape[:2]
+        if pair.form_of_training and not translator.source.half_of(height, width):
+            reason = f"{width}x{height} pixels: not the form of the pairs side by side in training"
+            hint = f"If it is a pair, pass --layout {pair.layout}"
+            raise EvaluationError(pair.a[0], reason, hint)
         array = halves(array, pair.layout)[domain]
-    return _resized(array, size, spec.mask), depth
+    return _resized(array, size, spec.mask), stack.depth
 
 
 def _check_sizes(pair: _PairFiles, image: Array, target: Array) -> None:

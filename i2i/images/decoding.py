@@ -1,7 +1,7 @@
 """Pixels of opened Pillow images, at their full depth: by one decoder, in bands, turned upright."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,9 @@ _HIGH, _LOW = (1, 0) if sys.byteorder == "little" else (0, 1)  # bytes of a valu
 def plain_mode(image: Image.Image) -> str:
     """Return the mode of 8-bit pixels that `to_array` returns: L, LA, RGB or RGBA."""
     gray = image.mode in ("1", "L", "LA", "La")
+    if image.format == "GIF" and image.mode == "P":  # which has palettes only
+        palette = image.getpalette("RGB") or []
+        gray = palette[::3] == palette[1::3] == palette[2::3]
     return ("L" if gray else "RGB") + ("A" if image.has_transparency_data else "")
 
 
@@ -36,17 +39,22 @@ def to_array(image: Image.Image, value_range: ValueRange) -> Array:
     return _array(image, mode).reshape(image.height, image.width, len(mode))
 
 
+def bands(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
+    """Yield boxes that together are the picture."""
+    width, height = image.size
+    step = max(1, BAND_PIXELS // min(width, height))
+    for start in range(0, max(width, height), step):
+        end = min(start + step, max(width, height))
+        yield (0, start, width, end) if height >= width else (start, 0, end, height)
+
+
 def _array(image: Image.Image, mode: str, out: NDArray[Any] | None = None) -> NDArray[Any]:
     """Return [H, W] or [H, W, C] in `mode`, by bands: Pillow copies repeatedly what it converts."""
-    width, height = image.size
-    longer = max(width, height)
-    step = max(1, BAND_PIXELS // min(width, height))
-    for start in range(0, longer, step):
-        end = min(start + step, longer)
-        box = (0, start, width, end) if height == longer else (start, 0, end, height)
-        band = np.asarray((image if step >= longer else image.crop(box)).convert(mode))
+    for box in bands(image):
+        part = image if box == (0, 0, *image.size) else image.crop(box)
+        band = np.asarray(part.convert(mode))
         if out is None:
-            out = np.empty((height, width, *band.shape[2:]), band.dtype)
+            out = np.empty((image.height, image.width, *band.shape[2:]), band.dtype)
         out[box[1] : box[3], box[0] : box[2]] = band
     assert out is not None, "an image has pixels"
     return out

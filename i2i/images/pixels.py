@@ -65,10 +65,15 @@ def from_value_range(values: NDArray[Any], value_range: ValueRange) -> NDArray[n
         reason = f"{kind} from {lowest:g} to {highest:g}, outside {limits}"
         hint = "Rescale them; in training data.value_range says what is read"
         raise ImageError("image", reason, hint)
-    values = values.astype(np.promote_types(values.dtype, np.float32), copy=False)
-    if value_range != UNIT:
-        values = ((values - value_range[0]) / (value_range[1] - value_range[0])).clip(0, 1)
-    return values.astype(np.float32, copy=False)
+    if value_range == UNIT:
+        return values.astype(np.float32, copy=False)
+    unit, wide = np.empty(values.shape, np.float32), np.promote_types(values.dtype, np.float32)
+    rows = max(1, 2**20 // values[0].size)  # at once: what is computed takes little memory
+    for top in range(0, len(values), rows):
+        band = values[top : top + rows].astype(wide)
+        band = (band - value_range[0]) / (value_range[1] - value_range[0])
+        unit[top : top + rows] = band.clip(0, 1)
+    return unit
 
 
 def to_value_range(values: NDArray[np.float32], value_range: ValueRange) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@ The content of a file decides its format, whatever its suffix says; of an animat
 file the first picture is read. Color profiles are not applied.
 """
 
+import io
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -12,14 +13,17 @@ from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, features
 from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.TgaImagePlugin import TgaImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from i2i.images import npy, sanity, tiff
+from i2i.images import jpeg, jpeg2000, npy, pnm, profiles, sanity, tiff
 from i2i.images.budget import reserve
 from i2i.images.decoding import (
     color16,
@@ -41,12 +45,28 @@ from i2i.images.formats import (
     Source,
     not_supported,
     sniff,
+    unknown_kind,
 )
 from i2i.images.pixels import UNIT, ValueRange, apply_alpha
 
 # Called directly: Image.open() has one pixel limit for the whole process.
-_CLASSES = (PngImageFile, JpegImageFile, WebPImageFile, TiffImageFile, BmpImageFile)
-_READERS = {cls.format: cls for cls in _CLASSES}
+_READERS: dict[Format, type[ImageFile.ImageFile]] = {
+    "PNG": PngImageFile,
+    "JPEG": JpegImageFile,
+    "WEBP": WebPImageFile,
+    "TIFF": TiffImageFile,
+    "BMP": BmpImageFile,
+    "GIF": GifImageFile,
+    "JPEG2000": Jpeg2KImageFile,
+    "TGA": TgaImageFile,
+}
+try:
+    from PIL.AvifImagePlugin import AvifImageFile
+
+    _READERS["AVIF"] = AvifImageFile
+except ImportError:  # before Pillow 11.3
+    pass
+_CODECS: dict[Format, str] = {"WEBP": "webp", "JPEG2000": "jpg_2000", "AVIF": "avif"}
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 START_BYTES = 32  # of a file, which tell its format
 
@@ -128,9 +148,11 @@ def from_pil(
     """
     with _errors_about(name):
         sanity.check_size(*image.size, max_pixels)
-        cost = _cost(image, pixel_bytes=4, copied=True) + _check_unloaded(image, max_pixels)
-        with reserve(cost):
+        checked = _check_unloaded(image, max_pixels)
+        with reserve(_cost(image, pixel_bytes=4, copied=True) + 2 * checked.file_bytes):
             load(image)
+            if checked.scans:
+                jpeg.check_pixels(image, checked.scans)
             return apply_alpha(turn(to_array(image, value_range), orientation(image)), alpha)
 
 
@@ -167,7 +189,7 @@ def _errors_about(subject: object) -> Iterator[None]:
     except Exception as error:  # decoders meet corrupt data with struct, zlib, key and other errors
         if isinstance(error, OSError) and error.strerror:
             raise ImageError(subject, f"cannot be read: {error.strerror}") from error
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error)[:200].split()) or type(error).__name__
         raise ImageError(subject, f"corrupt or truncated: {reason}", sanity.REPLACE) from error
 
 
@@ -183,33 +205,40 @@ def _open(file: IO[bytes], max_pixels: int, complete: bool) -> _Picture:
     if not start:
         raise ImageError("image", "an empty file", sanity.REPLACE)
     if format is None:
-        hint = "Convert it to one of these"
-        raise ImageError("image", "not a PNG, JPEG, WebP, TIFF, BMP or NPY image", hint)
+        raise unknown_kind(start)
     file_bytes = file.seek(0, os.SEEK_END)
     if format == "NPY":
         info = npy.read_info(file, max_pixels)
         return _Picture(info.header, 2 * file_bytes, partial(npy.read_pixels, file, info))
+    if format == "PNM":
+        mapped = pnm.read_info(file, max_pixels)
+        cost = 3 * file_bytes + mapped.header.width * mapped.header.height * 24
+        return _Picture(mapped.header, cost, lambda _: pnm.read_pixels(file, mapped))
     layout = tiff.read_layout(file) if format == "TIFF" else None
-    stream, data_bytes = _check_file(file, format, start, max_pixels, complete)
+    checked = _check_file(file, format, start, max_pixels, complete)
     if layout:
-        stream = tiff.to_stream(file, layout, complete)
-    image = _opened_by_pillow(stream, format)
+        checked = checked._replace(stream=tiff.to_stream(file, layout, complete))
+    image = _opened_by_pillow(checked.stream, format)
     width, height = image.size
     sanity.check_size(width, height, max_pixels)
-    sanity.check_data_size(image, start, data_bytes)
+    sanity.check_data_size(image, start, checked.data_bytes)
     scale_transparency(image, start[24] if format == "PNG" else 8)
     channels, depth, alpha = layout[:3] if layout else _kind(image, format, start)
     # Pillow itself applies the orientation of TIFF, and only of TIFF.
     turned = 1 if format == "TIFF" else orientation(image)
     if turned in (5, 6, 7, 8):
         width, height = height, width
-    header = Header(width, height, channels, depth, format, alpha)
+    profile = checked.icc_profile or image.info.get("icc_profile", b"")
+    profile = profiles.fitting(profile, channels)
+    header = Header(width, height, channels, depth, format, alpha, profile)
     cost = _cost(image, channels * depth // 8, copied=turned != 1 or alpha) + 2 * file_bytes
-    return _Picture(header, cost, partial(_load, image, stream, header, turned, layout))
+    return _Picture(header, cost, partial(_load, image, checked, header, turned, layout))
 
 
 def _opened_by_pillow(stream: IO[bytes], format: Format) -> ImageFile.ImageFile:
     stream.seek(0)
+    if format not in _READERS or (format in _CODECS and not features.check(_CODECS[format])):
+        raise not_supported(f"{format}, which the installed Pillow cannot read", "Update Pillow")
     try:
         return _READERS[format](stream)
     except SyntaxError as error:
@@ -224,40 +253,58 @@ def _start(file: IO[bytes]) -> tuple[bytes, Format | None]:
     return start, sniff(start)
 
 
+class _Checked(NamedTuple):
+    """A file whose structure was checked."""
+
+    stream: IO[bytes]  # to decode
+    file_bytes: int
+    data_bytes: int  # of pixels, as far as they are known apart
+    scans: jpeg.Scans | None = None
+    icc_profile: bytes = b""
+
+
 def _check_file(
     file: IO[bytes], format: Format, start: bytes, max_pixels: int, complete: bool
-) -> tuple[IO[bytes], int]:
-    """Check the structure of a file; return the stream to decode, and the bytes of its pixels."""
-    stream, data_bytes = file, file.seek(0, os.SEEK_END)
+) -> _Checked:
+    size = file.seek(0, os.SEEK_END)
+    checked = _Checked(file, size, size)
     if format == "PNG":
         width, height = int.from_bytes(start[16:20]), int.from_bytes(start[20:24])
         sanity.check_size(width, height, max_pixels)
-        stream, data_bytes = sanity.strip_png(file, complete)
+        stream, data_bytes, profile = sanity.strip_png(file, complete)
+        checked = _Checked(stream, size, data_bytes, icc_profile=profile)
+    elif format == "JPEG" and complete:
+        checked = checked._replace(scans=jpeg.read_scans(file))
     elif format == "JPEG":
-        sanity.check_jpeg(file, count_scans=complete)
+        jpeg.check_end(file)
     elif format == "WEBP":
         sanity.check_size(*sanity.webp_size(start), max_pixels)  # its reader allocates at once
         sanity.check_webp_frame(file)
-    stream.seek(0)
-    return stream, data_bytes
+    elif format == "GIF":
+        sanity.check_size(*sanity.gif_size(start), max_pixels)
+    elif format == "TGA":
+        sanity.check_tga(start)
+    elif format == "JPEG2000":
+        jpeg2000.check(file, max_pixels)
+    return checked
 
 
-def _check_unloaded(image: Image.Image, max_pixels: int) -> int:
-    """Check the file from which a PIL image is still to be loaded; return its bytes, or 0."""
+def _check_unloaded(image: Image.Image, max_pixels: int) -> _Checked:
+    """Check the file from which a PIL image is still to be loaded; without one, nothing."""
     file = image.fp if isinstance(image, ImageFile.ImageFile) else None
     if file is None:
-        return 0
+        return _Checked(io.BytesIO(), 0, 0)
     position = file.tell()
     start, format = _start(file)
-    if format is not None:  # of others, such as GIF, only the size of the picture is known
-        _, data_bytes = _check_file(file, format, start, max_pixels, complete=True)
-        sanity.check_data_size(image, start, data_bytes)
+    checked = _Checked(file, file.seek(0, os.SEEK_END), 0)
+    if format is not None:  # of others only the size of the picture is known
+        checked = _check_file(file, format, start, max_pixels, complete=True)
+        sanity.check_data_size(image, start, checked.data_bytes)
         scale_transparency(image, start[24] if format == "PNG" else 8)
     if format == "TIFF":
         tiff.check_frame(file, image.tell())
-    file_bytes = file.seek(0, os.SEEK_END)
     file.seek(position)
-    return file_bytes
+    return checked
 
 
 def _kind(image: Image.Image, format: Format, start: bytes) -> tuple[int, int, bool]:
@@ -280,23 +327,25 @@ def _cost(image: Image.Image, pixel_bytes: int, copied: bool) -> int:
     `pixel_bytes` of the array; `copied`: it is turned, reordered, or freed from alpha.
     """
     own = 1 if image.mode in ("1", "L", "P") else 2 if image.mode.startswith("I;16") else 4
-    decoder = 6 if "progressive" in image.info else 0  # coefficients
-    if isinstance(image, WebPImageFile):
-        decoder = 8  # two frames
+    decoder = 6 + own if "progressive" in image.info else 0  # coefficients; decoded twice
+    if image.format in ("WEBP", "AVIF", "JPEG2000"):
+        decoder = 16 if image.format == "JPEG2000" else 8  # 32 bits a value; two frames
     return image.width * image.height * (own + pixel_bytes * (1 + copied) + decoder)
 
 
 def _load(
     image: ImageFile.ImageFile,
-    stream: IO[bytes],
+    checked: _Checked,
     header: Header,
     turned: int,
     layout: tiff.Layout | None,
     value_range: ValueRange,
 ) -> Array:
     if header.depth == 16 and not image.mode.startswith("I;16"):  # Pillow cuts 16-bit color to 8
-        pixels = color16(lambda: _opened_by_pillow(stream, header.format), header.channels)
+        pixels = color16(lambda: _opened_by_pillow(checked.stream, header.format), header.channels)
     else:
         load(image)
+        if checked.scans:
+            jpeg.check_pixels(image, checked.scans)
         pixels = to_array(image, value_range)
     return turn(unmultiply(pixels) if layout and layout.associated else pixels, turned)

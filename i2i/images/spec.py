@@ -22,6 +22,9 @@ from i2i.images.pixels import (
     to_value_range,
 )
 
+Half = Literal["left", "right"]
+LOSSY: tuple[Format, ...] = ("JPEG",)  # formats that mix labels
+
 
 @dataclass(frozen=True)
 class ChannelSpec:
@@ -45,6 +48,7 @@ class ImageSpec:
     ranged_integers: bool = False  # value_range is that of integers of this depth, too
     mask: bool = False  # values are labels, which resampling must not mix
     size: tuple[int, int] | None = None  # (height, width) of an image; all have its aspect ratio
+    half: Half | None = None  # of files with a and b side by side
 
     @property
     def channels(self) -> int:
@@ -64,6 +68,30 @@ class ImageSpec:
         plain = self.channels in (2, 4) and not self.alpha
         holds = supports(format, self.channels, depth or self.depth or 8)
         return holds and (format == "NPY" or not plain) and not (self.mask and format == "JPEG")
+
+    def half_of(self, height: int, width: int) -> Half | None:
+        """Return the half of a file that holds the image, if it has the form of files in training.
+
+        Both sides matter: an image that is no pair is not cut.
+        """
+        if self.half is None or self.size is None or width % 2:
+            return None
+        return self.half if width * self.size[0] == 2 * height * self.size[1] else None
+
+    def cut(self, image: Array, part: Half | Literal["whole"] | None = None) -> Array:
+        """Return a part of an image [H, W, C]; None: as `half_of` finds, or the whole.
+
+        Raises:
+            ImageError: its width is odd.
+        """
+        height, width = image.shape[:2]
+        part = part or self.half_of(height, width)
+        if part not in ("left", "right"):
+            return image
+        if width % 2:
+            raise ImageError("image", f"a width of {width} pixels cannot be cut into halves")
+        middle = width // 2
+        return np.ascontiguousarray(image[:, :middle] if part == "left" else image[:, middle:])
 
     def lossless(self, depth: int | None = None) -> str:
         """Return the suffix of the usual format that holds it without loss."""
@@ -106,6 +134,7 @@ class Stack(NamedTuple):
     array: Array  # [H, W, C] with the channels of the spec: uint8, uint16, or float32 in [0, 1]
     alpha: Array | None  # [H, W, 1]: to be carried past the network
     depth: int  # bits of the deepest file
+    notes: tuple[str, ...] = ()  # what files do not say as well as those of training
 
 
 def read(
@@ -145,10 +174,14 @@ def _stack(
 ) -> Stack:
     parts: list[Array] = []
     carried, depth = None, 0
+    notes: list[str] = []
     for path, (pixels, header), target in zip(files, pictures, spec.inputs, strict=True):
+        notes += _notes(header, spec)
         try:
             if header.depth != 32:
                 pixels = spec.unit(pixels, header.alpha)
+            if spec.mask and target.channels < 3:
+                _check_gray(pixels)
             if header.alpha and not target.alpha:
                 carried = pixels[..., -1:] if alpha == "carry" else None
                 pixels = apply_alpha(pixels, "composite" if alpha == "composite" else "drop")
@@ -162,7 +195,26 @@ def _stack(
         depth = max(depth, header.depth)
     if len({part.dtype for part in parts}) > 1:
         parts = [to_unit(part) for part in parts]
-    return Stack(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2), carried, depth)
+    array = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+    return Stack(array, carried, depth, tuple(dict.fromkeys(notes)))
+
+
+def _notes(header: Header, spec: ImageSpec) -> Iterator[str]:
+    if spec.mask and header.format in LOSSY:
+        yield f"labels were read from {header.format} files, whose compression mixes them"
+    if spec.ranged_integers and spec.depth and header.depth < spec.depth:
+        low, high = spec.value_range
+        yield (
+            f"{header.depth}-bit inputs were spread over {low:g} to {high:g}, the range of the "
+            f"{spec.depth}-bit files of training"
+        )
+
+
+def _check_gray(pixels: Array) -> None:
+    """Raise ImageError for colors, which would become luma: a mixture of labels."""
+    if pixels.shape[2] in (3, 4) and (pixels[..., :1] != pixels[..., :3]).any():
+        reason = "holds colors, and the labels of the model are gray"
+        raise ImageError("image", reason, "Convert it to the values of training")
 
 
 def convert_channels(pixels: Array, target: ChannelSpec, alpha: bool) -> Array:

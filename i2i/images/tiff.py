@@ -32,6 +32,7 @@ _SUPPORTED = {  # photometric interpretation, extra channels -> sample format an
     (5, 0): ("u8",),
     (6, 0): ("u8",),
 }
+_UNASSOCIATED = 2  # extra sample: alpha that was not multiplied into the colors
 _COMPRESSIONS = (1, 2, 3, 4, 5, 7, 8, 32773, 32946, 34925, 50000)
 _ENDIAN: dict[str, Literal["little", "big"]] = {"<": "little", ">": "big"}
 
@@ -55,6 +56,7 @@ class _Tag(IntEnum):
     TILE_BYTES = 325
     EXTRA = 338
     SAMPLE_FORMAT = 339
+    PROFILE = 34675
     SUBSAMPLING = 530
 
 
@@ -115,8 +117,24 @@ def to_stream(file: IO[bytes], layout: Layout, complete: bool) -> IO[bytes]:
     file.seek(0)
     content = bytearray(file.read())
     if layout.extra:
-        content[layout.extra] = 2
+        content[layout.extra] = _UNASSOCIATED
     return io.BytesIO(content)
+
+
+def with_tags(content: bytes, alpha: bool, profile: bytes) -> bytes:
+    """Return a little-endian TIFF that says that its last channel is alpha, with a profile."""
+    (start,) = struct.unpack_from("<I", content, 4)
+    (count,) = struct.unpack_from("<H", content, start)
+    entries = [content[start + 2 + 12 * i : start + 14 + 12 * i] for i in range(count)]
+    content += bytes(len(content) % 2)
+    if alpha:
+        entries.append(struct.pack("<HHIHH", _Tag.EXTRA, 3, 1, _UNASSOCIATED, 0))
+    if profile:
+        entries.append(struct.pack("<HHII", _Tag.PROFILE, 7, len(profile), len(content)))
+        content += profile + bytes(len(profile) % 2)
+    entries.sort(key=lambda entry: entry[1::-1])  # by tag
+    directory = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    return content[:4] + struct.pack("<I", len(content)) + content[8:] + directory
 
 
 def _directories(file: IO[bytes]) -> Iterator[_Directory]:
@@ -125,15 +143,15 @@ def _directories(file: IO[bytes]) -> Iterator[_Directory]:
     start = file.read(16)
     order, big = "<" if start[:2] == b"II" else ">", start[2:4] in (b"+\0", b"\0+")
     (position,) = struct.unpack_from(order + ("Q" if big else "I"), start, 8 if big else 4)
-    seen: set[int] = set()
-    while position and position not in seen and len(seen) < MAX_PAGES:
+    visited: set[int] = set()
+    while position and position not in visited and len(visited) < MAX_PAGES:
         if position >= end:
             raise ImageError("image", "truncated: a directory of it is missing", REPLACE)
-        seen.add(position)
+        visited.add(position)
         directory = _directory(file, position, order, big)
         yield directory
         position = directory.following
-    if not seen:
+    if not visited:
         raise ImageError("image", "corrupt: it has no directory", REPLACE)
 
 
@@ -155,10 +173,10 @@ def _directory(file: IO[bytes], position: int, order: str, big: bool) -> _Direct
         if values.size > len(field):
             at = int.from_bytes(field, _ENDIAN[order])
         file.seek(at)
-        found = file.read(values.size)
-        if len(found) < values.size:
+        stored = file.read(values.size)
+        if len(stored) < values.size:
             raise ImageError("image", f"truncated: the values of tag {tag} are missing", REPLACE)
-        directory.values[tag] = values.unpack(found)
+        directory.values[tag] = values.unpack(stored)
         directory.positions[tag] = at + (values.size // number - 1 if order == ">" else 0)
     return directory
 
@@ -219,7 +237,7 @@ def _extra_channel(tags: _Directory, extra: int) -> tuple[bool, bool, int]:
     """Return if a last channel is alpha, if it was multiplied in, and where to declare it alpha."""
     if not extra:
         return False, False, 0
-    kind, known = tags.values.get(_Tag.EXTRA, ()), tags.positions.get(_Tag.EXTRA, 0)
+    kind, position = tags.values.get(_Tag.EXTRA, ()), tags.positions.get(_Tag.EXTRA, 0)
     if kind not in ((), (0,), (1,), (2,)) or (not kind and tags.first(_Tag.SAMPLES, 1) == 2):
         raise not_supported("a TIFF with an extra channel of unknown meaning")
-    return kind in ((1,), (2,)), kind == (1,), known
+    return kind in ((1,), (2,)), kind == (1,), position

@@ -101,7 +101,7 @@ class _Item:
     pixels: Array  # [H, W, C], as the network takes it
     depth: int  # bits of the output
     alpha: Array | None = None  # [H, W, 1], put back onto the output
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -169,10 +169,12 @@ class _FolderJob:
     def _translated(self, batch: list[_Item]) -> Iterator[tuple[_Item, Array]]:
         """Yield each item of a batch with its output, [H, W, C], unless there is none."""
         first = batch[0]
-        self._mark(batch)
         try:
-            # no name for the stacked copy: it would stay in memory while outputs are written
-            results = self.translator.pixels(np.stack([item.pixels for item in batch]), first.depth)
+            with self._marked(batch):
+                # no name for the stacked copy: it would stay in memory while outputs are written
+                results = self.translator.pixels(
+                    np.stack([item.pixels for item in batch]), first.depth
+                )
         except NotEnoughMemoryError as error:
             if len(batch) == 1 and self.writing:  # their memory may be what it needs
                 self._finish(0)
@@ -201,12 +203,20 @@ class _FolderJob:
             steps = [Step(task.relative, task.output) for task in tasks]
             self.plan.manifest.add("writing", steps, flush=True)
 
-    def _mark(self, batch: list[_Item]) -> None:
-        """Record the start of a batch that may not be survived: the next run leaves it out."""
+    @contextmanager
+    def _marked(self, batch: list[_Item]) -> Iterator[None]:
+        """Record a batch that may not be survived: if so, the next run leaves it out."""
         height, width = batch[0].pixels.shape[:2]
-        if self.plan.manifest and self.translator.memory.share(height, width) > _RISKY:
-            steps = [Step(item.task.relative, item.task.output, item.stamp) for item in batch]
-            self.plan.manifest.add("started", steps)
+        manifest = self.plan.manifest
+        if not manifest or self.translator.memory.share(height, width) < _RISKY:
+            yield
+            return
+        steps = [Step(item.task.relative, item.task.output, item.stamp) for item in batch]
+        manifest.add("started", steps)
+        try:
+            yield
+        finally:
+            manifest.add("writing", steps)
 
     def _write(self, item: _Item, array: Array) -> None:
         task, manifest = item.task, self.plan.manifest
@@ -234,8 +244,8 @@ class _FolderJob:
                 self._fail(item.task, _reason(error, item.task))
             else:
                 self.written += 1
-                if item.note:
-                    self.notes.setdefault(item.note, []).append(item.task.output)
+                for note in item.notes:
+                    self.notes.setdefault(note, []).append(item.task.output)
                 self._advance()
 
     def _fail(self, task: Task, reason: str) -> None:
@@ -267,7 +277,7 @@ def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
 def _reason(error: Exception, task: Task) -> str:
     """Return the reason of an error, without the path of the task's own file."""
     if isinstance(error, I2IError):
-        own = error.subject in (str(task.source), str(task.target))
+        own = error.subject in (str(task.source), str(task.target), "image")
         return error.explanation if own else str(error)
     return getattr(error, "strerror", None) or str(error) or "not enough memory"
 
@@ -317,29 +327,49 @@ def _read(task: Task, translator: Translator, options: Options) -> _Item:
     inputs = identity(task.files)
     files = [str(file) for file in task.files]
     with opened(files, translator.source, translator.alpha, options.max_pixels) as image:
-        nearest = translator.source.mask
-        pixels = _fit(image.array, task, options, nearest)
-        alpha = None if image.alpha is None else _fit(image.alpha, task, options, nearest)
+        pixels = _fit(image.array, translator, task, options)
+        alpha = None if image.alpha is None else _fit(image.alpha, translator, task, options)
+        height, width = image.array.shape[:2]
+        notes = (*image.notes, *_form_notes(height, width, translator, options))
     channels = translator.out_channels + (alpha is not None)
     depth, note = _output_depth(task, translator.output_depth(image.depth), channels, options)
-    return _Item(task, inputs, pixels, depth, alpha, note)
+    return _Item(task, inputs, pixels, depth, alpha, (*notes, note) if note else notes)
 
 
-def _fit(pixels: Array, task: Task, options: Options, nearest: bool) -> Array:
-    """Return the chosen half of an image, at the chosen size; `nearest`: without mixing values."""
-    if options.half:
-        width = pixels.shape[1]
-        if width % 2:
-            raise ImageError(task.source, f"a width of {width} pixels cannot be cut into halves")
-        left, right = np.split(pixels, 2, axis=1)
-        pixels = np.ascontiguousarray(left if options.half == "left" else right)
+def _form_notes(height: int, width: int, translator: Translator, options: Options) -> Iterator[str]:
+    """Yield what differs from the images of training in form and size."""
+    source, part = translator.source, options.half or translator.half
+    if not part and source.half and (part := source.half_of(height, width)):
+        yield (
+            f"inputs have the form of the pairs side by side in training: their {part} halves "
+            "were translated, --half whole takes all"
+        )
+    elif not part and source.half and not source.size and width == 2 * height:
+        yield (
+            "inputs are twice as wide as high, and were translated whole by a model of pairs side "
+            f"by side: --half {source.half} takes its input"
+        )
+    width = width // 2 if part in ("left", "right") else width
+    if options.size == "keep" and translator.resized_to:
+        trained, side = min(translator.resized_to), min(height, width)
+        if not trained / 2 < side < trained * 2:
+            much = "at most half" if side < trained else "at least twice"
+            yield (
+                f"inputs have {much} the size that images were resized to in training: "
+                f"--size {trained} gives them its scale"
+            )
+
+
+def _fit(pixels: Array, translator: Translator, task: Task, options: Options) -> Array:
+    """Return the part of an image that is translated, at the chosen size."""
+    pixels = translator.source.cut(pixels, options.half or translator.half)
     height, width = target_size(pixels.shape[0], pixels.shape[1], options.size)
     if height * width > max(options.max_pixels, _area(pixels)):
         raise ImageError(
             task.source, f"would become {width}x{height} pixels", "Try a smaller --size"
         )
     same = (height, width) == pixels.shape[:2]
-    return pixels if same else images.resize(pixels, (height, width), nearest)
+    return pixels if same else images.resize(pixels, (height, width), translator.source.mask)
 
 
 def _output_depth(task: Task, depth: int, channels: int, options: Options) -> tuple[int, str]:

@@ -47,6 +47,7 @@ def find_inputs(source: Source, translator: Translator) -> list[Inputs]:
     if len(source) != len(names):
         reason = f"this model stacks {len(names)} inputs, got {len(source)}"
         raise TranslationError("--input", reason, f"Pass, in this order: {flags}")
+    check_order(source, names)
     inputs = [_find(one) for one in source]
     if {one.kind for one in inputs} not in ({"folder"}, {"file"}):
         hint = "Give a folder for each input, or a file for each"
@@ -54,6 +55,28 @@ def find_inputs(source: Source, translator: Translator) -> list[Inputs]:
             "--input", "patterns, and files with folders, cannot be stacked", hint
         )
     return inputs
+
+
+def check_order(paths: Sequence[PathLike], names: Sequence[str]) -> list[str]:
+    """Return a note where paths do not say which input they are; `names` are those of training.
+
+    Raises:
+        TranslationError: one is given twice, or is called as another input of the model.
+    """
+    hint = "Pass, in this order: " + " ".join(f"--input {name.upper()}" for name in names)
+    real = [Path(path).resolve() for path in paths]
+    unnamed, folded = [], {name.casefold(): name for name in names}
+    for index, (path, name) in enumerate(zip(paths, names, strict=True)):
+        if real[index] in real[:index]:
+            raise TranslationError(path, "given for two inputs of the model", hint)
+        parts = [part.casefold() for part in Path(path).with_suffix("").parts]
+        called = [folded[part] for part in parts if part in folded]
+        if not called:
+            unnamed.append(f"{path} for {name}")
+        elif called[-1] != name:
+            reason = f"called as the input {called[-1]} of the model, and given as {name}"
+            raise TranslationError(path, reason, hint)
+    return [f"taken by their order: {', '.join(unnamed)}"] if unnamed else []
 
 
 def _find(source: PathLike) -> Inputs:
@@ -70,8 +93,8 @@ def _find(source: PathLike) -> Inputs:
     else:
         raise TranslationError(source, "no such file or folder")
     if not inputs.relatives:
-        found = [*inputs.notes, *(f"{folder}: {reason}" for folder, reason in inputs.unreadable)]
-        others = f" ({preview(found)})" if found else ""
+        reasons = [*inputs.notes, *(f"{folder}: {reason}" for folder, reason in inputs.unreadable)]
+        others = f" ({preview(reasons)})" if reasons else ""
         raise TranslationError(source, f"no images{others}", hint)
     return inputs
 

@@ -26,7 +26,7 @@ _LONGEST_LINE = 2**17  # bytes; two paths of 4,096 bytes, all of them escaped, t
 
 
 class Step(NamedTuple):
-    """What happened to one input."""
+    """One step of one input."""
 
     relative: str  # path of the input
     output: str  # path of the output below the output folder
@@ -106,9 +106,9 @@ class Manifest:
             return "input changed"
         if entry.get("bytes") != status.st_size:
             return "output changed"
-        known = entry.get("output_sha256")
+        recorded = entry.get("output_sha256")
         touched = entry.get("output_mtime_ns") != status.st_mtime_ns
-        if known and (verify or touched) and known != sha256(target):
+        if recorded and (verify or touched) and recorded != sha256(target):
             return "output changed"
         return "done"
 
@@ -127,7 +127,7 @@ class Manifest:
         """
         with ExitStack() as stack:
             folder = self.path.parent
-            self._folder = stack.enter_context(exclusive(folder, named=False, shared=self._shared))
+            self._folder = stack.enter_context(exclusive(folder, marked=False, shared=self._shared))
             try:
                 self._file = stack.enter_context(open_own(self.path, "a+"))
                 exclusive_file(self._file, folder)
@@ -148,6 +148,8 @@ class Manifest:
         """Raise InUseError if a shard of another job, or of another division, is at work."""
         division = self.path.name.rpartition("-of-")[2]
         for path in self.path.parent.glob(".i2i-manifest-*-of-*.jsonl"):
+            if path == self.path:  # whose lock would end with the second handle
+                continue
             if path.name.endswith(f"-of-{division}") and _last_job(path) == self._job:
                 continue
             with open_own(path, "r+") as file:
@@ -187,11 +189,11 @@ class Manifest:
 
 
 def _unchanged(entry: Mapping[str, Any], files: Sequence[Path], verify: bool) -> bool:
-    now, known = stamp(files), entry.get("sha256")
+    now, recorded = stamp(files), entry.get("sha256")
     same = all(entry.get(key) == now.get(key) for key in ("size", "mtime_ns", "partners"))
-    if same and (not verify or known is None):
+    if same and (not verify or recorded is None):
         return True
-    return entry.get("size") == now["size"] and known == [sha256(file) for file in files]
+    return entry.get("size") == now["size"] and recorded == [sha256(file) for file in files]
 
 
 def _read(folder: Path) -> tuple[dict[str, dict[str, Any]], int]:

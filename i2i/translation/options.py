@@ -9,7 +9,7 @@ from i2i.translation import TranslationError
 from i2i.translation.shards import Shard, check_shard
 
 OutputFormat = Literal["keep", "png", "jpg", "webp", "tif", "npy"]
-Half = Literal["left", "right"]
+Half = Literal["left", "right", "whole"]
 TargetSize = Literal["keep"] | int | tuple[int, int]  # the shorter side, or (height, width), pixels
 
 
@@ -23,7 +23,7 @@ class Options:
 
     format: OutputFormat = "keep"  # of the outputs; keep: as the input's suffix says
     size: TargetSize = "keep"  # inputs are resized to it before they are translated
-    half: Half | None = None  # of side-by-side inputs, cut before everything else
+    half: Half | None = None  # of side-by-side inputs; None: if they have the form of training
     batch: int | None = None  # images of one size at once; None: as many as make sense
     threads: int | None = None  # that decode, and that encode; None: one a processor, at most 16
     overwrite: bool = False  # False: refuse to begin where a file of other origin would be replaced

@@ -20,13 +20,13 @@ from i2i.files import (
 )
 from i2i.images.spec import ImageSpec
 from i2i.translation import TranslationError
-from i2i.translation.inputs import Inputs, Source, find_inputs
+from i2i.translation.inputs import Inputs, Source, check_order, find_inputs
 from i2i.translation.manifest import Manifest, State
 from i2i.translation.options import Options, OutputFormat
 from i2i.translation.shards import shard_of
 from i2i.translation.translator import Translator
 
-_REFUSED: dict[State, str] = {
+_REASONS: dict[State, str] = {
     "foreign": "was not written by this model with these options",
     "input changed": "was made from another content of its input",
     "output changed": "has changed since it was written",
@@ -92,6 +92,8 @@ def make_plan(
         notes += _suffix_notes(tasks, translator) if options.format == "keep" else []
         if manifest.damaged:
             notes.append(f"{manifest.damaged} lines of the record in {root} cannot be read")
+    if isinstance(source, Sequence) and not isinstance(source, str):
+        notes += check_order(source, [one.name for one in translator.source.inputs])
     left = _unfinished(tasks, manifest, options)
     done = len(tasks) - len(left)
     left, failed = _survived(left, manifest, options)
@@ -196,8 +198,8 @@ def _unfinished(tasks: list[Task], manifest: Manifest | None, options: Options) 
             state = manifest.state(task.files, task.target, task.output, options.verify)
         if state != "done":
             left.append(task)
-        if state in _REFUSED:
-            foreign.append((task.target, _REFUSED[state]))
+        if state in _REASONS:
+            foreign.append((task.target, _REASONS[state]))
     if foreign and not options.overwrite:
         target, reason = foreign[0]
         more = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""

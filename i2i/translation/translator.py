@@ -2,10 +2,12 @@
 
 import hashlib
 import os
+import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -21,7 +23,7 @@ from i2i.images.spec import ChannelSpec, ImageSpec, convert_channels
 from i2i.model_file import ModelInfo, Statistics, default_spec, load_model
 from i2i.networks.inference import per_image_statistics
 from i2i.networks.padding import reflect
-from i2i.precision import autocast, pick_device, pick_precision
+from i2i.precision import after_fork, autocast, pick_device, pick_precision
 from i2i.translation import TranslationError
 from i2i.translation.memory import MemoryNeed
 
@@ -46,6 +48,10 @@ class Translator:
         source, target: how files of the two domains are read and written; None: by the channels
             alone (see `default_spec`).
         layout: of the pairs that the model was trained on.
+        half: of images that is translated, or "whole"; None: the input of pairs side by side, where
+            an image has the form of those in training.
+        resized_to: (height, width) of images in training.
+        max_pixels: of a PIL image.
         directions: all that the model file can translate.
 
     Raises:
@@ -68,6 +74,9 @@ class Translator:
         precision: str = "auto",
         layout: str = "auto",
         depth: int | None = None,
+        half: Literal["left", "right", "whole"] | None = None,
+        resized_to: tuple[int, int] | None = None,
+        max_pixels: int = images.MAX_PIXELS,
     ) -> None:
         self.in_channels, self.out_channels = in_channels, out_channels
         self.direction, self.directions = direction, tuple(directions or (direction,))
@@ -79,7 +88,8 @@ class Translator:
             counts = f"{out_channels} channels from {len(self.source.inputs)} inputs"
             reason = f"carry needs one input and gray or RGB outputs; this model makes {counts}"
             raise TranslationError("alpha", reason, "Choose drop or composite")
-        self.depth = depth
+        self.depth, self.half, self.resized_to = depth, half, resized_to
+        self.max_pixels = max_pixels
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
         used = per_image_statistics(network) if statistics == "image" else network
@@ -109,6 +119,7 @@ class Translator:
         Raises:
             TranslationError, ImageError: another shape, dtype, range or number of channels.
         """
+        after_fork(self.device)
         if isinstance(image, Tensor):
             return self._tensor(image)
         if isinstance(image, np.ndarray):
@@ -129,6 +140,7 @@ class Translator:
             ImageError: the network returned values that are not finite.
             NotEnoughMemoryError: they do not fit.
         """
+        after_fork(self.device)
         with self.memory.guarded(*arrays.shape[1:3]):
             result = self.batch(images.to_tensor(arrays, self.device))
             depth = depth or images.depth_of(arrays)
@@ -180,7 +192,9 @@ class Translator:
         if array.ndim not in (2, 3) or 0 in array.shape:
             reason = f"expected [H, W] or [H, W, C], got an array of shape {array.shape}"
             raise TranslationError("image", reason)
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)
         pixels: Array = array if array.ndim == 3 else array[..., None]
+        pixels = self._cut(pixels)
         alpha = pixels.shape[2] in (2, 4) and pixels.shape[2] != self.in_channels
         floats = array.dtype.kind == "f"
         depth = self._result_depth(32 if floats else images.depth_of(pixels))
@@ -194,7 +208,10 @@ class Translator:
         return result[..., 0] if array.ndim == 2 and self.out_channels == 1 else result
 
     def _pil(self, image: Image.Image) -> Image.Image:
-        pixels = images.from_pil(image, "keep", self.source.value_range)
+        if 0 in image.size:
+            raise TranslationError("image", f"a size of {image.width}x{image.height} has no pixels")
+        pixels = images.from_pil(image, "keep", self.source.value_range, self.max_pixels)
+        pixels = self._cut(pixels)
         alpha, own = pixels.shape[2] in (2, 4), images.depth_of(pixels)
         pixels = pixels if own == 32 else self.source.unit(pixels, alpha)
         carried = alpha and self.alpha == "carry"
@@ -205,6 +222,13 @@ class Translator:
             opacity = images.to_depth(pixels[..., -1:], images.depth_of(result))
             result = np.concatenate([result, opacity], axis=2)
         return images.to_pil(result)
+
+    def _cut(self, pixels: Array) -> Array:
+        part = self.source.cut(pixels, self.half)
+        if part.shape != pixels.shape and not self.half:
+            text = f"the image has the form of the pairs in training: its {self.source.half} half "
+            warnings.warn(f'{text}is translated; half="whole" takes all', stacklevel=4)
+        return part
 
     def _result_depth(self, depth: int) -> int:
         return depth if depth == 32 and not self.depth else self.output_depth(depth)
@@ -220,9 +244,10 @@ class Translator:
         return translated
 
     def _tensor(self, x: Tensor) -> Tensor:
-        if x.ndim not in (3, 4) or 0 in x.shape or not x.is_floating_point():
-            expected = "floats in [-1, 1] of shape [C, H, W] or [N, C, H, W]"
-            got = f"{x.dtype} of shape {tuple(x.shape)}"
+        dense = x.layout == torch.strided and x.device.type != "meta"
+        if not dense or x.ndim not in (3, 4) or 0 in x.shape or not x.is_floating_point():
+            expected = "dense floats in [-1, 1] of shape [C, H, W] or [N, C, H, W]"
+            got = f"{x.dtype}, {x.layout} on {x.device}, of shape {tuple(x.shape)}"
             raise TranslationError("image", f"expected {expected}, got {got}")
         if x.shape[-3] != self.in_channels:
             reason = f"the model takes {self.in_channels} channels, the tensor has {x.shape[-3]}"
@@ -242,6 +267,8 @@ def load(
     precision: str = "auto",
     alpha: AlphaUse | None = None,
     depth: int | None = None,
+    half: Literal["left", "right", "whole"] | None = None,
+    max_pixels: int = images.MAX_PIXELS,
 ) -> Translator:
     """Return the translator of a run folder, a weights file, or a checkpoint folder.
 
@@ -251,6 +278,7 @@ def load(
         precision: auto (bf16 on GPUs that have it, else fp32), fp32, bf16 or fp16.
         alpha: drop, composite or carry (see `Translator`); None: as in training.
         depth: of outputs: 8, 16 or 32 (floats); None: that of the files of the target in training.
+        half, max_pixels: see `Translator`.
 
     Raises:
         TranslationError: a model of noise to images, one that does not translate in this direction,
@@ -262,6 +290,8 @@ def load(
     info = model.info
     chosen = _pick_direction(path, info, direction or info.direction)
     part, source = info.generators[chosen], info.domains[chosen.source]
+    if source.half is None and info.layout in ("ab", "ba"):  # of a file that does not say more
+        source = replace(source, half="left" if info.layout[0] == chosen.source else "right")
     if alpha is not None and source.alpha:
         reason = f"{path} takes alpha as a channel, so this has no effect"
         raise TranslationError("--alpha", reason, "Leave it out")
@@ -279,6 +309,9 @@ def load(
         precision=precision,
         layout=info.layout,
         depth=depth,
+        half=half,
+        resized_to=info.resized_to,
+        max_pixels=max_pixels,
     )
     translator.path = str(Path(path).absolute())
     return translator
