@@ -488,7 +488,7 @@ def test_inputs_in_another_order_or_given_twice_are_refused_by_their_names(
     paths = [tmp_path / "depth/x", tmp_path / "depth/y"]
     report = translate_folder(stacked(), paths, out)
     assert report.written == 3
-    assert report.notes == [f"taken by their order: {paths[0]} for depth, {paths[1]} for normals"]
+    assert report.notes[0] == f"taken by their order: {paths[0]} for depth, {paths[1]} for normals"
 
 
 def test_inputs_that_do_not_fit_the_model_are_refused_with_the_right_command(
