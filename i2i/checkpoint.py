@@ -1,6 +1,5 @@
 """Training state on disk: written completely or not at all, hashed, read without running code."""
 
-import errno
 import hashlib
 import json
 import re
@@ -96,11 +95,13 @@ def prune(folder: Path, images: int, keep: int) -> None:
     """
     earlier = [path for count, path in steps(folder) if count <= images]
     for path in earlier[:-keep]:
-        for name in _FILES:  # and no file that somebody else has put there
+        for name in _FILES:
             with suppress(OSError):
                 (path / name).unlink(missing_ok=True)
         with suppress(OSError):
             path.rmdir()
+        with suppress(OSError):  # what somebody else has put there stays, under another name
+            path.rename(f"{path}.kept")
 
 
 def steps(folder: Path) -> list[tuple[int, Path]]:
@@ -108,7 +109,7 @@ def steps(folder: Path) -> list[tuple[int, Path]]:
     published = []
     for path in folder.iterdir() if folder.is_dir() else ():
         match = _STEP.fullmatch(path.name)
-        if match and any((path / name).exists() for name in _FILES):
+        if match and path.is_dir():
             published.append((int(match[1]), path))
     return sorted(published)
 
@@ -205,9 +206,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 def _check_room(folder: Path, state: Mapping[str, Any], weights: bytes) -> None:
     need = int(1.2 * (_tensor_bytes(state) + len(weights)))
-    free = shutil.disk_usage(folder).free
-    if free < need:
-        raise OSError(errno.ENOSPC, f"needs {need >> 20} MiB, {free >> 20} MiB are free")
+    with suppress(OSError):  # some network file systems do not know, or say 0 of 0
+        usage = shutil.disk_usage(folder)
+        if usage.total and usage.free < need:
+            raise DiskFullError(
+                folder,
+                f"the disk is full (needs {need >> 20} MiB, {usage.free >> 20} MiB are free)",
+                "Free some space; nothing was replaced",
+            )
 
 
 def _tensor_bytes(value: Any) -> int:

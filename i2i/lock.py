@@ -25,8 +25,8 @@ class InUseError(I2IError, ValueError):
 class Lock:
     """A folder that this process holds; see `exclusive`."""
 
-    def __init__(self, folder: Path, named: bool, shared: bool, stack: ExitStack) -> None:
-        self._folder, self._named, self._stack = folder, named, stack
+    def __init__(self, folder: Path, marked: bool, shared: bool, stack: ExitStack) -> None:
+        self._folder, self._marked, self._stack = folder, marked, stack
         self._handle = _lock_folder(folder, stack, shared)
         self._file: FileIO | None = None
         self.check()
@@ -42,7 +42,7 @@ class Lock:
             reason = "the folder was moved, removed or replaced while it was written"
             raise InUseError(self._folder, reason, "Nothing was written into what is there now")
         path = self._folder / LOCK
-        if self._named and not (self._file and _is_at(self._file.fileno(), path)):
+        if self._marked and not (self._file and _is_at(self._file.fileno(), path)):
             try:
                 self._file = self._stack.enter_context(open_own(path, "a+"))
                 _lock(self._file.fileno(), self._folder, record=True)
@@ -53,20 +53,20 @@ class Lock:
 
 
 @contextmanager
-def exclusive(folder: Path, named: bool = True, shared: bool = False) -> Iterator[Lock]:
+def exclusive(folder: Path, marked: bool = True, shared: bool = False) -> Iterator[Lock]:
     """Hold `folder`, which exists, for this process, or for all that ask for it as `shared`.
 
-    The lock is on the folder itself, so that no file can be removed to get around it. In runs,
-    which are `named`, a file says who holds it; it is locked too, for file systems that cannot lock
-    folders. Dead processes hold nothing, and processes that load data inherit nothing. There
-    is no lock where the file system has none, or the platform no POSIX.
+    The lock is on the folder itself, so that no file can be removed to get around it. Runs are
+    `marked`: a file says who holds them, and is locked too, for file systems that cannot lock
+    folders. Dead processes hold nothing, and processes that load data inherit nothing. There is no
+    lock where the file system has none, or the platform no POSIX.
 
     Raises:
         InUseError: another process holds it.
         WriteError: a link is in the way.
     """
     with ExitStack() as stack:
-        yield Lock(folder, named, shared, stack)
+        yield Lock(folder, marked, shared, stack)
 
 
 @contextmanager
@@ -79,7 +79,7 @@ def new_folder(folder: Path) -> Iterator[None]:
     """
     check_new_folder(folder)
     created = not folder.exists()
-    with exclusive(own_folder(folder), named=False):
+    with exclusive(own_folder(folder), marked=False):
         check_empty(folder)
         try:
             yield

@@ -69,6 +69,7 @@ class StopRequest:
     def listening(self) -> Iterator["StopRequest"]:
         """Handle the signals inside the block."""
         with _handling(self._record):
+            _echo.since = -math.inf
             if number := _cancel_raise():  # of the block around, which waits for an import to end
                 self._record(number, None)
             yield self

@@ -54,14 +54,14 @@ class Workers:
         for number in range(self._count):
             self._start(number)
         for _ in range(_QUEUED):
-            for _, channel in self._workers:
-                _send(channel, next(requests))
+            for process, channel in self._workers:
+                self._request(process, channel, next(requests))
         while True:
             for process, channel in self._workers:
                 failed, answer = self._receive(process, channel)
                 if failed:
                     raise answer
-                _send(channel, next(requests))
+                self._request(process, channel, next(requests))
                 yield answer
 
     def close(self) -> None:
@@ -86,14 +86,20 @@ class Workers:
             hint = "Lower data.workers, or raise the limits of this shell (ulimit -n, ulimit -u)"
             raise LoaderError("data.workers", reason, hint) from None
 
+    def _request(self, process: BaseProcess, channel: socket.socket, request: Any) -> None:
+        try:
+            _send(channel, request)
+        except ConnectionError:
+            raise self._death(process, None) from None
+
     def _receive(self, process: BaseProcess, channel: socket.socket) -> tuple[bool, Any]:
         """Return the next answer of a worker, after its reports: (failed, answer or error)."""
         began, report = time.monotonic(), None
         while True:
             while not select.select([channel], [], [], _NOTE_SECONDS)[0]:
-                waited = time.monotonic() - began
-                text = f"no batch for {waited:.0f} s, while reading {self._files(report)}"
-                if waited > _LIMIT_SECONDS:
+                seconds = time.monotonic() - began
+                text = f"no batch for {seconds:.0f} s, while reading {self._files(report)}"
+                if seconds > _LIMIT_SECONDS:
                     hint = "Look whether the disk or network share of the data answers"
                     raise LoaderError("data.workers", text, hint)
                 log(f"note: {text}")

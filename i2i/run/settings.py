@@ -129,7 +129,9 @@ def config_text(settings: Config) -> bytes:
     return text + _CHECKSUM + hashlib.sha256(text).hexdigest().encode() + b"\n"
 
 
-def _saved_layer(folder: Path, method: str | None, say: Callable[[str], None]) -> tuple[str, Layer]:
+def _saved_layer(
+    folder: Path, method: str | None, note: Callable[[str], None]
+) -> tuple[str, Layer]:
     """Return the method of a run, or the one that is given, and the run's settings.
 
     Raises:
@@ -138,7 +140,7 @@ def _saved_layer(folder: Path, method: str | None, say: Callable[[str], None]) -
     """
     if not (folder / CONFIG).exists() and not steps(folder / CHECKPOINTS):
         raise CheckpointError(folder, f"no run to resume here (there is no {CONFIG})")
-    layer = _saved(folder, say)
+    layer = _saved(folder, note)
     if method is None:
         method = merge([layer]).get("method", {}).get("name")
         if not isinstance(method, str):
@@ -146,7 +148,7 @@ def _saved_layer(folder: Path, method: str | None, say: Callable[[str], None]) -
     return method, layer
 
 
-def _saved(folder: Path, say: Callable[[str], None]) -> Layer:
+def _saved(folder: Path, note: Callable[[str], None]) -> Layer:
     """Return the settings in the file of a run, or without it those of the newest checkpoint.
 
     Raises:
@@ -155,18 +157,18 @@ def _saved(folder: Path, say: Callable[[str], None]) -> Layer:
     path, recorded = folder / CONFIG, facts(folder / CHECKPOINTS)
     if not isinstance(recorded.get("settings"), dict):  # of an older version
         return read_yaml(path)
-    known = Layer("the newest checkpoint", recorded["settings"])
+    past = Layer("the newest checkpoint", recorded["settings"])
     if not path.exists():
-        say(f"note: there is no {path}; the settings are those of the newest checkpoint")
-        return known
-    text, found, checksum = path.read_bytes().rpartition(_CHECKSUM)
-    if found and hashlib.sha256(text).hexdigest().encode() == checksum.strip():
-        return _where_it_was(read_yaml(path), recorded, say)
+        note(f"note: there is no {path}; the settings are those of the newest checkpoint")
+        return past
+    text, mark, checksum = path.read_bytes().rpartition(_CHECKSUM)
+    if mark and hashlib.sha256(text).hexdigest().encode() == checksum.strip():
+        return _where_it_was(read_yaml(path), recorded, note)
     hint = f"Change settings with --set; remove {path} to take those of the newest checkpoint"
     try:
         layer = read_yaml(path)
         method = recorded["settings"]["method"]["name"]
-        now, was = resolve(method, [layer]).to_dict(), resolve(method, [known]).to_dict()
+        now, was = resolve(method, [layer]).to_dict(), resolve(method, [past]).to_dict()
     except (ConfigError, registry.UnknownComponentError) as error:
         raise ConfigError(
             path, f"edited or damaged ({error.subject}: {error.reason})", hint
@@ -181,17 +183,17 @@ def _saved(folder: Path, say: Callable[[str], None]) -> Layer:
     if changed:
         reason = f"edited or damaged: differs from the newest checkpoint in {', '.join(changed)}"
         raise ConfigError(path, reason, hint)
-    return _where_it_was(layer, recorded, say)
+    return _where_it_was(layer, recorded, note)
 
 
-def _where_it_was(layer: Layer, recorded: Mapping[str, Any], say: Callable[[str], None]) -> Layer:
+def _where_it_was(layer: Layer, recorded: Mapping[str, Any], note: Callable[[str], None]) -> Layer:
     """Return `layer` with the data where it was when the run began, for a relative path."""
     root, absolute = layer.values.get("data", {}).get("root"), recorded.get("root")
     if not isinstance(root, str) or not isinstance(absolute, str) or not Path(absolute).is_dir():
         return layer
     if Path(root).is_absolute() or str(Path(root).resolve()) == absolute:
         return layer
-    say(f"note: data.root is {absolute}, as when the run began, not {root} below this folder")
+    note(f"note: data.root is {absolute}, as when the run began, not {root} below this folder")
     return layer._replace(values=merge([layer, Layer("", {"data": {"root": absolute}})]))
 
 

@@ -95,7 +95,9 @@ def train(request: Request) -> Outcome | None:
         if not rank.is_main:
             return _train(run, request.resume, lambda: None)
         created = not run.folder.exists()
-        with exclusive(own_folder(run.folder)) as lock:
+        if created:
+            own_folder(run.folder)
+        with exclusive(run.folder) as lock:
             if request.resume:
                 return _train(run, True, lock.check)
             _check_unused(run.folder)  # another may have used it while the data was read
@@ -136,7 +138,8 @@ def _train(run: _Run, resumed: bool, check_owner: Callable[[], None]) -> Outcome
     trainer = Trainer(run.method, settings.train, settings.optim, run.device, run.precision, rank)
     torch.manual_seed(settings.train.seed + rank.rank)  # ranks share weights, but not dropout
     if rank.is_main:
-        for folder in (run.folder, run.folder / CHECKPOINTS, run.folder / SAMPLES):
+        remove_temporaries(run.folder)  # which may be a link: the user has named it
+        for folder in (run.folder / CHECKPOINTS, run.folder / SAMPLES):
             check_no_link(folder)
             remove_temporaries(folder)
     facts = {

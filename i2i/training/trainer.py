@@ -234,8 +234,8 @@ class Trainer:
         """
         for name, kind in _STATE_TYPES.items():
             if not isinstance(state.get(name), kind) or state[name] == []:
-                found = type(state[name]).__name__ if name in state else "missing"
-                raise CheckpointError(STATE, f"{name} must be {kind.__name__}, is {found}")
+                actual = type(state[name]).__name__ if name in state else "missing"
+                raise CheckpointError(STATE, f"{name} must be {kind.__name__}, is {actual}")
         with _naming_parts():
             self._restore(state)
 

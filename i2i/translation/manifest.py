@@ -127,7 +127,7 @@ class Manifest:
         """
         with ExitStack() as stack:
             folder = self.path.parent
-            self._folder = stack.enter_context(exclusive(folder, named=False, shared=self._shared))
+            self._folder = stack.enter_context(exclusive(folder, marked=False, shared=self._shared))
             try:
                 self._file = stack.enter_context(open_own(self.path, "a+"))
                 exclusive_file(self._file, folder)

@@ -12,6 +12,7 @@ from processes import wait_for
 from runs import draw_scenes, final_state, finish, rows, start_ranks, train_words
 from states import equal
 
+from i2i import console
 from i2i.checkpoint import CHECKPOINTS, newest, steps
 from i2i.training.trainer import Trainer
 
@@ -186,10 +187,14 @@ def test_checkpoints_are_written_again_as_soon_as_there_is_room(
     def prepare(index: int) -> None:
         at_update(3, lambda: fill(small_disk))(index)  # type: ignore[operator]
         at_update(7, lambda: (small_disk / "filler").unlink())(index)  # type: ignore[operator]
+        console.PLAIN_SECONDS = 0.0
 
     assert finish(start_ranks(1, train_words("pix2pix", scenes, run, *WORDS), log, prepare)) == [
         0
     ], log.read_text()
-    assert "disk, after 16 images: checkpoints are written again" in log.read_text()
+    text = log.read_text()
+    assert "disk, after 16 images: checkpoints are written again" in text
+    assert "NOT SAVED: 2 failures since " in text
+    assert "NOT SAVED" not in text.splitlines()[-2]
     assert equal(final_state(run), final_state(unbroken))
     assert [images for images, _ in steps(run / CHECKPOINTS)] == [16, 20, 24]

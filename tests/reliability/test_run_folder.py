@@ -237,7 +237,8 @@ def test_pruning_leaves_what_others_put_into_a_checkpoint(tmp_path: Path) -> Non
         (step / "state.pt").touch()
     (tmp_path / "step-00000001" / "notes.txt").touch()
     prune(tmp_path, 2, 1)
-    assert [path.name for path in (tmp_path / "step-00000001").iterdir()] == ["notes.txt"]
+    kept = tmp_path / "step-00000001.kept"
+    assert [path.name for path in kept.iterdir()] == ["notes.txt"]
     assert [images for images, _ in steps(tmp_path)] == [2]
 
 
