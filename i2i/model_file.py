@@ -32,7 +32,7 @@ from i2i.files import write_atomically
 from i2i.images.spec import ChannelSpec, ImageSpec
 from i2i.networks.latent import LatentDistribution, LatentSpec
 from i2i.options import Count, explain
-from i2i.precision import float32_networks
+from i2i.precision import after_fork, float32_networks
 
 WEIGHTS = "weights.safetensors"  # in run folders and checkpoints
 FORMAT = 3  # of weights files and checkpoints; raise it when they change, and extend `_migrate`
@@ -47,6 +47,7 @@ _MAX_TEXT = 2**20  # characters of a description; 5,000 are usual
 _MAX_WORD = 1000  # characters of an option, or of a fact
 _TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64)  # of tensors
 _RESTORE = "Restore the file from a backup"
+_VERSION = "Use the version that wrote the file"
 _CONVERT = "Convert files of known toolkits with `i2i import`"
 
 
@@ -188,12 +189,12 @@ class ModelInfo(_Part):
 
 
 def _check_values(values: Mapping[str, Any]) -> None:
-    """Raise ValueError for numbers that are not finite, and for more text than options have."""
+    """Raise ValueError for infinities, NaN, and more text than options have."""
     for name, value in values.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{name}: must be finite, got {value}")
-        if len(text := str(value)) > _MAX_WORD:
-            raise ValueError(f"{name}: {len(text)} characters, the limit is {_MAX_WORD}")
+        finite = not isinstance(value, float) or math.isfinite(value)
+        if not finite or len(str(value)) > _MAX_WORD:
+            limits = f"must be finite, and have at most {_MAX_WORD} characters"
+            raise ValueError(f"{name}: {limits}, got {str(value)[:50]}")
 
 
 # -- writing ---------------------------------------------------------------------------------------
@@ -262,12 +263,10 @@ class Model:
                 if isinstance(value, int) and value > limit:
                     raise ValueError(f"{name}: {value} exceeds the limit of {limit}")
             with torch.device("meta"), _at_most(4 * len(state) + 64):
-                network = part.build().float()
+                network = part.build()
         except Exception as error:  # constructors meet wrong options with many errors
             reason = f"{prefix}: cannot rebuild {part.name} with this version of i2i ({error})"
-            raise ModelFileError(
-                self.path, reason, "Use the version that wrote the file"
-            ) from error
+            raise ModelFileError(self.path, reason, _VERSION) from error
         try:
             types = {key: tensor.dtype for key, tensor in network.state_dict().items()}
             for key, tensor in state.items():
@@ -338,6 +337,7 @@ def _read(path: Path, with_tensors: bool) -> Model:
         ) from None
     if text is None:
         raise ModelFileError(path, "not written by i2i", _CONVERT)
+    after_fork(torch.device("cpu"))
     try:
         if len(text) > _MAX_TEXT:
             raise ModelFileError(path, f"its metadata has {len(text):,} characters", _RESTORE)
@@ -348,7 +348,7 @@ def _read(path: Path, with_tensors: bool) -> Model:
             raise ModelFileError(path, "corrupt (checksum mismatch)", _RESTORE)
         for name, tensor in tensors.items():
             if tensor.dtype not in _TYPES or not bool(torch.isfinite(tensor).all()):
-                kind = "values that are not finite" if tensor.dtype in _TYPES else tensor.dtype
+                kind = "infinite values or NaN" if tensor.dtype in _TYPES else tensor.dtype
                 raise ModelFileError(path, f"tensor {name} holds {kind}", _RESTORE)
         _migrate(fields)
         return Model(path, ModelInfo.model_validate_json(json.dumps(fields)), tensors)

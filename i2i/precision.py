@@ -15,6 +15,25 @@ class DeviceError(I2IError, ValueError):
     """A device or precision that this machine does not have."""
 
 
+_owner = os.getpid()  # of the threads that torch computes with: a forked process has none of them
+
+
+def after_fork(device: torch.device) -> None:
+    """Make a process compute that was forked from one with a network: alone, or it would hang.
+
+    Raises:
+        DeviceError: on a GPU, which a forked process cannot use.
+    """
+    global _owner
+    if _owner == os.getpid():
+        return
+    if device.type != "cpu":
+        hint = "Load the model there, or start processes by spawn"
+        raise DeviceError(f"device {device}", "not usable in a forked process", hint)
+    torch.set_num_threads(1)
+    _owner = os.getpid()
+
+
 def pick_device(name: str) -> torch.device:
     """Return the device called `name`: auto, cpu, cuda, cuda:N or mps.
 

@@ -3,6 +3,7 @@
 import io
 import itertools
 import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -194,3 +195,82 @@ def test_parts_of_a_tiff_that_are_missing_are_never_black():
     sparse = bytearray(content)
     struct.pack_into("<I", sparse, sizes.valueoffset + (sizes.dtype == 4 and 4), 0)
     assert read(bytes(sparse)) is None
+
+
+# -- PNG -------------------------------------------------------------------------------------------
+
+ADAM7 = (
+    (0, 0, 8, 8),
+    (0, 4, 8, 8),
+    (4, 0, 8, 4),
+    (0, 2, 4, 4),
+    (2, 0, 4, 2),
+    (0, 1, 2, 2),
+    (1, 0, 2, 1),
+)
+PNG_KINDS = [
+    (0, 1),
+    (0, 2),
+    (0, 4),
+    (0, 8),
+    (0, 16),
+    (2, 8),
+    (2, 16),
+    (3, 1),
+    (3, 2),
+    (3, 4),
+    (3, 8),
+]
+PNG_KINDS += [(4, 8), (4, 16), (6, 8), (6, 16)]
+
+
+def chunk(name, body):
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def png(array, color, depth, interlaced, extra):
+    def rows(part):
+        for row in part if part.size else ():
+            if depth < 8:
+                bits = np.unpackbits(row.astype(np.uint8)[..., None], axis=-1)[..., 8 - depth :]
+                yield b"\0" + np.packbits(bits).tobytes()
+            else:
+                yield b"\0" + row.astype(f">u{depth // 8}").tobytes()
+
+    passes = ADAM7 if interlaced else ((0, 0, 1, 1),)
+    lines = [line for y, x, down, right in passes for line in rows(array[y::down, x::right])]
+    header = struct.pack(">IIBBBBB", array.shape[1], array.shape[0], depth, color, 0, 0, interlaced)
+    data = chunk(b"IDAT", zlib.compress(b"".join(lines)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + data + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("interlaced", [0, 1])
+@pytest.mark.parametrize("clear", [False, True])
+@pytest.mark.parametrize(("color", "depth"), PNG_KINDS)
+def test_every_png_is_read_as_it_was_written(color, depth, clear, interlaced):
+    channels, top = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color], 2**depth - 1
+    rng = np.random.default_rng(0)
+    array = rng.integers(0, top + 1, (HEIGHT, WIDTH, channels), dtype=np.uint16)
+    palette = rng.integers(0, 256, (top + 1, 3) if color == 3 else (1, 3), dtype=np.uint8)
+    extra = chunk(b"PLTE", palette.tobytes()) if color == 3 else b""
+    if clear and color < 3:
+        extra += chunk(b"tRNS", array[2, 3].astype(">u2").tobytes())
+    elif clear and color == 3:
+        extra += chunk(b"tRNS", bytes([7] + [255] * top))
+    full = 65535 if depth == 16 else 255
+    expected = palette[array[..., 0]] if color == 3 else array.astype(np.uint32) * full // top
+    alpha = color >= 4
+    if clear and color < 3:
+        opaque = (array != array[2, 3]).any(axis=2, keepdims=True)
+        expected, alpha = np.concatenate([expected, opaque * full], axis=2), True
+    elif clear and color == 3:
+        opacity = np.where(array == 0, 7, 255)
+        expected, alpha = np.concatenate([expected, opacity], axis=2), True
+    content = png(array, color, depth, interlaced, extra)
+    assert not differs(read(content), expected, alpha)
+    if not clear:
+        other = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        other = other.reshape(HEIGHT, WIDTH, -1)
+        order = [2, 1, 0, 3][: other.shape[2]] if other.shape[2] > 1 else [0]
+        other = other[..., order][..., [0, 3] if channels == 2 else slice(None)]
+        assert not differs(read(content), other, alpha)

@@ -60,3 +60,20 @@ size: Decorator = click.option(
     metavar="keep|PIXELS|WxH",
     help="Size that inputs are resized to first; one number is the shorter side.",
 )
+pair_pattern: Decorator = click.option(
+    "--pair-pattern",
+    multiple=True,
+    metavar="PATTERN",
+    help="Names of partners, such as {id}_A and {id}_B: one for each folder, in order.",
+)
+pairs: Decorator = click.option(
+    "--pairs", metavar="CSV", help="File of pairs: columns of paths below the data."
+)
+max_pixels: Decorator = click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    default=100_000_000,
+    metavar="N",
+    show_default=True,
+    help="Largest number of pixels of an image file.",
+)

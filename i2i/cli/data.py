@@ -51,15 +51,20 @@ def synth(kind: str, out: str, count: int, size: int, seed: int, unpaired: bool)
     "--kind", "auto|paired|unpaired|unconditional", default="auto", help="Kind of data set."
 )
 @_options.choice("--layout", "auto|ab|ba|folders", default="auto", help="Layout of pairs.")
-@click.option("--input", "inputs", multiple=True, metavar="NAME", help="Folder of a stacked input.")
-@click.option("--target", metavar="NAME", help="Folder of the target, with --input.")
+@click.option(
+    "--input", "inputs", multiple=True, metavar="NAME", help="Folder of a, or of stacked inputs."
+)
+@click.option("--target", metavar="NAME", help="Folder of b, with --input.")
+@_options.pair_pattern
+@_options.pairs
+@_options.max_pixels
 @click.option(
     "--value-range",
     type=float,
     nargs=2,
     default=(0, 1),
     metavar="LOW HIGH",
-    help="Range of floats in files, as data.value_range in training.",
+    help="Range of floats in files, or of integers without any, as data.value_range in training.",
 )
 @click.option("--range", "old_range", type=float, nargs=2, hidden=True)  # its old name
 @_options.choice("--mask", "a|b", multiple=True, help="Domain of label maps.")

@@ -70,7 +70,7 @@ def command(
 
     target = Path(out)
     if grid or interpolate:
-        check_new_file(target, {".png", ".webp"} if interpolate else images.EXTENSIONS)
+        check_new_file(target, {".png", ".webp"} if interpolate else images.WRITABLE)
     else:
         check_new_folder(target)
     sampler = load_sampler(model, device, precision, depth)

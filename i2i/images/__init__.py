@@ -3,6 +3,7 @@
 from i2i.images.formats import EXTENSIONS as EXTENSIONS
 from i2i.images.formats import MAX_CHANNELS as MAX_CHANNELS
 from i2i.images.formats import MAX_PIXELS as MAX_PIXELS
+from i2i.images.formats import WRITABLE as WRITABLE
 from i2i.images.formats import Alpha as Alpha
 from i2i.images.formats import Array as Array
 from i2i.images.formats import Format as Format

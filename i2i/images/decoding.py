@@ -20,6 +20,9 @@ _HIGH, _LOW = (1, 0) if sys.byteorder == "little" else (0, 1)  # bytes of a valu
 def plain_mode(image: Image.Image) -> str:
     """Return the mode of 8-bit pixels that `to_array` returns: L, LA, RGB or RGBA."""
     gray = image.mode in ("1", "L", "LA", "La")
+    if image.format == "GIF" and image.mode == "P":  # which has palettes only
+        palette = image.getpalette("RGB") or []
+        gray = palette[::3] == palette[1::3] == palette[2::3]
     return ("L" if gray else "RGB") + ("A" if image.has_transparency_data else "")
 
 

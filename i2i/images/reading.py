@@ -13,14 +13,17 @@ from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, features
 from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.TgaImagePlugin import TgaImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from i2i.images import jpeg, npy, sanity, tiff
+from i2i.images import jpeg, jpeg2000, npy, pnm, profiles, sanity, tiff
 from i2i.images.budget import reserve
 from i2i.images.decoding import (
     color16,
@@ -42,12 +45,28 @@ from i2i.images.formats import (
     Source,
     not_supported,
     sniff,
+    unknown_kind,
 )
 from i2i.images.pixels import UNIT, ValueRange, apply_alpha
 
 # Called directly: Image.open() has one pixel limit for the whole process.
-_CLASSES = (PngImageFile, JpegImageFile, WebPImageFile, TiffImageFile, BmpImageFile)
-_READERS = {cls.format: cls for cls in _CLASSES}
+_READERS: dict[Format, type[ImageFile.ImageFile]] = {
+    "PNG": PngImageFile,
+    "JPEG": JpegImageFile,
+    "WEBP": WebPImageFile,
+    "TIFF": TiffImageFile,
+    "BMP": BmpImageFile,
+    "GIF": GifImageFile,
+    "JPEG2000": Jpeg2KImageFile,
+    "TGA": TgaImageFile,
+}
+try:
+    from PIL.AvifImagePlugin import AvifImageFile
+
+    _READERS["AVIF"] = AvifImageFile
+except ImportError:  # before Pillow 11.3
+    pass
+_CODECS: dict[Format, str] = {"WEBP": "webp", "JPEG2000": "jpg_2000", "AVIF": "avif"}
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 START_BYTES = 32  # of a file, which tell its format
 
@@ -186,12 +205,15 @@ def _open(file: IO[bytes], max_pixels: int, complete: bool) -> _Picture:
     if not start:
         raise ImageError("image", "an empty file", sanity.REPLACE)
     if format is None:
-        hint = "Convert it to one of these"
-        raise ImageError("image", "not a PNG, JPEG, WebP, TIFF, BMP or NPY image", hint)
+        raise unknown_kind(start)
     file_bytes = file.seek(0, os.SEEK_END)
     if format == "NPY":
         info = npy.read_info(file, max_pixels)
         return _Picture(info.header, 2 * file_bytes, partial(npy.read_pixels, file, info))
+    if format == "PNM":
+        mapped = pnm.read_info(file, max_pixels)
+        cost = 3 * file_bytes + mapped.header.width * mapped.header.height * 24
+        return _Picture(mapped.header, cost, lambda _: pnm.read_pixels(file, mapped))
     layout = tiff.read_layout(file) if format == "TIFF" else None
     checked = _check_file(file, format, start, max_pixels, complete)
     if layout:
@@ -206,13 +228,17 @@ def _open(file: IO[bytes], max_pixels: int, complete: bool) -> _Picture:
     turned = 1 if format == "TIFF" else orientation(image)
     if turned in (5, 6, 7, 8):
         width, height = height, width
-    header = Header(width, height, channels, depth, format, alpha)
+    profile = checked.icc_profile or image.info.get("icc_profile", b"")
+    profile = profiles.fitting(profile, channels)
+    header = Header(width, height, channels, depth, format, alpha, profile)
     cost = _cost(image, channels * depth // 8, copied=turned != 1 or alpha) + 2 * file_bytes
     return _Picture(header, cost, partial(_load, image, checked, header, turned, layout))
 
 
 def _opened_by_pillow(stream: IO[bytes], format: Format) -> ImageFile.ImageFile:
     stream.seek(0)
+    if format not in _READERS or (format in _CODECS and not features.check(_CODECS[format])):
+        raise not_supported(f"{format}, which the installed Pillow cannot read", "Update Pillow")
     try:
         return _READERS[format](stream)
     except SyntaxError as error:
@@ -234,6 +260,7 @@ class _Checked(NamedTuple):
     file_bytes: int
     data_bytes: int  # of pixels, as far as they are known apart
     scans: jpeg.Scans | None = None
+    icc_profile: bytes = b""
 
 
 def _check_file(
@@ -244,8 +271,8 @@ def _check_file(
     if format == "PNG":
         width, height = int.from_bytes(start[16:20]), int.from_bytes(start[20:24])
         sanity.check_size(width, height, max_pixels)
-        stream, data_bytes = sanity.strip_png(file, complete)
-        checked = _Checked(stream, size, data_bytes)
+        stream, data_bytes, profile = sanity.strip_png(file, complete)
+        checked = _Checked(stream, size, data_bytes, icc_profile=profile)
     elif format == "JPEG" and complete:
         checked = checked._replace(scans=jpeg.read_scans(file))
     elif format == "JPEG":
@@ -253,6 +280,12 @@ def _check_file(
     elif format == "WEBP":
         sanity.check_size(*sanity.webp_size(start), max_pixels)  # its reader allocates at once
         sanity.check_webp_frame(file)
+    elif format == "GIF":
+        sanity.check_size(*sanity.gif_size(start), max_pixels)
+    elif format == "TGA":
+        sanity.check_tga(start)
+    elif format == "JPEG2000":
+        jpeg2000.check(file, max_pixels)
     return checked
 
 
@@ -295,8 +328,8 @@ def _cost(image: Image.Image, pixel_bytes: int, copied: bool) -> int:
     """
     own = 1 if image.mode in ("1", "L", "P") else 2 if image.mode.startswith("I;16") else 4
     decoder = 6 + own if "progressive" in image.info else 0  # coefficients; decoded twice
-    if isinstance(image, WebPImageFile):
-        decoder = 8  # two frames
+    if image.format in ("WEBP", "AVIF", "JPEG2000"):
+        decoder = 16 if image.format == "JPEG2000" else 8  # 32 bits a value; two frames
     return image.width * image.height * (own + pixel_bytes * (1 + copied) + decoder)
 
 

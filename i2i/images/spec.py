@@ -23,7 +23,7 @@ from i2i.images.pixels import (
 )
 
 Half = Literal["left", "right"]
-_LOSSY: tuple[Format, ...] = ("JPEG",)
+LOSSY: tuple[Format, ...] = ("JPEG",)  # formats that mix labels
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ def _stack(
 
 
 def _notes(header: Header, spec: ImageSpec) -> Iterator[str]:
-    if spec.mask and header.format in _LOSSY:
+    if spec.mask and header.format in LOSSY:
         yield f"labels were read from {header.format} files, whose compression mixes them"
     if spec.ranged_integers and spec.depth and header.depth < spec.depth:
         low, high = spec.value_range

@@ -32,6 +32,7 @@ _SUPPORTED = {  # photometric interpretation, extra channels -> sample format an
     (5, 0): ("u8",),
     (6, 0): ("u8",),
 }
+_UNASSOCIATED = 2  # extra sample: alpha that was not multiplied into the colors
 _COMPRESSIONS = (1, 2, 3, 4, 5, 7, 8, 32773, 32946, 34925, 50000)
 _ENDIAN: dict[str, Literal["little", "big"]] = {"<": "little", ">": "big"}
 
@@ -55,6 +56,7 @@ class _Tag(IntEnum):
     TILE_BYTES = 325
     EXTRA = 338
     SAMPLE_FORMAT = 339
+    PROFILE = 34675
     SUBSAMPLING = 530
 
 
@@ -115,8 +117,24 @@ def to_stream(file: IO[bytes], layout: Layout, complete: bool) -> IO[bytes]:
     file.seek(0)
     content = bytearray(file.read())
     if layout.extra:
-        content[layout.extra] = 2
+        content[layout.extra] = _UNASSOCIATED
     return io.BytesIO(content)
+
+
+def with_tags(content: bytes, alpha: bool, profile: bytes) -> bytes:
+    """Return a little-endian TIFF that says that its last channel is alpha, with a profile."""
+    (start,) = struct.unpack_from("<I", content, 4)
+    (count,) = struct.unpack_from("<H", content, start)
+    entries = [content[start + 2 + 12 * i : start + 14 + 12 * i] for i in range(count)]
+    content += bytes(len(content) % 2)
+    if alpha:
+        entries.append(struct.pack("<HHIHH", _Tag.EXTRA, 3, 1, _UNASSOCIATED, 0))
+    if profile:
+        entries.append(struct.pack("<HHII", _Tag.PROFILE, 7, len(profile), len(content)))
+        content += profile + bytes(len(profile) % 2)
+    entries.sort(key=lambda entry: entry[1::-1])  # by tag
+    directory = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    return content[:4] + struct.pack("<I", len(content)) + content[8:] + directory
 
 
 def _directories(file: IO[bytes]) -> Iterator[_Directory]:

@@ -17,7 +17,7 @@ from i2i.images import Array
 from i2i.images.spec import ImageSpec
 from i2i.model_file import GENERATE, default_spec, load_model
 from i2i.networks.latent import LatentSpec
-from i2i.precision import autocast, pick_device, pick_precision
+from i2i.precision import after_fork, autocast, pick_device, pick_precision
 from i2i.translation import Progress, TranslationError
 
 
@@ -67,6 +67,7 @@ class Sampler:
         Images are made one by one: convolutions round by batch size, and equal seeds must give
         equal bytes.
         """
+        after_fork(self.device)
         pictures, scores = [], []
         units = self.target.in_units(self.depth)
         for latent in latents:

@@ -23,7 +23,7 @@ from i2i.images.spec import ChannelSpec, ImageSpec, convert_channels
 from i2i.model_file import ModelInfo, Statistics, default_spec, load_model
 from i2i.networks.inference import per_image_statistics
 from i2i.networks.padding import reflect
-from i2i.precision import autocast, pick_device, pick_precision
+from i2i.precision import after_fork, autocast, pick_device, pick_precision
 from i2i.translation import TranslationError
 from i2i.translation.memory import MemoryNeed
 
@@ -119,6 +119,7 @@ class Translator:
         Raises:
             TranslationError, ImageError: another shape, dtype, range or number of channels.
         """
+        after_fork(self.device)
         if isinstance(image, Tensor):
             return self._tensor(image)
         if isinstance(image, np.ndarray):
@@ -139,6 +140,7 @@ class Translator:
             ImageError: the network returned values that are not finite.
             NotEnoughMemoryError: they do not fit.
         """
+        after_fork(self.device)
         with self.memory.guarded(*arrays.shape[1:3]):
             result = self.batch(images.to_tensor(arrays, self.device))
             depth = depth or images.depth_of(arrays)
@@ -190,6 +192,7 @@ class Translator:
         if array.ndim not in (2, 3) or 0 in array.shape:
             reason = f"expected [H, W] or [H, W, C], got an array of shape {array.shape}"
             raise TranslationError("image", reason)
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)
         pixels: Array = array if array.ndim == 3 else array[..., None]
         pixels = self._cut(pixels)
         alpha = pixels.shape[2] in (2, 4) and pixels.shape[2] != self.in_channels
@@ -205,6 +208,8 @@ class Translator:
         return result[..., 0] if array.ndim == 2 and self.out_channels == 1 else result
 
     def _pil(self, image: Image.Image) -> Image.Image:
+        if 0 in image.size:
+            raise TranslationError("image", f"a size of {image.width}x{image.height} has no pixels")
         pixels = images.from_pil(image, "keep", self.source.value_range, self.max_pixels)
         pixels = self._cut(pixels)
         alpha, own = pixels.shape[2] in (2, 4), images.depth_of(pixels)
@@ -239,9 +244,10 @@ class Translator:
         return translated
 
     def _tensor(self, x: Tensor) -> Tensor:
-        if x.ndim not in (3, 4) or 0 in x.shape or not x.is_floating_point():
-            expected = "floats in [-1, 1] of shape [C, H, W] or [N, C, H, W]"
-            got = f"{x.dtype} of shape {tuple(x.shape)}"
+        dense = x.layout == torch.strided and x.device.type != "meta"
+        if not dense or x.ndim not in (3, 4) or 0 in x.shape or not x.is_floating_point():
+            expected = "dense floats in [-1, 1] of shape [C, H, W] or [N, C, H, W]"
+            got = f"{x.dtype}, {x.layout} on {x.device}, of shape {tuple(x.shape)}"
             raise TranslationError("image", f"expected {expected}, got {got}")
         if x.shape[-3] != self.in_channels:
             reason = f"the model takes {self.in_channels} channels, the tensor has {x.shape[-3]}"

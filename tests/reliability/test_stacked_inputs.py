@@ -322,11 +322,16 @@ def test_an_input_that_is_a_path_may_have_splits_of_its_own(rooms: Path, tmp_pat
         assert open_data(config, split).files(0, 0)[1] == str(path)
 
 
-def test_methods_without_pairs_have_no_inputs_to_stack(rooms: Path) -> None:
-    said = i2i(
-        "train", "cyclegan", "--data", rooms, "--input", "depth", "--target", "photo", code=2
-    )
-    assert "data.inputs: unknown setting" in str(said.exception)
+@pytest.mark.parametrize(
+    ("method", "reason"),
+    [("cyclegan", "2 inputs; only those of pairs are stacked"), ("dcgan", "unknown setting")],
+)
+def test_methods_without_pairs_have_no_inputs_to_stack(
+    rooms: Path, method: str, reason: str
+) -> None:
+    names = ("--input", "depth", "--input", "normals", "--target", "photo")
+    refused = i2i("train", method, "--data", rooms, *names, code=2)
+    assert f"data.inputs: {reason}" in str(refused.exception)
 
 
 # -- a trained model -------------------------------------------------------------------------------
