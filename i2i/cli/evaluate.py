@@ -5,16 +5,21 @@ import click
 from i2i.cli import _options
 
 
-@click.command()
-@click.argument("model")
-@click.argument("data")
+@click.command(cls=_options.Command)
+@click.argument("model", type=_options.path)
+@click.argument("data", type=_options.path)
 @_options.direction
 @_options.choice(
     "--layout", "auto|ab|ba|folders", help="Layout of pairs.  [default: that of training]"
 )
 @click.option("--split", default="test", help="Split to score.")
 @_options.size
-@click.option("--sheet", metavar="FILE.png", help="Sheet of input, output, target of 8 pairs.")
+@click.option(
+    "--sheet",
+    type=_options.path,
+    metavar="FILE.png",
+    help="Sheet of input, output, target of 8 pairs.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_options.device
 @_options.precision("auto")
