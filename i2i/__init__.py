@@ -1,7 +1,16 @@
 """Image-to-image translation and generation with GANs: pix2pix, CycleGAN, CUT and DCGAN."""
 
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+import signal
+import sys
+
+_program = getattr(sys, "argv", [""])[:1]
+_words = sys.orig_argv if _program == ["-m"] else [arg.rpartition("/")[2] for arg in _program]
+if "i2i" in _words and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # until `main` handles it, Ctrl-C ends the command without a traceback from an import
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+from importlib.metadata import version  # noqa: E402 - takes a moment
+from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
     from i2i.translation.translator import load

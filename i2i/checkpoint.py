@@ -1,12 +1,13 @@
 """Training state on disk: written completely or not at all, hashed, read without running code."""
 
-import errno
 import hashlib
 import json
 import re
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ CHECKPOINTS = "checkpoints"  # folder of a run
 STATE = "state.pt"
 MANIFEST = "manifest.json"
 
+_FILES = (STATE, WEIGHTS, MANIFEST)
 _STEP = re.compile(r"step-(\d{8,})")
 
 
@@ -38,10 +40,18 @@ class CheckpointError(I2IError, ValueError):
     """A checkpoint that is missing, damaged, or not safe to read."""
 
 
-def publish(folder: Path, images: int, state: Mapping[str, Any], weights: bytes, keep: int) -> Path:
+def publish(
+    folder: Path,
+    images: int,
+    state: Mapping[str, Any],
+    weights: bytes,
+    keep: int,
+    facts: Mapping[str, Any] = MappingProxyType({}),
+) -> Path:
     """Write `folder/step-IMAGES/` (state, weights, hashes), name it in `latest.json`, and `prune`.
 
-    The folder appears under its name only when it is complete and on the disk.
+    The folder appears under its name only when it is complete and on the disk. `facts`, plain
+    values that a resumed run is compared with, become part of the manifest.
 
     Raises:
         DiskFullError: there is no room; earlier checkpoints are intact.
@@ -58,7 +68,7 @@ def publish(folder: Path, images: int, state: Mapping[str, Any], weights: bytes,
             flush_file(file)
         write_atomically(temporary / WEIGHTS, weights)
         hashes = {name: sha256(temporary / name) for name in (STATE, WEIGHTS)}
-        manifest = {"format": FORMAT, "images": images, "torch": torch.__version__}
+        manifest = {"format": FORMAT, "images": images, "torch": torch.__version__, **facts}
         write_atomically(temporary / MANIFEST, _with_checksum({**manifest, "sha256": hashes}))
         flush_folder(temporary)
         if final.exists():  # a run that was taken back to an earlier point writes this step again
@@ -85,7 +95,13 @@ def prune(folder: Path, images: int, keep: int) -> None:
     """
     earlier = [path for count, path in steps(folder) if count <= images]
     for path in earlier[:-keep]:
-        shutil.rmtree(path, ignore_errors=True)
+        for name in _FILES:
+            with suppress(OSError):
+                (path / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            path.rmdir()
+        with suppress(OSError):  # what somebody else has put there stays, under another name
+            path.rename(f"{path}.kept")
 
 
 def steps(folder: Path) -> list[tuple[int, Path]]:
@@ -122,7 +138,8 @@ def verify(path: Path) -> None:
         CheckpointError: the first file that is missing or differs.
         ModelFileError: written in a format that this version cannot read.
     """
-    hashes, images = _read_manifest(path)
+    manifest = read_manifest(path)
+    hashes, images = manifest["sha256"], manifest["images"]
     if path.name != f"step-{images:08d}":
         raise CheckpointError(path / MANIFEST, "belongs to another checkpoint")
     for name, expected in hashes.items():
@@ -132,6 +149,14 @@ def verify(path: Path) -> None:
             raise CheckpointError(path / name, "missing") from None
         if actual != expected:
             raise CheckpointError(path / name, "corrupt (sha256 mismatch)")
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    """Return the newest manifest in `folder` that is intact; {} where there is none."""
+    for _, path in reversed(steps(folder)):
+        with suppress(CheckpointError, ModelFileError):
+            return read_manifest(path)
+    return {}
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -160,8 +185,8 @@ def _with_checksum(manifest: Mapping[str, Any]) -> bytes:
     return json.dumps({**manifest, name: checksum}, indent=1).encode()
 
 
-def _read_manifest(path: Path) -> tuple[dict[str, str], int]:
-    """Return the hashes of the files of a checkpoint, by name, and its position in images."""
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Return the manifest of a checkpoint: "sha256" of its files, "images", and facts."""
     file = path / MANIFEST
     try:
         text = file.read_bytes()
@@ -176,14 +201,19 @@ def _read_manifest(path: Path) -> tuple[dict[str, str], int]:
         raise CheckpointError(file, "missing or corrupt") from None
     if not intact or type(images) is not int or set(hashes) != {STATE, WEIGHTS}:
         raise CheckpointError(file, "corrupt (checksum mismatch)")
-    return hashes, images
+    return dict(manifest)
 
 
 def _check_room(folder: Path, state: Mapping[str, Any], weights: bytes) -> None:
     need = int(1.2 * (_tensor_bytes(state) + len(weights)))
-    free = shutil.disk_usage(folder).free
-    if free < need:
-        raise OSError(errno.ENOSPC, f"needs {need >> 20} MiB, {free >> 20} MiB are free")
+    with suppress(OSError):  # some network file systems do not know, or say 0 of 0
+        usage = shutil.disk_usage(folder)
+        if usage.total and usage.free < need:
+            raise DiskFullError(
+                folder,
+                f"the disk is full (needs {need >> 20} MiB, {usage.free >> 20} MiB are free)",
+                "Free some space; nothing was replaced",
+            )
 
 
 def _tensor_bytes(value: Any) -> int:

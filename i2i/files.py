@@ -17,10 +17,11 @@ from typing import Any, BinaryIO
 from i2i.errors import I2IError
 
 METRICS = "metrics.jsonl"  # rows of losses and statistics, in the folder of a run
+SAMPLES = "samples"  # sheets, in a folder of the run
 EVENTS = "events.jsonl"  # diagnostics and interruptions of a run
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# of file systems without fsync for folders, such as SMB, FUSE and folders of virtual machines
+# of file systems without fsync, often for folders: SMB, FUSE, shared folders of virtual machines
 _NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EPERM, errno.EACCES, errno.ENOSYS)
 _LONGEST = 100  # bytes of a temporary name; some encrypting file systems take 143
 _REPLACE_SECONDS = 2.0  # in which an indexer or virus scanner closes a file on a network share
@@ -118,7 +119,7 @@ def write_atomically(path: Path, content: bytes, flush: bool = True) -> None:
 def flush_file(file: BinaryIO) -> None:
     """Wait until the content of `file` is on the disk."""
     file.flush()
-    os.fsync(file.fileno())
+    _sync(file.fileno())
 
 
 def flush_folder(folder: Path) -> None:
@@ -127,10 +128,18 @@ def flush_folder(folder: Path) -> None:
         return
     try:
         handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    except PermissionError:  # files can be written into it, and its names not be listed
+        return
+    try:
+        _sync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync(handle: int) -> None:
+    """Flush an open file or folder, where the file system can."""
+    try:
+        os.fsync(handle)
     except OSError as error:
         if error.errno not in _NO_FLUSH:
             raise

@@ -10,9 +10,9 @@ from io import FileIO
 from pathlib import Path
 
 from i2i.errors import I2IError
-from i2i.files import open_own, write_error
+from i2i.files import check_empty, check_new_folder, open_own, own_folder, write_error
 
-_NAME = ".lock"  # of runs; it names the process
+LOCK = ".lock"  # of runs; it names the process
 _ATTEMPTS, _PAUSE_SECONDS = 4, 0.1  # a process that only asks holds the lock for less
 
 _folders: set[int] = set()  # handles of locked folders
@@ -25,9 +25,9 @@ class InUseError(I2IError, ValueError):
 class Lock:
     """A folder that this process holds; see `exclusive`."""
 
-    def __init__(self, folder: Path, named: bool, stack: ExitStack) -> None:
-        self._folder, self._named, self._stack = folder, named, stack
-        self._handle = _lock_folder(folder, stack)
+    def __init__(self, folder: Path, marked: bool, shared: bool, stack: ExitStack) -> None:
+        self._folder, self._marked, self._stack = folder, marked, stack
+        self._handle = _lock_folder(folder, stack, shared)
         self._file: FileIO | None = None
         self.check()
 
@@ -41,8 +41,8 @@ class Lock:
         if self._handle is not None and not _is_at(self._handle, self._folder):
             reason = "the folder was moved, removed or replaced while it was written"
             raise InUseError(self._folder, reason, "Nothing was written into what is there now")
-        path = self._folder / _NAME
-        if self._named and not (self._file and _is_at(self._file.fileno(), path)):
+        path = self._folder / LOCK
+        if self._marked and not (self._file and _is_at(self._file.fileno(), path)):
             try:
                 self._file = self._stack.enter_context(open_own(path, "a+"))
                 _lock(self._file.fileno(), self._folder, record=True)
@@ -53,20 +53,50 @@ class Lock:
 
 
 @contextmanager
-def exclusive(folder: Path, named: bool = True) -> Iterator[Lock]:
-    """Hold `folder`, which exists, for this process.
+def exclusive(folder: Path, marked: bool = True, shared: bool = False) -> Iterator[Lock]:
+    """Hold `folder`, which exists, for this process, or for all that ask for it as `shared`.
 
-    The lock is on the folder itself, so that no file can be removed to get around it. In runs,
-    which are `named`, a file says who holds it; it is locked too, for file systems that cannot lock
-    folders. Dead processes hold nothing, and processes that load data inherit nothing. There
-    is no lock where the file system has none, or the platform no POSIX.
+    The lock is on the folder itself, so that no file can be removed to get around it. Runs are
+    `marked`: a file says who holds them, and is locked too, for file systems that cannot lock
+    folders. Dead processes hold nothing, and processes that load data inherit nothing. There is no
+    lock where the file system has none, or the platform no POSIX.
 
     Raises:
         InUseError: another process holds it.
         WriteError: a link is in the way.
     """
     with ExitStack() as stack:
-        yield Lock(folder, named, stack)
+        yield Lock(folder, marked, shared, stack)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[None]:
+    """Create `folder`, or take an empty one, and hold it; where nothing was written, remove it.
+
+    Raises:
+        InUseError: another process holds it.
+        WriteError: it is a link, is not empty, or cannot be created.
+    """
+    check_new_folder(folder)
+    created = not folder.exists()
+    with exclusive(own_folder(folder), marked=False):
+        check_empty(folder)
+        try:
+            yield
+        except BaseException:
+            if created:
+                with suppress(OSError):
+                    folder.rmdir()
+            raise
+
+
+def exclusive_file(file: FileIO, folder: Path) -> None:
+    """Hold an open file in `folder` until it is closed.
+
+    Raises:
+        InUseError: another process holds it.
+    """
+    _lock(file.fileno(), folder, record=True)
 
 
 def check_held(folder: Path) -> None:
@@ -74,8 +104,8 @@ def check_held(folder: Path) -> None:
     if folder.is_dir():
         with ExitStack() as stack:
             _lock_folder(folder, stack)
-            if (folder / _NAME).exists():
-                _lock(stack.enter_context(open_own(folder / _NAME, "r+")).fileno(), folder, True)
+            if (folder / LOCK).exists():
+                _lock(stack.enter_context(open_own(folder / LOCK, "r+")).fileno(), folder, True)
 
 
 def _is_at(handle: int, path: Path) -> bool:
@@ -84,14 +114,14 @@ def _is_at(handle: int, path: Path) -> bool:
     return False
 
 
-def _lock_folder(folder: Path, stack: ExitStack) -> int | None:
+def _lock_folder(folder: Path, stack: ExitStack, shared: bool = False) -> int | None:
     """Lock the folder itself until `stack` is closed; None where folders cannot be opened."""
     if os.name != "posix":
         return None
     handle = os.open(folder, os.O_RDONLY)
     stack.callback(_release, handle)
     _folders.add(handle)
-    _lock(handle, folder, record=False)
+    _lock(handle, folder, record=False, shared=shared)
     return handle
 
 
@@ -111,7 +141,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_in_child)
 
 
-def _lock(handle: int, folder: Path, record: bool) -> None:
+def _lock(handle: int, folder: Path, record: bool, shared: bool = False) -> None:
     """Lock an open file, as a record of POSIX or, for folders, as BSD does."""
     try:
         import fcntl
@@ -120,21 +150,21 @@ def _lock(handle: int, folder: Path, record: bool) -> None:
     lock = fcntl.lockf if record else fcntl.flock
     for attempts_left in reversed(range(_ATTEMPTS)):
         try:
-            lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             return
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EAGAIN):  # no locks on this file system
                 return
             if attempts_left:
                 time.sleep(_PAUSE_SECONDS)
-    kind = "run" if (folder / _NAME).exists() else "folder"
+    kind = "run" if (folder / LOCK).exists() else "folder"
     reason = f"another process is using this {kind}{_owner(folder)}"
-    raise InUseError(folder, reason, "Wait for it, or choose another --out")
+    raise InUseError(folder, reason, "Wait for it, or choose another output")
 
 
 def _owner(folder: Path) -> str:
     """Return what the lock file says, in brackets."""
-    with suppress(OSError, I2IError), open_own(folder / _NAME, "r") as file:
+    with suppress(OSError, I2IError), open_own(folder / LOCK, "r") as file:
         text = file.read(200).decode("utf-8", "replace").strip()
         return f" ({text})" if text.isprintable() and text else ""
     return ""

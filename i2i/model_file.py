@@ -5,10 +5,13 @@ does not notice a flipped bit. Nothing in it is executed, and nothing in it is t
 """
 
 import hashlib
+import itertools
 import json
 import math
 import os
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -19,15 +22,17 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from i2i import registry
 from i2i.config import AlphaUse, Layer, Layout, Section, migrate
 from i2i.direction import Direction
-from i2i.errors import I2IError
+from i2i.errors import I2IError, printable
 from i2i.files import write_atomically
 from i2i.images.spec import ChannelSpec, ImageSpec
 from i2i.networks.latent import LatentDistribution, LatentSpec
 from i2i.options import Count, explain
+from i2i.precision import after_fork, float32_networks
 
 WEIGHTS = "weights.safetensors"  # in run folders and checkpoints
 FORMAT = 3  # of weights files and checkpoints; raise it when they change, and extend `_migrate`
@@ -38,7 +43,11 @@ Statistics = Literal["image", "running"]
 Tensors = dict[str, Tensor]
 
 _MAX_OPTION = 4096  # largest number in options, unless the file has a tensor with a longer side
+_MAX_TEXT = 2**20  # characters of a description; 5,000 are usual
+_MAX_WORD = 1000  # characters of an option, or of a fact
+_TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64)  # of tensors
 _RESTORE = "Restore the file from a backup"
+_VERSION = "Use the version that wrote the file"
 _CONVERT = "Convert files of known toolkits with `i2i import`"
 
 
@@ -70,7 +79,8 @@ class NetworkInfo(_Part):
         """Return the network with fresh weights."""
         component = registry.find(self.category, self.name)
         options = {**component.preset, **self.options}
-        network: nn.Module = component.factory(*self.channels, **options)
+        with float32_networks():
+            network: nn.Module = component.factory(*self.channels, **options)
         return network
 
 
@@ -133,6 +143,8 @@ class ModelInfo(_Part):
             for name, count in _domain_channels(fields.get("generators", {}))
         }
     )
+    # (height, width) to which images were resized in training; None: not, or not known.
+    resized_to: tuple[Count, Count] | None = None
     # For people: images seen, version, training size, origin.
     facts: dict[str, Any] = Field(default_factory=dict)
     config: dict[str, Any] | None = None  # settings of the run; None: imported
@@ -149,6 +161,9 @@ class ModelInfo(_Part):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
+        parts = [*self.generators.values(), *filter(None, [self.discriminator])]
+        for values in (self.facts, *(part.options for part in parts)):
+            _check_values(values)
         if self.direction not in self.generators:
             names = " or ".join(self.generators) or "a generator"
             raise ValueError(f"direction: must be {names}, got {self.direction!r}")
@@ -157,15 +172,29 @@ class ModelInfo(_Part):
             if spec is None:
                 raise ValueError(f"domains.{domain}: missing")
             low, high = spec.value_range
-            if not -math.inf < low < high < math.inf:
+            lowest, highest = -math.inf, math.inf
+            if spec.ranged_integers:
+                lowest, highest = -1.0, 2.0 ** (spec.depth or 0)
+            if not lowest < low < high < highest:
                 raise ValueError(
                     f"domains.{domain}.value_range: must be [low, high], low below high"
                 )
+            if spec.size and min(spec.size) < 1:
+                raise ValueError(f"domains.{domain}.size: must be at least 1")
             counts = [one.channels for one in spec.inputs]
             if sum(counts) != channels or min(counts) < 1:
                 reason = f"must be {channels} channels, as the generators have, got {sum(counts)}"
                 raise ValueError(f"domains.{domain}.inputs: {reason}")
         return self
+
+
+def _check_values(values: Mapping[str, Any]) -> None:
+    """Raise ValueError for infinities, NaN, and more text than options have."""
+    for name, value in values.items():
+        finite = not isinstance(value, float) or math.isfinite(value)
+        if not finite or len(str(value)) > _MAX_WORD:
+            limits = f"must be finite, and have at most {_MAX_WORD} characters"
+            raise ValueError(f"{name}: {limits}, got {str(value)[:50]}")
 
 
 # -- writing ---------------------------------------------------------------------------------------
@@ -233,22 +262,34 @@ class Model:
             for name, value in {"channels": max(part.channels), **part.options}.items():
                 if isinstance(value, int) and value > limit:
                     raise ValueError(f"{name}: {value} exceeds the limit of {limit}")
-            with torch.device("meta"):
+            with torch.device("meta"), _at_most(4 * len(state) + 64):
                 network = part.build()
         except Exception as error:  # constructors meet wrong options with many errors
             reason = f"{prefix}: cannot rebuild {part.name} with this version of i2i ({error})"
-            raise ModelFileError(
-                self.path, reason, "Use the version that wrote the file"
-            ) from error
+            raise ModelFileError(self.path, reason, _VERSION) from error
         try:
             types = {key: tensor.dtype for key, tensor in network.state_dict().items()}
             for key, tensor in state.items():
                 state[key] = tensor.to(types.get(key, tensor.dtype), copy=True)
             network.load_state_dict(state, assign=True)
         except RuntimeError as error:
-            reason = f"{prefix}: the tensors do not fit {part.name} ({error})"
+            details = printable(" ".join(str(error).split()), 200)
+            reason = f"{prefix}: the tensors do not fit {part.name} ({details})"
             raise ModelFileError(self.path, reason, _RESTORE) from error
         return network
+
+
+@contextmanager
+def _at_most(count: int) -> Iterator[None]:
+    """Refuse, inside of the block, networks of more parameters: each takes time, however small."""
+    thread, built = threading.get_ident(), itertools.count(1)
+
+    def check(_module: nn.Module, _name: str, _parameter: nn.Parameter | None) -> None:
+        if threading.get_ident() == thread and next(built) > count:
+            raise ValueError("it has more parameters than the file has tensors")
+
+    with register_module_parameter_registration_hook(check):
+        yield
 
 
 def weights_file(path: Path) -> Path:
@@ -296,12 +337,19 @@ def _read(path: Path, with_tensors: bool) -> Model:
         ) from None
     if text is None:
         raise ModelFileError(path, "not written by i2i", _CONVERT)
+    after_fork(torch.device("cpu"))
     try:
+        if len(text) > _MAX_TEXT:
+            raise ModelFileError(path, f"its metadata has {len(text):,} characters", _RESTORE)
         fields = json.loads(text)
         check_format(path, fields["format"])
         checksum = fields.pop("seal" if fields["format"] < 3 else "checksum", None)
         if with_tensors and fields["format"] > 1 and checksum != _checksum(fields, tensors):
             raise ModelFileError(path, "corrupt (checksum mismatch)", _RESTORE)
+        for name, tensor in tensors.items():
+            if tensor.dtype not in _TYPES or not bool(torch.isfinite(tensor).all()):
+                kind = "infinite values or NaN" if tensor.dtype in _TYPES else tensor.dtype
+                raise ModelFileError(path, f"tensor {name} holds {kind}", _RESTORE)
         _migrate(fields)
         return Model(path, ModelInfo.model_validate_json(json.dumps(fields)), tensors)
     except ModelFileError:

@@ -1,7 +1,8 @@
 """Devices and number formats: the meaning of `auto`, and what this machine has."""
 
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
@@ -12,6 +13,25 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 class DeviceError(I2IError, ValueError):
     """A device or precision that this machine does not have."""
+
+
+_owner = os.getpid()  # of the threads that torch computes with: a forked process has none of them
+
+
+def after_fork(device: torch.device) -> None:
+    """Make a process compute that was forked from one with a network: alone, or it would hang.
+
+    Raises:
+        DeviceError: on a GPU, which a forked process cannot use.
+    """
+    global _owner
+    if _owner == os.getpid():
+        return
+    if device.type != "cpu":
+        hint = "Load the model there, or start processes by spawn"
+        raise DeviceError(f"device {device}", "not usable in a forked process", hint)
+    torch.set_num_threads(1)
+    _owner = os.getpid()
 
 
 def pick_device(name: str) -> torch.device:
@@ -60,3 +80,18 @@ def pick_precision(name: str, device: torch.device) -> str:
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
     """Return the context in which networks run."""
     return torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
+
+
+@contextmanager
+def float32_networks() -> Iterator[None]:
+    """Build networks in float32 inside the block, whatever torch's default was changed to."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+if hasattr(os, "register_at_fork"):  # a forked child has no threads; to wait for them is to hang
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))

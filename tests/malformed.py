@@ -235,7 +235,6 @@ def odd() -> Iterator[File]:
     yield "fax.tif", saved(bit, "TIFF", compression="group4")
     yield "cmyk.tif", saved(cmyk, "TIFF")
     yield "palette.tif", saved(palette, "TIFF")
-    yield "pages.tif", saved(rgb, "TIFF", save_all=True, append_images=[other, rgb])
     for name, image in (("rgb", rgb), ("gray", gray), ("palette", palette), ("bit", bit)):
         yield f"{name}.bmp", saved(image, "BMP")
     for orientation in range(1, 9):
@@ -473,6 +472,8 @@ def _bad_tiff() -> Iterator[File]:
     yield "bad-no-tags.tif", tiff([])
     yield "bad-far-directory.tif", b"II*\0" + struct.pack("<I", 2**32 - 1) + pixels
     yield "bad-directory-in-header.tif", b"II*\0" + struct.pack("<I", 0) + pixels
+    pages = [picture().rotate(180), picture()]
+    yield "bad-pages.tif", saved(picture(), "TIFF", save_all=True, append_images=pages)
     yield "any-loop.tif", tiff(tags, pixels, following=8 + len(pixels))
     yield "bad-big.tif", b"II+\0" + struct.pack("<HHQ", 8, 0, 2**63) + pixels
     yield "bad-big-count.tif", b"II+\0" + struct.pack("<HHQQ", 8, 0, 16, 2**62) + pixels

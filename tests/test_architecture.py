@@ -67,7 +67,7 @@ BUDGETS = {
     "checkpoint and model_file": 720,
     "images": 1650,
     "scenes": 780,
-    "data": 2350,
+    "data": 2750,
     "networks": 960,
     "losses": 220,
     "methods": 960,

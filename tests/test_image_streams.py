@@ -129,7 +129,7 @@ def test_every_kind_of_seekable_stream_is_read_in_every_format(
 
 def test_the_caller_may_name_a_stream() -> None:
     for read in (images.read_header, images.decode, images.read):
-        with pytest.raises(ImageError, match=r"^photo\.png: not a PNG, .*\. Convert it"):
+        with pytest.raises(ImageError, match=r"^photo\.png: not an image of .*\. Convert it"):
             read(io.BytesIO(b"hello"), name="photo.png")  # type: ignore[operator]
     with (
         pytest.raises(ImageError, match=r"^photo\.png: an empty file"),
@@ -204,7 +204,7 @@ def test_what_is_refused_at_a_path_is_refused_as_a_pil_image() -> None:
     refused = accepted = 0
     for name, content in FILES:
         image = opened_by_pillow(content)
-        if image is None or image.format == "GIF":
+        if image is None or image.format == "GIF" or "pages.tif" in name:  # page 1 was chosen
             continue
         array = outcome(lambda image=image: images.from_pil(image, "keep"), "image")
         if isinstance(array, str):

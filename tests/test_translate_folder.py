@@ -19,7 +19,7 @@ from i2i.files import DiskFullError, WriteError
 from i2i.translation import TranslationError, plan
 from i2i.translation import folder as folder_module
 from i2i.translation.folder import translate_folder
-from i2i.translation.manifest import Manifest, stamp
+from i2i.translation.manifest import Manifest, Step
 from i2i.translation.options import Options, parse_size, target_size
 from i2i.translation.translator import Translator, load
 
@@ -486,7 +486,7 @@ def test_missing_and_empty_inputs_are_refused(tmp_path):
     refused(tmp_path / "missing", tmp_path / "out", "no such file or folder")
     (tmp_path / "in").mkdir()
     (tmp_path / "in/x.txt").touch()
-    refused(tmp_path / "in", tmp_path / "out", r"no images \(1 other files\)")
+    refused(tmp_path / "in", tmp_path / "out", r"no images \(1 other files: \.txt \(1\)\)")
     refused(tmp_path / "in/x.txt", tmp_path / "out", "not an image")
 
 
@@ -581,7 +581,7 @@ def test_a_clock_that_was_set_back_does_not_make_earlier_lines_the_latest(tmp_pa
     source = tree(tmp_path / "in", "a.png")
     run(source, tmp_path / "out")
     manifest = tmp_path / "out/.i2i-manifest.jsonl"
-    line = json.loads(manifest.read_text().splitlines()[0]) | {"time_ns": 2**62}
+    line = json.loads(manifest.read_text().splitlines()[1]) | {"time_ns": 2**62}
     manifest.write_text(json.dumps(line) + "\n")
     assert run(source, tmp_path / "out").written == 1
     assert run(source, tmp_path / "out").skipped == 1
@@ -676,19 +676,21 @@ def test_a_line_for_which_there_is_no_room_leaves_nothing_and_later_ones_are_who
 
     source = tree(tmp_path / "in", "a.png") / "a.png"
     path = tmp_path / ".i2i-manifest.jsonl"
+    a, b = Step("a.png", "a.png"), Step("b.png", "b.png")
     with Manifest(tmp_path, "job", (0, 1)) as manifest:
+        header = path.read_bytes()
         manifest._file = Full(str(path), "a+")
         with pytest.raises(DiskFullError, match="No space left"):
-            manifest.add("a.png", "a.png", stamp([source]), "writing")
-        assert path.read_bytes() == b""
-        manifest.add("b.png", "b.png", stamp([source]), "writing")
+            manifest.add("writing", [a])
+        assert path.read_bytes() == header
+        manifest.add("writing", [b])
     path.write_bytes(path.read_bytes()[:-20])  # cut by a crash
     with Manifest(tmp_path, "job", (0, 1)) as manifest:
-        manifest.add("a.png", "a.png", stamp([source]), "writing")
+        manifest.add("writing", [a])
     again = Manifest(tmp_path, "job", (0, 1))
-    assert again.state([source], "a.png", source.stat()) == "ours"
-    assert again.state([source], "b.png", source.stat()) == "foreign"
-    assert path.read_text().count("\n") == 2
+    assert again.state([source], source, "a.png") == "ours"
+    assert again.state([source], source, "b.png") == "foreign"
+    assert path.read_text().count("\n") == 4, "two of them say what the job is made from"
 
 
 def test_another_write_error_fails_only_its_file(tmp_path, monkeypatch):
@@ -727,6 +729,6 @@ def test_each_shard_has_its_own_manifest(tmp_path):
         path.name: len(path.read_text().splitlines()) for path in (tmp_path / "out").glob(".i2i*")
     }
     assert sorted(found) == [".i2i-manifest-0-of-2.jsonl", ".i2i-manifest-1-of-2.jsonl"]
-    assert sum(found.values()) == 12
+    assert sum(found.values()) == 2 + 12
     line = json.loads((tmp_path / "out/.i2i-manifest-0-of-2.jsonl").read_text().splitlines()[-1])
     assert {"path", "size", "mtime_ns", "status", "output", "job", "bytes"} <= line.keys()

@@ -1,6 +1,9 @@
 """One image through a generator: kinds of input, sizes, channels, batches, and the files a translator is made of."""
 
+import multiprocessing
 import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -100,6 +103,12 @@ def unet_part(**changes):
     return {**part, **changes}
 
 
+def domain(**fields):
+    """Domains of a model of three channels, of which a says more."""
+    spec = {"inputs": [{"channels": 3, "alpha": False}]}
+    return {"a": {**spec, **fields}, "b": spec}
+
+
 def write_model(folder, directions=("a2b",), **changes):
     """A model folder with random weights of small U-Nets."""
     networks = {
@@ -176,6 +185,60 @@ def test_a_pil_image_has_the_limits_of_a_file():
         echo()(image)
 
 
+def test_the_limit_of_a_pil_image_can_be_raised_and_lowered():
+    with pytest.raises(ImageError, match=r"image: 8x6 is .* megapixels, the limit is"):
+        echo(max_pixels=47)(Image.new("RGB", (8, 6)))
+    assert echo(max_pixels=48)(Image.new("RGB", (8, 6))).size == (8, 6)
+
+
+@pytest.mark.parametrize("size", [(0, 0), (0, 4), (4, 0)])
+def test_an_image_without_pixels_is_an_error_of_one_line(size):
+    for image in (Image.new("RGB", size), np.zeros((*size, 3), np.uint8), torch.zeros(3, *size)):
+        with pytest.raises(TranslationError):
+            echo()(image)
+
+
+@pytest.mark.parametrize("dtype", [">u2", ">f4", ">f8"])
+def test_an_array_of_the_other_byte_order_has_the_same_values(dtype):
+    array = noise(5, 7, 3, dtype=np.uint16) if dtype == ">u2" else noise(5, 7, 3, dtype=np.float32)
+    swapped = array.astype(dtype)
+    np.testing.assert_array_equal(small("unet batch")(swapped), small("unet batch")(array))
+
+
+def test_float64_as_the_default_of_torch_changes_nothing(tmp_path):
+    folder, image = write_model(tmp_path / "model"), noise(16, 16, 3)
+    expected = load(folder, device="cpu")(image)
+    torch.set_default_dtype(torch.float64)
+    try:
+        np.testing.assert_array_equal(load(folder, device="cpu")(image), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_thread_and_a_forked_process_translate_as_their_parent_does(tmp_path):
+    folder, image = write_model(tmp_path / "model"), noise(256, 256, 3)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        translator = load(folder, device="cpu")
+        expected = translator(image)
+        with ThreadPoolExecutor(1) as pool:
+            np.testing.assert_array_equal(pool.submit(translator, image).result(), expected)
+
+        def child():
+            for used in (translator, load(folder, device="cpu")):
+                np.testing.assert_allclose(used(image), expected, atol=1)
+
+        process = multiprocessing.get_context("fork").Process(target=child)
+        process.start()
+        process.join(60)
+        ended = process.exitcode
+        process.kill()
+        assert ended == 0
+    finally:
+        torch.set_num_threads(threads)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(3, 5, 7), (1, 3, 5, 7), (4, 3, 8, 8)])
 def test_a_tensor_comes_back_with_its_rank_and_dtype(shape, dtype):
@@ -191,6 +254,8 @@ def test_a_tensor_comes_back_with_its_rank_and_dtype(shape, dtype):
         (torch.zeros(1, 4, 4), "the model takes 3 channels, the tensor has 1"),
         (torch.zeros(4, 4), r"shape \[C, H, W\]"),
         (torch.zeros(3, 4, 4, dtype=torch.uint8), r"got torch\.uint8"),
+        (torch.zeros(3, 4, 4).to_sparse(), "sparse_coo"),
+        (torch.zeros(3, 4, 4, device="meta"), "on meta"),
         (torch.full((3, 4, 4), 255.0), r"expected a tensor in \[-1, 1\]"),
         (np.zeros((2, 4, 4, 3), np.uint8), r"expected \[H, W\] or \[H, W, C\]"),
         (np.zeros((0, 4, 3), np.uint8), r"expected \[H, W\] or \[H, W, C\]"),
@@ -647,3 +712,75 @@ def test_what_is_written_is_read_again(tmp_path):
     assert again.info == model.info
     assert again.tensors.keys() == model.tensors.keys()
     assert yaml.safe_load(again.info.to_yaml()) == again.info.model_dump(mode="json")
+
+
+# -- what a weights file may ask for ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("unet", {"depth": 4096}), ("resnet", {"width": 4, "blocks": 4000})]
+)
+def test_more_layers_than_the_file_has_tensors_are_refused_at_once(tmp_path, name, options):
+    part = unet_part(
+        name=name, options={**(unet_part()["options"] if name == "unet" else {}), **options}
+    )
+    folder = write_model(tmp_path / "model", generators={"a2b": part})
+    begin = time.monotonic()
+    with pytest.raises(ModelFileError, match="more parameters than the file has tensors") as error:
+        load(folder)
+    assert time.monotonic() - begin < 10  # building them takes 40 s
+    assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"generators": {"a2b": unet_part(in_channels=True)}}, r"generators\.a2b\.in_channels"),
+        (
+            {"generators": {"a2b": unet_part(options={"norm": "x" * 10**5})}},
+            "norm: must .* at most 1000 characters, got xxx",
+        ),
+        ({"generators": {"a2b": unet_part(options={"gain": np.inf})}}, "gain: must be finite"),
+        ({"facts": {"images": np.nan}}, "images: must be finite"),
+        ({"facts": {"origin": "x" * 2**20}}, r"its metadata has 1,04\d,\d+ characters"),
+        ({"resized_to": [0, 8]}, r"resized_to\.0"),
+        ({"domains": domain(depth=12)}, r"domains\.a\.depth: must be 8, 16 or 32, got 12"),
+        ({"domains": domain(size=[0, 0])}, r"domains\.a\.size: must be at least 1"),
+        ({"domains": domain(half="top")}, r"domains\.a\.half: must be 'left' or 'right'"),
+        ({"domains": domain(mask=1)}, r"domains\.a\.mask"),
+        (
+            {"domains": domain(depth=8, ranged_integers=True, value_range=[0, 256])},
+            r"domains\.a\.value_range: must be \[low, high\]",
+        ),
+        (
+            {"domains": domain(depth=8, ranged_integers=True, value_range=[-1, 255])},
+            r"domains\.a\.value_range: must be \[low, high\]",
+        ),
+    ],
+)
+def test_fields_out_of_bounds_are_refused_in_a_line(tmp_path, change, message):
+    folder = write_model(tmp_path / "model", **change)
+    with pytest.raises(ModelFileError, match=message) as error:
+        load(folder)
+    assert len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.fill_(torch.nan), "tensor a2b/.* holds infinite values or NaN"),
+        (lambda w: w.fill_(-torch.inf), "tensor a2b/.* holds infinite values or NaN"),
+        (lambda w: w.to(torch.complex64), "tensor a2b/.* holds torch.complex64"),
+        (lambda w: w.to(torch.float8_e4m3fn), "tensor a2b/.* holds torch.float8_e4m3fn"),
+        (lambda w: w.bool(), "tensor a2b/.* holds torch.bool"),
+    ],
+)
+def test_tensors_that_are_no_weights_are_refused_by_name(tmp_path, change, message):
+    folder = write_model(tmp_path / "model")
+    model = load_model(folder)
+    name = next(iter(model.tensors))
+    fields = model.info.model_dump(mode="json")
+    tensors = {**model.tensors, name: change(model.tensors[name].clone())}
+    write_fields(folder / WEIGHTS, fields, tensors)
+    with pytest.raises(ModelFileError, match=message):
+        load(folder)

@@ -60,10 +60,10 @@ def group() -> None:
 
 def main() -> None:
     """Run the command line, print an error as `i2i: SUBJECT: REASON. HINT.`, and exit."""
-    _open_standard_streams()
     status = 2
     try:
         with raise_on_stop():
+            _open_standard_streams()
             status = group.main(standalone_mode=False) or 0
     except click.exceptions.Exit as error:
         status = error.exit_code

@@ -104,6 +104,12 @@ def precision(default: str | None) -> Decorator:
     return choice("--precision", "auto|fp32|bf16|fp16", default=default, help=text)
 
 
+depth: Decorator = click.option(
+    "--depth",
+    type=click.Choice(["8", "16", "32"]),
+    callback=lambda _context, _parameter, value: int(value) if value else None,
+    help="Bits of outputs; 32: floats.  [default: those of the target's files in training]",
+)
 device: Decorator = click.option(
     "--device", default="auto", metavar="auto|cpu|cuda[:i]|mps", help="Device of the networks."
 )
@@ -115,4 +121,21 @@ size: Decorator = click.option(
     default="keep",
     metavar="keep|PIXELS|WxH",
     help="Size that inputs are resized to first; one number is the shorter side.",
+)
+pair_pattern: Decorator = click.option(
+    "--pair-pattern",
+    multiple=True,
+    metavar="PATTERN",
+    help="Names of partners, such as {id}_A and {id}_B: one for each folder, in order.",
+)
+pairs: Decorator = click.option(
+    "--pairs", type=path, metavar="CSV", help="File of pairs: columns of paths below the data."
+)
+max_pixels: Decorator = click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    default=100_000_000,
+    metavar="N",
+    show_default=True,
+    help="Largest number of pixels of an image file.",
 )

@@ -10,6 +10,7 @@ from i2i.cli import _options
 from i2i.console import echo, log, progress
 from i2i.direction import Domain
 from i2i.files import check_new_folder
+from i2i.lock import new_folder
 
 
 @click.group(cls=_options.CommandGroup)
@@ -44,7 +45,7 @@ def synth(kind: str, out: str, count: int, size: int, seed: int, unpaired: bool)
 
     check_new_folder(Path(out))
     try:
-        with progress("drawing") as job:
+        with new_folder(Path(out)), progress("drawing") as job:
             written = write_dataset(kind, Path(out), count, size, seed, unpaired, job)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
@@ -58,15 +59,20 @@ def synth(kind: str, out: str, count: int, size: int, seed: int, unpaired: bool)
     "--kind", "auto|paired|unpaired|unconditional", default="auto", help="Kind of data set."
 )
 @_options.choice("--layout", "auto|ab|ba|folders", default="auto", help="Layout of pairs.")
-@click.option("--input", "inputs", multiple=True, metavar="NAME", help="Folder of a stacked input.")
-@click.option("--target", metavar="NAME", help="Folder of the target, with --input.")
+@click.option(
+    "--input", "inputs", multiple=True, metavar="NAME", help="Folder of a, or of stacked inputs."
+)
+@click.option("--target", metavar="NAME", help="Folder of b, with --input.")
+@_options.pair_pattern
+@_options.pairs
+@_options.max_pixels
 @click.option(
     "--value-range",
     type=float,
     nargs=2,
     default=(0, 1),
     metavar="LOW HIGH",
-    help="Range of floats in files, as data.value_range in training.",
+    help="Range of floats in files, or of integers without any, as data.value_range in training.",
 )
 @click.option("--range", "old_range", type=float, nargs=2, hidden=True)  # its old name
 @_options.choice("--mask", "a|b", multiple=True, help="Domain of label maps.")
@@ -113,7 +119,8 @@ def check(
         for level, subject, count, text in report.rows():
             echo(f"{level:<9}{subject:<16}{count:>8}  {text}")
     if fix is not None:
-        (log if as_json else echo)(f"{write_clean(report, fix)} files linked into {fix}")
+        with new_folder(Path(fix)):
+            (log if as_json else echo)(f"{write_clean(report, fix)} files linked into {fix}")
     return 0 if report.ok else 1
 
 

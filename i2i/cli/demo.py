@@ -21,6 +21,8 @@ def command(mode: str, out: str, images: int | None, device: str) -> None:
     from pathlib import Path
 
     from i2i.console import echo
+    from i2i.lock import new_folder
     from i2i.run.demo import run_demo
 
-    run_demo(mode, Path(out), images, device, echo)
+    with new_folder(Path(out)):
+        run_demo(mode, Path(out), images, device, echo)

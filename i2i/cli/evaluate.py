@@ -37,8 +37,10 @@ def command(
 ) -> None:
     """Score MODEL on the pairs of DATA: PSNR, SSIM and L1, with 95 % intervals.
 
-    The intervals are bootstrapped over images. DATA has pairs as for training, or is an unpaired
-    data set whose test split is paired.
+    Outputs are scored as their files would be: at the depth of the targets, relative to the range
+    of their values (data.value_range, or all that the depth holds). The intervals are bootstrapped
+    over images. DATA has pairs as for training, or is an unpaired data set whose test split is
+    paired.
     """
     import json
     from pathlib import Path
@@ -57,7 +59,7 @@ def command(
         result = evaluate(
             translator,
             data,
-            layout=layout or translator.layout,  # type: ignore[arg-type]
+            layout=layout or "auto",  # type: ignore[arg-type]
             split=split,
             size=parse_size(size),
             examples=8 if sheet else 0,
@@ -70,10 +72,13 @@ def command(
         for name, row in result.scores.items():
             scores[name] = {metric: interval._asdict() for metric, interval in row.items()}
         content = {"images": result.count, "direction": translator.direction, "scores": scores}
+        content |= {"depth": result.depth, "value_range": result.value_range}
         click.echo(json.dumps(content, indent=1))
     else:
+        low, high = result.value_range
+        kind = "floats" if result.depth == 32 else f"{result.depth}-bit"
         click.echo(
-            f"{result.count} images, {translator.direction}, size {size}, 8-bit, "
-            "95 % intervals over images"
+            f"{result.count} images, {translator.direction}, size {size}, {kind} values from "
+            f"{low:g} to {high:g}, 95 % intervals over images"
         )
-        click.echo(aligned(table(result.scores)))
+        click.echo(aligned(table(result)))

@@ -36,6 +36,7 @@ _MAX_SHEET = 10_000  # images
     help="Redraw noise beyond BOUND standard deviations; for normal noise.",
 )
 @click.option("--score", is_flag=True, help="Also write scores.csv: D's probability of being real.")
+@_options.depth
 @_options.device
 @_options.precision("auto")
 def command(
@@ -47,13 +48,15 @@ def command(
     interpolate: tuple[int, int, int] | None,
     truncate: float | None,
     score: bool,
+    depth: int | None,
     device: str,
     precision: str,
 ) -> None:
     """Generate images from noise with MODEL.
 
-    OUT is a folder of numbered PNG files or, with --grid or --interpolate, one file. The same seed
-    gives the same bytes, however many images are generated.
+    OUT is a folder of numbered files in the depth of training (PNG where it holds them) or, with
+    --grid or --interpolate, one file to look at. The same seed gives the same bytes, however many
+    images are generated.
     """
     if sum(option is not None for option in (count, grid, interpolate)) > 1:
         raise click.UsageError("--count, --grid and --interpolate exclude each other.")
@@ -71,6 +74,7 @@ def command(
     from i2i.console import echo, progress
     from i2i.errors import OptionError
     from i2i.files import check_new_file, check_new_folder
+    from i2i.lock import new_folder
     from i2i.translation.sampling import (
         check_sheet,
         load_sampler,
@@ -81,10 +85,10 @@ def command(
 
     target = Path(out)
     if grid or interpolate:
-        check_new_file(target, {".png", ".webp"} if interpolate else images.EXTENSIONS)
+        check_new_file(target, {".png", ".webp"} if interpolate else images.WRITABLE)
     else:
         check_new_folder(target)
-    sampler = load_sampler(model, device, precision)
+    sampler = load_sampler(model, device, precision, depth)
     if truncate is not None and sampler.latent.distribution != "normal":
         raise OptionError("--truncate", "the noise of this model is uniform, it has no tails")
     total = grid[0] * grid[1] if grid else interpolate[2] if interpolate else count or 16
@@ -96,9 +100,10 @@ def command(
         elif grid:
             pictures, _ = sampler.pictures(sampler.latents(0, total, seed, truncate), progress=job)
         else:
-            written = write_numbered(sampler, target, total, seed, truncate, score)
-            for number, _ in enumerate(written, 1):
-                job(number, total)
+            with new_folder(target):
+                written = write_numbered(sampler, target, total, seed, truncate, score)
+                for number, _ in enumerate(written, 1):
+                    job(number, total)
     if interpolate and target.suffix.lower() == ".webp":
         write_animation(pictures, target)
     elif grid or interpolate:

@@ -29,11 +29,11 @@ def command(what: str, schema: bool) -> None:
     elif schema:
         raise click.UsageError(f"--schema: {what} is no method; choose from {_methods()}")
     else:
-        from i2i.model_file import read_info
+        from i2i.model_file import load_model
 
         if not Path(what).exists():
             raise click.UsageError(f"{what}: no method and no model; methods: {_methods()}")
-        click.echo(read_info(what).to_yaml(), nl=False)
+        click.echo(load_model(what).info.to_yaml(), nl=False)  # whose checksum holds
 
 
 def _methods() -> str:

@@ -38,9 +38,11 @@ _OPTIONS = (
         "inputs",
         multiple=True,
         metavar="NAME",
-        help="Folder of an input; several are stacked as channels (pairs only).",
+        help="Folder of a; of pairs several, which are stacked as channels.",
     ),
-    click.option("--target", metavar="NAME", help="Folder of the target, with --input."),
+    click.option("--target", metavar="NAME", help="Folder of b, with --input."),
+    _options.pair_pattern,
+    _options.pairs,
     click.option(
         "--allow-unmatched",
         is_flag=True,
@@ -61,6 +63,8 @@ _SETTINGS = {  # flag -> the setting it sets
     "data": ("data", "root"),
     "inputs": ("data", "inputs"),
     "target": ("data", "target"),
+    "pair_pattern": ("data", "pair_pattern"),
+    "pairs": ("data", "pairs"),
     "allow_unmatched": ("data", "allow_unmatched"),
     "epochs": ("train", "epochs"),
     "images": ("train", "total_images"),
@@ -145,7 +149,7 @@ def read_layers(flags: dict[str, Any]) -> list["Layer"]:
     for flag, (section, key) in _SETTINGS.items():
         if flags[flag] not in (None, (), False):
             value = flags[flag]
-            values.setdefault(section, {})[key] = list(value) if flag == "inputs" else value
+            values.setdefault(section, {})[key] = list(value) if isinstance(value, tuple) else value
     flagged = config.Layer("the command line", values)
     return [*layers, config.combine([*overrides, flagged], flagged.source)]
 

@@ -19,7 +19,12 @@ from i2i.cli import _options
     help="Folder or file of one stacked input; repeated in the order of training.",
 )
 @_options.direction
-@_options.choice("--half", "left|right", help="Half of side-by-side images to translate.")
+@_options.choice(
+    "--half",
+    "left|right|whole",
+    help="Part of images to translate.  [default: the input of pairs side by side, if the model "
+    "was trained on such files of this form]",
+)
 @_options.size
 @click.option(
     "--batch", type=click.IntRange(1, 4096), metavar="N", help="Batch size; never changes a result."
@@ -32,12 +37,21 @@ from i2i.cli import _options
     "drop|composite|carry",
     help="Alpha: dropped, composited over white, or copied.  [default: as in training]",
 )
+@_options.depth
 @click.option("--overwrite", is_flag=True, help="Replace files that this job did not write.")
 @click.option(
     "--shard",
     metavar="I/N|auto",
     default="0/1",
     help="Part I of N, from 0. auto: by torchrun, srun or a SLURM job array.",
+)
+@click.option("--verify", is_flag=True, help="Compare the content of what is already done.")
+@click.option("--retry-killed", is_flag=True, help="Try what an earlier run did not survive.")
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(1, 2**40),
+    metavar="N",
+    help="Largest image that is read.  [default: 100 million]",
 )
 @_options.device
 @_options.precision("auto")
@@ -48,6 +62,7 @@ def command(
     direction: str | None,
     size: str,
     alpha: str | None,
+    depth: int | None,
     shard: str,
     device: str,
     precision: str,
@@ -60,9 +75,9 @@ def command(
     \b
     i2i translate runs/rooms OUTPUT --input depth --input normals
 
-    OUTPUT mirrors INPUT: same tree, stems, formats, depths and sizes. The same command continues a
-    job that was stopped. Files that cannot be read are listed, all others are translated, and the
-    exit status is 1.
+    OUTPUT mirrors INPUT: same tree, stems, formats and sizes; depth and units are those of the
+    target's files in training. The same command continues a job that was stopped. Files that cannot
+    be read are listed, all others are translated, and the exit status is 1.
     """
     if len(paths) != (1 if inputs else 2):
         form = "MODEL OUTPUT --input PATH --input PATH" if inputs else "MODEL INPUT OUTPUT"
@@ -81,8 +96,9 @@ def command(
         log(f"note: this is shard {part[0]}/{part[1]}")
     elif part == (0, 1) and tasks > 1:
         log(f"note: {tasks} tasks seem to run; each translates everything, --shard auto divides")
-    job = Options(size=parse_size(size), shard=part, **options)
-    translator = load(model, direction, device, precision, alpha)  # type: ignore[arg-type]
+    given = {name: value for name, value in options.items() if value is not None}
+    job = Options(size=parse_size(size), shard=part, **given)
+    translator = load(model, direction, device, precision, alpha, depth)  # type: ignore[arg-type]
     with progress("translating") as show:
         report = translate_folder(translator, inputs or paths[0], paths[-1], job, show)
     for note in report.notes:

@@ -29,6 +29,7 @@ from i2i.config.sections import Positive as Positive
 from i2i.config.sections import Precision as Precision
 from i2i.config.sections import Section as Section
 from i2i.config.sections import TrainConfig as TrainConfig
+from i2i.config.sections import TwoDomainsData as TwoDomainsData
 from i2i.config.sections import UnconditionalData as UnconditionalData
 from i2i.config.sections import UnpairedData as UnpairedData
 from i2i.config.sections import height_width as height_width

@@ -98,7 +98,8 @@ class DataConfig(Section):
     """use of an alpha channel; composite: over white; keep: as an input channel; carry: dropped
     in training, copied to the output when translating"""
     value_range: dict[str, tuple[Finite, Finite]] = {}
-    """range [low, high] of the floats in the files of a domain; [0, 1] for domains not named"""
+    """range [low, high] of the floats in the files of a domain, or, without any, of its deepest
+    integers, in their own numbers; for domains not named, [0, 1] and all that integers hold"""
     workers: Resumable[Annotated[int, Field(ge=0, le=1024)]] = 2
     """processes that decode images; 0: decode in the training process"""
     on_bad_file: Resumable[Literal["fail", "skip"]] = "fail"
@@ -106,10 +107,25 @@ class DataConfig(Section):
     decode_check_limit: NonNegativeInt = 5_000
     """domains of at most this many images are decoded in full before training"""
     max_images: Count | None = None
-    """largest number of images used; null: all"""
+    """largest number of images used, a random sample over all subfolders; null: all"""
+    max_pixels: Resumable[Count] = 100_000_000
+    """largest number of pixels of an image file; larger ones are refused"""
+    epoch_images: Count | None = None
+    """samples of one epoch, random crops of the files in turn, which may be few; null: each once"""
 
 
-class PairedData(DataConfig):
+class TwoDomainsData(DataConfig):
+    """Images of two domains on disk, and their preparation for training."""
+
+    inputs: tuple[str, ...] = ()
+    """folders of a: one, or for pairs several whose images are stacked as channels in this order;
+    ROOT/SPLIT/NAME, ROOT/NAME/SPLIT, ROOT/NAME, or a path; []: recognized by its name; masks and
+    value_range of a hold for each"""
+    target: str | None = None
+    """folder of b with inputs; null: without inputs"""
+
+
+class PairedData(TwoDomainsData):
     """Pairs of images on disk, and their preparation for training."""
 
     layout: Layout = "auto"
@@ -121,14 +137,15 @@ class PairedData(DataConfig):
     """leave out files without a partner instead of refusing them"""
     masks: tuple[Domain, ...] = ()
     """domains whose values are labels; they are resampled to the nearest pixel"""
-    inputs: tuple[str, ...] = ()
-    """folders whose images are stacked as channels, in this order, to make a: ROOT/SPLIT/NAME,
-    ROOT/NAME, or a path; []: a is one folder; masks and value_range of a hold for each"""
-    target: str | None = None
-    """folder of b with inputs; null: without inputs"""
+    pair_pattern: tuple[str, ...] = ()
+    """names of partners without suffix, a pattern for each folder, such as ["{id}_A", "{id}_B"];
+    {id} is any text, {number} a number that leading zeros do not change; []: equal names"""
+    pairs: str | None = None
+    """CSV file of pairs, in root or a path: columns of paths below root, inputs before the target;
+    null: matched by name"""
 
 
-class UnpairedData(DataConfig):
+class UnpairedData(TwoDomainsData):
     """Two unpaired folders of images, and their preparation for training."""
 
     direction: Direction = Direction.A2B
@@ -184,6 +201,8 @@ class TrainConfig(Section):
     """interval of checkpoints, in images"""
     keep_checkpoints: Resumable[Count] = 3
     """newest checkpoints kept on disk; older ones are removed"""
+    save_retry_seconds: Resumable[NonNegative] = 60.0
+    """seconds for which writing the last state is tried again, where the disk is full"""
     on_nonfinite: Resumable[Literal["stop", "rollback"]] = "stop"
     """reaction to a loss or gradient that is not finite; stop: exit status 3; rollback: restore the
     newest checkpoint and skip the batch"""

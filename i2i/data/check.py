@@ -6,6 +6,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -25,10 +26,11 @@ from i2i.data.folders import (
     scan,
 )
 from i2i.data.inspect import FORMATS, Samples, inspect
-from i2i.data.rules import RULES, Level, Mask, describe_files, find_faults
+from i2i.data.rules import RULES, Level, Mask, channel_spec, describe_files, find_faults
+from i2i.data.walk import describe_suffixes
 from i2i.direction import Domain
 from i2i.files import check_empty
-from i2i.images import UNIT, ValueRange
+from i2i.images import MAX_PIXELS, UNIT, ValueRange
 
 Finding = tuple[str, str, str]  # name of a rule, file that breaks it, reason or ""
 
@@ -73,6 +75,7 @@ class CheckReport:
     groups: tuple[Group, ...]
     issues: tuple[Issue, ...]
     clean: tuple[str, ...]  # files that a clean copy takes, relative to the root
+    notes: tuple[str, ...] = ()  # what was noticed about folders and channels
 
     @property
     def ok(self) -> bool:
@@ -80,14 +83,17 @@ class CheckReport:
         return not any(issue.level == "error" for issue in self.issues)
 
     def rows(self) -> list[tuple[str, str, int, str]]:
-        """Return the rows of a table: level ("", "warning" or "error"), subject, files, text."""
+        """Return the rows of a table: level, subject, files, text.
+
+        The level is "", "warning", "error" or "note".
+        """
         rows: list[tuple[str, str, int, str]] = [
             ("", group.name, group.files, str(group)) for group in self.groups
         ]
         for issue in self.issues:
             text = f"{issue.text}: {preview(issue.reasons or issue.files)}"
             rows.append((issue.level, issue.name, issue.count, text))
-        return rows
+        return rows + [("note", "data set", 1, note) for note in self.notes]
 
     def to_json(self) -> str:
         """Return everything as JSON text."""
@@ -104,6 +110,9 @@ def check_folder(
     masks: Sequence[Domain] = (),
     inputs: Sequence[str] = (),
     target: str | None = None,
+    pair_pattern: Sequence[str] = (),
+    pairs: str | None = None,
+    max_pixels: int = MAX_PIXELS,
     progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
     """Decode every image of a data set, and report the files that break rules of training.
@@ -115,10 +124,9 @@ def check_folder(
         layout: `data.layout` of pairs.
         smallest: shortest side that is large enough, pixels.
         threads: that decode.
-        value_range: (low, high) of the floats in files.
+        value_range: (low, high) of the floats in files, or of the integers where there are none.
         masks: domains that hold labels, of which an image may have one value.
-        inputs: `data.inputs` of pairs, folders whose images are stacked.
-        target: `data.target`, the folder of their targets.
+        inputs, target, pair_pattern, pairs, max_pixels: settings of `data` with these names.
         progress: is called with files decoded and their total.
 
     Raises:
@@ -126,30 +134,34 @@ def check_folder(
     """
     root = str(Path(path).expanduser())
     names = (*inputs, target) if target is not None else ()
-
-    def read(listing: Listing) -> Samples:
-        ranges = dict.fromkeys(listing.domains, value_range)
-        samples = inspect(listing, "fingerprint", ranges, threads, progress)
-        files = [[_relative(file, root) for file in paths] for paths in listing.files]
-        return replace(samples, files=files)
-
-    parts = []
-    if names or (kind == "auto" and layout != "auto"):
+    if names and kind == "unconditional":
+        raise DataError("--input", "images without a target have one folder", "Pass that as PATH")
+    if kind == "auto" and (len(names) > 2 or pair_pattern or pairs or layout != "auto"):
         kind = "paired"
-    for split, listing in _list_splits(path, kind, layout, names):
-        same_stem = [file for _, file in listing.same_stem]
-        loose = {"unmatched": listing.unmatched, "same stem": same_stem}
-        read_loose = {rule: read(Listing(("",), [files])) for rule, files in loose.items()}
-        parts.append(_Part(split, read(listing), read_loose))
+    find = partial(
+        list_split, path, kind=kind, layout=layout, names=names, patterns=pair_pattern, table=pairs
+    )
+    listings = _list_splits(find)
+    parts = _Reading(root, value_range, max_pixels, threads, progress).parts(listings)
     if kind == "auto" and _all_double(parts):
         parts = [part._replace(samples=replace(part.samples, side_by_side=True)) for part in parts]
     kind = _kind(parts[0].samples)
     if masks and kind != "paired":
         raise DataError("--mask", f"only pairs have label maps, {path} is {kind}", "Leave it out")
+    # One range is given, and in training it is that of the domains with floats.
+    ranged = value_range != UNIT and not any(_has_floats(part.samples) for part in parts)
     config = PairedData(
-        root=root, load_size=smallest, crop_size=smallest, resize="none", masks=tuple(masks)
+        root=root,
+        load_size=smallest,
+        crop_size=smallest,
+        resize="none",
+        masks=tuple(masks),
+        max_pixels=max_pixels,
+        value_range=dict.fromkeys(("a", "b", "image"), value_range) if ranged else {},
     )
-    return _report(root, kind, parts, names, config)
+    notes = list(chain.from_iterable(listing.remarks() for _, listing in listings))
+    notes += chain.from_iterable(_channel_notes(part) for part in parts)
+    return replace(_report(root, kind, parts, names, config), notes=tuple(notes))
 
 
 def _report(
@@ -160,7 +172,10 @@ def _report(
         files_by_rule[name][file] = reason
     listing = scan(root)
     if listing.others:
-        files_by_rule["other file"] = {_relative(listing.example, root): ""}
+        example = _relative(listing.example, root)
+        files_by_rule["other file"] = {
+            example: f"{describe_suffixes(listing.suffixes)} (first: {example})"
+        }
     dropped = {file for rule in RULES if rule.drop for file in files_by_rule[rule.name]}
     rows = [row for part in parts for row in zip(*part.samples.files, strict=True)]
     clean = sorted({file for row in rows if not dropped.intersection(row) for file in row})
@@ -191,14 +206,53 @@ class _Part(NamedTuple):
     loose: Mapping[str, Samples]  # "unmatched" and "same stem": one column each
 
 
-def _list_splits(
-    root: AnyPath, kind: Kind | Literal["auto"], layout: Layout, names: Sequence[str]
-) -> list[tuple[str, Listing]]:
+@dataclass
+class _Reading:
+    """Decoding of all files, with one progress for all parts."""
+
+    root: str
+    value_range: ValueRange
+    max_pixels: int
+    threads: int
+    progress: Callable[[int, int], None] | None
+    total: int = 0  # files
+    done: int = 0
+
+    def parts(self, listings: Sequence[tuple[str, Listing]]) -> list[_Part]:
+        """Read the rows of each listing, and the files that are in no row."""
+        loose = []
+        for _, listing in listings:
+            same_stem = [file for _, file in listing.same_stem]
+            loose.append({"unmatched": listing.unmatched, "same stem": same_stem})
+        self.total = sum(len(each.files) * len(each.files[0]) for _, each in listings)
+        self.total += sum(len(files) for each in loose for files in each.values())
+        parts = []
+        for (split, listing), others in zip(listings, loose, strict=True):
+            read = {rule: self.read(Listing(("",), [files])) for rule, files in others.items()}
+            parts.append(_Part(split, self.read(listing), read))
+        return parts
+
+    def read(self, listing: Listing) -> Samples:
+        """Return the files of a listing, relative to the root."""
+        ranges = dict.fromkeys(listing.domains, self.value_range)
+        samples = inspect(
+            listing, "fingerprint", ranges, self.max_pixels, self.threads, self._report
+        )
+        self.done += samples.readable.size
+        files = [[_relative(file, self.root) for file in paths] for paths in listing.files]
+        return replace(samples, files=files)
+
+    def _report(self, count: int, _: int) -> None:
+        if self.progress:
+            self.progress(self.done + count, self.total)
+
+
+def _list_splits(find: Callable[[str], list[Listing]]) -> list[tuple[str, Listing]]:
     parts: list[tuple[str, Listing]] = []
     errors = []
     for split in SPLITS:
         try:
-            parts += [(split, each) for each in list_split(root, split, kind, layout, names)]
+            parts += [(split, each) for each in find(split)]
         except SplitError as error:
             errors.append(error)
     if not parts:
@@ -218,6 +272,10 @@ def _all_double(parts: Sequence[_Part]) -> bool:
     return alone and len(sizes) > 0 and bool((sizes[:, 1] == 2 * sizes[:, 0]).all())
 
 
+def _has_floats(samples: Samples) -> bool:
+    return bool((samples.facts["depth"] == 32).any())
+
+
 def _kind(samples: Samples) -> Kind:
     if samples.side_by_side or len(samples.domains) > 1:
         return "paired"
@@ -227,7 +285,8 @@ def _kind(samples: Samples) -> Kind:
 def _groups(part: _Part, names: Sequence[str]) -> Iterator[Group]:
     samples = part.samples
     for column, domain in enumerate(samples.domains):
-        name = Path(names[column]).name if names else domain
+        own = column + (domain == "b" and not column)  # unpaired, b has a part of its own
+        name = Path(names[own]).name if names else domain
         name = "side by side" if samples.side_by_side else name
         facts = samples.facts[samples.readable[:, column], column]
         sizes = Counter(f"{width}x{height}" for height, width in facts["size"].tolist())
@@ -235,6 +294,13 @@ def _groups(part: _Part, names: Sequence[str]) -> Iterator[Group]:
         formats = Counter(FORMATS[number] for number in facts["format"].tolist())
         counts = (dict(count.most_common()) for count in (sizes, channels, depths, formats))
         yield Group(f"{part.split} {name}".removesuffix(" image"), len(samples), *counts)
+
+
+def _channel_notes(part: _Part) -> Iterator[str]:
+    """Yield what training says where gray and color are mixed."""
+    samples = part.samples.keep(np.asarray(part.samples.readable.all(axis=1)))
+    for column, domain in enumerate(samples.domains) if len(samples) else ():
+        yield from channel_spec(domain, samples, column, "drop")[1]
 
 
 # -- rules that files break ------------------------------------------------------------------------
@@ -246,7 +312,7 @@ def _findings(parts: Sequence[_Part], config: DataConfig) -> Iterator[Finding]:
             yield from ((rule_name, file, "") for file in other.files[0])
         for each in (samples, *loose.values()):
             for rule, mask in find_faults(each, config).items():
-                yield from ((rule.name, *pair) for pair in describe_files(each, mask))
+                yield from ((rule.name, *pair) for pair in describe_files(each, mask, rule.values))
         yield from _similar(_join([samples]))
         held = [
             part.samples

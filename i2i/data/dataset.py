@@ -1,7 +1,10 @@
 """Data sets as functions of (epoch, index): equal numbers give equal samples, in any process."""
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Literal, overload
@@ -10,15 +13,29 @@ import numpy as np
 from torch import Tensor
 
 from i2i import images
-from i2i.config import DataConfig, PairedData, UnconditionalData, UnpairedData
+from i2i.config import DataConfig, PairedData, TwoDomainsData, UnconditionalData, UnpairedData
 from i2i.data.augment import Arrays, Augment
 from i2i.data.folders import DataError, Listing, find_pairs, list_split
-from i2i.data.inspect import Samples, inspect
+from i2i.data.inspect import Reading, Samples, inspect
+from i2i.data.layouts import spec_names
 from i2i.data.order import shuffled
-from i2i.data.rules import channel_spec, check_domain, check_faults, describe_files, find_faults
+from i2i.data.rules import (
+    channel_spec,
+    check_domain,
+    check_faults,
+    describe_files,
+    describe_notes,
+    find_faults,
+    image_spec,
+)
 from i2i.images import Array, ImageError, ValueRange
-from i2i.images.spec import ImageSpec, read
+from i2i.images.spec import Half, ImageSpec, read
 from i2i.seeds import key
+
+
+def folder_names(config: TwoDomainsData) -> tuple[str, ...]:
+    """Return the folders of inputs and target that settings name, or none."""
+    return (*config.inputs, config.target) if config.target else ()
 
 
 class Paths(Sequence[str]):
@@ -68,13 +85,28 @@ class Dataset:
         """Domain -> channels of every sample."""
         return {domain: spec.channels for domain, spec in self.specs.items()}
 
+    @property
+    def count(self) -> int:
+        """Number of different samples, augmentation aside."""
+        return max(len(columns[0]) for columns in self._paths.values())
+
     def __len__(self) -> int:
         """Return the number of samples in one epoch."""
-        return max(len(columns[0]) for columns in self._paths.values())
+        return self.config.epoch_images or self.count
 
     def files(self, epoch: int, index: int) -> list[str]:
         """Return the files that `sample(epoch, index)` reads, for messages."""
-        return [paths[index] for paths in chain(*self._paths.values())]
+        row = self._row(epoch, index)
+        return [paths[row] for paths in chain(*self._paths.values())]
+
+    def fingerprint(self) -> str:
+        """Return a hash of the names and sizes of all files, wherever their folder is."""
+        text, root = hashlib.sha256(), Path(self.config.root).as_posix()
+        for path in chain.from_iterable(chain(*self._paths.values())):
+            with suppress(OSError):
+                row = f"{path.removeprefix(root)} {Path(path).stat().st_size}\n"
+                text.update(os.fsencode(row))
+        return text.hexdigest()
 
     def sample(self, epoch: int, index: int) -> dict[str, Tensor]:
         """Return augmented images: domain -> [C, crop height, crop width], float32 in [-1, 1].
@@ -84,14 +116,25 @@ class Dataset:
                 instead.
         """
         seed = key(self.seed, epoch, index)
-        return self._first_readable(index, lambda row: self._random(epoch, row, seed))
+        return self._first_readable(index, len(self), lambda i: self._random(epoch, i, seed))
 
     def fixed(self, index: int) -> dict[str, Tensor]:
         """Return the images of a sample without augmentation, in the size and range of `sample`."""
-        return self._first_readable(index, self._plain)
+        return self._first_readable(index, self.count, self._plain)
+
+    def _row(self, epoch: int, index: int) -> int:
+        """Return the row of the files of a sample; all are used equally often."""
+        return (
+            index if self.config.epoch_images is None else self._in_turn(epoch, index, self.count)
+        )
+
+    def _in_turn(self, epoch: int, index: int, count: int, *name: str) -> int:
+        """Return one of `count` rows: all once in a random order, then again in another."""
+        turn, position = divmod(epoch * len(self) + index, count)
+        return shuffled(position, count, key(self.seed, "turn", *name, turn))
 
     def _random(self, epoch: int, index: int, seed: int) -> Arrays:
-        return self._augment(self._read(index), seed)
+        return self._augment(self._read(self._row(epoch, index)), seed)
 
     def _plain(self, index: int) -> Arrays:
         return self._augment.plain(self._read(index))
@@ -101,12 +144,14 @@ class Dataset:
 
     def _decode(self, domain: str, row: int) -> Array:
         files = [paths[row] for paths in self._paths[domain]]
-        return read(files, self.specs[domain], self.config.alpha).array
+        return read(files, self.specs[domain], self.config.alpha, self.config.max_pixels).array
 
-    def _first_readable(self, index: int, load: Callable[[int], Arrays]) -> dict[str, Tensor]:
-        for step in range(len(self)):
+    def _first_readable(
+        self, index: int, count: int, load: Callable[[int], Arrays]
+    ) -> dict[str, Tensor]:
+        for step in range(min(count, 2 * self.count)):  # in two turns all files are tried
             try:
-                arrays = load((index + step) % len(self))
+                arrays = load((index + step) % count)
             except ImageError as error:
                 if self.config.on_bad_file == "fail":
                     raise
@@ -122,15 +167,19 @@ class Dataset:
     def _inspect(self, listing: Listing) -> Samples:
         """Read the files of a listing, and refuse or skip samples that break a rule."""
         config = self.config
-        listing = listing._replace(files=[paths[: config.max_images] for paths in listing.files])
-        decode = len(listing.files[0]) <= config.decode_check_limit
-        samples = inspect(listing, "pixels" if decode else "header", config.value_range)
+        self.notes += (*listing.ignored(), *listing.remarks())
+        listing = self._sampled(listing)
+        reading: Reading = "header"
+        if len(listing.files[0]) <= config.decode_check_limit:
+            reading = "pixels"
+        samples = inspect(listing, reading, config.value_range, config.max_pixels)
         faults = find_faults(samples, config)
+        self.notes += tuple(describe_notes(samples, faults, config))
         good = np.ones(len(samples), np.bool_)
         for rule, mask in faults.items():
             if rule.drop and config.on_bad_file == "skip":
                 good &= ~mask.any(axis=1)
-                details = describe_files(samples, mask)
+                details = describe_files(samples, mask, rule.values)
                 self.notes += tuple(f"skipped, {rule.name}: {detail}" for _, detail in details)
         if not good.any():
             raise self._nothing_left()
@@ -138,6 +187,21 @@ class Dataset:
             samples = samples.keep(good)
         check_faults(samples, {rule: mask[good] for rule, mask in faults.items()}, config)
         return samples
+
+    def _sampled(self, listing: Listing) -> Listing:
+        """Return at most `max_images` rows, spread evenly over all in their order: one at random
+        out of each of as many parts.
+        """
+        total, count = len(listing.files[0]), self.config.max_images
+        if count is None or count >= total:
+            return listing
+        rows = []
+        for part in range(count):
+            start, end = part * total // count, (part + 1) * total // count
+            rows.append(start + key(self.seed, "sample", part) % (end - start))
+        kind = "files of this domain" if len(listing.files) == 1 else "pairs"
+        self.notes += (f"a random sample of {count} of {total} {kind} is used: data.max_images.",)
+        return listing._replace(files=[[paths[row] for row in rows] for paths in listing.files])
 
     def _admit(
         self, domain: str, samples: Samples, jitter: bool = True, names: Sequence[str] = ()
@@ -151,7 +215,7 @@ class Dataset:
             spec, notes = channel_spec(domain, samples, column, self.config.alpha, name)
             inputs.append(spec)
             self.notes += notes
-        self.specs[domain] = ImageSpec(tuple(inputs), self._value_range(domain))
+        self.specs[domain] = image_spec(domain, tuple(inputs), samples, columns, self.config)
         check_domain(domain, self.specs[domain], samples.facts[:, columns], self.config, jitter)
         self._paths[domain] = [Paths(samples.files[column]) for column in columns]
 
@@ -170,14 +234,19 @@ class PairedImages(Dataset):
 
     def __init__(self, config: PairedData, *, seed: int = 0, split: str = "train") -> None:
         super().__init__(config, seed)
-        folders = (*config.inputs, config.target) if config.target else ()
-        pairs = find_pairs(config.root, split, config.layout, folders, config.allow_unmatched)
+        folders = folder_names(config)
+        pairs = find_pairs(
+            config.root,
+            split,
+            config.layout,
+            folders,
+            config.allow_unmatched,
+            patterns=config.pair_pattern,
+            table=config.pairs,
+        )
         self.layout = pairs.layout
         side_by_side = self.layout != "folders"
-        names = [Path(folder).name for folder in folders]  # all that a weights file keeps of them
-        if len(set(names)) < len(names):
-            reason = f"two folders have the same name ({', '.join(folders)})"
-            raise DataError("data.inputs, data.target", reason, "Rename one")
+        names = pairs.names or spec_names(folders)
         if side_by_side and self._value_range("a") != self._value_range("b"):
             reason = "side-by-side images are one file"
             raise DataError("data.value_range", reason, "Give a and b the same range")
@@ -187,6 +256,9 @@ class PairedImages(Dataset):
         source = config.direction.source
         for domain in ("a", "b"):
             self._admit(domain, samples, domain == source and domain not in config.masks, names)
+            if side_by_side:
+                half: Half = "left" if domain == self.layout[0] else "right"
+                self.specs[domain] = replace(self.specs[domain], half=half)
         if side_by_side:
             del self._paths["b"]  # they are those of a
         if pairs.unmatched:
@@ -216,13 +288,17 @@ class UnpairedImages(Dataset):
     def __init__(self, config: UnpairedData, *, seed: int = 0, split: str = "train") -> None:
         super().__init__(config, seed)
         self._augments: dict[str, Augment] = {}
-        for listing in list_split(config.root, split, "unpaired"):
+        names = spec_names(folder_names(config))
+        for column, listing in enumerate(
+            list_split(config.root, split, "unpaired", names=folder_names(config))
+        ):
             (domain,), samples = listing.domains, self._inspect(listing)
-            if len(samples) == 1:
+            if len(samples) == 1 and config.epoch_images is None:
                 reason = f"domain {domain} has one image ({samples.files[0][0]})"
-                hint = "Unpaired training needs at least two in each domain: add some"
+                hint = "Unpaired training needs at least two in each domain: add some, or set "
+                hint += "data.epoch_images, the random crops of an epoch"
                 raise DataError("data.root", reason, hint)
-            self._admit(domain, samples)
+            self._admit(domain, samples, names=names[column : column + 1])
             self._augments[domain] = Augment(config, (domain,), color=(domain,))
         counts = ", ".join(f"{len(paths)} of {d}" for d, (paths,) in self._paths.items())
         self.epoch_rule = (
@@ -236,11 +312,8 @@ class UnpairedImages(Dataset):
 
     def _rows(self, epoch: int, index: int) -> dict[str, int]:
         """Domain -> the row of its image. Rounds do not end with epochs: all are used equally."""
-        rows = {}
-        for domain, (paths,) in self._paths.items():
-            turn, position = divmod(epoch * len(self) + index, len(paths))
-            rows[domain] = shuffled(position, len(paths), key(self.seed, "turn", domain, turn))
-        return rows
+        counts = {domain: len(paths) for domain, (paths,) in self._paths.items()}
+        return {domain: self._in_turn(epoch, index, n, domain) for domain, n in counts.items()}
 
     def _random(self, epoch: int, index: int, seed: int) -> Arrays:
         arrays: Arrays = {}

@@ -22,7 +22,12 @@ _HEADER = [
     ("alpha", np.bool_),  # the last channel is alpha
     ("depth", np.uint8),  # bits; 32: floats
     ("format", np.uint8),  # index in FORMATS
-    ("constant", np.bool_),  # every pixel has one value, alpha aside; False where not decoded
+    # of the colors, alpha aside; 0 where they are not decoded
+    ("constant", np.bool_),  # every pixel has one value
+    ("gray", np.bool_),  # all three are equal
+    ("top", np.float32),  # largest value
+    ("bottom", np.float32),  # least value
+    ("values", np.uint16),  # how many different ones in 8-bit gray
 ]
 _FINGERPRINT = [
     ("digest", np.uint64, 2),  # of shape, depth and pixels: equal images in two formats agree
@@ -45,6 +50,7 @@ class Samples:
     facts: Facts  # [rows, columns]; zeros where a file cannot be read
     errors: Mapping[tuple[int, int], str]  # (row, column) -> why the file cannot be read
     side_by_side: bool = False  # the one column holds a and b, a half of each image
+    guessed: bool = False  # side by side is what the folders look like
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -71,13 +77,14 @@ def inspect(
     listing: Listing,
     reading: Reading = "header",
     ranges: Mapping[str, ValueRange] | None = None,
+    max_pixels: int = images.MAX_PIXELS,
     threads: int = 8,
     progress: Callable[[int, int], None] | None = None,
 ) -> Samples:
     """Read the headers of all files, or more.
 
-    Decoded floats outside the range of a domain are errors. `progress` is called with files read
-    and their total.
+    Decoded floats outside the range of a domain are errors, and files of more than `max_pixels`.
+    `progress` is called with files read and their total.
     """
     fields = [*_HEADER, *_FINGERPRINT] if reading == "fingerprint" else _HEADER
     facts = np.zeros((len(listing.files[0]), len(listing.files)), fields)
@@ -85,7 +92,7 @@ def inspect(
     with ThreadPoolExecutor(threads) as pool:
         for column, paths in enumerate(listing.files):
             value_range = (ranges or {}).get(listing.domains[column], images.UNIT)
-            read = partial(_read, reading=reading, value_range=value_range)
+            read = partial(_read, reading=reading, value_range=value_range, limit=max_pixels)
             for start in range(0, len(paths), _BLOCK):
                 for row, result in enumerate(pool.map(read, paths[start : start + _BLOCK]), start):
                     if isinstance(result, str):
@@ -95,25 +102,40 @@ def inspect(
                     if progress:
                         total = len(listing.files) * len(paths)
                         progress(column * len(paths) + row + 1, total)
-    return Samples(listing.domains, listing.files, facts, errors, listing.layout != "folders")
+    side_by_side = listing.layout != "folders"
+    return Samples(listing.domains, listing.files, facts, errors, side_by_side, listing.guessed)
 
 
-def _read(path: str, reading: Reading, value_range: ValueRange) -> tuple[Any, ...] | str:
-    constant, fingerprint = False, ()
+def _read(
+    path: str, reading: Reading, value_range: ValueRange, limit: int
+) -> tuple[Any, ...] | str:
+    content: tuple[Any, ...] = (False, False, 0, 0, 0)
+    fingerprint: tuple[Any, ...] = ()
     try:
         if reading == "header":
-            header = images.read_header(path)
+            header = images.read_header(path, limit)
         else:
-            with images.decoded(path, value_range=value_range) as (pixels, header):
+            with images.decoded(path, limit, value_range) as (pixels, header):
                 colors = pixels[..., :-1] if header.alpha else pixels
-                # the first row of most images is enough
-                constant = all(bool((row == colors[0, 0]).all()) for row in colors)
+                content = _content(colors)
                 if reading == "fingerprint":
                     fingerprint = _fingerprint(pixels, colors)
     except ImageError as error:
         return str(error)
     size, kind = (header.height, header.width), FORMATS.index(header.format)
-    return size, header.channels, header.alpha, header.depth, kind, constant, *fingerprint
+    fields = size, header.channels, header.alpha, header.depth, kind
+    return *fields, *content, *fingerprint
+
+
+def _content(colors: Array) -> tuple[bool, bool, float, float, int]:
+    # the first row of most images is enough
+    constant = all(bool((row == colors[0, 0]).all()) for row in colors)
+    gray = colors.shape[2] == 3 and all(bool((row == row[:, :1]).all()) for row in colors)
+    values = np.zeros(256, np.bool_)
+    if colors.dtype == np.uint8 and colors.shape[2] == 1:
+        for row in colors:
+            values[row] = True
+    return constant, gray, float(colors.max()), float(colors.min()), int(values.sum())
 
 
 def _fingerprint(pixels: Array, colors: Array) -> tuple[Any, ...]:

@@ -1,22 +1,19 @@
 """Endless batches from any position: one stream for every number of workers and ranks."""
 
-import multiprocessing
-import os
-import signal
+import functools
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, get_worker_info
 
-from i2i.data.folders import DataError
 from i2i.data.order import shuffled
+from i2i.data.workers import LoaderError as LoaderError
+from i2i.data.workers import Report, Workers
 from i2i.errors import I2IError
-from i2i.images import ImageError
 from i2i.seeds import key
-from i2i.signals import STOP_SIGNALS
 
 Keys = tuple[tuple[int, int], ...]  # (epoch, index) of each image
 
@@ -31,10 +28,6 @@ class Source(Protocol):
     def files(self, epoch: int, index: int) -> list[str]: ...
 
 
-class LoaderError(I2IError, RuntimeError):
-    """A worker process died; the message names the files that it was reading."""
-
-
 @dataclass(frozen=True)
 class Batch:
     """Images of one step of one process, and where they come from."""
@@ -45,7 +38,7 @@ class Batch:
     warnings: tuple[str, ...] = ()  # files skipped while reading it
 
     def pin_memory(self) -> "Batch":
-        """Return the batch in page-locked memory; the loader's own thread calls this."""
+        """Return the batch in page-locked memory."""
         return replace(
             self, images={name: image.pin_memory() for name, image in self.images.items()}
         )
@@ -85,21 +78,8 @@ def batches(
     if min(counts) < 0:
         settings = f"{batch=} {workers=} {start_position=} {rank=} {world_size=}"
         raise ValueError(f"no stream of {len(dataset)} samples for {settings}")
-    # rows: process id, epoch, index; shared, so that it survives the worker that wrote it
-    progress = torch.zeros(workers, 3, dtype=torch.int64)
-    progress.share_memory_()  # type: ignore[no-untyped-call]
-    loader = DataLoader(
-        _Reader(dataset, progress),
-        batch_size=None,
-        sampler=_requests(len(dataset), seed, batch, start_position, rank, world_size),
-        num_workers=workers,
-        collate_fn=_unchanged,
-        worker_init_fn=_start_worker,
-        prefetch_factor=2 if workers else None,
-        pin_memory=pin and torch.cuda.is_available(),
-        generator=torch.Generator(),  # or the loader draws from the global one
-    )
-    return _stream(loader, dataset, progress)
+    requests = _requests(len(dataset), seed, batch, start_position, rank, world_size)
+    return _stream(dataset, requests, workers, pin and torch.cuda.is_available())
 
 
 class _Request(NamedTuple):
@@ -120,74 +100,44 @@ def _requests(
         yield _Request(tuple(keys), position)
 
 
-class _Reader(torch.utils.data.Dataset[Batch | I2IError]):
-    def __init__(self, dataset: Source, progress: Tensor) -> None:
-        self.dataset = dataset
-        self.progress = progress
+def _stream(
+    dataset: Source, requests: Iterator[_Request], workers: int, pin: bool
+) -> Generator[Batch, None, None]:
+    reported: set[str] = set()
+    read = _Reader(dataset).read
+    with closing(Workers(workers, read, functools.partial(_files, dataset))) as processes:
+        batches = processes.answers(requests) if workers else map(read, requests)
+        for arrays, batch in batches:
+            images = {name: torch.from_numpy(array) for name, array in arrays.items()}
+            fresh = tuple(warning for warning in batch.warnings if warning not in reported)
+            reported.update(fresh)
+            full = replace(batch, images=images, warnings=fresh)
+            yield full.pin_memory() if pin else full
 
-    def __getitem__(self, request: _Request) -> Batch | I2IError:
+
+def _files(dataset: Source, key: tuple[int, int]) -> str:
+    return ", ".join(dataset.files(*key))
+
+
+class _Reader:
+    """Reads the samples of a request, in a worker or in this process."""
+
+    def __init__(self, dataset: Source) -> None:
+        self.dataset = dataset
+
+    def read(self, request: _Request, report: Report = lambda key: None) -> Any:
+        """Return images as arrays, by domain, and the batch without them."""
         samples = []
-        for epoch, index in request.keys:
-            if worker := get_worker_info():
-                self.progress[worker.id] = torch.tensor([os.getpid(), epoch, index])
+        for sample_key in request.keys:
+            report(sample_key)
             try:
-                samples.append(self.dataset.sample(epoch, index))
-            except (ImageError, DataError) as error:
-                return error  # raised, it would come back with the worker's traceback
-            except Exception as error:
-                error.add_note(f"while reading {', '.join(self.dataset.files(epoch, index))}")
+                samples.append(self.dataset.sample(*sample_key))
+            except I2IError:  # which names its file
                 raise
-        images = {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
+            except Exception as error:
+                error.add_note(f"while reading {_files(self.dataset, sample_key)}")
+                raise
+        arrays = {name: torch.stack([s[name] for s in samples]).numpy() for name in samples[0]}
         warnings = tuple(self.dataset.warnings)
         self.dataset.warnings.clear()
-        return Batch(images, request.keys, request.position, warnings)
-
-
-def _stream(
-    loader: DataLoader[Batch | I2IError], dataset: Source, progress: Tensor
-) -> Generator[Batch, None, None]:
-    iterator = iter(loader)
-    reported: set[str] = set()
-    try:
-        while True:
-            try:
-                item = next(iterator)
-            except RuntimeError as error:
-                if files := _unfinished(dataset, progress):
-                    reason = f"a loader worker died while reading {', '.join(files)} ({error})"
-                    hint = (
-                        "If memory ran out, lower data.workers; with data.workers=0 the error "
-                        "appears in this process"
-                    )
-                    raise LoaderError("data.workers", reason, hint) from error
-                raise
-            if isinstance(item, I2IError):
-                raise item
-            fresh = tuple(warning for warning in item.warnings if warning not in reported)
-            reported.update(fresh)
-            yield replace(item, warnings=fresh)
-    finally:
-        # `del` would not do: the traceback of an exception on its way holds the iterator, too
-        if loader.num_workers:
-            iterator._shutdown_workers()  # type: ignore[attr-defined]
-            for worker in iterator._workers:  # type: ignore[attr-defined]
-                worker.kill()  # one that still runs ignores SIGTERM, and exit would wait for it
-                worker.join()
-
-
-def _unfinished(dataset: Source, progress: Tensor) -> list[str]:
-    """Return the files that dead workers were reading."""
-    alive = {process.pid for process in multiprocessing.active_children()}
-    rows = [row for row in progress.tolist() if row[0] and row[0] not in alive]
-    return [file for _, epoch, index in rows for file in dataset.files(epoch, index)]
-
-
-def _start_worker(_: int) -> None:
-    # Ctrl-C, a cluster's SIGTERM and the hang-up of a terminal reach the whole group; the parent
-    # alone answers, and needs the workers until then
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _unchanged(item: Any) -> Any:
-    return item
+        return arrays, Batch({}, request.keys, request.position, warnings)

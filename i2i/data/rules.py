@@ -10,14 +10,16 @@ from numpy.typing import NDArray
 
 from i2i.config import AlphaUse, DataConfig, height_width
 from i2i.data.folders import DataError
-from i2i.data.inspect import Facts, Samples
-from i2i.images import MAX_PIXELS
-from i2i.images.spec import ChannelSpec, ImageSpec
+from i2i.data.inspect import FORMATS, Facts, Samples
+from i2i.images import MAX_VALUE, UNIT
+from i2i.images.spec import LOSSY, ChannelSpec, ImageSpec
 
 Level = Literal["error", "warning"]
 Resize = Literal["stretch", "shorter", "none"]
 Mask = NDArray[np.bool_]  # [rows, columns] of samples
 _MAX_LISTED = 20  # files named in one message
+_LOSSY = tuple(FORMATS.index(format) for format in LOSSY)
+_FEW_VALUES = 64  # of an 8-bit gray image, at most, that may be a label map
 
 
 def resized(size: tuple[int, int], goal: tuple[int, int], rule: Resize) -> tuple[int, int]:
@@ -40,16 +42,18 @@ class Rule(NamedTuple):
     """A condition that files must keep, and what is said and done about those that do not."""
 
     name: str
-    text: str  # follows the number of files; {crop} stands for the smallest size
+    text: str  # follows the number of files; {crop} and {load} stand for sizes
     failing: Callable[[Samples, DataConfig], Mask] | None = None  # None: seen by comparing folders
     hint: str = ""
     level: Level = "error"  # error: training refuses the file, or its test is spoiled
     drop: bool = True  # data.on_bad_file=skip and a clean copy leave the file out
+    note: bool = False  # training takes the file, and says so
+    values: bool = False  # about values: each file is described by its own
 
     def describe(self, config: DataConfig) -> str:
         """Return the text with its limit."""
-        height, width = height_width(config.crop_size)
-        return self.text.format(crop=f"{width}x{height}")
+        crop, load = height_width(config.crop_size), height_width(config.load_size)
+        return self.text.format(crop=f"{crop[1]}x{crop[0]}", load=f"{load[1]}x{load[0]}")
 
 
 def _constant(samples: Samples, config: DataConfig) -> Mask:
@@ -61,7 +65,7 @@ def _too_thin(samples: Samples, config: DataConfig) -> Mask:
     """Return the images that resizing would enlarge beyond all memory."""
     sizes = samples.sizes
     thin: Mask = samples.readable & (sizes.max(axis=2) > 100 * sizes.min(axis=2))
-    thin[thin] = _resized(sizes[thin], config).prod(axis=1) > MAX_PIXELS
+    thin[thin] = _resized(sizes[thin], config).prod(axis=1) > config.max_pixels
     return thin
 
 
@@ -88,7 +92,59 @@ def _unequal(samples: Samples, columns: slice) -> Mask:
     return unequal
 
 
+def _foreign_channels(samples: Samples, config: DataConfig) -> Mask:
+    """Return the files whose channels have no relation to those of the most files of a column."""
+    colors = samples.facts["channels"] - samples.facts["alpha"]
+    foreign = np.zeros(samples.readable.shape, np.bool_)
+    for column, readable in enumerate(samples.readable.T):
+        kinds, counts = np.unique(colors[readable, column], return_counts=True)
+        if not set(kinds.tolist()) <= {1, 3} and len(kinds) > 1:
+            usual = int(kinds[counts.argmax()])
+            related = [1, 3] if usual in (1, 3) else [usual]
+            foreign[:, column] = readable & ~np.isin(colors[:, column], related)
+    return foreign
+
+
+def _columns(samples: Samples, mask: Mask) -> Mask:
+    """Return the readable files of the columns that are marked completely."""
+    complete = (mask | ~samples.readable).all(axis=0) & samples.readable.any(axis=0)
+    return np.asarray(samples.readable & complete)
+
+
+def _labels(samples: Samples, config: DataConfig) -> Mask:
+    values = samples.facts["values"]
+    declared = np.isin(samples.domains, getattr(config, "masks", samples.domains))
+    return _columns(samples, (values > 0) & (values <= _FEW_VALUES) & ~declared)
+
+
+def _narrow(samples: Samples, config: DataConfig) -> Mask:
+    """Return the integers of columns whose values, all together, span a small part of theirs."""
+    facts, readable = samples.facts, samples.readable
+    tops = facts["top"].max(axis=0, initial=0, where=readable)
+    bottoms = facts["bottom"].min(axis=0, initial=np.inf, where=readable)
+    ranged = np.isin(samples.domains, list(config.value_range)) | (facts["depth"] > 16)
+    return _columns(samples, (tops > 0) & (tops - bottoms < 2.0 ** facts["depth"] / 4) & ~ranged)
+
+
+def _outside(samples: Samples, config: DataConfig) -> Mask:
+    """Return integers outside the range of their domain; floats are refused as they are read."""
+    facts, outside = samples.facts, np.zeros(samples.readable.shape, np.bool_)
+    for domain, (low, high) in config.value_range.items():
+        columns = np.isin(samples.domains, domain)
+        depth = facts["depth"][:, columns].max(initial=0)
+        ranged = columns & (facts["depth"] == depth) & (depth < 32) & (facts["top"] > 0)
+        outside |= ranged & ((facts["bottom"] < low) | (facts["top"] > high))
+    return outside
+
+
+def _lossy(samples: Samples, config: DataConfig) -> Mask:
+    masks = getattr(config, "masks", ())
+    declared = np.isin(samples.domains, masks) | (samples.side_by_side and bool(masks))
+    return samples.readable & declared & np.isin(samples.facts["format"], _LOSSY)
+
+
 _warning = partial(Rule, level="warning", drop=False)
+_note = partial(_warning, note=True)
 
 RULES = (
     Rule(
@@ -104,6 +160,24 @@ RULES = (
         "have an odd width and cannot be cut into halves",
         lambda samples, _: samples.side_by_side & (samples.facts["size"][..., 1] % 2 == 1),
         "Crop them, or use two folders: data.layout=folders",
+    ),
+    Rule(
+        "not double",
+        "are not twice as wide as high, as pairs side by side are",
+        lambda samples, _: (
+            samples.readable
+            & (samples.side_by_side and samples.guessed)
+            & (samples.facts["size"][..., 1] % 2 == 0)
+            & (samples.facts["size"][..., 1] != 2 * samples.facts["size"][..., 0])
+        ),
+        "If each holds a pair, set data.layout=ab or ba; or name folders with --input, --target",
+        drop=False,
+    ),
+    Rule(
+        "other channels",
+        "have channels that cannot be converted to those of the others",
+        _foreign_channels,
+        "Only gray and color can be converted to one another: keep files of one kind",
     ),
     Rule("leak", "of the training split are in a held-out split too"),
     _warning("near leak", "of the training split look like one of a held-out split"),
@@ -139,6 +213,44 @@ RULES = (
         lambda samples, config: (config.resize != "stretch") & _unequal(samples, slice(-2, None)),
         "Set data.resize=stretch, which resizes both to data.load_size",
     ),
+    _note(
+        "stretched",
+        "differ in size from their partner, and both are resized to {load}",
+        lambda samples, config: (config.resize == "stretch") & _unequal(samples, slice(-2, None)),
+    ),
+    _note(
+        "gray as color",
+        "are gray stored as RGB",
+        lambda samples, _: _columns(samples, samples.facts["gray"]),
+        "Saved as gray, one channel would do",
+    ),
+    _note(
+        "labels",
+        f"hold {_FEW_VALUES} values at most, as label maps do",
+        _labels,
+        "If these are labels, declare data.masks, or they are mixed where images are resized",
+    ),
+    _note(
+        "narrow range",
+        "use less than a quarter of the range of their integers",
+        _narrow,
+        "To the networks they are nearly black or flat: set data.value_range to [low, high], which "
+        "are spread over all of theirs",
+        values=True,
+    ),
+    Rule(
+        "outside range",
+        "have values outside of data.value_range",
+        _outside,
+        "Set a wider data.value_range, or leave them out",
+        values=True,
+    ),
+    _note(
+        "lossy labels",
+        "hold labels in JPEG, whose compression mixes them",
+        _lossy,
+        "Save labels as PNG",
+    ),
     _warning("other file", "are not images of a known format, and are ignored"),
 )
 
@@ -149,26 +261,50 @@ def find_faults(samples: Samples, config: DataConfig) -> dict[Rule, Mask]:
     return {rule: mask for rule, mask in masks.items() if mask.any()}
 
 
-def describe_files(samples: Samples, mask: Mask) -> Iterator[tuple[str, str]]:
-    """Yield each marked file, column by column, with its error or its size."""
+def describe_files(samples: Samples, mask: Mask, values: bool = False) -> Iterator[tuple[str, str]]:
+    """Yield each marked file, column by column, with its error or its size and channels.
+
+    Or with the range of its `values`.
+    """
     for column, row in np.argwhere(mask.T).tolist():
-        file = samples.files[column][row]
-        height, width = samples.facts["size"][row, column]
-        yield file, samples.errors.get((row, column), f"{file} is {width}x{height}")
+        file, facts = samples.files[column][row], samples.facts[row, column]
+        height, width = facts["size"]
+        text = f"{file} is {width}x{height}"
+        if values:
+            text = f"{file} has values from {facts['bottom']:g} to {facts['top']:g}"
+        if facts["channels"] not in (1, 2, 3, 4):
+            text += f" with {facts['channels']} channels"
+        yield file, samples.errors.get((row, column), text)
+
+
+def describe_notes(
+    samples: Samples, faults: Mapping[Rule, Mask], config: DataConfig
+) -> Iterator[str]:
+    """Yield what is to be said about files that are used nevertheless."""
+    for rule, mask in faults.items():
+        if rule.note:
+            file, text = next(describe_files(samples, mask, rule.values))
+            first = text if rule.values else file
+            text = f"{mask.sum()} of {mask.size} files {rule.describe(config)} (first: {first})."
+            yield f"{text} {rule.hint}.".removesuffix(" .")
 
 
 def check_faults(samples: Samples, faults: Mapping[Rule, Mask], config: DataConfig) -> None:
     """Raise DataError if there are any, with the first files of them, one a line."""
-    faults = {rule: mask for rule, mask in faults.items() if mask.any()}
+    faults = {rule: mask for rule, mask in faults.items() if mask.any() and not rule.note}
     if not faults:
         return
     counts = [f"{m.sum()} of {m.size} files {rule.describe(config)}" for rule, m in faults.items()]
     hints = ". ".join(rule.hint for rule in faults)
-    files = chain.from_iterable(describe_files(samples, mask) for mask in faults.values())
-    lines = [f"\n  {detail}" for _, detail in islice(files, _MAX_LISTED)]
+    files = chain.from_iterable(
+        describe_files(samples, mask, rule.values) for rule, mask in faults.items()
+    )
+    lines = [detail for _, detail in islice(files, _MAX_LISTED)]
     if (more := sum(int(mask.sum()) for mask in faults.values()) - _MAX_LISTED) > 0:
-        lines.append(f"\n  … and {more} more")
-    raise DataError("data.root", "; ".join(counts), f"{hints}:{''.join(lines)}")
+        lines.append(f"… and {more} more")
+    error = DataError("data.root", "; ".join(counts), hints)
+    error.details = tuple(lines)
+    raise error
 
 
 # -- domains ---------------------------------------------------------------------------------------
@@ -180,25 +316,39 @@ def channel_spec(
     """Return the channels that all images of a column are converted to, and notes if they differ.
 
     Of gray and color, color is taken; where `alpha` is kept, images without any become opaque.
-
-    Raises:
-        DataError: channels that have no relation, as 5 and 3.
     """
     facts = samples.facts[:, column]
     kept = facts["alpha"] & (alpha == "keep")
     color = facts["channels"] - facts["alpha"]
     spec = ChannelSpec(int(color.max()) + int(kept.any()), bool(kept.any()), name)
-    kinds, first, counts = np.unique(color + kept, return_index=True, return_counts=True)
+    kinds, counts = np.unique(color + kept, return_counts=True)
     if len(kinds) == 1:
         return spec, ()
     mixed = ", ".join(f"{count} with {kind}" for count, kind in zip(counts, kinds, strict=True))
     differ = f"images of domain {domain} differ in channels ({mixed})"
-    if not set(color.tolist()) <= {1, 3}:
-        files = [samples.files[column][row] for row in first.tolist()]
-        examples = ", ".join(f"{f} has {kind}" for f, kind in zip(files, kinds, strict=True))
-        hint = "Only gray and color can be converted to one another: keep files of one kind"
-        raise DataError("data.root", f"{differ}: {examples}", hint)
     return spec, (f"{differ}: all are converted to {spec.channels}.",)
+
+
+def image_spec(
+    domain: str,
+    inputs: tuple[ChannelSpec, ...],
+    samples: Samples,
+    columns: list[int],
+    config: DataConfig,
+) -> ImageSpec:
+    """Return what a weights file says of the files of a domain, which are in `columns`."""
+    depth = samples.facts["depth"][:, columns].max().item()
+    sizes = samples.sizes[:, columns].reshape(-1, 2).astype(np.int64)
+    first = sizes[0]
+    similar = (sizes[:, 0] * first[1] == sizes[:, 1] * first[0]).all()
+    return ImageSpec(
+        inputs,
+        config.value_range.get(domain, UNIT),
+        depth,
+        ranged_integers=depth < 32 and domain in config.value_range,
+        mask=domain in getattr(config, "masks", ()),
+        size=tuple(first.tolist()) if similar else None,
+    )
 
 
 def check_domain(
@@ -211,9 +361,14 @@ def check_domain(
     if config.color_jitter and jitter and not colored:
         reason = f"defined for gray and RGB, {have}{stacked}"
         raise DataError("data.color_jitter", reason, "Set data.color_jitter=0")
-    if domain in config.value_range and not (facts["depth"] == 32).any():
-        reason = f"no file of domain {domain} holds floats; of integers the whole range is used"
-        raise DataError(f"data.value_range.{domain}", reason, "Leave it out")
+    low, high = spec.value_range
+    top = MAX_VALUE[spec.depth or 8]
+    if spec.ranged_integers and not 0 <= low < high <= top:
+        reason = f"files of domain {domain} hold integers from 0 to {top}"
+        raise DataError(f"data.value_range.{domain}", reason, "Choose a range within")
+    if spec.ranged_integers and spec.alpha:
+        reason = "a value range is for files of which no channel is alpha"
+        raise DataError(f"data.value_range.{domain}", reason, "Set data.alpha=drop")
     if config.alpha == "carry" and spec.channels not in (1, 3):
         reason = f"carry puts alpha back onto gray or RGB, {have}"
         raise DataError("data.alpha", reason, "Set data.alpha=drop")

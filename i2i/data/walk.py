@@ -9,17 +9,29 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from i2i.errors import I2IError
+from i2i.errors import I2IError, printable
 from i2i.images import EXTENSIONS
 
 AnyPath = str | os.PathLike[str]
-SPLITS = ("train", "test", "val")
+SPLIT_NAMES = {"train": ("train",), "test": ("test",), "val": ("val", "valid", "validation")}
+SPLITS = tuple(SPLIT_NAMES)
 _HELD_OUT = re.compile(r"(test|val|valid|validation)([_-]?[ab])?", re.IGNORECASE)
 _SUFFIXES = tuple(EXTENSIONS)
 
 
 class DataError(I2IError, ValueError):
     """A data set or an archive that cannot be used. The subject is a setting, a flag or a file."""
+
+    details: tuple[str, ...] = ()  # a line for each, below the message
+
+    @property
+    def explanation(self) -> str:
+        """The message without its subject."""
+        text = super().explanation
+        if not self.details:
+            return text
+        lines = "".join(f"\n  {printable(line)}" for line in self.details)
+        return f"{text.removesuffix('.')}:{lines}."
 
 
 class Folder(NamedTuple):
@@ -35,8 +47,9 @@ class Scan(NamedTuple):
     images: list[str]  # paths, in order
     suffixes: Mapping[str, int] = {}  # suffix of other files -> how many, the most first; "": none
     example: str = ""  # path of one of the others, or ""
+    other_files: tuple[str, ...] = ()
     repeated: tuple[str, ...] = ()  # links to folders that are read under another name
-    held_out: tuple[str, ...] = ()  # subfolders of other splits
+    held_out: tuple[str, ...] = ()  # folders of other splits in unusual positions
     unreadable: tuple[tuple[str, str], ...] = ()  # subfolders that cannot be read, and the reason
 
     @property
@@ -108,7 +121,8 @@ def scan(root: AnyPath, skip_held_out: bool = False) -> Scan:
             path = f"{folder}/{entry.name}"
             if _is_folder(entry, unreadable, path):
                 if skip_held_out and _HELD_OUT.fullmatch(entry.name):
-                    held_out.append(path)
+                    if folder != top or entry.name.lower() not in SPLITS:
+                        held_out.append(path)
                 else:
                     (links if entry.is_symlink() else folders).append(path)
             else:
@@ -120,6 +134,7 @@ def scan(root: AnyPath, skip_held_out: bool = False) -> Scan:
         sorted(images),
         dict(suffixes.most_common()),
         min(others, default=""),
+        tuple(others),
         tuple(sorted(repeated)),
         tuple(sorted(held_out)),
         tuple(sorted(unreadable)),

@@ -17,13 +17,19 @@ from i2i.data.folders import DataError, domain_folders, find_images, find_pairs
 from i2i.direction import Domain
 from i2i.errors import I2IError
 from i2i.evaluation.paired import WINDOW, Interval, bootstrap, score_pairs
-from i2i.images import Array
+from i2i.images import MAX_VALUE, Array, ValueRange
 from i2i.images.spec import read
 from i2i.translation.options import TargetSize, check_size, target_size
 from i2i.translation.translator import Translator
 
-Scores = dict[str, Interval]  # psnr (dB), ssim, l1 (of the range 0 to 1) -> mean and 95 % interval
-_COLUMNS = {"psnr": ("PSNR, dB", 2), "ssim": ("SSIM", 3), "l1": ("L1", 4)}  # title, decimals
+# psnr (dB), ssim, l1 (of the range 0 to 1), l1_units (of the range of files) -> mean, 95 % interval
+Scores = dict[str, Interval]
+_COLUMNS = {  # title, decimals
+    "psnr": ("PSNR, dB", 2),
+    "ssim": ("SSIM", 3),
+    "l1": ("L1", 4),
+    "l1_units": ("L1 in units of the files", 4),
+}
 _MEAN_IMAGES = 500  # training images whose mean is a baseline
 
 
@@ -38,6 +44,8 @@ class Evaluation:
     count: int
     scores: Mapping[str, Scores]  # "model", "output = input", "output = mean training picture"
     examples: list[list[NDArray[np.uint8]]]  # rows of input, output, target, [H, W, 3]
+    depth: int  # bits of the deepest target; 32: floats
+    value_range: ValueRange  # of the targets; PSNR and SSIM are relative to its width
 
 
 def evaluate(
@@ -73,11 +81,13 @@ def evaluate(
     mean = _mean_target(translator, data, layout, size)
     values: dict[str, list[torch.Tensor]] = defaultdict(list)
     rows: list[list[NDArray[np.uint8]]] = []
+    depths = {8}
     for number, pair in enumerate(pairs, 1):
-        image = _read(translator, pair, translator.direction.source, size)
-        target = _read(translator, pair, translator.direction.target, size)
+        image, _ = _read(translator, pair, translator.direction.source, size)
+        target, depth = _read(translator, pair, translator.direction.target, size)
         _check_sizes(pair, image, target)
-        output = translator.pixels(image[None])[0]
+        depths.add(depth)
+        output = _output(translator, image, depth)
         values["model"].append(_score(output, target))
         if image.shape[2] == target.shape[2]:
             values["output = input"].append(_score(image, target))
@@ -93,17 +103,25 @@ def evaluate(
             rows.append([images.to_display_rgb(array, spec.alpha) for spec, array in row])
         if progress:
             progress(number, len(pairs))
-    return Evaluation(len(pairs), {name: _intervals(v) for name, v in values.items()}, rows)
+    depth, spec = max(depths), translator.target
+    limits = spec.value_range if spec.in_units(depth) else (0.0, float(MAX_VALUE[depth]))
+    scores = {name: _intervals(v, limits) for name, v in values.items()}
+    return Evaluation(len(pairs), scores, rows, depth, limits)
 
 
-def table(scores: Mapping[str, Scores]) -> list[list[str]]:
-    """Return rows of text: a header, then a row of means with their 95 % intervals per name."""
-    rows = [["", *(title for title, _ in _COLUMNS.values())]]
-    for name, intervals in scores.items():
+def table(result: Evaluation) -> list[list[str]]:
+    """Return rows of text: a header, then a row of means with their 95 % intervals per name.
+
+    For targets of 8 bits, which are pictures, L1 is of the range 0 to 1 only.
+    """
+    plain = result.value_range == (0, MAX_VALUE[8])
+    columns = {key: column for key, column in _COLUMNS.items() if key != "l1_units" or not plain}
+    rows = [["", *(title for title, _ in columns.values())]]
+    for name, intervals in result.scores.items():
         cells = []
-        for metric, (mean, low, high) in intervals.items():
-            _, decimals = _COLUMNS[metric]
-            cells.append(f"{mean:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]")
+        for metric, (_, decimals) in columns.items():
+            mean, low, high = (f"{value:.{decimals}f}" for value in intervals[metric])
+            cells.append(f"{mean} [{low}, {high}]")
         rows.append([name, *cells])
     return rows
 
@@ -115,20 +133,38 @@ def aligned(rows: Iterable[list[str]]) -> str:
     return "\n".join("  ".join(map(str.ljust, row, widths)) for row in rows)
 
 
+def _output(translator: Translator, image: Array, depth: int) -> Array:
+    """Return what a file of the output would hold; `depth`: bits of the target."""
+    stored = translator.pixels(image[None], translator.output_depth(depth))[0]
+    return translator.target.unit(stored)
+
+
 def _score(output: Array, target: Array) -> torch.Tensor:
-    scores = score_pairs(images.to_tensor(output)[None], images.to_tensor(target)[None])
-    return torch.cat([scores[metric] for metric in _COLUMNS])
+    depth = max(images.depth_of(output), images.depth_of(target))
+    scores = score_pairs(images.to_tensor(output)[None], images.to_tensor(target)[None], depth)
+    return torch.cat([*scores.values()])
 
 
-def _intervals(values: list[torch.Tensor]) -> Scores:
+def _intervals(values: list[torch.Tensor], limits: ValueRange) -> Scores:
     """Return the interval of each metric over images; `values` are scores [metrics] per image."""
-    return dict(zip(_COLUMNS, map(bootstrap, torch.stack(values, dim=1)), strict=True))
+    psnr, ssim, l1 = map(bootstrap, torch.stack(values, dim=1))
+    units = Interval(*(value * (limits[1] - limits[0]) for value in l1))
+    return {"psnr": psnr, "ssim": ssim, "l1": l1, "l1_units": units}
 
 
 class _PairFiles(NamedTuple):
     a: tuple[str, ...]  # one file per stacked input
     b: tuple[str, ...]
     layout: Literal["ab", "ba", "folders"]
+    form_of_training: bool  # the layout was not asked for: files must look like those of training
+
+
+def _layout(translator: Translator, data: str | Path, split: str) -> Layout:
+    """Return the layout of training, unless the data has folders of a and b."""
+    source, half = translator.direction.source, translator.source.half
+    if half is None or domain_folders(data, split) is not None:
+        return "folders" if translator.layout == "folders" else "auto"
+    return "ab" if (half == "left") == (source == "a") else "ba"
 
 
 def _pairs(
@@ -139,17 +175,28 @@ def _pairs(
     if folders and layout != "auto":
         reason = f"this model reads the folders {', '.join(names)}"
         raise EvaluationError(f"--layout {layout}", reason, "Leave it out")
-    pairs = find_pairs(data, split, layout, folders, outside=False)
+    trained = _layout(translator, data, split) if layout == "auto" and not folders else "auto"
+    pairs = find_pairs(data, split, trained if layout == "auto" else layout, folders, outside=False)
     rows = zip(*pairs.files, strict=True)
-    return [_PairFiles(row[:-1] or row, row[-1:], pairs.layout) for row in rows]
+    checked = trained in ("ab", "ba") and translator.source.size is not None
+    return [_PairFiles(row[:-1] or row, row[-1:], pairs.layout, checked) for row in rows]
 
 
-def _read(translator: Translator, pair: _PairFiles, domain: Domain, size: TargetSize) -> Array:
+def _read(
+    translator: Translator, pair: _PairFiles, domain: Domain, size: TargetSize
+) -> tuple[Array, int]:
+    """Return an image of a pair, and the bits of its file."""
     spec = translator.source if domain == translator.direction.source else translator.target
-    array = read(pair.a if domain == "a" else pair.b, spec, translator.alpha).array
+    stack = read(pair.a if domain == "a" else pair.b, spec, translator.alpha)
+    array = stack.array
     if pair.layout != "folders":
+        height, width = array.shape[:2]
+        if pair.form_of_training and not translator.source.half_of(height, width):
+            reason = f"{width}x{height} pixels: not the form of the pairs side by side in training"
+            hint = f"If it is a pair, pass --layout {pair.layout}"
+            raise EvaluationError(pair.a[0], reason, hint)
         array = halves(array, pair.layout)[domain]
-    return _resized(array, size)
+    return _resized(array, size, spec.mask), stack.depth
 
 
 def _check_sizes(pair: _PairFiles, image: Array, target: Array) -> None:
@@ -162,8 +209,9 @@ def _check_sizes(pair: _PairFiles, image: Array, target: Array) -> None:
         raise EvaluationError(pair.a[0], reason, "Pass a larger --size")
 
 
-def _resized(array: Array, size: TargetSize) -> Array:
-    resized: Array = images.resize(array, target_size(array.shape[0], array.shape[1], size))
+def _resized(array: Array, size: TargetSize, nearest: bool) -> Array:
+    goal = target_size(array.shape[0], array.shape[1], size)
+    resized: Array = images.resize(array, goal, nearest)
     return resized
 
 
@@ -172,12 +220,13 @@ def _mean_target(
 ) -> Array | None:
     """Return the mean of the first training targets at the size of the first, None without any."""
     total: NDArray[np.float32] | None = None
-    count = 0
+    count, depth = 0, 8
     for image in _training_targets(translator, data, layout, size):
         shape = image.shape[:2] if total is None else total.shape[:2]
         unit = images.to_unit(images.resize(image, shape))
         total, count = (unit if total is None else total + unit), count + 1
-    return None if total is None else images.to_depth(total / count, 8)
+        depth = max(depth, images.depth_of(image))
+    return None if total is None else images.to_depth(total / count, depth)
 
 
 def _training_targets(
@@ -189,9 +238,10 @@ def _training_targets(
         folders = None if stacked else domain_folders(data, "train")
         if folders is None:
             for pair in _pairs(translator, data, layout, "train")[:_MEAN_IMAGES]:
-                yield _read(translator, pair, domain, size)
+                yield _read(translator, pair, domain, size)[0]
         else:  # of any kind of data: only one domain is read
             for path in find_images(*folders["ab".index(domain)])[:_MEAN_IMAGES]:
-                yield _resized(read([path], translator.target, translator.alpha).array, size)
+                array = read([path], translator.target, translator.alpha).array
+                yield _resized(array, size, translator.target.mask)
     except DataError:
         return  # no training images, no mean

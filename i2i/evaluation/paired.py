@@ -1,8 +1,8 @@
 """PSNR, SSIM and L1 of outputs against targets, one value per image, and bootstrap intervals.
 
-Everything is measured on what a viewer would open: images clamped to [-1, 1], rounded to 256 levels
-and scaled to [0, 1] (data range 1), in double precision on the CPU. Color channels count equally;
-no luma is taken.
+Everything is measured on what files hold: images clamped to [-1, 1], rounded to the levels of
+`depth` bits (32: not rounded) and scaled to [0, 1] (data range 1), in double precision on the CPU.
+Color channels count equally; no luma is taken.
 
 Each metric takes outputs and targets [N, C, H, W] in [-1, 1] and returns [N] float64. It raises
 ValueError where their shapes differ or are not four-dimensional, or a value is not finite.
@@ -10,15 +10,17 @@ ValueError where their shapes differ or are not four-dimensional, or a value is 
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from kornia.metrics import psnr as kornia_psnr
 from kornia.metrics import ssim as kornia_ssim
 from torch import Tensor
 
-from i2i.images import from_tensor
+from i2i.images import MAX_VALUE, from_tensor
 
 WINDOW = 11  # pixels; the Gaussian's standard deviation is 1.5 pixels
-MAX_PSNR = 100.0  # decibels, for equal images; one 8-bit step in one of 256 x 256 pixels gives 96.3
+# Decibels, for equal images: one step in one of 256 x 256 pixels gives 96.3 (8 bits), 144.5 (16).
+MAX_PSNR = {8: 100.0, 16: 150.0, 32: 150.0}
 
 
 class Interval(NamedTuple):
@@ -29,19 +31,20 @@ class Interval(NamedTuple):
     high: float
 
 
-def psnr(outputs: Tensor, targets: Tensor) -> Tensor:
+def psnr(outputs: Tensor, targets: Tensor, depth: int = 8) -> Tensor:
     """Peak signal-to-noise ratio in decibels: 10 log10(1 / MSE), MSE over pixels and channels.
 
-    Values above 100 dB, infinite for equal images, become 100, so that a mean over images exists.
+    Values above 100 dB (8 bits) or 150 dB, infinite for equal images, become that, so that a mean
+    over images exists.
     """
-    pairs = zip(*_levels(outputs, targets), strict=True)
+    pairs = zip(*_levels(outputs, targets, depth), strict=True)
     values = [kornia_psnr(output, target, max_val=1.0) for output, target in pairs]
     if not values:
         return torch.empty(0, dtype=torch.float64)
-    return torch.stack(values).clamp(max=MAX_PSNR)
+    return torch.stack(values).clamp(max=MAX_PSNR[depth])
 
 
-def ssim(outputs: Tensor, targets: Tensor) -> Tensor:
+def ssim(outputs: Tensor, targets: Tensor, depth: int = 8) -> Tensor:
     """Structural similarity, at most 1: the mean of the SSIM map over positions and channels.
 
     Wang et al., IEEE TIP 2004, Sec. III-C: Gaussian window of 11 x 11 with standard deviation 1.5,
@@ -51,7 +54,7 @@ def ssim(outputs: Tensor, targets: Tensor) -> Tensor:
     Raises:
         ValueError: also where a side is below 11.
     """
-    one, other = _levels(outputs, targets)
+    one, other = _levels(outputs, targets, depth)
     height, width = one.shape[-2:]
     if min(height, width) < WINDOW:
         raise ValueError(
@@ -61,18 +64,18 @@ def ssim(outputs: Tensor, targets: Tensor) -> Tensor:
     return maps.mean(dim=(1, 2, 3))
 
 
-def l1(outputs: Tensor, targets: Tensor) -> Tensor:
+def l1(outputs: Tensor, targets: Tensor, depth: int = 8) -> Tensor:
     """Mean absolute difference in units of the full range.
 
     1 is black against white, 1/255 one 8-bit step in every pixel.
     """
-    one, other = _levels(outputs, targets)
+    one, other = _levels(outputs, targets, depth)
     return (one - other).abs().mean(dim=(1, 2, 3))
 
 
-def score_pairs(outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+def score_pairs(outputs: Tensor, targets: Tensor, depth: int = 8) -> dict[str, Tensor]:
     """All metrics by name."""
-    return {metric.__name__: metric(outputs, targets) for metric in (psnr, ssim, l1)}
+    return {metric.__name__: metric(outputs, targets, depth) for metric in (psnr, ssim, l1)}
 
 
 def bootstrap(values: Tensor, seed: int = 0, rounds: int = 1000) -> Interval:
@@ -97,12 +100,17 @@ def bootstrap(values: Tensor, seed: int = 0, rounds: int = 1000) -> Interval:
     return Interval(float(sample.mean()), low, high)
 
 
-def _levels(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Both as they would be stored in 8 bits, float64 in [0, 1] on the CPU."""
+def _levels(outputs: Tensor, targets: Tensor, depth: int) -> tuple[Tensor, Tensor]:
+    """Both as they would be stored in `depth` bits, float64 in [0, 1] on the CPU."""
     if outputs.shape != targets.shape or outputs.ndim != 4:
         raise ValueError(
             "pairs: expected outputs and targets of one shape [N, C, H, W], got "
             f"{list(outputs.shape)} and {list(targets.shape)}"
         )
-    levels = [torch.from_numpy(from_tensor(x)).movedim(-1, -3).double() for x in (outputs, targets)]
-    return levels[0] / 255, levels[1] / 255
+    one, other = (_stored(x, depth) for x in (outputs, targets))
+    return one, other
+
+
+def _stored(x: Tensor, depth: int) -> Tensor:
+    levels = torch.from_numpy(from_tensor(x, depth).astype(np.float64))
+    return levels.movedim(-1, -3) / MAX_VALUE[depth]

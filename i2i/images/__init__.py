@@ -3,6 +3,7 @@
 from i2i.images.formats import EXTENSIONS as EXTENSIONS
 from i2i.images.formats import MAX_CHANNELS as MAX_CHANNELS
 from i2i.images.formats import MAX_PIXELS as MAX_PIXELS
+from i2i.images.formats import WRITABLE as WRITABLE
 from i2i.images.formats import Alpha as Alpha
 from i2i.images.formats import Array as Array
 from i2i.images.formats import Format as Format
@@ -11,6 +12,7 @@ from i2i.images.formats import ImageError as ImageError
 from i2i.images.formats import Source as Source
 from i2i.images.formats import format_of as format_of
 from i2i.images.formats import supports as supports
+from i2i.images.pixels import MAX_VALUE as MAX_VALUE
 from i2i.images.pixels import UNIT as UNIT
 from i2i.images.pixels import ValueRange as ValueRange
 from i2i.images.pixels import apply_alpha as apply_alpha

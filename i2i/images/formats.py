@@ -2,7 +2,7 @@
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
@@ -13,17 +13,20 @@ from i2i.errors import I2IError
 Array = NDArray[Any]  # [H, W, C] uint8, uint16, or float32 in [0, 1]
 Source = str | os.PathLike[str] | IO[bytes]  # a path, or a seekable stream, read from its start
 Alpha = Literal["drop", "composite", "keep"]
-Format = Literal["PNG", "JPEG", "WEBP", "TIFF", "BMP", "NPY"]
+Format = Literal[
+    "PNG", "JPEG", "WEBP", "TIFF", "BMP", "NPY", "GIF", "PNM", "JPEG2000", "AVIF", "TGA"
+]
 
 MAX_CHANNELS = 16  # of an array file
 MAX_PIXELS = 100_000_000  # 300 MB of 8-bit RGB; a PNG of 27 KB can ask for more than twice that
+WAY_OUT = "Convert it to PNG, or save its values as .npy"
 CHANNEL_NAMES = {1: "gray", 2: "gray with alpha", 3: "RGB", 4: "RGB with alpha"}
 
 
 class _FormatInfo(NamedTuple):
     suffixes: tuple[str, ...]
     signature: bytes  # regular expression for the first bytes of a file
-    channels: dict[int, tuple[int, ...]]  # depth in bits -> numbers of channels
+    channels: dict[int, tuple[int, ...]]  # written: depth in bits -> numbers of channels
 
 
 _COLOR, _ANY = (1, 2, 3, 4), tuple(range(1, MAX_CHANNELS + 1))
@@ -36,13 +39,42 @@ _FORMATS: dict[Format, _FormatInfo] = {
     ),
     "BMP": _FormatInfo((".bmp",), rb"BM", {8: (1, 3)}),
     "NPY": _FormatInfo((".npy",), rb"\x93NUMPY", {8: _ANY, 16: _ANY, 32: _ANY}),
+    "GIF": _FormatInfo((".gif",), rb"GIF8[79]a", {}),
+    "PNM": _FormatInfo((".ppm", ".pgm", ".pbm", ".pnm"), rb"P[1-6][\s#]", {}),
+    "JPEG2000": _FormatInfo(
+        (".jp2", ".j2k", ".jpf", ".jpx"), rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", {}
+    ),
+    "AVIF": _FormatInfo((".avif",), rb"(?s).{4}ftyp(avi[fs]|mi[fa]1.{4,16}avif)", {}),
+    # Without a signature: kind, a palette or zeros, sizes, bits of a pixel, order of rows
+    "TGA": _FormatInfo(
+        (".tga",),
+        rb"(?s).(\0[\x02\x03\n\v]\0{5}|\x01[\x01\t]\0\0..[\x18\x20]).{4}(?!\0\0)..(?!\0\0).."
+        rb"[\x08\x10\x18\x20][\x00\x08\x10\x18\x20\x28\x30\x38]",
+        {},
+    ),
+}
+_FOREIGN = {  # files of other programs -> its first bytes, a regular expression
+    "a HEIC picture": rb"(?s).{4}ftyp(hei|hev|mif1|msf1)",
+    "a JPEG XL picture": rb"\xff\x0a|\0\0\0\x0cJXL ",
+    "a Photoshop file": rb"8BPS",
+    "an OpenEXR picture": rb"v/1\x01",
+    "a PDF file": rb"%PDF",
+    "a ZIP archive, as .npz is": rb"PK\x03\x04",
+    "a floating-point map (PFM)": rb"P[Ff]\s",
+    "a PAM file": rb"P7\s",
 }
 _BY_SUFFIX = {suffix: format for format, info in _FORMATS.items() for suffix in info.suffixes}
 EXTENSIONS = frozenset(_BY_SUFFIX)
+WRITABLE = frozenset(suffix for suffix, format in _BY_SUFFIX.items() if _FORMATS[format].channels)
 
 
 class ImageError(I2IError, ValueError):
     """An image that cannot be read, converted or written; the subject is its path, or "image"."""
+
+
+def not_supported(what: str, hint: str = WAY_OUT) -> ImageError:
+    """Return the error about a healthy file of a kind that is not read."""
+    return ImageError("image", f"not supported: {what}", hint)
 
 
 @dataclass(frozen=True)
@@ -55,6 +87,7 @@ class Header:
     depth: int  # 8 or 16 bits of an integer, or 32 of a float
     format: Format
     alpha: bool  # the last channel is alpha; never that of an array
+    icc_profile: bytes = field(default=b"", repr=False, compare=False)  # of its colors
 
 
 def format_of(path: str | os.PathLike[str]) -> Format:
@@ -71,9 +104,18 @@ def format_of(path: str | os.PathLike[str]) -> Format:
 
 
 def sniff(start: bytes) -> Format | None:
-    """Return the format of a file by its first 12 bytes; None if it is none of these."""
+    """Return the format of a file by its first 32 bytes; None if it is none of these."""
     matches = (format for format, info in _FORMATS.items() if re.match(info.signature, start))
     return next(matches, None)
+
+
+def unknown_kind(start: bytes) -> ImageError:
+    """Return the error about a file that has none of the signatures."""
+    for what, signature in _FOREIGN.items():
+        if re.match(signature, start):
+            return not_supported(what)
+    formats = ", ".join(_FORMATS)
+    return ImageError("image", f"not an image of a known format ({formats})", WAY_OUT)
 
 
 def supports(format: Format, channels: int, depth: int) -> bool:

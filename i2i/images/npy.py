@@ -7,13 +7,13 @@ from typing import IO, NamedTuple, cast
 import numpy as np
 from numpy.lib import format as numpy_format
 
-from i2i.images.formats import MAX_CHANNELS, Array, Header, ImageError
+from i2i.images.formats import MAX_CHANNELS, Array, Header, ImageError, not_supported
 from i2i.images.pixels import ValueRange, from_value_range
-from i2i.images.sanity import REPLACE, check_size
+from i2i.images.sanity import RAISE_LIMIT, REPLACE, check_size
 
 HEADER_BYTES = 2**14  # read at most; the header of a plain array takes 128
 MAX_PIXEL_BYTES = 8  # the deepest pixel of another format, 16-bit RGBA
-_DEPTHS = {"u1": 8, "u2": 16, "f2": 32, "f4": 32, "f8": 32}
+_DEPTHS = {"b1": 8, "u1": 8, "u2": 16, "f2": 32, "f4": 32, "f8": 32}
 _READERS = {(1, 0): numpy_format.read_array_header_1_0, (2, 0): numpy_format.read_array_header_2_0}
 
 
@@ -37,17 +37,18 @@ def read_info(file: IO[bytes], max_pixels: int) -> ArrayInfo:
             raise ValueError(f"version {version[0]}.{version[1]} of the format is not supported")
         shape, fortran, dtype = _READERS[version](start)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
-        reason = str(error).split("\n", 1)[0]
+        reason = str(error).split("\n", 1)[0][:200]
         raise ImageError("image", f"corrupt or truncated: {reason}", REPLACE) from error
     depth = _DEPTHS.get(f"{dtype.kind}{dtype.itemsize}")
     if depth is None or dtype.fields is not None:
         hint = "Save it as uint8 or uint16, or as floats with data.value_range"
-        raise ImageError("image", f"values are {dtype}", hint)
+        raise not_supported(f"an array of {str(dtype)[:40]}", hint)
     if len(shape) not in (2, 3) or min(shape) < 1:
-        raise ImageError("image", f"expected [H, W] or [H, W, C], got an array of shape {shape}")
+        reason = f"expected [H, W] or [H, W, C], got an array of shape {str(shape)[:80]}"
+        raise ImageError("image", reason, "Save one picture a file")
     height, width, channels = (*shape, 1)[:3]
     if channels > MAX_CHANNELS:
-        reason = f"{channels} channels, the limit is {MAX_CHANNELS}"
+        reason = f"{str(channels)[:20]} channels, the limit is {MAX_CHANNELS}"
         raise ImageError("image", reason, "Save it as [H, W, C]: channels last")
     check_size(width, height, max_pixels)
     size = height * width * channels * dtype.itemsize
@@ -57,7 +58,7 @@ def read_info(file: IO[bytes], max_pixels: int) -> ArrayInfo:
         raise ImageError("image", reason, REPLACE)
     if size > MAX_PIXEL_BYTES * max_pixels:  # a sparse file takes next to nothing on disk
         reason = f"{size:,} bytes of values, the limit is {MAX_PIXEL_BYTES} x {max_pixels:,}"
-        raise ImageError("image", reason, "Raise max_pixels if you trust the file")
+        raise ImageError("image", reason, RAISE_LIMIT)
     header = Header(width, height, channels, depth, "NPY", alpha=False)
     return ArrayInfo(header, dtype, fortran, start.tell(), size)
 
@@ -71,6 +72,8 @@ def read_pixels(file: IO[bytes], info: ArrayInfo, value_range: ValueRange) -> Ar
     shape = (header.height, header.width, header.channels)
     stored = np.frombuffer(content, info.dtype).reshape(shape, order="F" if info.fortran else "C")
     values = stored.astype(info.dtype.newbyteorder("="), "C", copy=False)
+    if values.dtype == np.bool_:  # a mask: black and white
+        values = values.view(np.uint8) * np.uint8(255)
     return from_value_range(values, value_range) if header.depth == 32 else values
 
 

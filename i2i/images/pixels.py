@@ -47,26 +47,33 @@ def to_depth(array: Array, depth: int) -> Array:
 
 
 def from_value_range(values: NDArray[Any], value_range: ValueRange) -> NDArray[np.float32]:
-    """Map floats from `value_range` to [0, 1], as float32.
+    """Map floats or integers from `value_range` to [0, 1], as float32.
 
     Raises:
         ImageError: values that are not finite, or outside `value_range`.
     """
+    floats = values.dtype.kind == "f"
     with np.errstate(over="ignore"):
         # In the dtype of the file: 0.1 of float32 is above 0.1, and still within a range up to 0.1.
-        low, high = np.array(value_range, values.dtype)
+        low, high = np.array(value_range, values.dtype if floats else np.float64)
     lowest, highest = values.min(), values.max()
     if not (np.isfinite(lowest) and np.isfinite(highest)):
         raise ImageError("image", "holds values that are not finite", "Replace or remove them")
     if lowest < low or highest > high:
         limits = f"[{value_range[0]:g}, {value_range[1]:g}]"
-        reason = f"float values from {lowest:g} to {highest:g}, outside {limits}"
+        kind = "float values" if floats else "values"
+        reason = f"{kind} from {lowest:g} to {highest:g}, outside {limits}"
         hint = "Rescale them; in training data.value_range says what is read"
         raise ImageError("image", reason, hint)
-    values = values.astype(np.promote_types(values.dtype, np.float32), copy=False)
-    if value_range != UNIT:
-        values = ((values - value_range[0]) / (value_range[1] - value_range[0])).clip(0, 1)
-    return values.astype(np.float32, copy=False)
+    if value_range == UNIT:
+        return values.astype(np.float32, copy=False)
+    unit, wide = np.empty(values.shape, np.float32), np.promote_types(values.dtype, np.float32)
+    rows = max(1, 2**20 // values[0].size)  # at once: what is computed takes little memory
+    for top in range(0, len(values), rows):
+        band = values[top : top + rows].astype(wide)
+        band = (band - value_range[0]) / (value_range[1] - value_range[0])
+        unit[top : top + rows] = band.clip(0, 1)
+    return unit
 
 
 def to_value_range(values: NDArray[np.float32], value_range: ValueRange) -> NDArray[np.float32]:

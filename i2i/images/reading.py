@@ -13,26 +13,61 @@ from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
 
-import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, features
 from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.TgaImagePlugin import TgaImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from i2i.images import npy, sanity
+from i2i.images import jpeg, jpeg2000, npy, pnm, profiles, sanity, tiff
 from i2i.images.budget import reserve
-from i2i.images.formats import MAX_PIXELS, Alpha, Array, Format, Header, ImageError, Source, sniff
-from i2i.images.pixels import MAX_VALUE, UNIT, ValueRange, apply_alpha, from_value_range
-from i2i.images.silence import quiet_opencv
+from i2i.images.decoding import (
+    color16,
+    load,
+    orientation,
+    plain_mode,
+    scale_transparency,
+    to_array,
+    turn,
+    unmultiply,
+)
+from i2i.images.formats import (
+    MAX_PIXELS,
+    Alpha,
+    Array,
+    Format,
+    Header,
+    ImageError,
+    Source,
+    not_supported,
+    sniff,
+    unknown_kind,
+)
+from i2i.images.pixels import UNIT, ValueRange, apply_alpha
 
 # Called directly: Image.open() has one pixel limit for the whole process.
-_CLASSES = (PngImageFile, JpegImageFile, WebPImageFile, TiffImageFile, BmpImageFile)
-_READERS = {cls.format: cls for cls in _CLASSES}
-_MODES_16_BIT = ("RGB", "RGBA", "RGBX", "LA")
-_MODES_8_BIT = (*_MODES_16_BIT, "1", "L", "La", "P", "PA", "RGBa", "CMYK", "YCbCr")
-BAND_PIXELS = 2**20  # converted at once
+_READERS: dict[Format, type[ImageFile.ImageFile]] = {
+    "PNG": PngImageFile,
+    "JPEG": JpegImageFile,
+    "WEBP": WebPImageFile,
+    "TIFF": TiffImageFile,
+    "BMP": BmpImageFile,
+    "GIF": GifImageFile,
+    "JPEG2000": Jpeg2KImageFile,
+    "TGA": TgaImageFile,
+}
+try:
+    from PIL.AvifImagePlugin import AvifImageFile
+
+    _READERS["AVIF"] = AvifImageFile
+except ImportError:  # before Pillow 11.3
+    pass
+_CODECS: dict[Format, str] = {"WEBP": "webp", "JPEG2000": "jpg_2000", "AVIF": "avif"}
+_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 START_BYTES = 32  # of a file, which tell its format
 
 
@@ -113,11 +148,12 @@ def from_pil(
     """
     with _errors_about(name):
         sanity.check_size(*image.size, max_pixels)
-        cost = _cost(image, pixel_bytes=4, copied=True) + _check_unloaded(image, max_pixels)
-        with reserve(cost):
-            image.load()
-            pixels = _apply_orientation(_pixels(image, value_range), _orientation(image))
-            return apply_alpha(pixels, alpha)
+        checked = _check_unloaded(image, max_pixels)
+        with reserve(_cost(image, pixel_bytes=4, copied=True) + 2 * checked.file_bytes):
+            load(image)
+            if checked.scans:
+                jpeg.check_pixels(image, checked.scans)
+            return apply_alpha(turn(to_array(image, value_range), orientation(image)), alpha)
 
 
 @contextmanager
@@ -153,7 +189,7 @@ def _errors_about(subject: object) -> Iterator[None]:
     except Exception as error:  # decoders meet corrupt data with struct, zlib, key and other errors
         if isinstance(error, OSError) and error.strerror:
             raise ImageError(subject, f"cannot be read: {error.strerror}") from error
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error)[:200].split()) or type(error).__name__
         raise ImageError(subject, f"corrupt or truncated: {reason}", sanity.REPLACE) from error
 
 
@@ -169,29 +205,46 @@ def _open(file: IO[bytes], max_pixels: int, complete: bool) -> _Picture:
     if not start:
         raise ImageError("image", "an empty file", sanity.REPLACE)
     if format is None:
-        hint = "Convert it to one of these"
-        raise ImageError("image", "not a PNG, JPEG, WebP, TIFF, BMP or NPY image", hint)
+        raise unknown_kind(start)
     file_bytes = file.seek(0, os.SEEK_END)
     if format == "NPY":
         info = npy.read_info(file, max_pixels)
         return _Picture(info.header, 2 * file_bytes, partial(npy.read_pixels, file, info))
-    stream, data_bytes = _check_file(file, format, start, max_pixels, complete)
-    if format == "TIFF" and complete and not isinstance(getattr(file, "raw", None), io.FileIO):
-        # libtiff would read the descriptor of a stream, which may be that of an archive.
-        stream = io.BytesIO(file.read())
-    image = _READERS[format](stream)
+    if format == "PNM":
+        mapped = pnm.read_info(file, max_pixels)
+        cost = 3 * file_bytes + mapped.header.width * mapped.header.height * 24
+        return _Picture(mapped.header, cost, lambda _: pnm.read_pixels(file, mapped))
+    layout = tiff.read_layout(file) if format == "TIFF" else None
+    checked = _check_file(file, format, start, max_pixels, complete)
+    if layout:
+        checked = checked._replace(stream=tiff.to_stream(file, layout, complete))
+    image = _opened_by_pillow(checked.stream, format)
     width, height = image.size
     sanity.check_size(width, height, max_pixels)
-    sanity.check_data_size(image, start, data_bytes)
-    channels, depth = _channels_and_depth(image, format, start)
+    sanity.check_data_size(image, start, checked.data_bytes)
+    scale_transparency(image, start[24] if format == "PNG" else 8)
+    channels, depth, alpha = layout[:3] if layout else _kind(image, format, start)
     # Pillow itself applies the orientation of TIFF, and only of TIFF.
-    orientation = 1 if format == "TIFF" else _orientation(image)
-    if orientation in (5, 6, 7, 8):
+    turned = 1 if format == "TIFF" else orientation(image)
+    if turned in (5, 6, 7, 8):
         width, height = height, width
-    header = Header(width, height, channels, depth, format, alpha=channels in (2, 4))
-    copied = orientation != 1 or header.alpha or depth == 16
-    cost = _cost(image, channels * depth // 8, copied) + file_bytes
-    return _Picture(header, cost, partial(_load, image, stream, header, orientation))
+    profile = checked.icc_profile or image.info.get("icc_profile", b"")
+    profile = profiles.fitting(profile, channels)
+    header = Header(width, height, channels, depth, format, alpha, profile)
+    cost = _cost(image, channels * depth // 8, copied=turned != 1 or alpha) + 2 * file_bytes
+    return _Picture(header, cost, partial(_load, image, checked, header, turned, layout))
+
+
+def _opened_by_pillow(stream: IO[bytes], format: Format) -> ImageFile.ImageFile:
+    stream.seek(0)
+    if format not in _READERS or (format in _CODECS and not features.check(_CODECS[format])):
+        raise not_supported(f"{format}, which the installed Pillow cannot read", "Update Pillow")
+    try:
+        return _READERS[format](stream)
+    except SyntaxError as error:
+        if format == "TIFF" and "unknown" in str(error):  # its tags were read before
+            raise not_supported(f"a TIFF of a rare kind ({error})") from error
+        raise
 
 
 def _start(file: IO[bytes]) -> tuple[bytes, Format | None]:
@@ -200,55 +253,72 @@ def _start(file: IO[bytes]) -> tuple[bytes, Format | None]:
     return start, sniff(start)
 
 
+class _Checked(NamedTuple):
+    """A file whose structure was checked."""
+
+    stream: IO[bytes]  # to decode
+    file_bytes: int
+    data_bytes: int  # of pixels, as far as they are known apart
+    scans: jpeg.Scans | None = None
+    icc_profile: bytes = b""
+
+
 def _check_file(
     file: IO[bytes], format: Format, start: bytes, max_pixels: int, complete: bool
-) -> tuple[IO[bytes], int]:
-    """Check the structure of a file; return the stream to decode, and the bytes of its pixels."""
-    stream, data_bytes = file, file.seek(0, os.SEEK_END)
+) -> _Checked:
+    size = file.seek(0, os.SEEK_END)
+    checked = _Checked(file, size, size)
     if format == "PNG":
         width, height = int.from_bytes(start[16:20]), int.from_bytes(start[20:24])
         sanity.check_size(width, height, max_pixels)
-        stream, data_bytes = sanity.strip_png(file, complete)
+        stream, data_bytes, profile = sanity.strip_png(file, complete)
+        checked = _Checked(stream, size, data_bytes, icc_profile=profile)
+    elif format == "JPEG" and complete:
+        checked = checked._replace(scans=jpeg.read_scans(file))
     elif format == "JPEG":
-        sanity.check_jpeg(file, count_scans=complete)
+        jpeg.check_end(file)
     elif format == "WEBP":
         sanity.check_size(*sanity.webp_size(start), max_pixels)  # its reader allocates at once
         sanity.check_webp_frame(file)
-    stream.seek(0)
-    return stream, data_bytes
+    elif format == "GIF":
+        sanity.check_size(*sanity.gif_size(start), max_pixels)
+    elif format == "TGA":
+        sanity.check_tga(start)
+    elif format == "JPEG2000":
+        jpeg2000.check(file, max_pixels)
+    return checked
 
 
-def _check_unloaded(image: Image.Image, max_pixels: int) -> int:
-    """Check the file from which a PIL image is still to be loaded; return its bytes, or 0."""
+def _check_unloaded(image: Image.Image, max_pixels: int) -> _Checked:
+    """Check the file from which a PIL image is still to be loaded; without one, nothing."""
     file = image.fp if isinstance(image, ImageFile.ImageFile) else None
     if file is None:
-        return 0
+        return _Checked(io.BytesIO(), 0, 0)
     position = file.tell()
     start, format = _start(file)
-    if format is not None:  # of others, such as GIF, only the size of the picture is known
-        _, data_bytes = _check_file(file, format, start, max_pixels, complete=True)
-        sanity.check_data_size(image, start, data_bytes)
-    file_bytes = file.seek(0, os.SEEK_END)
+    checked = _Checked(file, file.seek(0, os.SEEK_END), 0)
+    if format is not None:  # of others only the size of the picture is known
+        checked = _check_file(file, format, start, max_pixels, complete=True)
+        sanity.check_data_size(image, start, checked.data_bytes)
+        scale_transparency(image, start[24] if format == "PNG" else 8)
+    if format == "TIFF":
+        tiff.check_frame(file, image.tell())
     file.seek(position)
-    return file_bytes
+    return checked
 
 
-def _channels_and_depth(image: Image.Image, format: Format, start: bytes) -> tuple[int, int]:
-    mode, bits = image.mode, 8
-    if mode == "F":
-        return 1, 32
-    if mode.startswith("I;16"):
-        return 1 + ("transparency" in image.info), 16
-    if format == "PNG":
-        bits = start[24]
-    elif isinstance(image, TiffImageFile):
-        bits = max(image.tag_v2.get(258, (1,)))
-    if mode not in (_MODES_8_BIT if bits <= 8 else _MODES_16_BIT if bits <= 16 else ()):
-        reason = f"{bits}-bit pixels of mode {mode} are not supported"
-        raise ImageError("image", reason, "Save it as unsigned 8- or 16-bit gray or RGB")
-    if format == "PNG" and bits == 16 and start[25] == 4:  # gray with alpha, which Pillow expands
-        return 2, 16
-    return len(_plain_mode(image)), 16 if bits > 8 else 8
+def _kind(image: Image.Image, format: Format, start: bytes) -> tuple[int, int, bool]:
+    """Return channels, depth, and if the last channel is alpha."""
+    if image.mode.startswith("I;16"):
+        alpha = "transparency" in image.info
+        return 1 + alpha, 16, alpha
+    if image.mode not in _MODES:
+        hint = "Save it as unsigned 8- or 16-bit gray or RGB"
+        raise not_supported(f"{format} pixels of mode {image.mode}", hint)
+    mode = plain_mode(image)
+    if format == "PNG" and start[24] == 16:  # Pillow expands gray with alpha
+        return 2 if start[25] == 4 else len(mode), 16, mode.endswith("A")
+    return len(mode), 8, mode.endswith("A")
 
 
 def _cost(image: Image.Image, pixel_bytes: int, copied: bool) -> int:
@@ -257,109 +327,25 @@ def _cost(image: Image.Image, pixel_bytes: int, copied: bool) -> int:
     `pixel_bytes` of the array; `copied`: it is turned, reordered, or freed from alpha.
     """
     own = 1 if image.mode in ("1", "L", "P") else 2 if image.mode.startswith("I;16") else 4
-    decoder = 6 if "progressive" in image.info else 0  # coefficients
-    if isinstance(image, WebPImageFile):
-        decoder = 8  # two frames
+    decoder = 6 + own if "progressive" in image.info else 0  # coefficients; decoded twice
+    if image.format in ("WEBP", "AVIF", "JPEG2000"):
+        decoder = 16 if image.format == "JPEG2000" else 8  # 32 bits a value; two frames
     return image.width * image.height * (own + pixel_bytes * (1 + copied) + decoder)
 
 
 def _load(
-    image: Image.Image, stream: IO[bytes], header: Header, orientation: int, value_range: ValueRange
+    image: ImageFile.ImageFile,
+    checked: _Checked,
+    header: Header,
+    turned: int,
+    layout: tiff.Layout | None,
+    value_range: ValueRange,
 ) -> Array:
-    image.load()
-    if header.depth == 16 and not image.mode.startswith("I;16"):  # Pillow cut 16-bit color to 8
-        pixels = _color16(image, stream, header.channels)
+    if header.depth == 16 and not image.mode.startswith("I;16"):  # Pillow cuts 16-bit color to 8
+        pixels = color16(lambda: _opened_by_pillow(checked.stream, header.format), header.channels)
     else:
-        pixels = _pixels(image, value_range)
-    return _apply_orientation(pixels, orientation)
-
-
-def _plain_mode(image: Image.Image) -> str:
-    gray = image.mode in ("1", "L", "LA", "La")
-    return ("L" if gray else "RGB") + ("A" if image.has_transparency_data else "")
-
-
-def _orientation(image: Image.Image) -> int:
-    try:  # PngImageFile's own getexif would decode the pixels first
-        return int(Image.Image.getexif(image).get(0x0112, 1))
-    except Exception:  # corrupt EXIF: viewers show the picture as it is, too
-        return 1
-
-
-def _pixels(image: Image.Image, value_range: ValueRange) -> Array:
-    if image.mode == "F":
-        return from_value_range(_array(image, image.mode)[..., None], value_range)
-    if image.mode.startswith("I;16"):
-        return _apply_trns(_gray16(image)[..., None], image)
-    if image.mode == "I":
-        raise ImageError(
-            "image", "32-bit integers have no known range", "Save it with 8 or 16 bits"
-        )
-    mode = _plain_mode(image)
-    return _array(image, mode).reshape(image.height, image.width, len(mode))
-
-
-def _array(image: Image.Image, mode: str) -> Array:
-    """Return [H, W] or [H, W, C] in `mode`, by bands: Pillow copies repeatedly what it converts."""
-    width, height = image.size
-    pixels = np.empty(0)
-    longer = max(width, height)
-    step = max(1, BAND_PIXELS // min(width, height))
-    for start in range(0, longer, step):
-        end = min(start + step, longer)
-        box = (0, start, width, end) if height == longer else (start, 0, end, height)
-        band = np.asarray((image if step >= longer else image.crop(box)).convert(mode))
-        if not start:
-            pixels = np.empty((height, width, *band.shape[2:]), band.dtype)
-        pixels[box[1] : box[3], box[0] : box[2]] = band
-    return pixels
-
-
-def _gray16(image: Image.Image) -> Array:
-    values, top = _array(image, image.mode).astype(np.uint16, copy=False), MAX_VALUE[16]
-    if isinstance(image, TiffImageFile):
-        bits = image.tag_v2.get(258, (16,))[0]
-        if bits < 16:
-            values = (values.astype(np.uint32) * top // (2**bits - 1)).astype(np.uint16)
-        if image.tag_v2.get(262) == 0:  # white is zero: Pillow inverts 8 bits, but not 16
-            values = top - values
-    return values
-
-
-def _color16(image: Image.Image, stream: IO[bytes], channels: int) -> Array:
-    """Decode 16-bit color after Pillow found no error: OpenCV shows corrupt data as pixels."""
-    import cv2
-
-    quiet_opencv()
-    stream.seek(0)
-    pixels = cv2.imdecode(np.frombuffer(stream.read(), np.uint8), cv2.IMREAD_UNCHANGED)
-    shape = () if pixels is None or pixels.dtype != np.uint16 else pixels.shape
-    if pixels is None or len(shape) != 3 or shape[1::-1] != image.size:
-        hint = "Save it as 16-bit RGB"
-        raise ImageError("image", "16-bit color of a kind that is not supported", hint)
-    if channels == 2:
-        return np.ascontiguousarray(pixels[..., [0, 3]])  # B = G = R
-    rgb = np.ascontiguousarray(pixels[..., 2::-1])
-    if image.mode == "RGBA":
-        return np.concatenate([rgb, pixels[..., 3:]], axis=2)
-    return _apply_trns(rgb, image)
-
-
-def _apply_trns(pixels: Array, image: Image.Image) -> Array:
-    """Append alpha where a PNG declares one color transparent: 0 for pixels of that color."""
-    if "transparency" not in image.info:
-        return pixels
-    opaque = (pixels != np.array(image.info["transparency"])).any(axis=2, keepdims=True)
-    alpha = np.where(opaque, MAX_VALUE[16], 0).astype(np.uint16)
-    return np.concatenate([pixels, alpha], axis=2)
-
-
-def _apply_orientation(pixels: Array, orientation: int) -> Array:
-    """Apply an EXIF orientation, 1 to 8; other values change nothing. CIPA DC-008, tag 0x0112."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return np.ascontiguousarray(pixels)
+        load(image)
+        if checked.scans:
+            jpeg.check_pixels(image, checked.scans)
+        pixels = to_array(image, value_range)
+    return turn(unmultiply(pixels) if layout and layout.associated else pixels, turned)

@@ -8,15 +8,20 @@ from typing import IO
 
 from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TgaImagePlugin import TgaImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from i2i.images.formats import ImageError
+from i2i.images import profiles
+from i2i.images.formats import ImageError, not_supported
 
 REPLACE = "Replace or remove the file"  # the hint for what no reader can use
+RAISE_LIMIT = "Raise max_pixels (--max-pixels, data.max_pixels) if you trust the file"
 CHUNK_BYTES = 2**20  # read at once
-MAX_JPEG_SCANS = 100  # of a progressive JPEG. Encoders write ten; each decodes all pixels again
+MAX_CHUNK = 2**24  # of a PNG, but for its pixels: EXIF with previews and notes of the maker
 MIN_BOMB_PIXELS = 2**22  # smaller canvases do no harm
+LZW_RATIO = 2800  # a code of 12 bits stands for 4096 values at most
 DEFLATE_RATIO = 1032  # bytes out of one: the shortest code, of two bits, repeats 258 bytes
 TIFF_RATIOS = {  # compression -> bytes out of one, at most; of the others no limit is known
     "raw": 1,
@@ -32,15 +37,19 @@ _EMPTY_IDAT = b"\0\0\0\0IDAT" + zlib.crc32(b"IDAT").to_bytes(4, "big")
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:
-    """Raise ImageError for a picture of more than `max_pixels`."""
-    if width * height > max_pixels:
-        megapixels, limit = width * height / 1e6, max_pixels / 1e6
-        reason = f"{width}x{height} is {megapixels:.4g} megapixels, the limit is {limit:.4g}"
-        raise ImageError("image", reason, "Raise max_pixels if you trust the file")
+    """Raise ImageError for a picture without pixels, or of more than `max_pixels`."""
+    pixels = width * height
+    if width < 1 or height < 1:
+        raise ImageError("image", "its header announces a picture without pixels", REPLACE)
+    if pixels > max_pixels:
+        size = f"{width}x{height}" if pixels < 10**18 else "its size"  # numbers can have any length
+        megapixels, limit = min(pixels, 10**18) / 1e6, max_pixels / 1e6
+        reason = f"{size} is {megapixels:.4g} megapixels, the limit is {limit:.4g}"
+        raise ImageError("image", reason, RAISE_LIMIT)
 
 
-def strip_png(file: IO[bytes], complete: bool) -> tuple[IO[bytes], int]:
-    """Return a PNG of only the chunks that make the picture, and its bytes of compressed pixels.
+def strip_png(file: IO[bytes], complete: bool) -> tuple[IO[bytes], int, bytes]:
+    """Return a PNG of only the chunks that make the picture, its bytes of pixels, and its profile.
 
     Texts, color profiles, frames of animations and the like are where decoders stumble, and where
     bombs hide. EXIF comes before the pixels, where Pillow looks for it. Without `complete` the
@@ -48,7 +57,7 @@ def strip_png(file: IO[bytes], complete: bool) -> tuple[IO[bytes], int]:
     rows as a picture. Raise ImageError for a wrong checksum, or without an IEND.
     """
     end = file.seek(0, os.SEEK_END)
-    position, data_bytes = len(_PNG_SIGNATURE), 0
+    position, data_bytes, profile = len(_PNG_SIGNATURE), 0, b""
     chunks: dict[bytes, list[bytes]] = {name: [] for name in _PNG_CHUNKS}
     while position + 12 <= end:
         file.seek(position)
@@ -59,7 +68,12 @@ def strip_png(file: IO[bytes], complete: bool) -> tuple[IO[bytes], int]:
         if complete and not _checksum_matches(file, name, length):
             raise ImageError("image", "corrupt (checksum mismatch)", REPLACE)
         data_bytes += length if name == b"IDAT" else 0
-        if name in chunks and (complete if name == b"IDAT" else length <= CHUNK_BYTES):
+        if name == b"iCCP" and length <= MAX_CHUNK:
+            file.seek(position)
+            profile = profiles.from_chunk(file.read(12 + length))
+        if name in chunks and (complete or name != b"IDAT"):
+            if name != b"IDAT" and length > MAX_CHUNK:  # EXIF without its orientation would mislead
+                raise not_supported(f"{length:,} bytes of {name.decode()} in a PNG", "Re-encode it")
             file.seek(position)
             chunks[name].append(file.read(12 + length))
         position += 12 + length
@@ -67,7 +81,7 @@ def strip_png(file: IO[bytes], complete: bool) -> tuple[IO[bytes], int]:
             if not complete and data_bytes:
                 chunks[b"IDAT"] = [_EMPTY_IDAT]
             content = b"".join(b"".join(parts) for parts in chunks.values())
-            return io.BytesIO(_PNG_SIGNATURE + content), data_bytes
+            return io.BytesIO(_PNG_SIGNATURE + content), data_bytes, profile
     raise ImageError("image", "truncated: its end is missing", REPLACE)
 
 
@@ -81,40 +95,6 @@ def _checksum_matches(file: IO[bytes], name: bytes, length: int) -> bool:
     return file.read(4) == checksum.to_bytes(4, "big")
 
 
-def check_jpeg(file: IO[bytes], count_scans: bool) -> None:
-    """Raise ImageError if the end of the picture is missing; phones put films behind it.
-
-    With `count_scans` also for more than MAX_JPEG_SCANS, for which the complete file is read.
-    """
-    file.seek(-2, os.SEEK_END)
-    ends = file.read() == b"\xff\xd9"
-    if ends and not count_scans:
-        return
-    file.seek(0)
-    content = file.read()
-    start = _first_scan(content)
-    if not ends and content.find(b"\xff\xd9", start) < 0:
-        raise ImageError("image", "truncated: its end is missing", REPLACE)
-    scans = content.count(b"\xff\xda", start)
-    if scans > MAX_JPEG_SCANS:
-        reason = f"too many progressive scans: {scans}, the limit is {MAX_JPEG_SCANS}"
-        raise ImageError("image", reason, "Re-encode the file")
-
-
-def _first_scan(content: bytes) -> int:
-    """Return the position of the first scan, behind segments that may hold complete thumbnails."""
-    position = 2
-    while content[position : position + 1] == b"\xff":
-        marker = content[position + 1 : position + 2]
-        if marker in (b"\xda", b""):
-            break
-        if marker == b"\xff":  # any number of fill bytes may precede a marker
-            position += 1
-        else:
-            position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
-    return position
-
-
 def webp_size(start: bytes) -> tuple[int, int]:
     """Return (width, height) from the first 30 bytes. RFC 9649."""
     kind = start[12:16]
@@ -124,6 +104,20 @@ def webp_size(start: bytes) -> tuple[int, int]:
         bits = _uint(start, 21, 4)
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     return _uint(start, 26, 2) & 0x3FFF, _uint(start, 28, 2) & 0x3FFF
+
+
+def gif_size(start: bytes) -> tuple[int, int]:
+    """Return (width, height) of the canvas."""
+    return _uint(start, 6, 2), _uint(start, 8, 2)
+
+
+def check_tga(start: bytes) -> None:
+    """Raise ImageError for kinds whose colors or alpha are not known."""
+    kind, bits, flags = start[2] & 7, start[16], start[17]
+    if bits == 16 and kind != 3:
+        raise not_supported("a TGA of 16-bit color")
+    if bits in (16, 32) and not flags & 15:
+        raise not_supported("a TGA that does not say if its last channel is alpha")
 
 
 def check_webp_frame(file: IO[bytes]) -> None:
@@ -169,6 +163,10 @@ def _min_bytes(image: Image.Image, start: bytes) -> int:
         if image.info.get("compression") in (1, 2):  # two bytes repeat a pixel 255 times
             return width * height // 128
         bits, ratio = _uint(start, 24 if start[14] == 12 else 28, 2), 1
+    elif isinstance(image, TgaImageFile):
+        bits, ratio = start[16], 128 if "compression" in image.info else 1
+    elif isinstance(image, GifImageFile):
+        bits, ratio = 8, LZW_RATIO
     elif isinstance(image, TiffImageFile):
         samples = image.tag_v2.get(258, (1,))
         subsampled = image.tag_v2.get(262) == 6  # YCbCr may have fewer pixels of color

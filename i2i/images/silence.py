@@ -17,10 +17,3 @@ try:  # libtiff writes to the terminal by itself, and Pillow has no switch for i
     _libtiff.TIFFSetWarningHandler(None)
 except (AttributeError, OSError):  # a Pillow that hides it, or has none: there may be noise
     pass
-
-
-def quiet_opencv() -> None:
-    """Silence OpenCV once it is needed: loading it takes a while."""
-    import cv2
-
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_FATAL)

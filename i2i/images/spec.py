@@ -3,14 +3,27 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from i2i.config import AlphaUse
 from i2i.images import reading
 from i2i.images.formats import MAX_PIXELS, Array, Format, Header, ImageError, supports
-from i2i.images.pixels import UNIT, ValueRange, apply_alpha, match_channels, to_unit
+from i2i.images.pixels import (
+    UNIT,
+    ValueRange,
+    apply_alpha,
+    depth_of,
+    from_value_range,
+    match_channels,
+    to_depth,
+    to_unit,
+    to_value_range,
+)
+
+Half = Literal["left", "right"]
+LOSSY: tuple[Format, ...] = ("JPEG",)  # formats that mix labels
 
 
 @dataclass(frozen=True)
@@ -24,10 +37,18 @@ class ChannelSpec:
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """Channels and value range of a domain: one file for each input, their channels stacked."""
+    """Kind of the files of a domain: one file for each input, their channels stacked.
+
+    What a field does not say is that of files before it was recorded, or of images that differ.
+    """
 
     inputs: tuple[ChannelSpec, ...]
     value_range: ValueRange = UNIT  # of the floats in all its files: (low, high)
+    depth: Literal[8, 16, 32] | None = None  # bits of the deepest file; 32: floats
+    ranged_integers: bool = False  # value_range is that of integers of this depth, too
+    mask: bool = False  # values are labels, which resampling must not mix
+    size: tuple[int, int] | None = None  # (height, width) of an image; all have its aspect ratio
+    half: Half | None = None  # of files with a and b side by side
 
     @property
     def channels(self) -> int:
@@ -39,10 +60,72 @@ class ImageSpec:
         """True if the network sees alpha."""
         return any(one.alpha for one in self.inputs)
 
-    def fits(self, format: Format) -> bool:
-        """Return True if 8-bit files of `format` hold it; 2 or 4 plain channels need NPY."""
+    def fits(self, format: Format, depth: int | None = None) -> bool:
+        """Return True if files of `format` hold it, with `depth` or its own.
+
+        2 or 4 plain channels need NPY; JPEG would mix labels.
+        """
         plain = self.channels in (2, 4) and not self.alpha
-        return supports(format, self.channels, 8) and (format == "NPY" or not plain)
+        holds = supports(format, self.channels, depth or self.depth or 8)
+        return holds and (format == "NPY" or not plain) and not (self.mask and format == "JPEG")
+
+    def half_of(self, height: int, width: int) -> Half | None:
+        """Return the half of a file that holds the image, if it has the form of files in training.
+
+        Both sides matter: an image that is no pair is not cut.
+        """
+        if self.half is None or self.size is None or width % 2:
+            return None
+        return self.half if width * self.size[0] == 2 * height * self.size[1] else None
+
+    def cut(self, image: Array, part: Half | Literal["whole"] | None = None) -> Array:
+        """Return a part of an image [H, W, C]; None: as `half_of` finds, or the whole.
+
+        Raises:
+            ImageError: its width is odd.
+        """
+        height, width = image.shape[:2]
+        part = part or self.half_of(height, width)
+        if part not in ("left", "right"):
+            return image
+        if width % 2:
+            raise ImageError("image", f"a width of {width} pixels cannot be cut into halves")
+        middle = width // 2
+        return np.ascontiguousarray(image[:, :middle] if part == "left" else image[:, middle:])
+
+    def lossless(self, depth: int | None = None) -> str:
+        """Return the suffix of the usual format that holds it without loss."""
+        fits = (kind for kind in ("PNG", "TIFF") if self.fits(kind, depth))
+        return {"PNG": "png", "TIFF": "tif", "NPY": "npy"}[next(fits, "NPY")]
+
+    def in_units(self, depth: int) -> bool:
+        """Return True if files of `depth` hold values of `value_range`, not all their levels."""
+        return depth == 32 or (self.ranged_integers and depth == self.depth)
+
+    def stored(self, unit: Array, depth: int) -> Array:
+        """Return float32 in [0, 1] as files of `depth` bits hold it; `unit` is the inverse."""
+        if not self.in_units(depth):
+            return to_depth(unit, depth)
+        values = to_value_range(unit, self.value_range)
+        return values if depth == 32 else values.round().astype(f"u{depth // 8}")
+
+    def unit(self, stored: Array, alpha: bool = False) -> Array:
+        """Return values of a file as pixels: uint8, uint16, or float32 in [0, 1].
+
+        `alpha`: the last channel is alpha, which has no range of its own.
+
+        Raises:
+            ImageError: a value outside of the range.
+        """
+        floats = stored.dtype.kind == "f"
+        if not floats and not self.in_units(depth_of(stored)):
+            return stored
+        if not alpha:
+            return from_value_range(stored, self.value_range)
+        opacity = stored[..., -1:]
+        opacity = from_value_range(opacity, UNIT) if floats else to_unit(opacity)
+        colors = from_value_range(stored[..., :-1], self.value_range)
+        return np.concatenate([colors, opacity], axis=2)
 
 
 class Stack(NamedTuple):
@@ -51,6 +134,7 @@ class Stack(NamedTuple):
     array: Array  # [H, W, C] with the channels of the spec: uint8, uint16, or float32 in [0, 1]
     alpha: Array | None  # [H, W, 1]: to be carried past the network
     depth: int  # bits of the deepest file
+    notes: tuple[str, ...] = ()  # what files do not say as well as those of training
 
 
 def read(
@@ -90,11 +174,17 @@ def _stack(
 ) -> Stack:
     parts: list[Array] = []
     carried, depth = None, 0
+    notes: list[str] = []
     for path, (pixels, header), target in zip(files, pictures, spec.inputs, strict=True):
-        if header.alpha and not target.alpha:
-            carried = pixels[..., -1:] if alpha == "carry" else None
-            pixels = apply_alpha(pixels, "composite" if alpha == "composite" else "drop")
+        notes += _notes(header, spec)
         try:
+            if header.depth != 32:
+                pixels = spec.unit(pixels, header.alpha)
+            if spec.mask and target.channels < 3:
+                _check_gray(pixels)
+            if header.alpha and not target.alpha:
+                carried = pixels[..., -1:] if alpha == "carry" else None
+                pixels = apply_alpha(pixels, "composite" if alpha == "composite" else "drop")
             parts.append(convert_channels(pixels, target, header.alpha))
         except ImageError as error:
             raise error.with_subject(path) from None
@@ -105,7 +195,26 @@ def _stack(
         depth = max(depth, header.depth)
     if len({part.dtype for part in parts}) > 1:
         parts = [to_unit(part) for part in parts]
-    return Stack(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2), carried, depth)
+    array = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+    return Stack(array, carried, depth, tuple(dict.fromkeys(notes)))
+
+
+def _notes(header: Header, spec: ImageSpec) -> Iterator[str]:
+    if spec.mask and header.format in LOSSY:
+        yield f"labels were read from {header.format} files, whose compression mixes them"
+    if spec.ranged_integers and spec.depth and header.depth < spec.depth:
+        low, high = spec.value_range
+        yield (
+            f"{header.depth}-bit inputs were spread over {low:g} to {high:g}, the range of the "
+            f"{spec.depth}-bit files of training"
+        )
+
+
+def _check_gray(pixels: Array) -> None:
+    """Raise ImageError for colors, which would become luma: a mixture of labels."""
+    if pixels.shape[2] in (3, 4) and (pixels[..., :1] != pixels[..., :3]).any():
+        reason = "holds colors, and the labels of the model are gray"
+        raise ImageError("image", reason, "Convert it to the values of training")
 
 
 def convert_channels(pixels: Array, target: ChannelSpec, alpha: bool) -> Array:

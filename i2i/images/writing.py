@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from i2i.files import write_atomically
-from i2i.images import npy
+from i2i.images import npy, profiles, tiff
 from i2i.images.formats import Array, Format, ImageError, describe_channels, format_of, supports
 from i2i.images.pixels import UNIT, ValueRange, depth_of, match_channels, to_depth, to_value_range
 
@@ -28,12 +28,14 @@ def encode(
     format: Format | None = None,
     quality: int = 95,
     value_range: ValueRange = UNIT,
+    icc_profile: bytes = b"",
 ) -> None:
     """Write [H, W, C] to `path`, atomically.
 
     `format=None` takes it from the suffix. `quality` (1 to 100) is JPEG's; all other formats are
     written without loss. Floats, in [0, 1], are written in `value_range`, (low, high). An array
-    file is [H, W, C] for C = 1, too.
+    file is [H, W, C] for C = 1, too. `icc_profile` is written where the format can hold it and it
+    is one for that many channels.
 
     Raises:
         ImageError: a format that cannot hold these channels or this depth, or a picture too large
@@ -47,13 +49,13 @@ def encode(
         raise ImageError(path, reason, f"Use {' or '.join(alternatives) or 'fewer channels'}")
     values = to_value_range(array, value_range) if depth == 32 else array
     try:
-        content = _encoded(values, format, quality)
+        content = _encoded(values, format, quality, icc_profile)
     except Exception as error:
         raise ImageError(path, f"cannot be written as {format}: {error}", "Try PNG") from error
     write_atomically(Path(path), content, flush=False)
 
 
-def _encoded(array: Array, format: Format, quality: int) -> bytes:
+def _encoded(array: Array, format: Format, quality: int, profile: bytes) -> bytes:
     if format == "NPY":
         return npy.to_bytes(array)
     if array.dtype == np.uint16 and array.shape[2] > 1:
@@ -64,11 +66,27 @@ def _encoded(array: Array, format: Format, quality: int) -> bytes:
         success, content = cv2.imencode(f".{format.lower()}", bgr)
         if not success:
             raise ValueError("OpenCV gave no reason")
-        return bytes(content)
+        profile = profiles.fitting(profile, pixels.shape[2])
+        return _described(bytes(content), format, profile, alpha=pixels.shape[2] == 4)
     options = _OPTIONS[format] | ({"quality": quality} if format == "JPEG" else {})
+    stored = max(3, array.shape[2]) if format == "WEBP" else array.shape[2]  # it has no gray
+    if format in profiles.FORMATS and profiles.fitting(profile, stored):
+        options["icc_profile"] = profile
     memory = io.BytesIO()
     to_pil(array).save(memory, format, **options)
     return memory.getvalue()
+
+
+def _described(content: bytes, format: Format, profile: bytes, alpha: bool) -> bytes:
+    """Return a file of OpenCV's with what that leaves out: a profile, and in TIFF what alpha is."""
+    if format == "TIFF":
+        return tiff.with_tags(content, alpha=alpha, profile=profile)
+    header_end = 33  # of a PNG
+    return (
+        content[:header_end] + profiles.to_chunk(profile) + content[header_end:]
+        if profile
+        else content
+    )
 
 
 def to_pil(array: Array) -> Image.Image:

@@ -27,8 +27,10 @@ class LatentSpec:
         """Return [count, length, 1, 1]. `generator`: one of that device; None: the global one."""
         shape = (count, self.length, 1, 1)
         if self.distribution == "uniform":
-            return torch.rand(shape, device=device, generator=generator) * 2 - 1
-        return torch.randn(shape, device=device, generator=generator)
+            return (
+                torch.rand(shape, device=device, dtype=torch.float32, generator=generator) * 2 - 1
+            )
+        return torch.randn(shape, device=device, dtype=torch.float32, generator=generator)
 
 
 @torch.no_grad()

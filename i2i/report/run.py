@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from i2i.files import EVENTS, METRICS, read_rows
+from i2i.files import EVENTS, METRICS, SAMPLES, read_rows
 from i2i.report.page import html_report
 
 REPORT = "report.html"  # in the folder of a run
@@ -34,7 +34,7 @@ def run_report(
 
 def newest_sheet(run: Path) -> dict[str, bytes]:
     """Return the newest sample sheet of a run as a PNG by caption; {} without any."""
-    sheets = sorted(path for path in (run / "samples").glob("*.png") if path.stem.isdecimal())
+    sheets = sorted(path for path in (run / SAMPLES).glob("*.png") if path.stem.isdecimal())
     if not sheets:
         return {}
     return {f"Samples after {int(sheets[-1].stem):,} images": sheets[-1].read_bytes()}

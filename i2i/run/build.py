@@ -115,6 +115,21 @@ def _initialize(net: nn.Module, config: Config, compiled: bool) -> nn.Module:
     return net
 
 
+def check_compiler(device: torch.device) -> None:
+    """Compile a function of one operation.
+
+    Raises:
+        ConfigError: that fails, as it does without a C++ compiler.
+    """
+    try:
+        torch.compile(torch.sin)(torch.ones(8, device=device))
+    except Exception as error:  # of many classes, of several libraries
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = f"torch cannot compile here ({lines[0][:200] if lines else type(error).__name__})"
+        hint = "Install a C++ compiler, or leave it off"
+        raise ConfigError("train.compile", reason, hint) from None
+
+
 def _select(options: Mapping[str, Any], factory: type[Any]) -> dict[str, Any]:
     """Return those of `options` that `factory` has."""
     return {name: options[name] for name in option_fields(factory)}

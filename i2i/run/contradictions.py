@@ -12,6 +12,7 @@ from i2i.config import (
     Layer,
     PairedData,
     TrainConfig,
+    TwoDomainsData,
     UnconditionalData,
     height_width,
 )
@@ -47,18 +48,21 @@ def _data_errors(data: DataConfig) -> Iterator[ConfigError]:
     if isinstance(data, UnconditionalData) and data.alpha == "carry":
         reason = "carry has no effect: images generated from noise have no alpha to copy"
         yield ConfigError("data.alpha", reason, "Choose drop, composite or keep")
-    if isinstance(data, PairedData):
+    if isinstance(data, TwoDomainsData):
         yield from _input_errors(data)
 
 
-def _input_errors(data: PairedData) -> Iterator[ConfigError]:
+def _input_errors(data: TwoDomainsData) -> Iterator[ConfigError]:
     if bool(data.inputs) != (data.target is not None):
         hint = "Pass --input for each input, and --target"
         yield ConfigError("data.inputs, data.target", "one needs the other", hint)
-    if not data.inputs:
+    if len(data.inputs) > 1 and not isinstance(data, PairedData):
+        reason = f"{len(data.inputs)} inputs; only those of pairs are stacked"
+        yield ConfigError("data.inputs", reason, "Name one folder")
+    if not isinstance(data, PairedData) or not (data.inputs or data.pairs):
         return
     if data.layout != "auto":
-        reason = f"{data.layout} contradicts inputs and target, which name the folders"
+        reason = f"{data.layout} contradicts inputs, target or pairs, which name the files"
         yield ConfigError("data.layout", reason, "Leave layout out")
     if data.direction != "a2b":
         reason = "inputs are translated to the target, so it must be a2b"

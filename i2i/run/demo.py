@@ -139,7 +139,7 @@ def _translate(out: Path, device: str, facts: dict[str, object], echo: Echo) -> 
     echo(f"translated {report.written} held-out images into {out / 'translated'}")
     with progress("evaluating") as job:
         result = evaluate(translator, out / "data", examples=8, progress=job)
-    scores = table(result.scores)
+    scores = table(result)
     for line in (f"on {result.count} held-out scenes:", *aligned(scores).split("\n")):
         echo(line)
     write_sheet(result.examples, ["input", "output", "target"], out / "sheet.png")

@@ -58,6 +58,7 @@ def describe(config: Config, specs: Specs, method: Method, images: int) -> Model
         alpha=config.data.alpha,
         layout=getattr(config.data, "layout", "auto"),
         domains=dict(specs),
+        resized_to=None if config.data.resize == "none" else height_width(config.data.load_size),
         facts={
             "images": images,
             "i2i": __version__,

@@ -1,14 +1,15 @@
 """The settings of a run: of a new one, of a resumed one, and their JSON Schema."""
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import create_model, field_validator
 
 from i2i import registry
-from i2i.checkpoint import CHECKPOINTS, CheckpointError, steps
+from i2i.checkpoint import CHECKPOINTS, CheckpointError, facts, steps
 from i2i.config import (
     DATA,
     SECTIONS,
@@ -24,10 +25,12 @@ from i2i.config import (
     section_schema,
     validate,
 )
+from i2i.console import log
 from i2i.methods._adversarial import AdversarialLoss
 from i2i.run.contradictions import check_data, check_train, with_one_length
 
 CONFIG = "config.yaml"  # in a run folder
+_CHECKSUM = b"# sha256 of the lines above: "
 NETWORKS: dict[str, registry.Category] = {
     "generator": "generators",
     "discriminator": "discriminators",
@@ -73,7 +76,7 @@ def saved(folder: Path, method: str | None = None) -> Config:
         CheckpointError: there is no run.
         ConfigError: as in `resolve`.
     """
-    method, layer = _saved_layer(folder, method)
+    method, layer = _saved_layer(folder, method, lambda _: None)
     return resolve(method, [layer])
 
 
@@ -84,7 +87,7 @@ def resume(folder: Path, method: str | None, layers: Sequence[Layer]) -> Config:
         CheckpointError: there is no run.
         ConfigError: as in `resolve`; or all changes of settings that are fixed for a run.
     """
-    method, layer = _saved_layer(folder, method)
+    method, layer = _saved_layer(folder, method, log)
     before, given = resolve(method, [layer]).to_dict(), merge(layers)
     errors = []
     for section in NETWORKS:  # options of another network than the saved one would be unknown
@@ -120,15 +123,78 @@ def changes(before: Config, after: Config) -> list[str]:
     return notes
 
 
-def _saved_layer(folder: Path, method: str | None) -> tuple[str, Layer]:
+def config_text(settings: Config) -> bytes:
+    """Return the content of a run's config file, which ends with its checksum."""
+    text = settings.to_yaml().encode()
+    return text + _CHECKSUM + hashlib.sha256(text).hexdigest().encode() + b"\n"
+
+
+def _saved_layer(
+    folder: Path, method: str | None, note: Callable[[str], None]
+) -> tuple[str, Layer]:
+    """Return the method of a run, or the one that is given, and the run's settings.
+
+    Raises:
+        CheckpointError: there is no run.
+        ConfigError: as `_saved`; or no method is named.
+    """
     if not (folder / CONFIG).exists() and not steps(folder / CHECKPOINTS):
         raise CheckpointError(folder, f"no run to resume here (there is no {CONFIG})")
-    layer = read_yaml(folder / CONFIG)
+    layer = _saved(folder, note)
     if method is None:
         method = merge([layer]).get("method", {}).get("name")
         if not isinstance(method, str):
             raise ConfigError(folder / CONFIG, "names no method (method.name)")
     return method, layer
+
+
+def _saved(folder: Path, note: Callable[[str], None]) -> Layer:
+    """Return the settings in the file of a run, or without it those of the newest checkpoint.
+
+    Raises:
+        ConfigError: the file differs from the checkpoint, in all these settings.
+    """
+    path, recorded = folder / CONFIG, facts(folder / CHECKPOINTS)
+    if not isinstance(recorded.get("settings"), dict):  # of an older version
+        return read_yaml(path)
+    past = Layer("the newest checkpoint", recorded["settings"])
+    if not path.exists():
+        note(f"note: there is no {path}; the settings are those of the newest checkpoint")
+        return past
+    text, mark, checksum = path.read_bytes().rpartition(_CHECKSUM)
+    if mark and hashlib.sha256(text).hexdigest().encode() == checksum.strip():
+        return _where_it_was(read_yaml(path), recorded, note)
+    hint = f"Change settings with --set; remove {path} to take those of the newest checkpoint"
+    try:
+        layer = read_yaml(path)
+        method = recorded["settings"]["method"]["name"]
+        now, was = resolve(method, [layer]).to_dict(), resolve(method, [past]).to_dict()
+    except (ConfigError, registry.UnknownComponentError) as error:
+        raise ConfigError(
+            path, f"edited or damaged ({error.subject}: {error.reason})", hint
+        ) from None
+    keys = [(section, key) for section in SECTIONS for key in {**was[section], **now[section]}]
+    changed = [
+        f"{section}.{key} ({json.dumps(was[section].get(key))} there, "
+        f"{json.dumps(now[section].get(key))} here)"
+        for section, key in keys
+        if was[section].get(key) != now[section].get(key)
+    ]
+    if changed:
+        reason = f"edited or damaged: differs from the newest checkpoint in {', '.join(changed)}"
+        raise ConfigError(path, reason, hint)
+    return _where_it_was(layer, recorded, note)
+
+
+def _where_it_was(layer: Layer, recorded: Mapping[str, Any], note: Callable[[str], None]) -> Layer:
+    """Return `layer` with the data where it was when the run began, for a relative path."""
+    root, absolute = layer.values.get("data", {}).get("root"), recorded.get("root")
+    if not isinstance(root, str) or not isinstance(absolute, str) or not Path(absolute).is_dir():
+        return layer
+    if Path(root).is_absolute() or str(Path(root).resolve()) == absolute:
+        return layer
+    note(f"note: data.root is {absolute}, as when the run began, not {root} below this folder")
+    return layer._replace(values=merge([layer, Layer("", {"data": {"root": absolute}})]))
 
 
 def _fixed(key: str, was: Any, now: Any) -> ConfigError:

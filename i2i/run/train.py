@@ -2,31 +2,41 @@
 
 import functools
 import os
-from collections.abc import Sequence
-from contextlib import nullcontext
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from i2i import __version__
-from i2i.checkpoint import CHECKPOINTS, load_state, newest, steps
+from i2i.checkpoint import CHECKPOINTS, load_state, newest, read_manifest, steps
 from i2i.config import Config, ConfigError, Layer, height_width
 from i2i.console import echo, log
 from i2i.data.dataset import Dataset
 from i2i.data.folders import DataError
 from i2i.data.loader import batches
 from i2i.errors import I2IError
-from i2i.files import remove_temporaries, write_atomically
-from i2i.lock import exclusive
+from i2i.files import (
+    EVENTS,
+    METRICS,
+    SAMPLES,
+    check_no_link,
+    own_folder,
+    remove_temporaries,
+    write_atomically,
+)
+from i2i.lock import LOCK, InUseError, exclusive
 from i2i.methods._base import Method
 from i2i.model_file import WEIGHTS
-from i2i.precision import pick_device, pick_precision
+from i2i.precision import float32_networks, pick_device, pick_precision
 from i2i.report.run import REPORT, newest_sheet, run_report
 from i2i.run import build, describe, samples
 from i2i.run.model_card import model_card
-from i2i.run.settings import CONFIG, changes, resolve, resume, saved, with_length
+from i2i.run.settings import CONFIG, changes, config_text, resolve, resume, saved, with_length
 from i2i.run.warm_start import init_from_layers, load_weights
 from i2i.signals import StopRequest
 from i2i.training.distributed import Rank, process_group
@@ -75,19 +85,24 @@ def train(request: Request) -> Outcome | None:
         RankLostError: another process of the run ended.
     """
     device = pick_device(request.device)
-    with process_group(device) as rank:
+    with float32_networks(), process_group(device) as rank:
         run = _prepare(request, device, rank)
         if rank.is_main:
             _print_plan(run, request.dry_run)
         if request.dry_run:
             return None
         rank.any(0)  # every process has looked at the folder, which changes from here on
-        if rank.is_main:
-            run.folder.mkdir(parents=True, exist_ok=True)
-        with exclusive(run.folder) if rank.is_main else nullcontext():
-            if rank.is_main and not request.resume:
-                _check_unused(run.folder)  # another may have used it while the data was read
-            return _train(run, request.resume)
+        if not rank.is_main:
+            return _train(run, request.resume, lambda: None)
+        created = not run.folder.exists()
+        if created:
+            own_folder(run.folder)
+        with exclusive(run.folder) as lock:
+            if request.resume:
+                return _train(run, True, lock.check)
+            _check_unused(run.folder)  # another may have used it while the data was read
+            with _nothing_left_behind(run.folder, created):
+                return _train(run, False, lock.check)
 
 
 def _prepare(request: Request, device: torch.device, rank: Rank) -> _Run:
@@ -101,6 +116,8 @@ def _prepare(request: Request, device: torch.device, rank: Rank) -> _Run:
         _check_outside(folder, Path(settings.data.root))
         if not request.dry_run:
             _check_unused(folder)
+    if settings.train.compile:
+        build.check_compiler(device)
     dataset = build.open_data(settings)
     settings = with_length(settings, len(dataset))
     torch.manual_seed(settings.train.seed)
@@ -112,7 +129,7 @@ def _prepare(request: Request, device: torch.device, rank: Rank) -> _Run:
     return _Run(folder, settings, dataset, method, device, precision, rank, before)
 
 
-def _train(run: _Run, resumed: bool) -> Outcome:
+def _train(run: _Run, resumed: bool, check_owner: Callable[[], None]) -> Outcome:
     """Restore the state, open the stream, and run the loop."""
     settings, rank = run.settings, run.rank
     if settings.train.deterministic:
@@ -121,13 +138,21 @@ def _train(run: _Run, resumed: bool) -> Outcome:
     trainer = Trainer(run.method, settings.train, settings.optim, run.device, run.precision, rank)
     torch.manual_seed(settings.train.seed + rank.rank)  # ranks share weights, but not dropout
     if rank.is_main:
-        for folder in (run.folder, run.folder / CHECKPOINTS, run.folder / "samples"):
+        remove_temporaries(run.folder)  # which may be a link: the user has named it
+        for folder in (run.folder / CHECKPOINTS, run.folder / SAMPLES):
+            check_no_link(folder)
             remove_temporaries(folder)
+    facts = {
+        "settings": settings.to_dict(),
+        "root": str(Path(settings.data.root).resolve()),
+        "data": run.dataset.fingerprint() if rank.is_main else "",
+        "channels": run.dataset.channels,
+    }
     if resumed:
-        _restore(trainer, run)
+        _restore(trainer, run, facts)
     if rank.is_main:
         card = model_card(settings, run.dataset.channels)
-        write_atomically(run.folder / CONFIG, settings.to_yaml().encode())
+        write_atomically(run.folder / CONFIG, config_text(settings))
         write_atomically(run.folder / "README.md", card.encode())
     pack = functools.partial(describe.pack, settings, run.dataset.specs, run.method)
     draw = _sample_sheet(run)
@@ -150,6 +175,8 @@ def _train(run: _Run, resumed: bool) -> Outcome:
         draw,
         pack,
         build.health(run.method, settings, rank.world_size),
+        facts,
+        check_owner,
     )
     loop = Loop(trainer, settings, context)
     try:
@@ -180,7 +207,28 @@ def _check_outside(folder: Path, data: Path) -> None:
         raise ConfigError(folder, f"lies inside the data, {data}", "Choose another --out")
 
 
-def _restore(trainer: Trainer, run: _Run) -> None:
+@contextmanager
+def _nothing_left_behind(folder: Path, created: bool) -> Iterator[None]:
+    """Remove what was written of a new run that ends before its first checkpoint."""
+    try:
+        yield
+    except InUseError:  # it is another's now
+        raise
+    except BaseException:
+        if not steps(folder / CHECKPOINTS):
+            for name in (CHECKPOINTS, SAMPLES):
+                shutil.rmtree(folder / name, ignore_errors=True)
+            files = (CONFIG, "README.md", METRICS, EVENTS, WEIGHTS, LOCK)
+            for path in (*(folder / name for name in files), *folder.glob("events.out.tfevents.*")):
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+            with suppress(OSError):
+                if created:
+                    folder.rmdir()
+        raise
+
+
+def _restore(trainer: Trainer, run: _Run, facts: Mapping[str, Any]) -> None:
     """Load the newest checkpoint that is intact, if there is one."""
     folder, is_main = run.folder, run.rank.is_main
     if not steps(folder / CHECKPOINTS):  # killed before its first
@@ -188,7 +236,11 @@ def _restore(trainer: Trainer, run: _Run) -> None:
             log(f"{folder} has no checkpoint yet: training starts at its first image")
         return
     path, damaged = newest(folder / CHECKPOINTS)
-    state = load_state(path)
+    state, then = load_state(path), read_manifest(path)
+    if then.get("channels", facts["channels"]) != facts["channels"]:
+        reason = f"has channels {facts['channels']}; the run began with {then['channels']}"
+        raise DataError("data.root", reason, "Give it the data it began with")
+    trainer.restore(state)
     if is_main:
         for line in damaged:
             log(f"skipped a damaged checkpoint: {line}")
@@ -204,11 +256,15 @@ def _restore(trainer: Trainer, run: _Run) -> None:
                 f"note: an epoch was {state['epoch_images']} images then, it is {epoch_images} "
                 "now; the order of images differs from here on"
             )
+        if then.get("data", facts["data"]) != facts["data"]:
+            log(
+                f"note: the files in {facts['root']} are not those that the run was trained on "
+                "before: names or sizes differ"
+            )
         # it may have been killed between the checkpoint and the run's own weights
         weights = (path / WEIGHTS).read_bytes()
         if not (folder / WEIGHTS).exists() or (folder / WEIGHTS).read_bytes() != weights:
             write_atomically(folder / WEIGHTS, weights)
-    trainer.restore(state)
     if is_main and run.before:
         for note in _changes(run.before, run.settings, trainer.images):
             log(f"note: {note}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,9 @@ from i2i.checkpoint import CHECKPOINTS, WEIGHTS, publish, steps
 from i2i.config import Config
 from i2i.console import log
 from i2i.errors import I2IError
-from i2i.files import METRICS, WriteError, own_folder, read_rows, write_atomically
+from i2i.files import METRICS, SAMPLES, WriteError, own_folder, read_rows, write_atomically
 from i2i.methods._base import Images
-from i2i.signals import StopRequest
+from i2i.signals import Stopped, StopRequest
 from i2i.training.distributed import RankLostError
 from i2i.training.guard import Guard, Key
 from i2i.training.health import Health
@@ -29,6 +29,7 @@ from i2i.training.trainer import Trainer
 
 # reasons to stop besides signals, and larger than their numbers, so that all ranks agree on one
 _TIME_LIMIT, _NO_DATA = 1000, 2000
+_PAUSE_SECONDS = 2.0  # between attempts to write the last state
 
 
 class Batch(Protocol):
@@ -60,6 +61,8 @@ class RunContext:
     draw: Draw
     pack: Pack
     health: Health
+    facts: Mapping[str, Any]  # what a resumed run is compared with: for the manifest
+    check_owner: Callable[[], None]  # raises if the folder is no longer this process's
 
 
 @dataclass(frozen=True)
@@ -105,14 +108,15 @@ class Loop:
         )
         self._logger: MetricsLogger | None = None  # of the main rank
         self._saved = trainer.images or -1  # position of the newest checkpoint
-        self._save_failed = False
+        self._failed_saves, self._failing_since = 0, ""
 
     def run(self, stop: StopRequest) -> Outcome:
         """Train from the trainer's position to the end, to a signal, or to the time limit.
 
         Raises:
             GuardError: a term or a gradient is not finite.
-            WriteError: the last state could not be written.
+            WriteError: the first state, or the last, could not be written.
+            InUseError: the folder was taken away.
             RankLostError: another process could not read its images.
         """
         deadline = time.monotonic() + 60 * (self.config.train.max_minutes or math.inf)
@@ -144,13 +148,14 @@ class Loop:
     def _train(self, stream: Stream, stop: StopRequest, deadline: float) -> Outcome:
         trainer = self.trainer
         reason, failure = 0, None
-        if trainer.images == 0:
-            for entry in self.table:
-                entry.action()
         while trainer.images < trainer.total:
-            batches, failure = self._fetch(stream)
+            batches, failure = self._fetch(stream, stop)
             own_reason = stop.signal or (_TIME_LIMIT if time.monotonic() > deadline else 0)
             reason = trainer.rank.any(_NO_DATA if failure else own_reason)
+            if trainer.images == 0 and reason != _NO_DATA:
+                self._save()  # where that is impossible, training would be in vain
+                for entry in self.table:
+                    entry.action()
             if reason:
                 break
             self._step(batches)
@@ -159,7 +164,8 @@ class Loop:
             for entry in self.table:
                 if entry.at_end:
                     entry.action()
-        self._save()
+        if trainer.images or reason != _NO_DATA:
+            self._save(self.config.train.save_retry_seconds)
         if failure:
             raise failure
         if reason == _NO_DATA:
@@ -167,11 +173,17 @@ class Loop:
             raise RankLostError(f"rank {trainer.rank.rank}", cause, "Its last lines say why")
         return Outcome(trainer.images, finished, 0 if reason == _TIME_LIMIT else reason)
 
-    def _fetch(self, stream: Stream) -> tuple[list[Batch], Exception | None]:
-        """Return the batches of one step, or an error to raise once the state is saved."""
+    def _fetch(self, stream: Stream, stop: StopRequest) -> tuple[list[Batch], Exception | None]:
+        """Return the batches of one step, or an error to raise once the state is saved.
+
+        No batches where a signal ends the wait for them.
+        """
         began = time.monotonic()
         try:
-            batches = [next(stream) for _ in range(self.config.train.accumulate)]
+            with stop.interrupting():
+                batches = [next(stream) for _ in range(self.config.train.accumulate)]
+        except Stopped:
+            return [], None
         except Exception as error:
             return [], error
         if self._logger:
@@ -191,7 +203,7 @@ class Loop:
         else:
             trainer.skip(batch_images)
         if self._logger:
-            self._logger.show_progress(trainer.images)
+            self._logger.show_progress(trainer.images, self._trouble())
         for entry in self.table:
             if entry.is_due(before, trainer.images) and trainer.images < trainer.total:
                 entry.action()
@@ -216,7 +228,7 @@ class Loop:
         if not self._logger:
             return
         sheet = self.context.draw(self.trainer.translators())
-        path = self.context.folder / "samples" / f"{self.trainer.images:08d}.png"
+        path = self.context.folder / SAMPLES / f"{self.trainer.images:08d}.png"
         try:
             own_folder(path.parent)
             images.encode(sheet, path, "PNG")
@@ -226,29 +238,53 @@ class Loop:
             text = f"{path.parent}: a sample sheet was not written ({reason}). Training continues."
             self._event("disk", text)
 
+    def _trouble(self) -> str:
+        if not self._failed_saves:
+            return ""
+        return f"NOT SAVED: {self._failed_saves} failures since {self._failing_since}"
+
     def _try_save(self) -> None:
         try:
             self._save()
         except WriteError as error:
-            if not self._save_failed:
+            if not self._failed_saves:
+                self._failing_since = time.strftime("%H:%M")
                 intact = "the last good checkpoint is intact"
                 state = intact if steps(self.checkpoints) else "there is none yet"
                 reason = f"{error.subject}: {error.reason}"
                 self._event("disk", f"{reason}. Training continues; {state}.")
-            self._save_failed = True
+            self._failed_saves += 1
 
-    def _save(self) -> None:
-        """Write a checkpoint and the run's weights, or raise WriteError; once for a position."""
-        trainer, folder = self.trainer, self.context.folder
+    def _save(self, patience: float = 0.0) -> None:
+        """Write a checkpoint and the run's weights, or raise WriteError; once for a position.
+
+        Args:
+            patience: seconds for which writing is tried again.
+        """
+        trainer = self.trainer
         # only the main rank knows when it could not write
         if not trainer.rank.any(trainer.images != self._saved):
             return
         state = trainer.state() | {"epoch_images": self.context.epoch_images}
         if self._logger:
             weights = self.context.pack(trainer.translators(), trainer.images)
-            keep = self.config.train.keep_checkpoints
-            publish(self.checkpoints, trainer.images, state, weights, keep)
-            write_atomically(folder / WEIGHTS, weights)
-            if self._save_failed:
+            self._write(state, weights, time.monotonic() + patience)
+            if self._failed_saves:
                 self._event("disk", "checkpoints are written again")
-        self._saved, self._save_failed = trainer.images, False
+        self._saved, self._failed_saves = trainer.images, 0
+
+    def _write(self, state: Mapping[str, Any], weights: bytes, deadline: float) -> None:
+        keep, facts, waiting = self.config.train.keep_checkpoints, self.context.facts, False
+        while True:
+            self.context.check_owner()
+            try:
+                publish(self.checkpoints, self.trainer.images, state, weights, keep, facts)
+                return write_atomically(self.context.folder / WEIGHTS, weights)
+            except WriteError as error:
+                if (left := deadline - time.monotonic()) <= 0:
+                    raise
+                if not waiting:
+                    reason = f"{error.subject}: {error.reason}"
+                    log(f"{reason}. The last state is not saved; trying for {left:.0f} s more.")
+                waiting = True
+                time.sleep(min(left, _PAUSE_SECONDS))

@@ -42,9 +42,10 @@ class MetricsLogger:
         """Count time that was spent waiting for data."""
         self._data_seconds += seconds
 
-    def show_progress(self, images: int) -> None:
+    def show_progress(self, images: int, trouble: str = "") -> None:
         """Show the position, the share of time spent waiting for data, and the last terms."""
-        self._progress.update(images, f"data {self._data_share():.0%}  {self._summary}")
+        text = f"{trouble}  data {self._data_share():.0%}  {self._summary}"
+        self._progress.update(images, text.lstrip())
 
     def log(
         self, images: int, epoch: float, metrics: Mapping[str, float], lrs: Mapping[str, float]

@@ -51,6 +51,13 @@ class PhaseOptimizer:
     def restore(self, adam: dict[str, Any], scaler: dict[str, Any]) -> None:
         """Load both states, but for settings that a resumed run may change."""
         self.adam.load_state_dict(adam)
+        for parameter, averages in self.adam.state.items():
+            for name in ("exp_avg", "exp_avg_sq"):
+                if averages[name].shape != parameter.shape:
+                    shapes = (
+                        f"{tuple(averages[name].shape)}, {tuple(parameter.shape)} in the network"
+                    )
+                    raise ValueError(f"{name} of the optimizer {self.name} is {shapes}")
         for group in self.adam.param_groups:
             group["betas"] = self.config.betas
         self.scaler.load_state_dict(scaler)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from i2i.checkpoint import STATE, CheckpointError
 from i2i.config import OptimConfig, TrainConfig
 from i2i.methods._base import Images, Method, Phase, Terms
 from i2i.precision import autocast
@@ -21,6 +22,16 @@ from i2i.training.image_stats import ImageStats
 from i2i.training.meter import Meter, NonFiniteError, add_term, nonfinite
 from i2i.training.optim import lr_factor, phase_optimizers
 
+_STATE_TYPES = {
+    "images": int,
+    "updates": int,
+    "method": dict,
+    "optimizers": dict,
+    "scalers": dict,
+    "ema": dict,
+    "threads": int,
+    "ranks": list,
+}
 OLD_STATE_KEYS = {"observer": "image_stats"}  # in the state of a rank, formats 1 and 2 -> today
 
 
@@ -216,7 +227,19 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Load what `state` returned: the next step is the one that would have followed then."""
+        """Load what `state` returned: the next step is the one that would have followed then.
+
+        Raises:
+            CheckpointError: a part is missing, of another type, or of another network.
+        """
+        for name, kind in _STATE_TYPES.items():
+            if not isinstance(state.get(name), kind) or state[name] == []:
+                actual = type(state[name]).__name__ if name in state else "missing"
+                raise CheckpointError(STATE, f"{name} must be {kind.__name__}, is {actual}")
+        with _naming_parts():
+            self._restore(state)
+
+    def _restore(self, state: dict[str, Any]) -> None:
         own = state["ranks"][self.rank.rank % len(state["ranks"])]
         own = {OLD_STATE_KEYS.get(name, name): value for name, value in own.items()}
         self.images, self.updates = state["images"], state["updates"]
@@ -238,3 +261,17 @@ class Trainer:
         torch.set_rng_state(own["cpu"])
         if self.device.type == "cuda" and own["cuda"] is not None:
             torch.cuda.set_rng_state(own["cuda"], self.device)
+
+
+@contextmanager
+def _naming_parts() -> Iterator[None]:
+    """Raise CheckpointError where loading a state fails: with the name that torch or a key has."""
+    try:
+        yield
+    except KeyError as error:
+        raise CheckpointError(STATE, f"{error} is missing") from None
+    except (TypeError, AttributeError, ValueError, RuntimeError, IndexError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        detail = lines[1] if len(lines) > 1 and "state_dict" in lines[0] else lines[0]
+        hint = "Resume with the settings and data that the run began with"
+        raise CheckpointError(STATE, f"does not fit this run ({detail})", hint) from None

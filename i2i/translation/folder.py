@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 import torch
@@ -22,15 +23,19 @@ from i2i.images import Array, ImageError
 from i2i.images.spec import opened
 from i2i.translation import Progress, TranslationError
 from i2i.translation.inputs import Source
-from i2i.translation.manifest import Stamp, stamp
+from i2i.translation.manifest import Stamp, Step, identity, result
+from i2i.translation.memory import NotEnoughMemoryError
 from i2i.translation.options import Options, target_size
 from i2i.translation.plan import Plan, Task, make_plan
+from i2i.translation.recording import Recorder
 from i2i.translation.translator import Translator
 
 _BATCH_PIXELS = 2**22  # of one automatic batch: 16 images of 512 x 512
 _BATCH_IMAGES = 16  # more gained nothing
 _HELD_PIXELS = 2**26  # of decoded images that wait for others of their size
 _HELD_IMAGES = 64
+_ANNOUNCED = 64  # outputs at once
+_RISKY = 0.25  # part of the free memory: what is free changes, and the need is an estimate
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ def translate_folder(
     plan = make_plan(translator, source, output, options)
     job = _FolderJob(plan, translator, options, progress)
     try:
-        with plan.manifest or nullcontext():
+        with plan.manifest if plan.manifest and plan.tasks else nullcontext():
             job.run()
     except DiskFullError as error:
         reason = f"stopped after {job.written} images: {error.reason}"
@@ -83,7 +88,7 @@ def translate_folder(
         f"{note} ({len(names)}, first: {min(names)})" for note, names in sorted(job.notes.items())
     ]
     seconds = time.perf_counter() - start
-    failed = sorted(job.failed)
+    failed = sorted(job.failed.items())
     return Report(job.written, plan.done, failed, plan.ignored, plan.notes + notes, seconds)
 
 
@@ -96,7 +101,7 @@ class _Item:
     pixels: Array  # [H, W, C], as the network takes it
     depth: int  # bits of the output
     alpha: Array | None = None  # [H, W, 1], put back onto the output
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -108,9 +113,13 @@ class _FolderJob:
     options: Options
     progress: Progress | None
     written: int = 0
-    failed: list[tuple[str, str]] = field(default_factory=list)  # as in `Report`
+    announced: int = 0  # tasks that the record says are about to be written
     notes: dict[str, list[str]] = field(default_factory=dict)  # note -> outputs
     writing: deque[tuple[_Item, Future[None]]] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        self.failed = dict(self.plan.failed)  # relative path of the input -> reason
+        self.recorder = Recorder(self.plan.manifest)
 
     @property
     def threads(self) -> int:
@@ -125,12 +134,16 @@ class _FolderJob:
         """
         # On a CPU a batch is computed image by image.
         limit = self.options.batch or (1 if self.translator.device.type == "cpu" else None)
-        with _threads(self.threads) as readers, _threads(self.threads) as writers:
+        with self.recorder, _threads(self.threads) as readers, _threads(self.threads) as writers:
             for batch in _batches(self._decoded(readers), limit):
                 for item, array in self._translated(batch):
                     self.writing.append((item, writers.submit(self._write, item, array)))
                     self._finish(self._window(array) + len(batch))
             self._finish(0)
+        for task in self.plan.tasks:
+            if task.relative not in self.failed and not task.target.exists():
+                self.written -= 1
+                self.failed[task.relative] = "its output was removed while others were written"
 
     def _decoded(self, readers: ThreadPoolExecutor) -> Iterator[_Item]:
         """Yield the images that can be read, in order, while further ones are being decoded."""
@@ -139,6 +152,9 @@ class _FolderJob:
         window = 2  # until the size of the images is known
         while pending or reading:
             while pending and len(reading) < window:
+                if not self.announced:
+                    self._announce(list(islice(pending, _ANNOUNCED)))
+                self.announced -= 1
                 task = pending.popleft()
                 future = readers.submit(_decode, task, self.translator, self.options)
                 reading.append((task, future))
@@ -154,16 +170,20 @@ class _FolderJob:
         """Yield each item of a batch with its output, [H, W, C], unless there is none."""
         first = batch[0]
         try:
-            # no name for the stacked copy: it would stay in memory while outputs are written
-            results = self.translator.pixels(np.stack([item.pixels for item in batch]), first.depth)
+            with self._marked(batch):
+                # no name for the stacked copy: it would stay in memory while outputs are written
+                results = self.translator.pixels(
+                    np.stack([item.pixels for item in batch]), first.depth
+                )
+        except NotEnoughMemoryError as error:
+            if len(batch) == 1 and self.writing:  # their memory may be what it needs
+                self._finish(0)
+                yield from self._translated(batch)
+                return
+            reason, hint = error.reason, error.hint
         except ImageError:
             reason = "the network returned values that are not finite"
             hint = "fp16 overflows: use --precision fp32"
-        except (RuntimeError, MemoryError) as error:  # torch's, of the CPU too, is a RuntimeError
-            if "memory" not in f"{type(error).__name__} {error}".lower():
-                raise
-            height, width = first.pixels.shape[:2]
-            reason, hint = f"not enough memory for {width}x{height} pixels", "Try a smaller --size"
         else:
             yield from zip(batch, results, strict=True)
             return
@@ -176,20 +196,41 @@ class _FolderJob:
         yield from self._translated(batch[: len(batch) // 2])
         yield from self._translated(batch[len(batch) // 2 :])
 
+    def _announce(self, tasks: list[Task]) -> None:
+        """Record what will be written: files that a power cut leaves behind are then ours."""
+        self.announced = len(tasks)
+        if self.plan.manifest:
+            steps = [Step(task.relative, task.output) for task in tasks]
+            self.plan.manifest.add("writing", steps, flush=True)
+
+    @contextmanager
+    def _marked(self, batch: list[_Item]) -> Iterator[None]:
+        """Record a batch that may not be survived: if so, the next run leaves it out."""
+        height, width = batch[0].pixels.shape[:2]
+        manifest = self.plan.manifest
+        if not manifest or self.translator.memory.share(height, width) < _RISKY:
+            yield
+            return
+        steps = [Step(item.task.relative, item.task.output, item.stamp) for item in batch]
+        manifest.add("started", steps)
+        try:
+            yield
+        finally:
+            manifest.add("writing", steps)
+
     def _write(self, item: _Item, array: Array) -> None:
         task, manifest = item.task, self.plan.manifest
         try:
             if manifest:
-                manifest.add(task.relative, task.output, item.stamp, "writing")
+                manifest.check()
             task.target.parent.mkdir(parents=True, exist_ok=True)
             if item.alpha is not None:
                 array = np.concatenate([array, images.to_depth(item.alpha, item.depth)], axis=2)
-            images.encode(array, task.target, value_range=self.translator.target.value_range)
-            if manifest:
-                size = task.target.stat().st_size
-                manifest.add(task.relative, task.output, item.stamp, "written", bytes=size)
+            images.encode(array, task.target)
+            details = item.stamp | result(task.target)
         except OSError as error:
             raise write_error(task.target, error) from None
+        self.recorder.add(task.target, Step(task.relative, task.output, details))
 
     def _finish(self, limit: int) -> None:
         """Wait until no more than `limit` outputs are being written."""
@@ -203,19 +244,21 @@ class _FolderJob:
                 self._fail(item.task, _reason(error, item.task))
             else:
                 self.written += 1
-                if item.note:
-                    self.notes.setdefault(item.note, []).append(item.task.output)
+                for note in item.notes:
+                    self.notes.setdefault(note, []).append(item.task.output)
                 self._advance()
 
     def _fail(self, task: Task, reason: str) -> None:
-        self.failed.append((task.relative, reason))
+        self.failed[task.relative] = reason
         if self.plan.manifest:
-            self.plan.manifest.add(task.relative, task.output, None, "failed", reason=reason)
+            step = Step(task.relative, task.output, {"reason": reason})
+            self.plan.manifest.add("failed", [step])
         self._advance()
 
     def _advance(self) -> None:
         if self.progress:
-            self.progress(self.written + len(self.failed), len(self.plan.tasks))
+            failed = len(self.failed) - len(self.plan.failed)
+            self.progress(self.written + failed, len(self.plan.tasks))
 
     def _window(self, pixels: Array) -> int:
         """Return how many images like this may wait: enough for all threads, fewer if huge."""
@@ -234,7 +277,7 @@ def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
 def _reason(error: Exception, task: Task) -> str:
     """Return the reason of an error, without the path of the task's own file."""
     if isinstance(error, I2IError):
-        own = error.subject in (str(task.source), str(task.target))
+        own = error.subject in (str(task.source), str(task.target), "image")
         return error.explanation if own else str(error)
     return getattr(error, "strerror", None) or str(error) or "not enough memory"
 
@@ -281,31 +324,52 @@ def _decode(task: Task, translator: Translator, options: Options) -> _Item | str
 def _read(task: Task, translator: Translator, options: Options) -> _Item:
     if task.missing:
         raise ImageError(task.source, task.missing)
-    inputs = stamp(task.files)
+    inputs = identity(task.files)
     files = [str(file) for file in task.files]
     with opened(files, translator.source, translator.alpha, options.max_pixels) as image:
-        pixels = _fit(image.array, task, options)
-        alpha = None if image.alpha is None else _fit(image.alpha, task, options)
+        pixels = _fit(image.array, translator, task, options)
+        alpha = None if image.alpha is None else _fit(image.alpha, translator, task, options)
+        height, width = image.array.shape[:2]
+        notes = (*image.notes, *_form_notes(height, width, translator, options))
     channels = translator.out_channels + (alpha is not None)
-    depth, note = _output_depth(task, image.depth, channels, options)
-    return _Item(task, inputs, pixels, depth, alpha, note)
+    depth, note = _output_depth(task, translator.output_depth(image.depth), channels, options)
+    return _Item(task, inputs, pixels, depth, alpha, (*notes, note) if note else notes)
 
 
-def _fit(pixels: Array, task: Task, options: Options) -> Array:
-    """Return the chosen half of an image, at the chosen size."""
-    if options.half:
-        width = pixels.shape[1]
-        if width % 2:
-            raise ImageError(task.source, f"a width of {width} pixels cannot be cut into halves")
-        left, right = np.split(pixels, 2, axis=1)
-        pixels = np.ascontiguousarray(left if options.half == "left" else right)
+def _form_notes(height: int, width: int, translator: Translator, options: Options) -> Iterator[str]:
+    """Yield what differs from the images of training in form and size."""
+    source, part = translator.source, options.half or translator.half
+    if not part and source.half and (part := source.half_of(height, width)):
+        yield (
+            f"inputs have the form of the pairs side by side in training: their {part} halves "
+            "were translated, --half whole takes all"
+        )
+    elif not part and source.half and not source.size and width == 2 * height:
+        yield (
+            "inputs are twice as wide as high, and were translated whole by a model of pairs side "
+            f"by side: --half {source.half} takes its input"
+        )
+    width = width // 2 if part in ("left", "right") else width
+    if options.size == "keep" and translator.resized_to:
+        trained, side = min(translator.resized_to), min(height, width)
+        if not trained / 2 < side < trained * 2:
+            much = "at most half" if side < trained else "at least twice"
+            yield (
+                f"inputs have {much} the size that images were resized to in training: "
+                f"--size {trained} gives them its scale"
+            )
+
+
+def _fit(pixels: Array, translator: Translator, task: Task, options: Options) -> Array:
+    """Return the part of an image that is translated, at the chosen size."""
+    pixels = translator.source.cut(pixels, options.half or translator.half)
     height, width = target_size(pixels.shape[0], pixels.shape[1], options.size)
     if height * width > max(options.max_pixels, _area(pixels)):
         raise ImageError(
             task.source, f"would become {width}x{height} pixels", "Try a smaller --size"
         )
     same = (height, width) == pixels.shape[:2]
-    return pixels if same else images.resize(pixels, (height, width))
+    return pixels if same else images.resize(pixels, (height, width), translator.source.mask)
 
 
 def _output_depth(task: Task, depth: int, channels: int, options: Options) -> tuple[int, str]:

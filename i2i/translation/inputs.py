@@ -2,12 +2,14 @@
 
 import glob
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from i2i import images
-from i2i.data.folders import DataError, scan
+from i2i.data.walk import DataError, describe_suffixes, preview, scan
 from i2i.translation import TranslationError
 from i2i.translation.translator import Translator
 
@@ -21,7 +23,9 @@ class Inputs(NamedTuple):
     kind: Literal["file", "folder", "glob"]
     root: Path
     relatives: list[str]  # paths below `root`
-    ignored: int  # files that are not images
+    ignored: int = 0  # files that are not images
+    notes: tuple[str, ...] = ()  # what was left out, and why
+    unreadable: tuple[tuple[str, str], ...] = ()  # folders, relative, with the reason
 
 
 def find_inputs(source: Source, translator: Translator) -> list[Inputs]:
@@ -43,6 +47,7 @@ def find_inputs(source: Source, translator: Translator) -> list[Inputs]:
     if len(source) != len(names):
         reason = f"this model stacks {len(names)} inputs, got {len(source)}"
         raise TranslationError("--input", reason, f"Pass, in this order: {flags}")
+    check_order(source, names)
     inputs = [_find(one) for one in source]
     if {one.kind for one in inputs} not in ({"folder"}, {"file"}):
         hint = "Give a folder for each input, or a file for each"
@@ -52,39 +57,100 @@ def find_inputs(source: Source, translator: Translator) -> list[Inputs]:
     return inputs
 
 
+def check_order(paths: Sequence[PathLike], names: Sequence[str]) -> list[str]:
+    """Return a note where paths do not say which input they are; `names` are those of training.
+
+    Raises:
+        TranslationError: one is given twice, or is called as another input of the model.
+    """
+    hint = "Pass, in this order: " + " ".join(f"--input {name.upper()}" for name in names)
+    real = [Path(path).resolve() for path in paths]
+    unnamed, folded = [], {name.casefold(): name for name in names}
+    for index, (path, name) in enumerate(zip(paths, names, strict=True)):
+        if real[index] in real[:index]:
+            raise TranslationError(path, "given for two inputs of the model", hint)
+        parts = [part.casefold() for part in Path(path).with_suffix("").parts]
+        called = [folded[part] for part in parts if part in folded]
+        if not called:
+            unnamed.append(f"{path} for {name}")
+        elif called[-1] != name:
+            reason = f"called as the input {called[-1]} of the model, and given as {name}"
+            raise TranslationError(path, reason, hint)
+    return [f"taken by their order: {', '.join(unnamed)}"] if unnamed else []
+
+
 def _find(source: PathLike) -> Inputs:
     path = Path(source)
     hint = f"Accepted: {', '.join(sorted(images.EXTENSIONS))}"
     if path.is_dir():
-        try:
-            listing = scan(path)
-        except DataError as error:
-            raise TranslationError(path, error.reason, error.hint) from None
-        start = len(path.as_posix()) + 1
-        inputs = Inputs("folder", path, [image[start:] for image in listing.images], listing.others)
+        inputs = _folder(path)
     elif path.exists():
         if path.suffix.lower() not in images.EXTENSIONS:
             raise TranslationError(path, "not an image", hint)
-        return Inputs("file", path.parent, [path.name], 0)
+        return Inputs("file", path.parent, [path.name])
     elif any(mark in str(source) for mark in "*?["):
         inputs = _match(path)
     else:
         raise TranslationError(source, "no such file or folder")
     if not inputs.relatives:
-        others = f" ({inputs.ignored} other files)" if inputs.ignored else ""
+        reasons = [*inputs.notes, *(f"{folder}: {reason}" for folder, reason in inputs.unreadable)]
+        others = f" ({preview(reasons)})" if reasons else ""
         raise TranslationError(source, f"no images{others}", hint)
     return inputs
+
+
+def _folder(path: Path) -> Inputs:
+    try:
+        listing = scan(path)
+    except DataError as error:
+        raise TranslationError(path, error.reason, error.hint) from None
+    start = len(path.as_posix()) + 1
+    notes = _other_files(listing.suffixes)
+    if listing.repeated:
+        names = preview(name[start:] for name in listing.repeated)
+        notes += (f"links to folders that are read by another name: {names}",)
+    unreadable = tuple(
+        (name[start:], f"cannot be read ({reason})") for name, reason in listing.unreadable
+    )
+    relatives = [image[start:] for image in listing.images]
+    return Inputs("folder", path, relatives, listing.others, notes, unreadable)
+
+
+def _other_files(suffixes: Mapping[str, int]) -> tuple[str, ...]:
+    count = sum(suffixes.values())
+    return (f"{count} other files: {describe_suffixes(suffixes)}",) if count else ()
 
 
 def _match(pattern: Path) -> Inputs:
     parts = pattern.parts
     fixed = [any(mark in part for mark in "*?[") for part in parts].index(True)
     root = Path(*parts[:fixed])
-    names = glob.glob(str(pattern), recursive=True)  # noqa: PTH207 - Path.glob finds hidden names
-    files = [Path(name) for name in sorted(names) if Path(name).is_file()]
+    unreadable: tuple[tuple[str, str], ...] = ()
+    if "**" in parts and root.is_dir():  # glob would follow links from wherever links lead
+        listing, start = scan(root), len(root.as_posix()) + 1
+        every = sorted([*listing.images, *listing.other_files])
+        names = [name for name in every if _fits(name[start:].split("/"), parts[fixed:])]
+        unreadable = tuple((name[start:], reason) for name, reason in listing.unreadable)
+    else:
+        names = sorted(glob.glob(str(pattern)))  # noqa: PTH207 - Path.glob finds hidden names
+    files = [Path(name) for name in names if not Path(name).is_dir()]
     pictures = [file for file in files if file.suffix.lower() in images.EXTENSIONS]
     relatives = [os.path.relpath(file, root) for file in pictures]
     if any(relative.startswith(os.pardir) for relative in relatives):
         reason = f"leads out of {root}, and outputs would leave their folder"
         raise TranslationError(pattern, reason, "Drop the ..")
-    return Inputs("glob", root, relatives, len(files) - len(pictures))
+    others = Counter(file.suffix.lower() for file in files) - Counter(
+        file.suffix.lower() for file in pictures
+    )
+    count = sum(others.values())
+    return Inputs("glob", root, relatives, count, _other_files(others), unreadable)
+
+
+def _fits(names: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Return True if a path, by its names, matches a pattern in which ** is any number of them."""
+    if not pattern or not names:
+        return not names and all(part == "**" for part in pattern)
+    first, rest = pattern[0], pattern[1:]
+    if first == "**":
+        return _fits(names, rest) or _fits(names[1:], pattern)
+    return fnmatchcase(names[0], first) and _fits(names[1:], rest)

@@ -9,7 +9,7 @@ from i2i.translation import TranslationError
 from i2i.translation.shards import Shard, check_shard
 
 OutputFormat = Literal["keep", "png", "jpg", "webp", "tif", "npy"]
-Half = Literal["left", "right"]
+Half = Literal["left", "right", "whole"]
 TargetSize = Literal["keep"] | int | tuple[int, int]  # the shorter side, or (height, width), pixels
 
 
@@ -23,11 +23,13 @@ class Options:
 
     format: OutputFormat = "keep"  # of the outputs; keep: as the input's suffix says
     size: TargetSize = "keep"  # inputs are resized to it before they are translated
-    half: Half | None = None  # of side-by-side inputs, cut before everything else
+    half: Half | None = None  # of side-by-side inputs; None: if they have the form of training
     batch: int | None = None  # images of one size at once; None: as many as make sense
     threads: int | None = None  # that decode, and that encode; None: one a processor, at most 16
     overwrite: bool = False  # False: refuse to begin where a file of other origin would be replaced
     shard: Shard = (0, 1)
+    verify: bool = False  # compare the content of what is done, also where sizes and times agree
+    retry_killed: bool = False  # False: leave out images that an earlier run did not survive
     max_pixels: int = images.MAX_PIXELS  # of an input
 
     def __post_init__(self) -> None:
@@ -38,7 +40,11 @@ class Options:
             if value not in choices:
                 names = ", ".join(choice for choice in choices if choice)
                 raise TranslationError(name, f"expected one of {names}, got {value!r}")
-        for name, number in (("batch", self.batch), ("threads", self.threads)):
+        for name, number in (
+            ("batch", self.batch),
+            ("threads", self.threads),
+            ("max-pixels", self.max_pixels),
+        ):
             if number is not None and number < 1:
                 raise TranslationError(name, f"must be at least 1, got {number}")
         check_size(self.size, self.max_pixels)

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from i2i import images
 from i2i.files import (
@@ -19,11 +19,17 @@ from i2i.files import (
 )
 from i2i.images.spec import ImageSpec
 from i2i.translation import TranslationError
-from i2i.translation.inputs import Inputs, Source, find_inputs
-from i2i.translation.manifest import Manifest
+from i2i.translation.inputs import Inputs, Source, check_order, find_inputs
+from i2i.translation.manifest import Manifest, State
 from i2i.translation.options import Options, OutputFormat
 from i2i.translation.shards import shard_of
 from i2i.translation.translator import Translator
+
+_REASONS: dict[State, str] = {
+    "foreign": "was not written by this model with these options",
+    "input changed": "was made from another content of its input",
+    "output changed": "has changed since it was written",
+}
 
 
 class Task(NamedTuple):
@@ -45,8 +51,10 @@ class Task(NamedTuple):
 class Plan(NamedTuple):
     """The tasks of this shard that are left."""
 
+    root: Path  # output folder, or the folder of the one output
     tasks: list[Task]
     done: int  # by an earlier run of the same job
+    failed: list[tuple[str, str]]  # paths of inputs that are left out, and why
     ignored: int  # files that are not images
     notes: list[str]
     manifest: Manifest | None  # None: one file into one file
@@ -67,22 +75,42 @@ def make_plan(
     is_file = Path(output).suffix.lower() in images.EXTENSIONS and not Path(output).is_dir()
     name = Path(output).name if is_file and inputs.kind == "file" else None
     root = Path(output).parent if name else Path(output)
-    _check_format(translator.target, options.format, name)
-    every = _with_partners(_tasks(inputs, translator.target, root, name, options.format), others)
+    _check_format(translator, options.format, name)
+    every = _with_partners(_tasks(inputs, translator, root, name, options.format), others)
     for one in (inputs, *others):
         _check_overlap(one, root, every)
     _check_collisions(every, _ignores_case(root))
     index, count = options.shard
     tasks = [task for task in every if shard_of(task.relative, count) == index]
-    manifest, notes = None, []
+    manifest, notes = None, [note for one in (inputs, *others) for note in one.notes]
     if name is None:
         _check_links(root, tasks)
-        manifest = Manifest(root, _job_hash(translator, options), options.shard)
+        origin = _origin(translator, source, options)
+        manifest = Manifest(root, _job_hash(translator, options), options.shard, origin)
         check_no_link(manifest.path)
-        notes = _suffix_notes(tasks) if options.format == "keep" else []
-    left = _unfinished(tasks, manifest, options.overwrite)
+        notes += _suffix_notes(tasks, translator) if options.format == "keep" else []
+        if manifest.damaged:
+            notes.append(f"{manifest.damaged} lines of the record in {root} cannot be read")
+    if isinstance(source, Sequence) and not isinstance(source, str):
+        notes += check_order(source, [one.name for one in translator.source.inputs])
+    left = _unfinished(tasks, manifest, options)
+    done = len(tasks) - len(left)
+    left, failed = _survived(left, manifest, options)
+    failed += [folder for one in (inputs, *others) for folder in one.unreadable]
     _prepare_folders(root, left, manifest)
-    return Plan(left, len(tasks) - len(left), inputs.ignored, notes, manifest)
+    return Plan(root, left, done, failed, inputs.ignored, notes, manifest)
+
+
+def _origin(translator: Translator, source: Source, options: Options) -> dict[str, Any]:
+    """Return what a job is made from, for its record."""
+    sources = [source] if isinstance(source, str | os.PathLike) else source
+    return {
+        "model": translator.path,
+        "fingerprint": translator.fingerprint,
+        "direction": translator.direction,
+        "inputs": [str(Path(one).absolute()) for one in sources],
+        "options": str(options),
+    }
 
 
 def _job_hash(translator: Translator, options: Options) -> str:
@@ -96,33 +124,37 @@ def _job_hash(translator: Translator, options: Options) -> str:
 
 
 def _tasks(
-    inputs: Inputs, target: ImageSpec, root: Path, name: str | None, format: OutputFormat
+    inputs: Inputs, translator: Translator, root: Path, name: str | None, format: OutputFormat
 ) -> list[Task]:
     tasks = []
     for relative in inputs.relatives:
         posix = relative.replace(os.sep, "/")
         stem, dot, ending = posix.rpartition(".")
-        output = name or stem + _suffix(dot + ending, target, format)
+        output = name or stem + _suffix(dot + ending, translator.target, translator.depth, format)
         tasks.append(Task(inputs.root / relative, posix, root / output, output))
     return tasks
 
 
 @cache
-def _suffix(suffix: str, target: ImageSpec, format: OutputFormat) -> str:
+def _suffix(suffix: str, target: ImageSpec, depth: int | None, format: OutputFormat) -> str:
     if format != "keep":
         return f".{format}"
-    if target.fits(images.format_of(f"x{suffix}")):
+    if target.fits(images.format_of(f"x{suffix}"), depth):
         return suffix
-    return ".png" if target.fits("PNG") else ".npy"
+    return f".{target.lossless(depth)}"
 
 
-def _suffix_notes(tasks: list[Task]) -> list[str]:
-    changed = [task.output for task in tasks if task.output != task.relative]
+def _suffix_notes(tasks: list[Task], translator: Translator) -> list[str]:
+    changed = [task for task in tasks if task.output != task.relative]
     if not changed:
         return []
-    reason = "where their format cannot hold the model's channels"
-    count = f"({len(changed)}, first: {changed[0]})"
-    return [f"outputs are {images.format_of(changed[0])} {reason} {count}"]
+    first, target = changed[0], translator.target
+    what = "the model's channels"
+    if images.supports(images.format_of(first.relative), target.channels, 8):
+        what = "labels" if target.mask else f"{translator.output_depth(8)} bits"
+    reason = f"where their format cannot hold {what}"
+    count = f"({len(changed)}, first: {first.output})"
+    return [f"outputs are {images.format_of(first.output)} {reason} {count}"]
 
 
 def _with_partners(tasks: list[Task], others: Sequence[Inputs]) -> list[Task]:
@@ -147,7 +179,7 @@ def _stem(relative: str, inputs: Inputs) -> str:
     return "" if inputs.kind == "file" else relative.rpartition(".")[0]
 
 
-def _unfinished(tasks: list[Task], manifest: Manifest | None, overwrite: bool) -> list[Task]:
+def _unfinished(tasks: list[Task], manifest: Manifest | None, options: Options) -> list[Task]:
     """Return the tasks that are not done; refuse if one would replace a file of other origin."""
     left, foreign = [], []
     for task in tasks:
@@ -160,27 +192,45 @@ def _unfinished(tasks: list[Task], manifest: Manifest | None, overwrite: bool) -
         if not stat.S_ISREG(status.st_mode):
             reason = "a folder, or no file, is in the way"
             raise TranslationError(task.target, reason, "Choose another output")
-        state = manifest.state(task.files, task.output, status) if manifest else "foreign"
+        state: State = "foreign"
+        if manifest:
+            state = manifest.state(task.files, task.target, task.output, options.verify)
         if state != "done":
             left.append(task)
-        if state == "foreign":
-            foreign.append(task.target)
-    if foreign and not overwrite:
+        if state in _REASONS:
+            foreign.append((task.target, _REASONS[state]))
+    if foreign and not options.overwrite:
+        target, reason = foreign[0]
         more = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
-        reason = (
-            f"would be replaced{more}, and was not written by this model with these options "
-            "from this input"
-        )
-        raise TranslationError(foreign[0], reason, "Choose another output, or pass --overwrite")
+        hint = "Choose another output, or pass --overwrite"
+        raise TranslationError(target, f"would be replaced{more}, and {reason}", hint)
     return left
+
+
+def _survived(
+    tasks: list[Task], manifest: Manifest | None, options: Options
+) -> tuple[list[Task], list[tuple[str, str]]]:
+    """Return the tasks without, and with the reason those that an earlier run did not survive."""
+    left, failed = list[Task](), list[tuple[str, str]]()
+    reason = "an earlier run was killed in it, as where memory ends. --retry-killed tries it again"
+    for task in tasks:
+        killed = manifest and not options.retry_killed and manifest.killed(task.files, task.output)
+        if killed:
+            failed.append((task.relative, reason))
+        else:
+            left.append(task)
+    return left, failed
 
 
 # -- checks ----------------------------------------------------------------------------------------
 
 
-def _check_format(target: ImageSpec, format: OutputFormat, name: str | None) -> None:
+def _check_format(translator: Translator, format: OutputFormat, name: str | None) -> None:
     """Raise TranslationError if outputs of `format`, or the one called `name`, do not fit."""
-    makes = f"the model makes {target.channels} channels"
+    target, depth = translator.target, translator.depth
+    bits = depth or target.depth
+    makes = f"the model makes {target.channels} channels" + (f" of {bits} bits" if bits else "")
+    makes += " of labels" if target.mask else ""
     kind = None if format == "keep" else images.format_of(f"x.{format}")
     if name and kind and images.format_of(name) != kind:
         reason = f"{format} contradicts the suffix of {name}"
@@ -189,8 +239,9 @@ def _check_format(target: ImageSpec, format: OutputFormat, name: str | None) -> 
         reason = f"{makes}, files hold 1 to {images.MAX_CHANNELS}"
         raise TranslationError("format", reason, "Translate arrays in Python")
     kind = images.format_of(name) if name else kind
-    if kind and not target.fits(kind):
-        hint = f"Choose {'png' if target.fits('PNG') else 'npy'}"
+    if kind and not target.fits(kind, depth):
+        hint = f"Choose {target.lossless(depth)}"
+        hint += ", or --depth 8" if target.fits(kind, 8) else ""
         raise TranslationError("format", f"{makes}, which {kind} cannot hold", hint)
 
 

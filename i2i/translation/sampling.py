@@ -4,22 +4,21 @@ import csv
 import io
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from i2i import images
 from i2i.files import check_empty, write_atomically
-from i2i.model_file import GENERATE, load_model
+from i2i.images import Array
+from i2i.images.spec import ImageSpec
+from i2i.model_file import GENERATE, default_spec, load_model
 from i2i.networks.latent import LatentSpec
-from i2i.precision import autocast, pick_device, pick_precision
+from i2i.precision import after_fork, autocast, pick_device, pick_precision
 from i2i.translation import Progress, TranslationError
-
-Picture = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,8 @@ class Sampler:
     precision: str
     discriminator: nn.Module | None = None
     objective: str = "vanilla"  # that the discriminator was trained with
-    file: images.Format = "PNG"  # of numbered images: what holds their channels
+    target: ImageSpec = field(default_factory=lambda: default_spec(3))  # of its images
+    depth: int = 8  # bits of files; 32: floats
 
     def latents(self, first: int, count: int, seed: int, truncate: float | None = None) -> Tensor:
         """Return latents [count, length, 1, 1] of images `first` on, each fixed by (seed, number).
@@ -60,13 +60,16 @@ class Sampler:
         latents: Tensor,
         score: bool = False,
         progress: Progress | None = None,
-    ) -> tuple[list[Picture], list[float]]:
+    ) -> tuple[list[Array], list[float]]:
         """Return an image [H, W, C] for each latent, and with `score` its probability to be real.
 
+        Images have the depth of files, or are floats in [0, 1] if their values will be ranged.
         Images are made one by one: convolutions round by batch size, and equal seeds must give
         equal bytes.
         """
+        after_fork(self.device)
         pictures, scores = [], []
+        units = self.target.in_units(self.depth)
         for latent in latents:
             with autocast(self.device, self.precision):
                 image = self.network(latent.unsqueeze(0).to(self.device))
@@ -75,16 +78,21 @@ class Sampler:
                     scales = [logits] if isinstance(logits, Tensor) else logits
                     means = torch.stack([scale.float().mean() for scale in scales])
                     scores.append(float(means.mean().sigmoid()))
-            pictures.append(images.from_tensor(image[0].float(), depth=8))
+            pictures.append(images.from_tensor(image[0].float(), 32 if units else self.depth))
             if progress:
                 progress(len(pictures), len(latents))
         return pictures, scores
 
 
 def load_sampler(
-    path: str | os.PathLike[str], device: str = "auto", precision: str = "auto"
+    path: str | os.PathLike[str],
+    device: str = "auto",
+    precision: str = "auto",
+    depth: int | None = None,
 ) -> Sampler:
     """Return the sampler of a run folder, a weights file, or a checkpoint folder.
+
+    `depth`: bits of its images, 32 for floats; None: those of training.
 
     Raises:
         TranslationError: a model that translates images.
@@ -105,7 +113,8 @@ def load_sampler(
         pick_precision(precision, used),
         discriminator.eval().to(used) if discriminator else None,
         info.discriminator.objective if info.discriminator else "vanilla",
-        "PNG" if info.domains["image"].fits("PNG") else "NPY",
+        info.domains["image"],
+        depth or info.domains["image"].depth or 8,
     )
 
 
@@ -136,7 +145,7 @@ def walk(
     steps: int,
     truncate: float | None = None,
     progress: Progress | None = None,
-) -> list[Picture]:
+) -> list[Array]:
     """Return `steps` images from that of seed `a` to that of seed `b`, both included.
 
     Raises:
@@ -154,7 +163,7 @@ def write_numbered(
 ) -> Iterator[Path]:
     """Write `folder`/000000.png, … and, with `score`, scores.csv; yield the path of each image.
 
-    Channels that a PNG cannot hold are written as .npy.
+    What a PNG cannot hold is written as .tif or .npy.
 
     Raises:
         WriteError: the folder holds other files.
@@ -166,8 +175,8 @@ def write_numbered(
     rows = []
     for number in range(count):
         pictures, scores = sampler.pictures(sampler.latents(number, 1, seed, truncate), score)
-        path = folder / f"{number:06d}.{sampler.file.lower()}"
-        images.encode(pictures[0], path, sampler.file)
+        path = folder / f"{number:06d}.{sampler.target.lossless(sampler.depth)}"
+        images.encode(sampler.target.stored(pictures[0], sampler.depth), path)
         rows += [(path.name, f"{value:.6f}") for value in scores]
         yield path
     if score:
@@ -185,7 +194,7 @@ def check_score(sampler: Sampler, score: bool) -> None:
         raise TranslationError("--score", "this weights file has no discriminator", hint)
 
 
-def write_animation(pictures: list[Picture], path: Path, milliseconds: int = 80) -> None:
+def write_animation(pictures: list[Array], path: Path, milliseconds: int = 80) -> None:
     """Write an animated WebP that plays `pictures` forward and backward."""
     from PIL import Image
 

@@ -2,9 +2,12 @@
 
 import hashlib
 import os
+import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
-from typing import Any, overload
+from pathlib import Path
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -20,8 +23,9 @@ from i2i.images.spec import ChannelSpec, ImageSpec, convert_channels
 from i2i.model_file import ModelInfo, Statistics, default_spec, load_model
 from i2i.networks.inference import per_image_statistics
 from i2i.networks.padding import reflect
-from i2i.precision import autocast, pick_device, pick_precision
+from i2i.precision import after_fork, autocast, pick_device, pick_precision
 from i2i.translation import TranslationError
+from i2i.translation.memory import MemoryNeed
 
 _MIN_SIDE = 8  # pixels: what the reflections inside a residual generator need
 _MAX_TENSOR_VALUE = 1.5  # bicubic resampling leaves [-1, 1] by less
@@ -39,9 +43,15 @@ class Translator:
             published), or the running ones of training.
         alpha: use of the alpha that the network does not take: dropped, composited over white, or
             put back onto the output unchanged (carry). keep: the network takes it.
+        depth: bits of outputs (32: floats); None: those of the target's files, or of the input
+            where the model does not say.
         source, target: how files of the two domains are read and written; None: by the channels
             alone (see `default_spec`).
         layout: of the pairs that the model was trained on.
+        half: of images that is translated, or "whole"; None: the input of pairs side by side, where
+            an image has the form of those in training.
+        resized_to: (height, width) of images in training.
+        max_pixels: of a PIL image.
         directions: all that the model file can translate.
 
     Raises:
@@ -63,6 +73,10 @@ class Translator:
         device: str = "auto",
         precision: str = "auto",
         layout: str = "auto",
+        depth: int | None = None,
+        half: Literal["left", "right", "whole"] | None = None,
+        resized_to: tuple[int, int] | None = None,
+        max_pixels: int = images.MAX_PIXELS,
     ) -> None:
         self.in_channels, self.out_channels = in_channels, out_channels
         self.direction, self.directions = direction, tuple(directions or (direction,))
@@ -74,11 +88,15 @@ class Translator:
             counts = f"{out_channels} channels from {len(self.source.inputs)} inputs"
             reason = f"carry needs one input and gray or RGB outputs; this model makes {counts}"
             raise TranslationError("alpha", reason, "Choose drop or composite")
+        self.depth, self.half, self.resized_to = depth, half, resized_to
+        self.max_pixels = max_pixels
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
         used = per_image_statistics(network) if statistics == "image" else network
         self.network = used.eval().to(self.device)
         self._divisor = int(getattr(network, "size_divisor", 1))
+        self.memory = MemoryNeed(self.network, in_channels, self.device, self._padded)
+        self.path = ""  # of the model, absolute, where it was loaded from a file
 
     @overload
     def __call__(self, image: Image.Image) -> Image.Image: ...
@@ -89,17 +107,19 @@ class Translator:
     def __call__(
         self, image: Image.Image | NDArray[Any] | Tensor
     ) -> Image.Image | NDArray[Any] | Tensor:
-        """Translate a PIL image, an array or a tensor into the same kind, size and depth.
+        """Translate a PIL image, an array or a tensor into the same kind and size.
 
         Channels are the network's. An array is [H, W, C] or gray [H, W]: uint8, uint16, or floats
         in the range of its domain ([0, 1] unless the model says otherwise); a last channel of 2 or
         4 that the network does not take is alpha, floats of it are in [0, 1]. Gray, RGB and alpha
-        are converted to what the network takes. A tensor is [C, H, W] or [N, C, H, W], floats in
-        [-1, 1], and must have its channels.
+        are converted to what the network takes. Integers become what files of the target hold, in
+        `depth`; floats stay floats. A tensor is [C, H, W] or [N, C, H, W], floats in [-1, 1], and
+        must have its channels.
 
         Raises:
             TranslationError, ImageError: another shape, dtype, range or number of channels.
         """
+        after_fork(self.device)
         if isinstance(image, Tensor):
             return self._tensor(image)
         if isinstance(image, np.ndarray):
@@ -113,13 +133,23 @@ class Translator:
     def pixels(self, arrays: Array, depth: int | None = None) -> Array:
         """Translate prepared images of one size, [N, H, W, C], uint8, uint16 or float32 in [0, 1].
 
-        The result has `depth` (8, 16, or 32 for float32), or that of `arrays`.
+        The result is what files of the target with `depth` bits hold (32: floats), or with those of
+        `arrays`.
 
         Raises:
             ImageError: the network returned values that are not finite.
+            NotEnoughMemoryError: they do not fit.
         """
-        result = self.batch(images.to_tensor(arrays, self.device))
-        return images.from_tensor(result, depth or images.depth_of(arrays))
+        after_fork(self.device)
+        with self.memory.guarded(*arrays.shape[1:3]):
+            result = self.batch(images.to_tensor(arrays, self.device))
+            depth = depth or images.depth_of(arrays)
+            fine = 32 if self.target.in_units(depth) else depth
+            return self.target.stored(images.from_tensor(result, fine), depth)
+
+    def output_depth(self, depth: int) -> int:
+        """Return the bits of the output for a file of `depth` bits; 32: floats."""
+        return self.depth or self.target.depth or depth
 
     def batch(self, x: Tensor) -> Tensor:
         """[N, in_channels, H, W] in [-1, 1] -> [N, out_channels, H, W], float32 on the device.
@@ -128,7 +158,7 @@ class Translator:
         and cropped back.
         """
         height, width = x.shape[-2:]
-        rows, columns = self._margin(height), self._margin(width)
+        rows, columns = self._padded(height) - height, self._padded(width) - width
         top, left = rows // 2, columns // 2
         padded = x.to(self.device, torch.float32)
         if rows or columns:
@@ -147,62 +177,77 @@ class Translator:
         Manifests recognize jobs by it: if it changes, jobs of earlier versions do not continue.
         """
         specs = f"{_spec_text(self.source)} {_spec_text(self.target)}"
-        settings = f"{self.statistics} {self.alpha} {self.precision} {specs}"
+        depth = f" {self.depth}" if self.depth else ""
+        settings = f"{self.statistics} {self.alpha} {self.precision} {specs}{depth}"
         digest = hashlib.blake2b(settings.encode(), digest_size=8)
         for name, tensor in sorted(self.network.state_dict().items()):
             digest.update(f"{name} {tuple(tensor.shape)}".encode())
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def _margin(self, side: int) -> int:
-        return -(-max(side, _MIN_SIDE) // self._divisor) * self._divisor - side
+    def _padded(self, side: int) -> int:
+        return -(-max(side, _MIN_SIDE) // self._divisor) * self._divisor
 
     def _array(self, array: NDArray[Any]) -> NDArray[Any]:
         if array.ndim not in (2, 3) or 0 in array.shape:
             reason = f"expected [H, W] or [H, W, C], got an array of shape {array.shape}"
             raise TranslationError("image", reason)
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)
         pixels: Array = array if array.ndim == 3 else array[..., None]
-        colors, alpha = pixels, None
-        if pixels.shape[2] in (2, 4) and pixels.shape[2] != self.in_channels:
-            colors, alpha = pixels[..., :-1], pixels[..., -1:]
-        floats = np.issubdtype(array.dtype, np.floating)
-        if floats:
-            pixels = images.from_value_range(colors, self.source.value_range)
-            if alpha is not None:
-                unit_alpha = images.from_value_range(alpha, images.UNIT)
-                pixels = np.concatenate([pixels, unit_alpha], axis=2)
-        result = self._image(pixels, alpha is not None)
-        if floats:
-            result = images.to_value_range(result, self.target.value_range)
-        result = result.astype(array.dtype)
-        if alpha is not None and self.alpha == "carry":
-            return np.concatenate([result, alpha], axis=2)
+        pixels = self._cut(pixels)
+        alpha = pixels.shape[2] in (2, 4) and pixels.shape[2] != self.in_channels
+        floats = array.dtype.kind == "f"
+        depth = self._result_depth(32 if floats else images.depth_of(pixels))
+        unit = self.source.unit(pixels, alpha)
+        result = self._image(unit, alpha, depth)
+        result = result.astype(array.dtype) if floats and depth == 32 else result
+        if alpha and self.alpha == "carry":
+            same = result.dtype == array.dtype
+            opacity = pixels if same else images.to_depth(unit, images.depth_of(result))
+            return np.concatenate([result, opacity[..., -1:]], axis=2)
         return result[..., 0] if array.ndim == 2 and self.out_channels == 1 else result
 
     def _pil(self, image: Image.Image) -> Image.Image:
-        pixels = images.from_pil(image, "keep", self.source.value_range)
-        alpha = pixels.shape[2] in (2, 4)
-        result = self._image(pixels, alpha)
-        if alpha and self.alpha == "carry":
-            result = np.concatenate([result, pixels[..., -1:]], axis=2)
-        if result.dtype == np.float32 and result.shape[2] == 1:  # the only floats that PIL has
-            result = images.to_value_range(result, self.target.value_range)
+        if 0 in image.size:
+            raise TranslationError("image", f"a size of {image.width}x{image.height} has no pixels")
+        pixels = images.from_pil(image, "keep", self.source.value_range, self.max_pixels)
+        pixels = self._cut(pixels)
+        alpha, own = pixels.shape[2] in (2, 4), images.depth_of(pixels)
+        pixels = pixels if own == 32 else self.source.unit(pixels, alpha)
+        carried = alpha and self.alpha == "carry"
+        # Color in PIL has 8 bits.
+        depth = self._result_depth(own) if self.out_channels + carried == 1 else 8
+        result = self._image(pixels, alpha, depth)
+        if carried:
+            opacity = images.to_depth(pixels[..., -1:], images.depth_of(result))
+            result = np.concatenate([result, opacity], axis=2)
         return images.to_pil(result)
 
-    def _image(self, pixels: Array, alpha: bool) -> Array:
+    def _cut(self, pixels: Array) -> Array:
+        part = self.source.cut(pixels, self.half)
+        if part.shape != pixels.shape and not self.half:
+            text = f"the image has the form of the pairs in training: its {self.source.half} half "
+            warnings.warn(f'{text}is translated; half="whole" takes all', stacklevel=4)
+        return part
+
+    def _result_depth(self, depth: int) -> int:
+        return depth if depth == 32 and not self.depth else self.output_depth(depth)
+
+    def _image(self, pixels: Array, alpha: bool, depth: int) -> Array:
         """Translate [H, W, C], floats in [0, 1]; `alpha`: the last channel is alpha."""
         if alpha and not self.source.alpha:
             pixels = images.apply_alpha(
                 pixels, "composite" if self.alpha == "composite" else "drop"
             )
         prepared = convert_channels(pixels, ChannelSpec(self.in_channels, self.source.alpha), alpha)
-        translated: Array = self.pixels(prepared[None])[0]
+        translated: Array = self.pixels(prepared[None], depth)[0]
         return translated
 
     def _tensor(self, x: Tensor) -> Tensor:
-        if x.ndim not in (3, 4) or 0 in x.shape or not x.is_floating_point():
-            expected = "floats in [-1, 1] of shape [C, H, W] or [N, C, H, W]"
-            got = f"{x.dtype} of shape {tuple(x.shape)}"
+        dense = x.layout == torch.strided and x.device.type != "meta"
+        if not dense or x.ndim not in (3, 4) or 0 in x.shape or not x.is_floating_point():
+            expected = "dense floats in [-1, 1] of shape [C, H, W] or [N, C, H, W]"
+            got = f"{x.dtype}, {x.layout} on {x.device}, of shape {tuple(x.shape)}"
             raise TranslationError("image", f"expected {expected}, got {got}")
         if x.shape[-3] != self.in_channels:
             reason = f"the model takes {self.in_channels} channels, the tensor has {x.shape[-3]}"
@@ -210,7 +255,8 @@ class Translator:
         if not float(x.detach().abs().max()) <= _MAX_TENSOR_VALUE:
             reason = "expected a tensor in [-1, 1], got larger values"
             raise TranslationError("image", reason, "Scale bytes by x / 127.5 - 1")
-        y = self.batch(x.detach() if x.ndim == 4 else x.detach()[None]).to(x.device, x.dtype)
+        with self.memory.guarded(*x.shape[-2:]):
+            y = self.batch(x.detach() if x.ndim == 4 else x.detach()[None]).to(x.device, x.dtype)
         return y if x.ndim == 4 else y[0]
 
 
@@ -220,6 +266,9 @@ def load(
     device: str = "auto",
     precision: str = "auto",
     alpha: AlphaUse | None = None,
+    depth: int | None = None,
+    half: Literal["left", "right", "whole"] | None = None,
+    max_pixels: int = images.MAX_PIXELS,
 ) -> Translator:
     """Return the translator of a run folder, a weights file, or a checkpoint folder.
 
@@ -228,6 +277,8 @@ def load(
         device: auto, cpu, cuda, cuda:N or mps.
         precision: auto (bf16 on GPUs that have it, else fp32), fp32, bf16 or fp16.
         alpha: drop, composite or carry (see `Translator`); None: as in training.
+        depth: of outputs: 8, 16 or 32 (floats); None: that of the files of the target in training.
+        half, max_pixels: see `Translator`.
 
     Raises:
         TranslationError: a model of noise to images, one that does not translate in this direction,
@@ -239,10 +290,12 @@ def load(
     info = model.info
     chosen = _pick_direction(path, info, direction or info.direction)
     part, source = info.generators[chosen], info.domains[chosen.source]
+    if source.half is None and info.layout in ("ab", "ba"):  # of a file that does not say more
+        source = replace(source, half="left" if info.layout[0] == chosen.source else "right")
     if alpha is not None and source.alpha:
         reason = f"{path} takes alpha as a channel, so this has no effect"
         raise TranslationError("--alpha", reason, "Leave it out")
-    return Translator(
+    translator = Translator(
         model.generator(chosen),
         part.in_channels,
         part.out_channels,
@@ -255,7 +308,13 @@ def load(
         device=device,
         precision=precision,
         layout=info.layout,
+        depth=depth,
+        half=half,
+        resized_to=info.resized_to,
+        max_pixels=max_pixels,
     )
+    translator.path = str(Path(path).absolute())
+    return translator
 
 
 def _pick_direction(path: str | os.PathLike[str], info: ModelInfo, name: str) -> Direction:
@@ -273,4 +332,6 @@ def _spec_text(spec: ImageSpec) -> str:
     inputs = [
         {"channels": one.channels, "alpha": one.alpha, "name": one.name} for one in spec.inputs
     ]
-    return str({"inputs": inputs, "range": list(spec.value_range)})
+    text = str({"inputs": inputs, "range": list(spec.value_range)})
+    later = (spec.depth, spec.ranged_integers, spec.mask)
+    return text if later == (None, False, False) else f"{text} {later}"

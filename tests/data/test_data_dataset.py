@@ -14,7 +14,7 @@ from PIL import Image
 from i2i.config import PairedData, UnconditionalData, UnpairedData
 from i2i.data.dataset import Dataset, PairedImages, Paths, UnconditionalImages, UnpairedImages
 from i2i.data.folders import DataError
-from i2i.images import ImageError
+from i2i.images import MAX_PIXELS, ImageError
 
 SMALL: dict[str, Any] = {"load_size": 20, "crop_size": 16}
 
@@ -111,7 +111,9 @@ def test_halves_of_a_side_by_side_image_go_to_their_domains(
         assert (sample[left] == -1).all()
         assert (sample[right] == 1).all()
     assert dataset.files(0, 0) == [f"{tmp_path}/1.png"]
-    assert dataset.notes == (f"pairs lie side by side; the left half is {left}.",)
+    gray, side = dataset.notes
+    assert gray.startswith("1 of 1 files are gray stored as RGB")
+    assert side == f"pairs lie side by side; the left half is {left}."
 
 
 def test_geometry_is_shared_by_a_pair_on_disk(write: Any, tmp_path: Path) -> None:
@@ -204,14 +206,75 @@ def test_fixed_images_are_in_order_and_start_again_in_the_smaller_domain(
     assert not torch.equal(dataset.fixed(2)["a"], dataset.fixed(0)["a"])
 
 
-def test_max_images_takes_the_first(write: Any, tmp_path: Path) -> None:
-    for place in range(4):
-        write(f"{place}.png")
-    dataset = images_of(tmp_path, max_images=2)
-    assert [Path(dataset.files(0, index)[0]).name for index in range(len(dataset))] == [
-        "0.png",
-        "1.png",
-    ]
+def test_max_images_takes_a_sample_over_all_subfolders_and_reports_it(
+    write: Any, tmp_path: Path
+) -> None:
+    for folder, count in (("cat", 30), ("dog", 10)):
+        for number in range(count):
+            write(f"{folder}/{number}.png")
+
+    def sampled(seed: int) -> list[str]:
+        config = UnconditionalData(root=str(tmp_path), **SMALL, max_images=8)
+        dataset = UnconditionalImages(config, seed=seed)
+        assert "a random sample of 8 of 40 files of this domain" in "".join(dataset.notes)
+        return [dataset.files(0, index)[0] for index in range(len(dataset))]
+
+    for seed in range(5):
+        folders = Counter(Path(file).parent.name for file in sampled(seed))
+        assert folders == {"cat": 6, "dog": 2}  # as in the whole set
+        assert sampled(seed) == sampled(seed)
+    assert sampled(0) != sampled(1)
+    assert len(set(sampled(0))) == 8
+
+
+def test_pairs_of_a_sample_stay_together(write: Any, tmp_path: Path) -> None:
+    for number in range(9):
+        write(f"a/{number}.png")
+        write(f"b/{number}.png")
+    dataset = paired(tmp_path, max_images=4)
+    assert len(dataset) == 4
+    for index in range(4):
+        a, b = dataset.files(0, index)
+        assert Path(a).name == Path(b).name
+    assert "4 of 9 pairs" in dataset.notes[0]
+
+
+@pytest.mark.parametrize("kind", ["paired", "unpaired", "unconditional"])
+def test_epoch_of_crops_is_as_long_as_asked_for_and_uses_all_files_equally_often(
+    write: Any, tmp_path: Path, kind: str
+) -> None:
+    for number in range(3):
+        write(f"train/a/{number}.png", (40, 40))
+        write(f"train/b/{number}.png", (40, 40))
+    make = {"paired": paired, "unpaired": unpaired, "unconditional": images_of}[kind]
+    root = tmp_path / "train/a" if kind == "unconditional" else tmp_path
+    dataset = make(root, resize="none", epoch_images=10)
+    assert (len(dataset), dataset.count) == (10, 3)
+    keys = [(epoch, index) for epoch in range(3) for index in range(10)]
+    used = Counter(dataset.files(*key)[0] for key in keys)
+    assert set(used.values()) == {10}
+    name = next(iter(dataset.channels))
+    assert len({dataset.sample(*key)[name].numpy().tobytes() for key in keys}) == 30
+    assert equal(dataset.sample(2, 7), dataset.sample(2, 7))
+    assert equal(dataset.fixed(0), dataset.fixed(3))
+
+
+def test_one_image_a_side_is_trained_on_by_its_crops(write: Any, tmp_path: Path) -> None:
+    write("trainA/x.png", (60, 60))
+    write("trainB/y.png", (60, 60))
+    dataset = unpaired(tmp_path, resize="none", epoch_images=50)
+    views = {dataset.sample(0, index)["a"].numpy().tobytes() for index in range(50)}
+    assert len(views) == 50
+
+
+def test_files_of_more_pixels_than_the_setting_allows_are_refused_by_it(
+    write: Any, tmp_path: Path
+) -> None:
+    write("1.png", (20, 30))
+    with pytest.raises(DataError, match=r"1.png: 30x20 .*max_pixels"):
+        images_of(tmp_path, max_pixels=599)
+    assert len(images_of(tmp_path, max_pixels=600)) == 1
+    assert UnconditionalData(root="x").max_pixels == MAX_PIXELS
 
 
 def test_test_split_is_read_when_asked_for(write: Any, tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def test_every_layout_of_two_folders_is_read(touch: Callable[..., Path], a: str,
         [f"{root}/{a}/1.png", f"{root}/{a}/2.jpg"],
         [f"{root}/{b}/1.webp", f"{root}/{b}/2.png"],
     ]
-    assert find_pairs(root) == (("a", "b"), expected, "folders", [], [], "")
+    assert find_pairs(root)[:6] == (("a", "b"), expected, "folders", [], [], "")
     assert unpaired(root) == expected
 
 

@@ -1,14 +1,16 @@
 """The stream of batches: one order for any number of workers and processes, continued at any position."""
 
+import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from multiprocessing import active_children
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 
 import pytest
 import torch
+from processes import hear_signals, kill_after, start, wait_for
 from torch import Tensor
 
 from i2i.config import UnconditionalData, UnpairedData
@@ -23,6 +26,7 @@ from i2i.data.dataset import UnconditionalImages, UnpairedImages
 from i2i.data.folders import DataError
 from i2i.data.loader import Batch, LoaderError, batches
 from i2i.images import ImageError
+from i2i.signals import Stopped, StopRequest
 
 
 class Numbers:
@@ -213,6 +217,87 @@ def test_worker_that_is_killed_is_an_error_that_names_its_file() -> None:
         LoaderError, match=r"a loader worker died while reading 4.png .* lower data.workers"
     ):
         first(10, Numbers(fault=fault), workers=2)
+
+
+def test_worker_that_is_killed_between_samples_is_named_by_its_signal_and_none_survives() -> None:
+    with stream(Numbers(), workers=2) as loader:
+        next(loader)
+        victims = active_children()
+        os.kill(victims[0].pid or 0, signal.SIGKILL)
+        reason = r"a loader worker died .*\(killed by signal 9.* lower data.workers"
+        with pytest.raises(LoaderError, match=reason):
+            list(islice(loader, 10))
+    assert not any(worker.is_alive() for worker in victims)
+
+
+def test_workers_that_cannot_start_are_an_error_that_leaves_none(monkeypatch: Any) -> None:
+    pair, calls = socket.socketpair, []
+
+    def limited() -> Any:
+        calls.append(True)
+        if len(calls) > 2:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return pair()
+
+    monkeypatch.setattr(socket, "socketpair", limited)
+    reason = r"worker 3 of 4 cannot start \(Too many open files\).*ulimit -n"
+    with pytest.raises(LoaderError, match=reason):
+        first(1, Numbers(), workers=4)
+    assert not active_children()
+
+
+def test_batches_larger_than_shared_memory_of_a_container_arrive(monkeypatch: Any) -> None:
+    class Large(Numbers):
+        def sample(self, epoch: int, index: int) -> dict[str, Tensor]:
+            return {"image": torch.full((3, 512, 512), float(index))}
+
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise AssertionError("shared memory is used")
+
+    monkeypatch.setattr(torch.UntypedStorage, "_new_shared", refuse)
+    taken = first(4, Large(), workers=2, batch=8)
+    assert [batch.images["image"].shape for batch in taken] == [(8, 3, 512, 512)] * 4
+    assert taken[1].images["image"][2, 0, 0, 0] == taken[1].keys[2][1]
+
+
+def test_worker_whose_parent_was_killed_ends_although_it_waits_for_a_file(tmp_path: Path) -> None:
+    pipe, note = tmp_path / "pipe", tmp_path / "worker"
+    os.mkfifo(pipe)
+
+    def fault(_: int) -> None:
+        (tmp_path / "new").write_text(str(os.getpid()))
+        (tmp_path / "new").rename(note)
+        pipe.read_bytes()  # for ever
+
+    parent = start(lambda: first(1, Numbers(fault=fault), workers=1))
+    wait_for(note.exists, 30, "the worker")
+    assert kill_after(parent, 0)
+    worker = Path(f"/proc/{note.read_text()}")
+    wait_for(lambda: not worker.exists() or ") Z " in (worker / "stat").read_text(), 20, "its end")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_signal_ends_the_wait_for_a_file_that_stalls(workers: int, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    def fault(_: int) -> None:
+        (tmp_path / "pipe").read_bytes()
+
+    def wait() -> None:
+        hear_signals()
+        with StopRequest().listening() as stop, stream(Numbers(fault=fault), workers=workers) as it:
+            (tmp_path / "waiting").touch()
+            with suppress(Stopped), stop.interrupting():
+                next(it)
+            os._exit(stop.signal)
+
+    process = start(wait)
+    wait_for((tmp_path / "waiting").exists, 30, "the wait")
+    time.sleep(0.3)
+    os.kill(process.pid or 0, signal.SIGTERM)
+    process.join(20)
+    assert process.exitcode == signal.SIGTERM
+    process.kill()
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -185,13 +185,13 @@ def test_ranges_that_mean_nothing_are_refused(
         resolve(method, [Layer("test", {"data": {"root": "x", "value_range": ranges}})])
 
 
-def test_a_range_without_floats_and_a_value_outside_are_refused_before_training(
+def test_a_range_no_file_holds_and_a_value_outside_are_refused_before_training(
     tmp_path: Path,
 ) -> None:
     arrays(tmp_path, 3, "a")
     arrays(tmp_path, 3, "b", dtype=np.float32)
-    with pytest.raises(DataError, match=r"data.value_range.a: no file of domain a holds floats"):
-        dataset_of(tmp_path, value_range={"a": [0, 255]})
+    with pytest.raises(DataError, match=r"data.value_range.a: .* integers from 0 to 255"):
+        dataset_of(tmp_path, value_range={"a": [-1, 255]})
     with pytest.raises(DataError, match=r"b/0.npy: float values from .*outside \[0, 0.5\]"):
         dataset_of(tmp_path, value_range={"b": [0, 0.5]})
 
@@ -254,3 +254,79 @@ def test_a_check_knows_the_range_that_it_is_told(tmp_path: Path) -> None:
             "LOW must be below HIGH"
             in CliRunner().invoke(group, [*command, "--range", "3", bad]).output
         )
+
+
+# -- values of integers ----------------------------------------------------------------------------
+
+
+def ramps(folder: Path, domain: str, low: int, high: int) -> None:
+    """Write two images of 16-bit gray that use the values from `low` to `high`."""
+    (folder / domain).mkdir()
+    for number in range(2):
+        values = np.linspace(low, high, 400).round().astype(np.uint16).reshape(20, 20)
+        images.encode(np.roll(values, number)[..., None], folder / domain / f"{number}.png")
+
+
+def test_integers_of_a_range_are_spread_over_all_that_networks_see(tmp_path: Path) -> None:
+    ramps(tmp_path, "a", 0, 4095)
+    ramps(tmp_path, "b", 500, 4000)
+    ranges = {"a": [0, 4095], "b": [500, 4000]}
+    data = dataset_of(tmp_path, flip=False, crop_size=20, value_range=ranges)
+    for domain, (low, high) in ranges.items():
+        values = np.linspace(low, high, 400).round()
+        expected = (values - low) / (high - low) * 2 - 1
+        np.testing.assert_allclose(data.fixed(0)[domain].reshape(-1), expected, atol=1e-5)
+        spec = data.specs[domain]
+        assert (spec.depth, spec.ranged_integers) == (16, True)
+    assert not [note for note in data.notes if "quarter" in note]
+
+
+def test_a_narrow_range_of_integers_is_said_in_training_and_by_the_check(tmp_path: Path) -> None:
+    ramps(tmp_path, "a", 30000, 34000)
+    ramps(tmp_path, "b", 0, 65535)
+    (note,) = [note for note in dataset_of(tmp_path).notes if "quarter" in note]
+    assert "2 of 4 files" in note
+    assert "a/0.png has values from 30000 to 34000" in note
+    assert "data.value_range" in note
+    (issue,) = [each for each in check_folder(tmp_path).issues if each.name == "narrow range"]
+    assert (issue.level, issue.count) == ("warning", 2)
+
+
+def test_integers_outside_of_their_range_are_refused_or_skipped(tmp_path: Path) -> None:
+    ramps(tmp_path, "a", 0, 4095)
+    ramps(tmp_path, "b", 0, 4096)
+    ranges = {"a": [0, 4095], "b": [0, 4095]}
+    with pytest.raises(DataError, match=r"2 of 4 files have values outside of data.value_range"):
+        dataset_of(tmp_path, value_range=ranges)
+    report = check_folder(tmp_path, value_range=(0, 4095))
+    assert {issue.name for issue in report.issues if issue.level == "error"} == {"outside range"}
+    with pytest.raises(DataError, match=r"no image of .* can be used"):
+        dataset_of(tmp_path, value_range=ranges, on_bad_file="skip")
+
+
+def test_labels_in_jpeg_files_are_noted_in_training_and_by_the_check(tmp_path: Path) -> None:
+    for domain, suffix in (("a", "jpg"), ("b", "png")):
+        (tmp_path / domain).mkdir()
+        for number in range(2):
+            pixels = np.random.default_rng(number).integers(0, 255, (20, 20, 1), np.uint8)
+            images.encode(pixels, tmp_path / domain / f"{number}.{suffix}")
+    data = dataset_of(tmp_path, masks=["a", "b"])
+    assert any("2 of 4 files hold labels in JPEG" in note for note in data.notes)
+    assert [spec.mask for spec in data.specs.values()] == [True, True]
+    (issue,) = [e for e in check_folder(tmp_path, masks=["a"]).issues if e.name == "lossy labels"]
+    assert issue.count == 2
+    assert not any("JPEG" in note for note in dataset_of(tmp_path, masks=["b"]).notes)
+
+
+def test_what_headers_say_is_kept_for_the_weights_file(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    for number in range(2):
+        pixels = np.random.default_rng(number).integers(0, 255, (20, 60, 3), np.uint8)
+        images.encode(pixels, tmp_path / "train" / f"{number}.png")
+    specs = dataset_of(tmp_path, layout="ba").specs
+    assert {d: (spec.half, spec.size, spec.depth) for d, spec in specs.items()} == {
+        "a": ("right", (20, 30), 8),
+        "b": ("left", (20, 30), 8),
+    }
+    images.encode(np.full((20, 20, 3), [[[1], [2]] * 10], np.uint8), tmp_path / "train/x.png")
+    assert dataset_of(tmp_path, layout="ba").specs["a"].size is None

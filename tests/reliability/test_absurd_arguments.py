@@ -39,6 +39,7 @@ COMMANDS = dict(walk(group))
 SINKS = {"out", "fix", "sheet"}  # where something new is written
 PATHS = {
     "init_from",
+    "pairs",
     "model",
     "paths",
     "data",
@@ -51,7 +52,7 @@ PATHS = {
     "resume",
 } | SINKS
 SIZES = {"size", "grid", "interpolate", "shard"}
-TEXTS = {"device", "split", "inputs", "target", "overrides"}
+TEXTS = {"pair_pattern", "network", "device", "split", "inputs", "target", "overrides"}
 HARMLESS = {"help", "version"}
 
 NUMBERS = ["-1", "0", "0.5", "nan", "inf", "-inf", "1e400", "true", "", "x", "1e9", str(2**31), str(2**32), str(2**63), str(2**64),
@@ -213,7 +214,9 @@ def test_setting_is_refused_in_one_line_or_gives_finite_settings(
             was = defaults[section][name]
             assert type(given) is not bool or type(was) in (bool, type(None)), (key, value)
         assert len(refusal) < 2_000
-        lines = refusal.split("\n")  # one about each setting; networks take their size from the crop
+        lines = refusal.split(
+            "\n"
+        )  # one about each setting; networks take their size from the crop
         assert len({line.partition(":")[0] for line in lines}) == len(lines), (key, value)
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from processes import wait_for
 from runs import draw_scenes, final_state, finish, rows, start_ranks, train_words
 from states import equal
 
+from i2i import console
 from i2i.checkpoint import CHECKPOINTS, newest, steps
 from i2i.training.trainer import Trainer
 
@@ -22,7 +24,7 @@ WORDS = [
     "--set",
     "log.sample_every_images=4",
 ]
-WORDS += ["--set", "log.tensorboard=true"]
+WORDS += ["--set", "log.tensorboard=true", "--set", "train.save_retry_seconds=1"]
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +112,36 @@ def test_full_disk_costs_no_checkpoint_and_the_run_ends_like_an_unbroken_one_onc
     resume(run, unbroken, log)
 
 
+def test_last_state_is_written_as_soon_as_the_disk_has_grown(
+    scenes: dict[str, Path], unbroken: Path, small_disk: Path, tmp_path: Path
+) -> None:
+    run, log = small_disk / "run", tmp_path / "log"
+    words = train_words("pix2pix", scenes, run, *WORDS, "--set", "train.save_retry_seconds=100")
+    processes = start_ranks(1, words, log, at_update(3, lambda: fill(small_disk)))  # type: ignore[arg-type]
+    wait_for(lambda: log.exists() and "trying for " in log.read_text(), 60, "the last save")
+    (small_disk / "filler").unlink()
+    assert finish(processes) == [0], log.read_text()
+    assert equal(final_state(run), final_state(unbroken))
+
+
+def test_first_checkpoint_that_cannot_be_written_stops_before_training_and_leaves_nothing(
+    scenes: dict[str, Path], small_disk: Path, tmp_path: Path
+) -> None:
+    run, log = small_disk / "run", tmp_path / "log"
+    words = train_words("pix2pix", scenes, run, *WORDS)
+    fill(small_disk)
+    with open(small_disk / "filler", "r+b") as file:  # room for the settings, not for a state
+        file.truncate((small_disk / "filler").stat().st_size - 40_000)
+    assert finish(start_ranks(1, words, log)) == [2]
+    text = log.read_text()
+    assert "disk is full" in text.splitlines()[-1]
+    assert "Traceback" not in text
+    assert "Training continues" not in text
+    assert not run.exists()
+    (small_disk / "filler").unlink()
+    assert finish(start_ranks(1, words, log)) == [0], log.read_text()
+
+
 def test_limit_on_the_size_of_files_is_a_full_disk_too(
     scenes: dict[str, Path], unbroken: Path, tmp_path: Path
 ) -> None:
@@ -155,10 +187,14 @@ def test_checkpoints_are_written_again_as_soon_as_there_is_room(
     def prepare(index: int) -> None:
         at_update(3, lambda: fill(small_disk))(index)  # type: ignore[operator]
         at_update(7, lambda: (small_disk / "filler").unlink())(index)  # type: ignore[operator]
+        console.PLAIN_SECONDS = 0.0
 
     assert finish(start_ranks(1, train_words("pix2pix", scenes, run, *WORDS), log, prepare)) == [
         0
     ], log.read_text()
-    assert "disk, after 16 images: checkpoints are written again" in log.read_text()
+    text = log.read_text()
+    assert "disk, after 16 images: checkpoints are written again" in text
+    assert "NOT SAVED: 2 failures since " in text
+    assert "NOT SAVED" not in text.splitlines()[-2]
     assert equal(final_state(run), final_state(unbroken))
     assert [images for images, _ in steps(run / CHECKPOINTS)] == [16, 20, 24]

@@ -1,18 +1,23 @@
 """A run that was stopped anywhere, by anything, ends as if nothing had happened: every tensor, counter and log row."""
 
+import os
 import random
 import shutil
+import signal
 import time
 from itertools import product
+from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
 from processes import kill_after, start
 from runs import command, draw_scenes, final_state, rows, train_words
 from states import equal
+from torch import Tensor
 
 from i2i import registry
 from i2i.checkpoint import CHECKPOINTS, WEIGHTS, steps
+from i2i.training.trainer import Trainer
 
 METHODS = registry.names("methods")
 ALL_CASES = list(product(METHODS, (0, 2), (8, 12), (1, 2)))
@@ -159,6 +164,36 @@ def test_run_killed_between_its_last_checkpoint_and_its_weights_gets_them(
     old = steps(unbroken / CHECKPOINTS)[0][1] / WEIGHTS
     (run / WEIGHTS).write_bytes(old.read_bytes())
     run_to_the_end(resume_words("pix2pix", run), tmp_path / "log")
+    assert same(unbroken, run)
+
+
+def test_run_whose_loader_worker_is_killed_in_a_step_saves_what_it_learned_and_goes_on_exactly(
+    scenes: dict[str, Path], tmp_path: Path
+) -> None:
+    unbroken, run, log = tmp_path / "unbroken", tmp_path / "run", tmp_path / "log"
+    words = ["--images", "16", "--set", "data.workers=1"]
+    run_to_the_end(train_words("pix2pix", scenes, unbroken, *words), log)
+
+    def prepare() -> None:
+        step = Trainer.step
+
+        def stepping(trainer: Trainer, batches: list[dict[str, Tensor]]) -> None:
+            if trainer.updates == 3:
+                os.kill(active_children()[0].pid or 0, signal.SIGKILL)
+                time.sleep(0.2)
+            step(trainer, batches)
+
+        Trainer.step = stepping  # type: ignore[method-assign, assignment]
+
+    process = start(command, train_words("pix2pix", scenes, run, *words), log, prepare)
+    process.join(120)
+    text = log.read_text()
+    assert process.exitcode == 2, text
+    assert "a loader worker died" in text.splitlines()[-1]
+    assert "killed by signal 9" in text.splitlines()[-1]
+    assert "Traceback" not in text
+    assert steps(run / CHECKPOINTS)[-1][0] >= 8
+    run_to_the_end(resume_words("pix2pix", run), log)
     assert same(unbroken, run)
 
 

@@ -11,7 +11,11 @@ import pytest
 from processes import kill_after, start, wait_for
 from runs import command, draw_scenes, final_state, rows, train_words
 
-from i2i.checkpoint import CHECKPOINTS, FORMAT, steps
+from i2i.checkpoint import CHECKPOINTS, FORMAT, prune, steps
+from i2i.config import ConfigError
+from i2i.files import JsonlWriter, remove_temporaries
+from i2i.lock import InUseError, exclusive, new_folder
+from i2i.run.settings import resume
 
 FIXTURES = Path(__file__).parent / "fixtures"
 RELEASED = sorted(path.relative_to(FIXTURES).as_posix() for path in FIXTURES.glob("format-*/*"))
@@ -112,3 +116,196 @@ def test_checkpoint_of_every_released_format_is_used_and_resumed(name: str, tmp_
     assert len(list((tmp_path / "made").glob("*.png"))) == 2
     assert final_state(run)["images"] == 16
     assert [row["images"] for row in rows(run)] == [4, 8, 12, 16]
+
+
+def resumed(run: Path, log: Path, *more: str) -> int | None:
+    log.unlink(missing_ok=True)
+    process = start(command, ["resume", str(run), "--device", "cpu", *more], log)
+    process.join(60)
+    return process.exitcode
+
+
+@pytest.fixture(scope="module")
+def finished(scenes: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 4 images whose data was given as a relative path."""
+    run, log = tmp_path_factory.mktemp("finished") / "run", tmp_path_factory.mktemp("log") / "log"
+    words = train_words("pix2pix", {"facades": Path("facades")}, run, "--images", "4")
+    process = start(command, words, log, lambda: os.chdir(scenes["facades"].parent))
+    process.join(60)
+    assert process.exitcode == 0, log.read_text()
+    return run
+
+
+def test_links_in_a_run_are_not_written_through(finished: Path, tmp_path: Path) -> None:
+    precious, log = tmp_path / "precious", tmp_path / "log"
+    for number, name in enumerate(
+        ("metrics.jsonl", "events.jsonl", ".lock", "samples", "checkpoints")
+    ):
+        run = tmp_path / str(number)
+        shutil.copytree(finished, run)
+        target = run / name
+        if target.is_dir():
+            target.rename(precious)
+        else:
+            target.unlink(missing_ok=True)
+            precious.write_text("precious\n")
+        target.symlink_to(precious)
+        before = sorted(precious.rglob("*")) if precious.is_dir() else precious.read_text()
+        assert resumed(run, log, "--images", "8") == 2
+        assert f"{target}: a symbolic link" in log.read_text()
+        assert "Traceback" not in log.read_text()
+        assert before == (
+            sorted(precious.rglob("*")) if precious.is_dir() else precious.read_text()
+        )
+        shutil.rmtree(precious) if precious.is_dir() else precious.unlink()
+
+
+def test_second_name_of_a_log_keeps_its_content(tmp_path: Path) -> None:
+    snapshot, log = tmp_path / "snapshot", tmp_path / "metrics.jsonl"
+    log.write_text('{"images": 2, "x": 1}\n{"images": 4, "x": 1}\n')
+    os.link(log, snapshot)
+    JsonlWriter(log, 2).close()
+    assert len(snapshot.read_text().splitlines()) == 2
+    assert len(log.read_text().splitlines()) == 1
+
+
+def test_damaged_lines_of_a_log_are_removed_and_counted(tmp_path: Path) -> None:
+    log = tmp_path / "events.jsonl"
+    good = '{"images": 2, "kind": "data", "text": "a"}\n'
+    bad = ['{"images": "2", "kind": "data", "text": "a"}\n', '{"images": 2}\n', "\x00\n", "[]\n"]
+    log.write_text(good + "".join(bad) + good + good[:9])
+    writer = JsonlWriter(log, 9)
+    writer.close()
+    assert writer.damaged == len(bad)
+    assert log.read_text() == 2 * good
+
+
+@pytest.mark.parametrize("name", ["folder", "lock"])
+def test_writer_whose_folder_or_lock_was_replaced_notices(name: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    with exclusive(run) as lock:
+        lock.check()
+        if name == "folder":
+            run.rename(tmp_path / "moved")
+            run.mkdir()
+            with pytest.raises(InUseError, match="moved, removed or replaced"):
+                lock.check()
+        else:
+            (run / ".lock").unlink()
+            lock.check()
+            assert str(os.getpid()) in (run / ".lock").read_text()
+
+
+def test_second_writer_is_refused_although_the_lock_file_was_removed(tmp_path: Path) -> None:
+    code = f"from i2i.lock import check_held; from pathlib import Path; check_held(Path({str(tmp_path)!r}))"
+    with exclusive(tmp_path):
+        (tmp_path / ".lock").unlink()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert b"InUseError" in done.stderr
+
+
+def test_folder_of_a_command_has_one_writer_and_nothing_stays_where_nothing_was_written(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "out"
+    with new_folder(out):
+        with pytest.raises(InUseError, match="another process is using this folder"):
+            new_folder(out).__enter__()
+        (out / "picture").touch()
+    assert [path.name for path in out.iterdir()] == ["picture"]
+    with pytest.raises(ZeroDivisionError), new_folder(tmp_path / "other"):
+        raise ZeroDivisionError
+    assert not (tmp_path / "other").exists()
+
+
+def test_only_temporaries_of_ours_are_removed_from_a_run(tmp_path: Path) -> None:
+    (tmp_path / "my-notes.tmp-1").mkdir()
+    (tmp_path / "my-notes.tmp-1" / "precious").touch()
+    (tmp_path / ".notes.txt.tmp-1").touch()
+    for name in ("config.yaml", "00000012.png", "metrics.jsonl"):
+        (tmp_path / f".{name}.tmp-77").touch()
+    (tmp_path / "step-00000012.tmp-77").mkdir()
+    remove_temporaries(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"my-notes.tmp-1", ".notes.txt.tmp-1"}
+
+
+def test_pruning_leaves_what_others_put_into_a_checkpoint(tmp_path: Path) -> None:
+    for images in (1, 2):
+        step = tmp_path / f"step-{images:08d}"
+        step.mkdir()
+        (step / "state.pt").touch()
+    (tmp_path / "step-00000001" / "notes.txt").touch()
+    prune(tmp_path, 2, 1)
+    kept = tmp_path / "step-00000001.kept"
+    assert [path.name for path in kept.iterdir()] == ["notes.txt"]
+    assert [images for images, _ in steps(tmp_path)] == [2]
+
+
+def test_settings_edited_or_damaged_are_refused_by_name_and_taken_from_the_checkpoint(
+    finished: Path, tmp_path: Path
+) -> None:
+    run, log = tmp_path / "run", tmp_path / "log"
+    shutil.copytree(finished, run)
+    text = (run / "config.yaml").read_text()
+    edits = {
+        "train.seed": text.replace("seed: 0", "seed: 1"),
+        "train.total_images": text.replace("total_images: 4", "total_images: 6"),
+        "generator.width": text.replace("width: 4", "width: 5", 1),
+        "not valid YAML": text[: len(text) // 2] + "{",
+        "optim": text[: text.index("optim:")],
+    }
+    for words, edited in edits.items():
+        assert edited != text
+        (run / "config.yaml").write_text(edited)
+        with pytest.raises(ConfigError, match=f"edited or damaged.*{words}.*--set"):
+            resume(run, None, [])
+    (run / "config.yaml").write_text(text.replace("\n#", "\n\n# my notes\n#"))
+    resume(run, None, [])
+    (run / "config.yaml").unlink()
+    assert resumed(run, log, "--images", "8") == 0, log.read_text()
+    assert "the settings are those of the newest checkpoint" in log.read_text()
+
+
+def test_relative_data_is_found_again_from_another_folder_and_other_data_is_named(
+    finished: Path, scenes: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, log = tmp_path / "run", tmp_path / "log"
+    shutil.copytree(finished, run)
+    shutil.copytree(scenes["orchard"], tmp_path / "facades")
+    monkeypatch.chdir(tmp_path)
+    assert resume(run, None, []).data.root == str(scenes["facades"].resolve())
+    shutil.rmtree(tmp_path / "facades")
+    shutil.copytree(scenes["facades"], tmp_path / "facades")
+    picture = next((tmp_path / "facades").rglob("train/a/*.png"))
+    picture.write_bytes(picture.read_bytes() + b"\0")
+    assert resumed(run, log, "--images", "8", "--data", "facades") in (0, 2)
+    text = log.read_text()
+    assert "are not those that the run was trained on" in text or "cannot change" in text
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("ranks", None), ("images", "4"), ("method", {}), ("optimizers", {"x": 1}), ("ranks", [])],
+)
+def test_part_of_a_state_that_is_missing_or_of_another_type_is_named(
+    key: str, value: object, finished: Path, tmp_path: Path
+) -> None:
+    import torch
+
+    from i2i.checkpoint import CheckpointError, load_state, newest
+    from i2i.run import build
+    from i2i.run.settings import saved
+    from i2i.training.trainer import Trainer
+
+    settings = saved(finished)
+    method = build.make_method(settings, {"a": 3, "b": 3})
+    trainer = Trainer(method, settings.train, settings.optim, torch.device("cpu"), "fp32")
+    state = load_state(newest(finished / CHECKPOINTS)[0])
+    trainer.restore(dict(state))
+    if value is None:
+        del state[key]
+    else:
+        state[key] = value
+    with pytest.raises(CheckpointError, match=r"state\.pt: "):
+        trainer.restore(state)

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from importlib import import_module
 from itertools import product
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from runs import draw_scenes, final_state, finish, rows, start_ranks, train_word
 from states import equal
 
 from i2i.checkpoint import CHECKPOINTS, steps
+from i2i.signals import STOP_SIGNALS, Stopped, StopRequest, raise_on_stop
 from i2i.training import loop
 from i2i.training.trainer import Trainer
 
@@ -141,6 +144,7 @@ def test_second_interrupt_of_a_lone_process_stops_at_once_and_loses_no_checkpoin
         def stepping(trainer: Trainer, batches: list[dict[str, object]]) -> None:
             if trainer.updates == 3:
                 os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(1.1)  # sooner, it would be an echo
                 os.kill(os.getpid(), signal.SIGINT)
             step(trainer, batches)  # type: ignore[arg-type]
 
@@ -150,6 +154,59 @@ def test_second_interrupt_of_a_lone_process_stops_at_once_and_loses_no_checkpoin
     assert finish(start_ranks(1, words, log, impatient)) == [130]
     assert [images for images, _ in steps(run / CHECKPOINTS)] == [0, 4]
     assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.02])
+def test_echo_of_an_interrupt_is_the_same_request(pause: float) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with StopRequest().listening() as stop:
+            for _ in range(3):
+                signal.raise_signal(signal.SIGINT)
+                time.sleep(pause)
+            assert stop.signal == signal.SIGINT
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_during_an_import_stops_after_it(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lazy_part.py").write_text(
+        f"import signal\nsignal.raise_signal({int(number)})\ncomplete = True\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    before = {each: signal.signal(each, signal.default_int_handler) for each in STOP_SIGNALS}
+
+    def work() -> None:
+        import_module("lazy_part")
+        time.sleep(10)
+
+    try:
+        with pytest.raises(Stopped), raise_on_stop():
+            work()
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    assert sys.modules.pop("lazy_part").complete
+
+
+def test_signal_in_a_destructor_is_not_lost() -> None:
+    class Leaving:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    def work() -> None:
+        Leaving()
+        time.sleep(10)
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(Stopped), raise_on_stop():
+            work()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def program(words: list[str], output: int) -> subprocess.Popen[bytes]:

@@ -11,6 +11,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commands import Command, i2i, small_disk
 from models import outputs, temporaries, write_model, write_pictures
@@ -130,6 +131,35 @@ def test_only_an_option_divides_the_pictures_among_tasks(
     divided = "SLURM_NTASKS" not in variables  # which a batch script has, too
     assert (status, len(outputs(tmp_path / "part")) < 8) == (0, divided)
     assert err.startswith("note: this is shard 1/" if divided else "note: this is shard 0/1")
+
+
+# -- memory ----------------------------------------------------------------------------------------
+
+
+def limit_memory() -> None:
+    """Leave this process 1.5 GB of memory more than it has."""
+    pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
+    limit = pages * resource.getpagesize() + 1_500_000_000
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def test_picture_that_memory_does_not_hold_is_named_with_numbers_and_others_are_translated(
+    tmp_path: Path,
+) -> None:
+    model, source = write_model(tmp_path / "model", "unet"), write_pictures(tmp_path / "in", 4)
+    images.encode(np.zeros((6_000, 8_000, 3), np.uint8), source / "large.png")
+    command = partial(i2i, tmp_path / "streams", "translate", model, source)
+    status, out, err = command(tmp_path / "out", before=limit_memory)
+    assert (status, out.split()[:6]) == (1, ["4", "written,", "0", "already", "done,", "1"]), err
+    assert re.fullmatch(
+        r"failed: large\.png: 8000x6000 pixels need about [2-9]\.\d GB of memory, "
+        r"[01]\.\d GB are free\. Try a smaller --size\.\n",
+        err,
+    )
+    status, _, err = command(tmp_path / "small", "--max-pixels", 1_000_000)
+    assert status == 1
+    assert err.startswith("failed: large.png: ")
+    assert "megapixels" in err
 
 
 # -- a full disk -----------------------------------------------------------------------------------

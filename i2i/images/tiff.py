@@ -1,0 +1,243 @@
+"""Layouts of TIFF files: those on a list are read, others refused by name. TIFF 6.0, BigTIFF."""
+
+import io
+import itertools
+import os
+import struct
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import IO, Literal, NamedTuple
+
+from i2i.images.formats import ImageError, not_supported
+from i2i.images.sanity import REPLACE
+
+MAX_ENTRIES = 4096  # of a directory; 10 to 40 are usual
+MAX_VALUES = 2**20  # of a tag: strips, tiles
+MAX_PAGES = 1000  # counted
+_TYPES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}  # of whole numbers
+_LETTERS = {1: "u", 2: "i", 3: "f", 5: "c", 6: "c"}  # sample formats
+_NAMES = {"u": "unsigned integers", "i": "signed integers", "f": "floats", "c": "complex numbers"}
+_COLORS = {  # photometric interpretation -> name, values of a pixel
+    **{0: ("gray", 1), 1: ("gray", 1), 2: ("RGB", 3), 3: ("palette", 1), 5: ("CMYK", 4)},
+    **{6: ("YCbCr", 3), 8: ("CIE Lab", 3), 9: ("ICC Lab", 3)},
+}
+_INTEGERS = ("u1", "u2", "u4", "u8")
+_SUPPORTED = {  # photometric interpretation, extra channels -> sample format and bits
+    (0, 0): (*_INTEGERS, "u16"),  # white is zero
+    (1, 0): (*_INTEGERS, "u12", "u16", "f32"),
+    (1, 1): ("u8",),
+    (2, 0): ("u8", "u16"),
+    (2, 1): ("u8", "u16"),
+    (3, 0): _INTEGERS,
+    (5, 0): ("u8",),
+    (6, 0): ("u8",),
+}
+_UNASSOCIATED = 2  # extra sample: alpha that was not multiplied into the colors
+_COMPRESSIONS = (1, 2, 3, 4, 5, 7, 8, 32773, 32946, 34925, 50000)
+_ENDIAN: dict[str, Literal["little", "big"]] = {"<": "little", ">": "big"}
+
+
+class _Tag(IntEnum):
+    SUBFILE = 254
+    OLD_SUBFILE = 255
+    WIDTH = 256
+    HEIGHT = 257
+    BITS = 258
+    COMPRESSION = 259
+    PHOTOMETRIC = 262
+    STRIPS = 273
+    SAMPLES = 277
+    ROWS = 278
+    STRIP_BYTES = 279
+    PLANES = 284
+    TILE_WIDTH = 322
+    TILE_HEIGHT = 323
+    TILES = 324
+    TILE_BYTES = 325
+    EXTRA = 338
+    SAMPLE_FORMAT = 339
+    PROFILE = 34675
+    SUBSAMPLING = 530
+
+
+_TAGS = frozenset(_Tag)
+
+
+class Layout(NamedTuple):
+    """Meaning of the values of a page."""
+
+    channels: int
+    depth: int  # 8 or 16 bits, or 32 of a float
+    alpha: bool  # the last channel is alpha
+    associated: bool  # colors were multiplied by alpha
+    extra: int  # position of the byte that says what a last channel is, or 0
+
+
+class _Directory(NamedTuple):
+    values: dict[int, tuple[int, ...]]
+    positions: dict[int, int]  # in the file, of the lowest byte of a tag's first value
+    order: str  # of bytes: < or >
+    following: int  # position of the next directory, or 0
+
+    def first(self, tag: _Tag, default: int) -> int:
+        return next(iter(self.values.get(tag, ())), default)
+
+
+def read_layout(file: IO[bytes]) -> Layout:
+    """Return the layout of the only page that is no thumbnail or mask.
+
+    Raises:
+        ImageError: several pages, a layout that is not supported, or corrupt directories.
+    """
+    directories = _directories(file)
+    first = next(directories)
+    if not _is_page(first):
+        raise not_supported("a TIFF that begins with a thumbnail or mask, as raw photos do")
+    pages = 1 + sum(map(_is_page, directories))
+    if pages > 1:
+        count = f"{'at least ' * (pages >= MAX_PAGES)}{pages}"
+        hint = "Split it into files of one page, or stack them as .npy"
+        raise not_supported(f"a TIFF of {count} pages", hint)
+    return _layout(first)
+
+
+def check_frame(file: IO[bytes], number: int) -> None:
+    """Raise ImageError if Pillow shows page `number` of a file wrong, or without a channel."""
+    directory = next(itertools.islice(_directories(file), number, None))
+    layout = _layout(directory)
+    if layout.channels in (2, 4) and not layout.alpha:
+        raise not_supported("a TIFF with an extra channel that is not alpha")
+
+
+def to_stream(file: IO[bytes], layout: Layout, complete: bool) -> IO[bytes]:
+    """Return the stream to decode: Pillow leaves out a last channel that is not called alpha."""
+    if not layout.extra and (not complete or isinstance(getattr(file, "raw", None), io.FileIO)):
+        return file
+    # libtiff would read the descriptor of another stream, which may be that of an archive.
+    file.seek(0)
+    content = bytearray(file.read())
+    if layout.extra:
+        content[layout.extra] = _UNASSOCIATED
+    return io.BytesIO(content)
+
+
+def with_tags(content: bytes, alpha: bool, profile: bytes) -> bytes:
+    """Return a little-endian TIFF that says that its last channel is alpha, with a profile."""
+    (start,) = struct.unpack_from("<I", content, 4)
+    (count,) = struct.unpack_from("<H", content, start)
+    entries = [content[start + 2 + 12 * i : start + 14 + 12 * i] for i in range(count)]
+    content += bytes(len(content) % 2)
+    if alpha:
+        entries.append(struct.pack("<HHIHH", _Tag.EXTRA, 3, 1, _UNASSOCIATED, 0))
+    if profile:
+        entries.append(struct.pack("<HHII", _Tag.PROFILE, 7, len(profile), len(content)))
+        content += profile + bytes(len(profile) % 2)
+    entries.sort(key=lambda entry: entry[1::-1])  # by tag
+    directory = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    return content[:4] + struct.pack("<I", len(content)) + content[8:] + directory
+
+
+def _directories(file: IO[bytes]) -> Iterator[_Directory]:
+    end = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    start = file.read(16)
+    order, big = "<" if start[:2] == b"II" else ">", start[2:4] in (b"+\0", b"\0+")
+    (position,) = struct.unpack_from(order + ("Q" if big else "I"), start, 8 if big else 4)
+    visited: set[int] = set()
+    while position and position not in visited and len(visited) < MAX_PAGES:
+        if position >= end:
+            raise ImageError("image", "truncated: a directory of it is missing", REPLACE)
+        visited.add(position)
+        directory = _directory(file, position, order, big)
+        yield directory
+        position = directory.following
+    if not visited:
+        raise ImageError("image", "corrupt: it has no directory", REPLACE)
+
+
+def _directory(file: IO[bytes], position: int, order: str, big: bool) -> _Directory:
+    size, next_size = struct.Struct(order + ("Q" if big else "H")), 8 if big else 4
+    entry = struct.Struct(order + ("HHQ8s" if big else "HHI4s"))
+    file.seek(position)
+    (count,) = size.unpack(file.read(size.size))
+    content = file.read(min(count, MAX_ENTRIES) * entry.size)
+    following = file.read(next_size)
+    if count > MAX_ENTRIES or len(following) < next_size:
+        raise ImageError("image", "corrupt or truncated: a directory is not complete", REPLACE)
+    directory = _Directory({}, {}, order, int.from_bytes(following, _ENDIAN[order]))
+    for index, (tag, kind, number, field) in enumerate(entry.iter_unpack(content)):
+        if tag not in _TAGS or kind not in _TYPES or not 0 < number <= MAX_VALUES:
+            continue
+        values = struct.Struct(f"{order}{number}{_TYPES[kind]}")
+        at = position + size.size + (index + 1) * entry.size - len(field)
+        if values.size > len(field):
+            at = int.from_bytes(field, _ENDIAN[order])
+        file.seek(at)
+        stored = file.read(values.size)
+        if len(stored) < values.size:
+            raise ImageError("image", f"truncated: the values of tag {tag} are missing", REPLACE)
+        directory.values[tag] = values.unpack(stored)
+        directory.positions[tag] = at + (values.size // number - 1 if order == ">" else 0)
+    return directory
+
+
+def _is_page(directory: _Directory) -> bool:
+    """Return True for neither a picture of lower resolution (bit 0) nor a mask (bit 2)."""
+    reduced = directory.first(_Tag.SUBFILE, 0) & 0b101 or directory.first(_Tag.OLD_SUBFILE, 1) == 2
+    return not reduced
+
+
+def _check_parts(tags: _Directory) -> None:
+    """Raise ImageError where strips or tiles are missing: decoders leave them black."""
+    width, height = tags.first(_Tag.WIDTH, 0), tags.first(_Tag.HEIGHT, 0)
+    if _Tag.TILES in tags.values:
+        offsets, sizes = _Tag.TILES, _Tag.TILE_BYTES
+        across, down = tags.first(_Tag.TILE_WIDTH, 0), tags.first(_Tag.TILE_HEIGHT, 0)
+    else:
+        offsets, sizes = _Tag.STRIPS, _Tag.STRIP_BYTES
+        across, down = max(width, 1), tags.first(_Tag.ROWS, max(height, 1))
+    if not (across and down):
+        raise ImageError("image", "corrupt: its strips or tiles have no size", REPLACE)
+    needed = -(-width // across) * -(-height // down)
+    needed *= tags.first(_Tag.SAMPLES, 1) if tags.first(_Tag.PLANES, 1) == 2 else 1
+    present = len(tags.values.get(offsets, ()))
+    if present < needed:
+        reason = f"truncated: it has {present} of {needed} strips or tiles"
+        raise ImageError("image", reason, REPLACE)
+    if 0 in tags.values.get(sizes, ())[:needed]:
+        raise not_supported("a sparse TIFF: some of its tiles were never written")
+
+
+def _layout(tags: _Directory) -> Layout:
+    _check_parts(tags)
+    color, compression = tags.first(_Tag.PHOTOMETRIC, -1), tags.first(_Tag.COMPRESSION, 1)
+    in_color = compression == 7 and color in (2, 6)  # JPEG tells the number of channels itself
+    samples = tags.first(_Tag.SAMPLES, 3 if in_color else 1)
+    bits, formats = tags.values.get(_Tag.BITS, (1,)), tags.values.get(_Tag.SAMPLE_FORMAT, (1,))
+    name, colors = _COLORS.get(color, (f"color kind {color}", samples))
+    planar = tags.first(_Tag.PLANES, 1) == 2 and samples > 1
+    kind = f"{_LETTERS.get(formats[0], '?')}{bits[0]}"
+    if len({*bits}) > 1 or len({*formats}) > 1:
+        raise not_supported("a TIFF whose channels are of different types")
+    if compression not in _COMPRESSIONS:
+        raise not_supported(f"a TIFF of compression {compression}")
+    allowed = _SUPPORTED.get((color, samples - colors), ())
+    if kind not in allowed or (planar and (color, kind) not in ((2, "u8"), (5, "u8"))):
+        values = f"{samples} x {bits[0]}-bit {_NAMES.get(kind[0], 'values')}"
+        planes = ", stored plane by plane" if planar else ""
+        raise not_supported(f"a TIFF of {values} ({name}{planes})")
+    if color == 6 and compression != 7 and tags.values.get(_Tag.SUBSAMPLING) != (1, 1):
+        raise not_supported("a TIFF of subsampled YCbCr without JPEG compression")
+    depth = 32 if kind == "f32" else 16 if bits[0] > 8 else 8
+    channels = (1 if name == "gray" else 3) + samples - colors
+    return Layout(channels, depth, *_extra_channel(tags, samples - colors))
+
+
+def _extra_channel(tags: _Directory, extra: int) -> tuple[bool, bool, int]:
+    """Return if a last channel is alpha, if it was multiplied in, and where to declare it alpha."""
+    if not extra:
+        return False, False, 0
+    kind, position = tags.values.get(_Tag.EXTRA, ()), tags.positions.get(_Tag.EXTRA, 0)
+    if kind not in ((), (0,), (1,), (2,)) or (not kind and tags.first(_Tag.SAMPLES, 1) == 2):
+        raise not_supported("a TIFF with an extra channel of unknown meaning")
+    return kind in ((1,), (2,)), kind == (1,), position

@@ -1,0 +1,207 @@
+"""Memory that a network needs for an image, predicted from its layers, and what is free.
+
+A system that runs out of memory kills the process without a word, so that is known before.
+"""
+
+import copy
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from i2i.translation import TranslationError
+
+_LARGE = 4096  # bytes a pixel of a network that nobody has yet; where that is free, all is well
+_MARGIN = 1.25  # measured: 1.0 to 1.4 of what is counted, by network and state of the heap
+
+
+class NotEnoughMemoryError(TranslationError):
+    """An image for which the memory that is free does not suffice."""
+
+
+class MemoryNeed:
+    """The need of one network at any size, traced once for each without computing it.
+
+    Args:
+        padded: returns the side that the network is given for a side of an image.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        in_channels: int,
+        device: torch.device,
+        padded: Callable[[int], int],
+    ) -> None:
+        self._network, self._channels, self._device = network, in_channels, device
+        self._padded = padded
+        self._traced: dict[tuple[int, int], int] = {}
+
+    def bytes(self, height: int, width: int) -> int:
+        """Return what one image takes at its peak; 0 for networks that cannot be traced."""
+        size = self._padded(height), self._padded(width)
+        if size not in self._traced:
+            self._traced[size] = _trace(self._network, self._channels, *size)
+        return self._traced[size]
+
+    def share(self, height: int, width: int) -> float:
+        """Return the part of the free memory that an image takes: above 1 it does not fit.
+
+        It is 0 for small images, and on a GPU, where trying kills nothing.
+        """
+        area = self._padded(height) * self._padded(width)
+        free = free_bytes() if self._device.type == "cpu" and area >= 2**16 else None
+        if free is None or area * _LARGE < free:
+            return 0.0
+        return self.bytes(height, width) / max(free, 1)
+
+    @contextmanager
+    def guarded(self, height: int, width: int) -> Iterator[None]:
+        """Refuse to translate an image in the block that does not fit into memory.
+
+        Raises:
+            NotEnoughMemoryError: it does not, or memory ended within the block.
+        """
+        if self.share(height, width) > 1:
+            raise self._error(height, width)
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:  # torch's, of the CPU too, is a RuntimeError
+            if "memory" not in f"{type(error).__name__} {error}".lower():
+                raise
+            raise self._error(height, width) from None
+
+    def _error(self, height: int, width: int) -> NotEnoughMemoryError:
+        size, hint = f"{width}x{height} pixels", "Try a smaller --size"
+        need, free = self.bytes(height, width), self._free()
+        reason = f"not enough memory for {size}"
+        if free is not None and need > free:
+            numbers = f"need about {need / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"
+            reason = f"{size} {numbers}"
+        return NotEnoughMemoryError("image", reason, hint)
+
+    def _free(self) -> int | None:
+        if self._device.type != "cuda":
+            return free_bytes()
+        cached = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(
+            self._device
+        )
+        return torch.cuda.mem_get_info(self._device)[0] + cached
+
+
+# -- need ------------------------------------------------------------------------------------------
+
+
+class _Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of all tensors that live at once, and of the copies that kernels make."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak = 0  # bytes
+        self._live = WeakKeyDictionary[torch.UntypedStorage, int]()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        tensors = [t for t in torch.utils._pytree.tree_leaves(result) if isinstance(t, Tensor)]
+        for tensor in tensors:
+            self._live[tensor.untyped_storage()] = tensor.untyped_storage().nbytes()
+        copies = 0
+        if "convolution" in func.__name__:  # reorders its input and output into blocks
+            copies = sum(t.numel() * t.element_size() for t in (args[0], *tensors))
+        self.peak = max(self.peak, sum(self._live.values()) + copies)
+        return result
+
+
+def _trace(network: nn.Module, channels: int, height: int, width: int) -> int:
+    """Return the bytes at the peak of one image, by running the network on tensors of no content.
+
+    A network that cannot run so has 0, and one that refuses the size will say so itself.
+    """
+    try:
+        twin = _without_content(network)
+        with torch.no_grad(), _Peak() as count:
+            twin(torch.empty(1, channels, height, width, device="meta"))
+    except Exception:  # of components of others, too
+        return 0
+    return int(_MARGIN * count.peak)
+
+
+def _without_content(network: nn.Module) -> nn.Module:
+    memo: dict[int, Tensor] = {}
+    for tensor in (*network.parameters(), *network.buffers()):
+        empty = torch.empty_like(tensor, device="meta")
+        trained = isinstance(tensor, nn.Parameter)
+        memo[id(tensor)] = nn.Parameter(empty, requires_grad=False) if trained else empty
+    return copy.deepcopy(network, memo)
+
+
+# -- what is free ----------------------------------------------------------------------------------
+
+
+def free_bytes() -> int | None:
+    """Return how many bytes this process can still get; None where the system does not say.
+
+    The least of what the machine, the control groups of the process, and its own limit leave.
+    """
+    sources = [_machine(), *_groups(), _own_limit()]
+    return min((free for free in sources if free is not None), default=None)
+
+
+def _machine() -> int | None:
+    with suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/meminfo").read_text("ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+def _groups(
+    root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> list[int]:
+    """Return what each control group of this process, of either version, leaves free."""
+    free = []
+    with suppress(OSError, ValueError):
+        for line in own.read_text("utf-8").splitlines():
+            _, controllers, path = line.split(":", 2)
+            if "memory" in controllers.split(","):
+                top, names = root / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")
+            elif not controllers:
+                top, names = root, ("memory.max", "memory.current")
+            else:
+                continue
+            group = top / path.lstrip("/")
+            for folder in (group, *group.parents):
+                free += _group(folder, *names)
+                if folder == top:
+                    break
+    return free
+
+
+def _group(folder: Path, limit: str, usage: str) -> list[int]:
+    """Return the free bytes of one group; [] without a limit. Cached files can be given back."""
+    with suppress(OSError, ValueError):
+        maximum, used = (int((folder / name).read_text("ascii")) for name in (limit, usage))
+        rows = (line.split() for line in (folder / "memory.stat").read_text("ascii").splitlines())
+        cached = {name: int(size) for name, size in rows}
+        used -= cached.get("total_inactive_file", cached.get("inactive_file", 0))
+        return [max(0, maximum - used)]
+    return []
+
+
+def _own_limit() -> int | None:
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit != resource.RLIM_INFINITY:
+            pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
+            return max(0, limit - pages * os.sysconf("SC_PAGE_SIZE"))
+    return None
