@@ -25,6 +25,7 @@ GROUND = {
     "recipes",
     "seeds",
     "lock",
+    "memory",
     "precision",
 }
 MAY_IMPORT: dict[str, set[str]] = {

@@ -9,9 +9,9 @@ import click
 from i2i.cli import _options
 
 
-@click.command()
-@click.argument("model")
-@click.argument("data")
+@click.command(cls=_options.Command)
+@click.argument("model", type=_options.path)
+@click.argument("data", type=_options.path)
 @_options.direction
 @_options.choice(
     "--layout", "auto|ab|ba|folders", help="Layout of pairs.  [default: that of training]"
@@ -20,7 +20,12 @@ from i2i.cli import _options
 @_options.pair_pattern
 @_options.pairs
 @_options.size
-@click.option("--sheet", metavar="FILE.png", help="Sheet of input, output, target of 8 pairs.")
+@click.option(
+    "--sheet",
+    type=_options.path,
+    metavar="FILE.png",
+    help="Sheet of input, output, target of 8 pairs.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_options.device
 @_options.precision("auto")

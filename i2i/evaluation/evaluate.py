@@ -28,7 +28,7 @@ from i2i.errors import I2IError
 from i2i.evaluation.paired import WINDOW, Interval, bootstrap, score_pairs
 from i2i.images import MAX_VALUE, Array, ValueRange
 from i2i.images.spec import read
-from i2i.translation.options import TargetSize, target_size
+from i2i.translation.options import TargetSize, check_size, target_size
 from i2i.translation.translator import Translator
 
 # psnr (dB), ssim, l1 (of the range 0 to 1), l1_units (of the range of files) -> mean, 95 % interval
@@ -85,9 +85,11 @@ def evaluate(
 
     Raises:
         DataError, ImageError: there are no pairs, or one cannot be read.
+        TranslationError: `size` is out of range.
         EvaluationError: an input and its target differ in size or are too small for SSIM, or a
             layout is given for a model whose inputs and target have folders of their own names.
     """
+    check_size(size)
     find = partial(find_pairs, patterns=pair_pattern, table=pairs)
     samples = _pairs(translator, data, find, layout, split)
     mean = _mean_target(translator, data, find, layout, size)

@@ -295,7 +295,7 @@ def _print_plan(run: _Run, dry_run: bool) -> None:
     settings, dataset = run.settings, run.dataset
     images, epoch_images = settings.train.total_images or 0, len(dataset)
     step = settings.train.batch * settings.train.accumulate * run.rank.world_size
-    lines = [settings.to_yaml()] if dry_run else []
+    lines = settings.to_yaml().splitlines() if dry_run else []
     lines += [f"data: {dataset.epoch_rule}; channels {dataset.channels}"]
     lines += [f"note: {note}" for note in (*dataset.notes, *run.method.notes)]
     for name, net in run.method.named_children():
