@@ -134,14 +134,10 @@ def check_folder(
     """
     root = str(Path(path).expanduser())
     names = (*inputs, target) if target is not None else ()
-    if names and kind == "unconditional":
-        raise DataError("--input", "images without a target have one folder", "Pass that as PATH")
     if kind == "auto" and (len(names) > 2 or pair_pattern or pairs or layout != "auto"):
         kind = "paired"
-    find = partial(
-        list_split, path, kind=kind, layout=layout, names=names, patterns=pair_pattern, table=pairs
-    )
-    listings = _list_splits(find)
+    find = partial(list_split, path, kind=kind, layout=layout, names=names)
+    listings = _list_splits(partial(find, patterns=pair_pattern, table=pairs))
     parts = _Reading(root, value_range, max_pixels, threads, progress).parts(listings)
     if kind == "auto" and _all_double(parts):
         parts = [part._replace(samples=replace(part.samples, side_by_side=True)) for part in parts]
