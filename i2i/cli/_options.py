@@ -133,9 +133,7 @@ pairs: Decorator = click.option(
 )
 max_pixels: Decorator = click.option(
     "--max-pixels",
-    type=click.IntRange(min=1),
-    default=100_000_000,
+    type=click.IntRange(1, 2**40),
     metavar="N",
-    show_default=True,
-    help="Largest number of pixels of an image file.",
+    help="Largest image that is read.  [default: 100 million]",
 )

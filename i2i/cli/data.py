@@ -107,6 +107,9 @@ def check(
         log("note: --range is called --value-range now")
     from i2i.data.check import check_folder, check_overlap, write_clean
 
+    if options["max_pixels"] is None:
+        del options["max_pixels"]
+
     if fix is not None:
         check_overlap(path, fix)
         check_new_folder(Path(fix))

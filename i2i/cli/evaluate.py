@@ -1,5 +1,9 @@
 """`i2i evaluate`: scores of a model on pairs."""
 
+import json
+from pathlib import Path
+from typing import Any
+
 import click
 
 from i2i.cli import _options
@@ -13,6 +17,8 @@ from i2i.cli import _options
     "--layout", "auto|ab|ba|folders", help="Layout of pairs.  [default: that of training]"
 )
 @click.option("--split", default="test", help="Split to score.")
+@_options.pair_pattern
+@_options.pairs
 @_options.size
 @click.option(
     "--sheet",
@@ -34,6 +40,7 @@ def command(
     as_json: bool,
     device: str,
     precision: str,
+    **matching: Any,
 ) -> None:
     """Score MODEL on the pairs of DATA: PSNR, SSIM and L1, with 95 % intervals.
 
@@ -42,9 +49,6 @@ def command(
     over images. DATA has pairs as for training, or is an unpaired data set whose test split is
     paired.
     """
-    import json
-    from pathlib import Path
-
     from i2i.console import progress
     from i2i.evaluation.evaluate import aligned, evaluate, table
     from i2i.files import check_new_file
@@ -63,6 +67,7 @@ def command(
             split=split,
             size=parse_size(size),
             examples=8 if sheet else 0,
+            **matching,
             progress=job,
         )
     if sheet:

@@ -43,6 +43,7 @@ _OPTIONS = (
     click.option("--target", metavar="NAME", help="Folder of b, with --input."),
     _options.pair_pattern,
     _options.pairs,
+    _options.max_pixels,
     click.option(
         "--allow-unmatched",
         is_flag=True,
@@ -65,6 +66,7 @@ _SETTINGS = {  # flag -> the setting it sets
     "target": ("data", "target"),
     "pair_pattern": ("data", "pair_pattern"),
     "pairs": ("data", "pairs"),
+    "max_pixels": ("data", "max_pixels"),
     "allow_unmatched": ("data", "allow_unmatched"),
     "epochs": ("train", "epochs"),
     "images": ("train", "total_images"),

@@ -47,12 +47,7 @@ from i2i.cli import _options
 )
 @click.option("--verify", is_flag=True, help="Compare the content of what is already done.")
 @click.option("--retry-killed", is_flag=True, help="Try what an earlier run did not survive.")
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(1, 2**40),
-    metavar="N",
-    help="Largest image that is read.  [default: 100 million]",
-)
+@_options.max_pixels
 @_options.device
 @_options.precision("auto")
 def command(
