@@ -86,8 +86,8 @@ def command(
             pictures, _ = sampler.pictures(sampler.latents(0, total, seed, truncate), progress=job)
         else:
             with new_folder(target):
-                made = sampling.write_numbered(sampler, target, total, seed, truncate, score)
-                for number, _ in enumerate(made, 1):
+                paths = sampling.write_numbered(sampler, target, total, seed, truncate, score)
+                for number, _ in enumerate(paths, 1):
                     job(number, total)
     if interpolate and target.suffix.lower() == ".webp":
         sampling.write_animation(pictures, target)
