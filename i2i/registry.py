@@ -67,7 +67,11 @@ def find(category: Category, name: str) -> Entry:
     package = importlib.import_module(f"i2i.{_PACKAGES[category]}")
     if str(path.parent) not in package.__path__:
         package.__path__.append(str(path.parent))  # of I2I_PLUGINS
-    module = importlib.import_module(f"{package.__name__}.{path.stem}")
+    try:
+        module = importlib.import_module(f"{package.__name__}.{path.stem}")
+    except Exception as error:  # of a file in I2I_PLUGINS
+        reason = f"cannot be imported ({type(error).__name__}: {error})"
+        raise ComponentError(path, reason, "Correct it") from error
     classes = [
         value
         for key, value in vars(module).items()
@@ -107,6 +111,9 @@ def _parse(path: Path) -> ast.Module:
 def _presets(path: Path) -> dict[str, Preset]:
     for node in _parse(path).body:
         if isinstance(node, ast.AnnAssign) and node.value and ast.unparse(node.target) == "PRESETS":
-            presets: dict[str, Preset] = ast.literal_eval(node.value)
+            try:
+                presets: dict[str, Preset] = ast.literal_eval(node.value)
+            except ValueError:
+                raise ComponentError(path, "PRESETS is no literal", "Write values only") from None
             return presets
     return {}

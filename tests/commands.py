@@ -66,7 +66,7 @@ def i2i(folder: Path, *arguments: object, before: Callable[[], object] | None = 
     return Command(folder, *arguments, before=before).ended()
 
 
-def here(*arguments: object, seconds: float = 20.0) -> Ended:
+def here(*arguments: object, seconds: float = 60.0) -> Ended:
     """Run a command in this process, for thousands of short ones; what is no error of ours is raised, a hang too."""
 
     def hang(*_: object) -> None:

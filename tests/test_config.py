@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
+from commands import here
 
 from i2i import config, registry
-from i2i.config import RENAMED, Config, ConfigError, Layer
+from i2i.config import RENAMED, Config, ConfigError, Layer, combine, parse_override, read_yaml
 from i2i.run.settings import json_schema, resolve, resume, with_length
 
 METHODS = registry.names("methods")
@@ -352,3 +353,70 @@ def test_run_whose_settings_name_no_method_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("train: {batch: 1}")
     with pytest.raises(ConfigError, match=r"config.yaml: names no method"):
         resume(tmp_path, None, [])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"train:\n  batch: 1\n  seed: 1\n  batch: 2\n", r"line 4: batch is given twice"),
+        (b"train: {batch: 1}\ntrain: {seed: 2}\n", r"line 2: train is given twice"),
+        (b"train:\n\tbatch: 1\n", r"not valid YAML \(line 2: "),
+        (b"train: " + b"x" * 10**7, "more than 128 KiB"),
+        (b"[" * 5_000, "not valid YAML"),
+        (b"train: {batch: \xff}", "not UTF-8 at byte 15"),
+        (b"train: !!python/object/apply:os.abort []", "not valid YAML"),
+        (b"train: {batch: 0x" + b"f" * 5_000 + b"}", r"train\.batch: a number of 20,000 bits"),
+        (b"train: {batch: " + b"9" * 5_000 + b"}", "not valid YAML"),
+        (b'data: {root: "a\\0b"}', r"data\.root: holds NUL"),
+    ],
+)
+def test_absurd_file_is_refused_in_one_line(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=reason) as caught:
+        read_yaml(path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1_000
+
+
+def test_keys_merged_from_an_alias_are_no_duplicates(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("x: &base {batch: 1, seed: 1}\ntrain:\n  <<: *base\n  batch: 2\n", "utf-8")
+    assert read_yaml(path).values["train"] == {"batch": 2, "seed": 1}
+
+
+@pytest.mark.parametrize("setting", ["train.batch=true", "optim.lr=true", "optim.betas=[false, 0.9]", "data.load_size=true"])  # fmt: skip
+def test_true_and_false_are_no_numbers(setting: str) -> None:
+    with pytest.raises(ConfigError, match="must not be true or false"):
+        resolved(setting)
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e400", '"inf"'])
+@pytest.mark.parametrize("key", ["optim.lr", "method.lambda_l1", "data.elastic_pixels"])
+def test_numbers_of_settings_are_finite(key: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key}: must be a finite number"):
+        resolved(f"{key}={value}")
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--set", "optim.lr=1", "--set", "optim.lr=2"], "optim.lr: given twice, as 1 and 2"),
+        (["--data", "x", "--set", "data.root=y"], 'data.root: given twice, as "y" and "x"'),
+        (["--seed", "1", "--set", "train.seed=2"], "train.seed: given twice, as 2 and 1"),
+        (["--seed", "1", "--seed", "2"], "--seed is given twice"),
+        (["--set", 'data.value_range={"a": [0, 1], "a": [0, 2]}'], "a is given twice"),
+    ],
+)
+def test_contradiction_on_the_command_line_is_refused(words: list[str], reason: str) -> None:
+    done = here("train", "pix2pix", "--dry-run", *words)
+    assert done.status == 2
+    assert reason in done.err
+
+
+def test_command_line_wins_over_a_file_and_may_repeat_a_value(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("data: {root: x}\noptim: {lr: 1}\n", "utf-8")
+    given = [parse_override("optim.lr=2"), parse_override("optim.lr=2.0")]
+    settings = resolve("pix2pix", [read_yaml(path), combine(given, "the command line")])
+    assert settings.optim.lr == 2

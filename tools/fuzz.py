@@ -33,6 +33,7 @@ def main(minutes: float, only: str, seed: int | None, examples: int) -> None:
     warnings.simplefilter("ignore")  # Pillow's, about damage
     began, first = time.monotonic(), int(time.time()) if seed is None else seed
     tried: Counter[str] = Counter()
+    broken: Counter[str] = Counter()
     faults: dict[tuple[str, str], str] = {}
     names = [name for name in PROPERTIES if only in name]
     for place in itertools.count():
@@ -43,12 +44,15 @@ def main(minutes: float, only: str, seed: int | None, examples: int) -> None:
             tried[name] += attack(name, examples, first + place // len(names))
         except Exception as error:
             tried[name] += 1  # at least: a round that fails does not say how many it took
+            broken[name] += 1
             where = f"{type(error).__name__} at {traceback.extract_tb(error.__traceback__)[-1]}"
             if (name, where) not in faults:
                 faults[name, where] = "".join(traceback.format_exception(error))
                 click.echo(f"seed {first + place // len(names)}: {name}\n{faults[name, where]}")
+    click.echo(f"{'tries':>9} {'held':>9}  kind")
     for name in names:
-        click.echo(f"{tried[name]:>9,} examples  {name}")
+        kind = name.replace("_", " ")
+        click.echo(f"{tried[name]:>9,} {tried[name] - broken[name]:>9,}  {kind}")
     seconds = time.monotonic() - began
     click.echo(
         f"{sum(tried.values()):>9,} in {seconds / 60:.1f} minutes from seed {first}; {len(faults)} faults"

@@ -56,6 +56,10 @@ class _Path(click.ParamType):  # type: ignore[type-arg]  # generic since click 8
         if not value.strip():
             raise PathError("", "a path is empty", "Write . for this folder")
         try:
+            Path(value).expanduser()
+        except RuntimeError:
+            raise PathError(value, "there is no such home folder", "Write the path out") from None
+        try:
             mode = Path(value).stat().st_mode
         except (FileNotFoundError, NotADirectoryError):
             return str(value)

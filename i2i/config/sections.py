@@ -51,6 +51,10 @@ class Section(BaseModel):
         use_attribute_docstrings=True,
     )
 
+
+class _Settings(Section):
+    """Settings that people write."""
+
     @field_validator("*", mode="before")
     @classmethod
     def _check_numbers(cls, value: Any, info: ValidationInfo) -> Any:
@@ -62,7 +66,7 @@ class Section(BaseModel):
         return value
 
 
-class Component(Section):
+class Component(_Settings):
     """A network or method: the name of its file, and options derived from its constructor."""
 
     name: str
@@ -72,7 +76,7 @@ class Component(Section):
         return {key: value for key, value in self if key != "name"}
 
 
-class DataConfig(Section):
+class DataConfig(_Settings):
     """Images on disk, and their preparation for training."""
 
     domains: ClassVar[tuple[str, ...]] = ("a", "b")
@@ -165,7 +169,7 @@ DATA: dict[Kind, type[DataConfig]] = {
 }
 
 
-class OptimConfig(Section):
+class OptimConfig(_Settings):
     """Adam for every network, and its schedule."""
 
     lr: Resumable[Positive] = 2e-4
@@ -180,7 +184,7 @@ class OptimConfig(Section):
     """largest gradient norm of a phase; null: no clipping"""
 
 
-class TrainConfig(Section):
+class TrainConfig(_Settings):
     """Length, batches, precision and checkpoints. Lengths and intervals count images."""
 
     total_images: Resumable[Count | None] = None
@@ -224,7 +228,7 @@ class TrainConfig(Section):
     """refuse kernels whose results may differ between runs"""
 
 
-class LogConfig(Section):
+class LogConfig(_Settings):
     """Metrics and sample sheets written during training."""
 
     every_images: Resumable[Count] = 100
@@ -237,7 +241,7 @@ class LogConfig(Section):
     """write TensorBoard files"""
 
 
-class Config(Section):
+class Config(_Settings):
     """All settings of a run."""
 
     version: Literal[2] = 2

@@ -1,7 +1,8 @@
 """One process or many: the rank of this process, and what ranks agree on."""
 
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +19,10 @@ class RankLostError(I2IError, RuntimeError):
     """Another process of this run ended early, or does not answer."""
 
     exit_code = 4
+
+
+class LaunchError(I2IError, ValueError):
+    """Variables of the environment that describe no group of processes."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,20 @@ class Rank:
                 dist.broadcast(tensor.detach(), 0)
 
 
+def _world_size(env: Mapping[str, str]) -> int:
+    """Return the number of processes that torchrun describes; 1 where it describes none."""
+    if env.get("WORLD_SIZE", "1") == "1":
+        return 1
+    names = ("WORLD_SIZE", "RANK", "MASTER_PORT")
+    values = {name: env.get(name, "") for name in (*names, "MASTER_ADDR")}
+    is_group = values["MASTER_ADDR"] and all(re.fullmatch("[0-9]{1,6}", values[n]) for n in names)
+    if not is_group or not int(values["RANK"]) < int(values["WORLD_SIZE"]):
+        given = ", ".join(f"{name}={value!r}" for name, value in values.items())
+        hint = "Start it with torchrun, or unset WORLD_SIZE"
+        raise LaunchError("WORLD_SIZE", f"no group of processes: {given}", hint)
+    return int(values["WORLD_SIZE"])
+
+
 @contextmanager
 def process_group(
     device: torch.device, timeout: timedelta = timedelta(minutes=10)
@@ -88,9 +107,10 @@ def process_group(
     """Join the group that torchrun describes in the environment; without it, be the only process.
 
     Raises:
+        LaunchError: the environment describes no group.
         RankLostError: another process of the group ended, or did not answer within `timeout`.
     """
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    world_size = _world_size(os.environ)
     if world_size == 1:
         yield Rank()
         return

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import random
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,7 +60,8 @@ NUMBERS = ["-1", "0", "0.5", "nan", "inf", "-inf", "1e400", "true", "", "x", "1e
            "1" + "0" * 400, "9" * 5_000, "0x10", "-" + "9" * 5_000]  # fmt: skip
 FORMS = ["", "x", "0x0", "0", "-1x5", "3000x3000", "1e9x1", "1x1000000000", "9" * 5_000, "9" * 5_000 + "x1", "1x" + "9" * 5_000,
          "1:2:1", "1:2:0", "1:2:10001", "9" * 5_000 + ":1:2", f"{2**64}:1:2", "1:2:" + "9" * 5_000, "nan", "1000000", "1x1x1",
-         "0/0", "1/1", "5/2", "9" * 5_000 + "/1", "0/" + "9" * 5_000, "１x１", "1\n"]  # fmt: skip
+         "0/0", "1/1", "5/2", "9" * 5_000 + "/1", "0/" + "9" * 5_000, "１x１"
+]  # fmt: skip
 WORDS = [
     "",
     "x" * 10**6,
@@ -165,6 +167,16 @@ def check_answer(done: Ended, words: Words, refused: bool) -> None:
         assert not refused, (shown, done.status, done.out[-300:], done.err[-300:])
 
 
+def test_words_that_are_attacked_succeed_by_themselves(
+    stage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("data check", "data synth", "evaluate", "generate", "list", "show", "translate"):
+        words = [word.format(f"new {name}", stage=stage) for word in BASES[name].split()]
+        done = here(*name.split(), *words)
+        assert done.status == 0, (name, done)
+
+
 # the commands of other methods share all options
 WALKED = sorted(COMMANDS.keys() - {"train cut", "train cyclegan"})
 
@@ -238,3 +250,83 @@ def test_network_larger_than_memory_is_refused_with_its_size(options: tuple[str,
     with pytest.raises(ConfigError, match=r"weights take [\d,]+ GB to train, this machine has"):
         make_method(resolve("pix2pix", layers), {"a": 3, "b": 3})
     assert time.monotonic() - began < 30
+
+
+# -- environments ----------------------------------------------------------------------------------
+
+DRY = "train pix2pix --data {stage}/pairs --dry-run --out x --set generator.width=1 --set discriminator.width=1"
+ENVIRONMENTS = [
+    ({"WORLD_SIZE": "abc"}, DRY, 2),
+    ({"WORLD_SIZE": "2"}, DRY, 2),
+    ({"WORLD_SIZE": "0"}, DRY, 2),
+    ({"WORLD_SIZE": "-1"}, DRY, 2),
+    ({"WORLD_SIZE": "9" * 5_000}, DRY, 2),
+    ({"WORLD_SIZE": "2", "RANK": "5", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}, DRY, 2),
+    ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "x"}, DRY, 2),
+    ({"LOCAL_RANK": "x"}, f"{DRY} --device cuda", 2),
+    ({"I2I_PLUGINS": "/nowhere"}, "list", 2),
+    ({"I2I_PLUGINS": "/dev/zero"}, "list", 2),
+    ({"I2I_PLUGINS": "{stage}/noisy"}, "list", 2),
+    ({"I2I_PLUGINS": "{stage}/failing"}, f"{DRY} --set generator.name=failing", 2),
+    ({"I2I_PLUGINS": "{stage}/presets"}, "list", 2),
+    ({"COLUMNS": "0"}, "show pix2pix", 0),
+    ({"COLUMNS": "1"}, "show pix2pix", 0),
+    ({"COLUMNS": "-5"}, "show pix2pix", 0),
+    ({"COLUMNS": "x"}, "show pix2pix", 0),
+    ({"COLUMNS": "9" * 5_000}, "show pix2pix", 0),
+    ({"COLUMNS": "0"}, "train pix2pix --help", 0),
+    ({"WORLD_SIZE": "x", "RANK": "y"}, "translate {stage}/model {stage}/photos x --shard auto", 2),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def plugins(stage: Path) -> Path:
+    """Folders of components that are no components."""
+    texts = {
+        "noisy": b"\xff\0",
+        "failing": b"import nothing_here",
+        "presets": b"PRESETS: dict = {1: open}",
+    }
+    for name, text in texts.items():
+        (stage / name / "generators").mkdir(parents=True)
+        (stage / name / "generators" / f"{name}.py").write_bytes(text)
+    return stage
+
+
+@pytest.mark.parametrize("number", range(len(ENVIRONMENTS)))
+def test_absurd_environment_is_answered_in_one_line(
+    number: int, plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    values, words, status = ENVIRONMENTS[number]
+    for name, value in values.items():
+        monkeypatch.setenv(name, value.format(stage=plugins))
+    monkeypatch.setattr(os, "_exit", sys.exit)  # of one of several processes
+    done = here(*words.format(stage=plugins).split())
+    assert done.status == status, done
+    check_answer(done, words.split(), status == 2)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["data check x", "translate {stage}/model {stage}/photos out", "train pix2pix --data x", "evaluate x y", "list",
+     "data synth portraits x --count 1", "generate {stage}/faces x", "import x --out y", "show x", "resume x"],
+)  # fmt: skip
+def test_deleted_working_folder_is_answered_in_one_line(
+    words: str, stage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    done = here(*words.format(stage=stage).split())
+    assert done.status == (0 if words == "list" else 2)
+    check_answer(done, words.split(), words != "list")
+
+
+def test_missing_home_is_answered_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    for words in (
+        ["data", "check", "~nobody-at-all/x"],
+        ["train", "pix2pix", "--data", "~nobody-at-all"],
+    ):
+        check_answer(here(*words), words, refused=True)
