@@ -25,6 +25,7 @@ GROUND = {
     "recipes",
     "seeds",
     "lock",
+    "memory",
     "precision",
 }
 MAY_IMPORT: dict[str, set[str]] = {
@@ -67,13 +68,13 @@ BUDGETS = {
     "checkpoint and model_file": 720,
     "images": 1650,
     "scenes": 780,
-    "data": 2750,
+    "data": 3000,
     "networks": 960,
     "losses": 220,
     "methods": 960,
     "training": 1750,
     "report": 230,
-    "evaluation": 370,
+    "evaluation": 390,
     "translation": 1900,
     "compat": 450,
     "config": 680,

@@ -17,7 +17,9 @@ from processes import start, wait_for
 from torch import Tensor, nn
 
 from i2i import files, images, registry
+from i2i import memory as machine
 from i2i.files import sha256
+from i2i.images import budget
 from i2i.lock import InUseError
 from i2i.translation import TranslationError, memory, recording
 from i2i.translation.folder import Report, translate_folder
@@ -342,6 +344,42 @@ GROUPS = [
 ]
 
 
+def test_large_picture_of_a_network_that_cannot_be_traced_counts_as_a_risk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "free_bytes", lambda: 10_000_000)
+    translator = Translator(Odd(), 3, 3, device="cpu")
+    assert 0.25 < translator.memory.share(1024, 1024) < 1
+
+
+@pytest.mark.usefixtures("tight")
+def test_batch_that_does_not_fit_is_made_smaller(tmp_path: Path) -> None:
+    source = pictures(tmp_path / "in", *(f"{number}.png" for number in range(8)), side=256)
+    sizes = []
+
+    class Spy(Translator):
+        def batch(self, x: Tensor) -> Tensor:
+            sizes.append(len(x))
+            return super().batch(x)
+
+    translator = Spy(Invert(), 3, 3, device="cpu")
+    assert translate_folder(translator, source, tmp_path / "out", Options(batch=8)).written == 8
+    assert sizes == [4, 4]
+
+
+@pytest.mark.usefixtures("tight")
+def test_picture_that_cannot_be_decoded_in_what_is_free_is_named_with_the_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "MAX_BYTES", 1_000_000)
+    monkeypatch.setattr(budget, "free_bytes", lambda: 5_000_000)
+    source = pictures(pictures(tmp_path / "in", "a.png"), "b.png", side=1024)
+    report = run(source, tmp_path / "out")
+    assert report.written == 1
+    ((name, reason),) = report.failed
+    assert (name, reason[:37]) == ("b.png", "decoding it needs about 0.0 GB of mem")
+
+
 @pytest.mark.parametrize(("own", "tree", "expected"), GROUPS)
 def test_limits_of_control_groups_are_read(
     own: str, tree: dict[str, str], expected: list[int], tmp_path: Path
@@ -350,7 +388,7 @@ def test_limits_of_control_groups_are_read(
         (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "root" / name).write_text(text)
     (tmp_path / "own").write_text(own)
-    assert memory._groups(tmp_path / "root", tmp_path / "own") == expected
+    assert machine._groups(tmp_path / "root", tmp_path / "own") == expected
 
 
 @pytest.fixture

@@ -5,6 +5,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from i2i.images.formats import ImageError
+from i2i.memory import free_bytes
+
 MAX_BYTES = 384 * 2**20  # four photographs of 12 megapixels at once, or one picture of any size
 
 
@@ -19,7 +22,14 @@ _budget = _Budget()
 
 @contextmanager
 def reserve(size: int) -> Iterator[None]:
-    """Wait until `size` bytes of MAX_BYTES are free, and hold them; a larger picture gets all."""
+    """Wait until `size` bytes of MAX_BYTES are free, and hold them; a larger picture gets all.
+
+    Raises:
+        ImageError: the machine, or what limits this process, has less than a larger picture needs.
+    """
+    if size > MAX_BYTES and (free := free_bytes()) is not None and size > free:
+        numbers = f"about {size / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"
+        raise ImageError("image", f"decoding it needs {numbers}", "Make it smaller")
     budget, size = _budget, min(size, MAX_BYTES)
     with budget.changed:
         budget.changed.wait_for(lambda: budget.reserved + size <= MAX_BYTES)

@@ -1,13 +1,8 @@
-"""Memory that a network needs for an image, predicted from its layers, and what is free.
-
-A system that runs out of memory kills the process without a word, so that is known before.
-"""
+"""Memory that a network needs for an image, predicted from its layers."""
 
 import copy
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,9 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from i2i.memory import free_bytes
 from i2i.translation import TranslationError
 
 _LARGE = 4096  # bytes a pixel of a network that nobody has yet; where that is free, all is well
+_HELD = 32  # bytes a pixel of an image that waits: as floats, before and after
 _MARGIN = 1.25  # measured: 1.0 to 1.4 of what is counted, by network and state of the heap
 
 
@@ -50,25 +47,27 @@ class MemoryNeed:
             self._traced[size] = _trace(self._network, self._channels, *size)
         return self._traced[size]
 
-    def share(self, height: int, width: int) -> float:
-        """Return the part of the free memory that an image takes: above 1 it does not fit.
+    def share(self, height: int, width: int, count: int = 1) -> float:
+        """Return the part of the free memory that `count` images take: above 1 they do not fit.
 
-        It is 0 for small images, and on a GPU, where trying kills nothing.
+        It is 0 for little, and on a GPU, where trying kills nothing, and a half where nothing
+        is known. On a CPU the network takes the images one by one.
         """
         area = self._padded(height) * self._padded(width)
         free = free_bytes() if self._device.type == "cpu" and area >= 2**16 else None
-        if free is None or area * _LARGE < free:
+        if free is None or area * (_LARGE + count * _HELD) < free:
             return 0.0
-        return self.bytes(height, width) / max(free, 1)
+        need = self.bytes(height, width)
+        return (need + (count - 1) * area * _HELD) / max(free, 1) if need else 0.5
 
     @contextmanager
-    def guarded(self, height: int, width: int) -> Iterator[None]:
-        """Refuse to translate an image in the block that does not fit into memory.
+    def guarded(self, height: int, width: int, count: int = 1) -> Iterator[None]:
+        """Refuse to translate `count` images in the block if they do not fit into memory.
 
         Raises:
-            NotEnoughMemoryError: it does not, or memory ended within the block.
+            NotEnoughMemoryError: they do not, or memory ended within the block.
         """
-        if self.share(height, width) > 1:
+        if self.share(height, width, count) > 1:
             raise self._error(height, width)
         try:
             yield
@@ -141,67 +140,3 @@ def _without_content(network: nn.Module) -> nn.Module:
         trained = isinstance(tensor, nn.Parameter)
         memo[id(tensor)] = nn.Parameter(empty, requires_grad=False) if trained else empty
     return copy.deepcopy(network, memo)
-
-
-# -- what is free ----------------------------------------------------------------------------------
-
-
-def free_bytes() -> int | None:
-    """Return how many bytes this process can still get; None where the system does not say.
-
-    The least of what the machine, the control groups of the process, and its own limit leave.
-    """
-    sources = [_machine(), *_groups(), _own_limit()]
-    return min((free for free in sources if free is not None), default=None)
-
-
-def _machine() -> int | None:
-    with suppress(OSError, ValueError, IndexError):
-        for line in Path("/proc/meminfo").read_text("ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return None
-
-
-def _groups(
-    root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
-) -> list[int]:
-    """Return what each control group of this process, of either version, leaves free."""
-    free = []
-    with suppress(OSError, ValueError):
-        for line in own.read_text("utf-8").splitlines():
-            _, controllers, path = line.split(":", 2)
-            if "memory" in controllers.split(","):
-                top, names = root / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")
-            elif not controllers:
-                top, names = root, ("memory.max", "memory.current")
-            else:
-                continue
-            group = top / path.lstrip("/")
-            for folder in (group, *group.parents):
-                free += _group(folder, *names)
-                if folder == top:
-                    break
-    return free
-
-
-def _group(folder: Path, limit: str, usage: str) -> list[int]:
-    """Return the free bytes of one group; [] without a limit. Cached files can be given back."""
-    with suppress(OSError, ValueError):
-        maximum, used = (int((folder / name).read_text("ascii")) for name in (limit, usage))
-        rows = (line.split() for line in (folder / "memory.stat").read_text("ascii").splitlines())
-        cached = {name: int(size) for name, size in rows}
-        used -= cached.get("total_inactive_file", cached.get("inactive_file", 0))
-        return [max(0, maximum - used)]
-    return []
-
-
-def _own_limit() -> int | None:
-    with suppress(ImportError, OSError, ValueError):
-        import resource
-
-        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-        if limit != resource.RLIM_INFINITY:
-            pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
-            return max(0, limit - pages * os.sysconf("SC_PAGE_SIZE"))
-    return None

@@ -141,7 +141,8 @@ class Translator:
             NotEnoughMemoryError: they do not fit.
         """
         after_fork(self.device)
-        with self.memory.guarded(*arrays.shape[1:3]):
+        count, height, width = arrays.shape[:3]
+        with self.memory.guarded(height, width, count):
             result = self.batch(images.to_tensor(arrays, self.device))
             depth = depth or images.depth_of(arrays)
             fine = 32 if self.target.in_units(depth) else depth
@@ -255,8 +256,9 @@ class Translator:
         if not float(x.detach().abs().max()) <= _MAX_TENSOR_VALUE:
             reason = "expected a tensor in [-1, 1], got larger values"
             raise TranslationError("image", reason, "Scale bytes by x / 127.5 - 1")
-        with self.memory.guarded(*x.shape[-2:]):
-            y = self.batch(x.detach() if x.ndim == 4 else x.detach()[None]).to(x.device, x.dtype)
+        batch = x.detach() if x.ndim == 4 else x.detach()[None]
+        with self.memory.guarded(batch.shape[2], batch.shape[3], len(batch)):
+            y = self.batch(batch).to(x.device, x.dtype)
         return y if x.ndim == 4 else y[0]
 
 

@@ -54,7 +54,21 @@ def _outputs(folder: Path) -> dict[str, bytes]:
 
 
 def _values() -> st.SearchStrategy[Any]:
-    likely = st.sampled_from(["writing", "written", "failed", "a.png", "../x.png", 10**40, [], {}])
+    likely = st.sampled_from(
+        [
+            "writing",
+            "written",
+            "started",
+            "job",
+            "failed",
+            "a.png",
+            "../x.png",
+            "/x.png",
+            10**40,
+            [],
+            {},
+        ]
+    )
     return st.one_of(
         likely, st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=6)
     )
