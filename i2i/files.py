@@ -173,6 +173,8 @@ def process_alive(pid: int) -> bool:
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would wait for its writer
+        raise OSError(errno.EINVAL, "not a file")
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

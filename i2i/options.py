@@ -8,10 +8,11 @@ from typing import Annotated, Any, ParamSpec, get_origin, get_type_hints
 from pydantic import Field, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
-from i2i.errors import OptionError
+from i2i.errors import OptionError, printable
 
 P = ParamSpec("P")
 Count = Annotated[int, Field(ge=1, strict=True)]
+Few = Annotated[int, Field(ge=1, le=100, strict=True)]  # of what is built one by one
 Weight = Annotated[float, Field(ge=0)]
 
 
@@ -66,4 +67,4 @@ def explain(error: ErrorDetails) -> str:
     reason = error["msg"].replace("Input should be", "must be", 1)
     for bound, words in (("greater", "at least"), ("less", "at most")):
         reason = reason.replace(f"{bound} than or equal to", words)
-    return f"{reason}, got {error['input']!r}"
+    return f"{reason}, got {printable(repr(error['input']), 100)}"

@@ -5,11 +5,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from processes import hear_signals, start, wait_for
 
 # modules that commands import when needed, here once for all of them
@@ -63,6 +64,27 @@ class Command:
 def i2i(folder: Path, *arguments: object, before: Callable[[], object] | None = None) -> Ended:
     """Run a command to its end; `before` is called in its process."""
     return Command(folder, *arguments, before=before).ended()
+
+
+def here(*arguments: object, seconds: float = 20.0) -> Ended:
+    """Run a command in this process, for thousands of short ones; what is no error of ours is raised, a hang too."""
+
+    def hang(*_: object) -> None:
+        raise AssertionError(f"no answer within {seconds} s")
+
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["i2i", *map(str, arguments)])
+        before = signal.signal(signal.SIGALRM, hang)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            cli.main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+    return Ended(status, out.getvalue(), err.getvalue())
 
 
 def _run(folder: Path, arguments: list[str], before: Callable[[], object] | None) -> None:

@@ -269,7 +269,7 @@ def _no_images() -> Iterator[File]:
     yield "bad-text.jpg", b"<html><body>404 Not Found</body></html>"
     yield "bad-noise.webp", np.random.default_rng(1).integers(0, 256, 4096, np.uint8).tobytes()
     yield (
-        "bad-gif-named.png",
+        "good-gif-named.png",
         saved(picture(), "GIF", save_all=True, append_images=[picture().rotate(90)]),
     )
     for magic, suffix in (

@@ -6,10 +6,13 @@ the networks under test.
 """
 
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
+from commands import here
+from safetensors.torch import save_file
 from torch import nn
 
 from i2i.compat import junyanz
@@ -319,7 +322,7 @@ def refusal(path):
             {"model.0.weight": torch.zeros(4, 3, 4, 4)},
             r"these tensors: model.0.weight \[4, 3, 4, 4\]",
         ),
-        ({"netG": {"a": torch.zeros(1)}, "step": 3}, "netG, step hold no tensor"),
+        ({"netG": {"a": torch.zeros(1)}, "step": 3}, "step hold no tensor"),
         ([torch.zeros(1)], "expected a state dict, got list"),
         ({}, "expected a state dict"),
         (patchgan().state_dict(), "this is a discriminator"),
@@ -372,5 +375,89 @@ def test_cut_off_files_are_refused(tmp_path, share):
 def test_an_image_or_a_missing_file_is_not_a_checkpoint(tmp_path):
     (tmp_path / "x.pth").write_bytes(b"\x89PNG\r\n\x1a\n" * 9)
     assert "not a file of torch.save" in refusal(tmp_path / "x.pth")
-    with pytest.raises(junyanz.ForeignFileError, match=r"gone\.pth: no generator here"):
+    with pytest.raises(junyanz.ForeignFileError, match=r"gone\.pth: no such file"):
         junyanz.import_model(tmp_path / "gone.pth")
+
+
+WRAPPED = {
+    "model_state_dict": lambda state: {"model_state_dict": state, "epoch": 3},
+    "netG": lambda state: {"netG": state, "optimizer": {"lr": 1.0, "state": {0: torch.zeros(2)}}},
+    "nested": lambda state: {"state_dict": {"params": state}},
+    "lightning": lambda state: {
+        "state_dict": {f"net_g.{key}": value for key, value in state.items()}
+        | {f"net_d.{key}": value for key, value in patchgan().state_dict().items()},
+        "epoch": 3,
+    },
+    "generator": lambda state: {f"generator.module.{key}": value for key, value in state.items()},
+    "model": lambda state: {f"model.{key}": value for key, value in state.items()},
+    "with a discriminator": lambda state: {"netG": state, "netD": patchgan().state_dict()},
+}
+
+
+@pytest.mark.parametrize("form", WRAPPED)
+@pytest.mark.parametrize("make", [resnet, unet])
+def test_generator_is_found_in_what_other_programs_wrap_around_it(tmp_path, make, form):
+    net = make()
+    torch.save(WRAPPED[form](net.state_dict()), tmp_path / "x.pth")
+    state = junyanz.read(tmp_path / "x.pth")
+    assert state.keys() == net.state_dict().keys()
+    assert all(torch.equal(value, net.state_dict()[key]) for key, value in state.items())
+    junyanz.import_model(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("prefix", ["", "netG.", "model."])
+def test_safetensors_of_the_reference_are_imported(tmp_path, prefix):
+    net = resnet()
+    save_file({f"{prefix}{k}": v for k, v in net.state_dict().items()}, tmp_path / "x.safetensors")
+    check_same_output(net, junyanz.read(tmp_path / "x.safetensors"), torch.randn(1, 3, 16, 16))
+
+
+def test_several_generators_in_a_file_are_named_and_one_can_be_chosen(tmp_path):
+    first, second = resnet(), resnet()
+    both = {"netG_A": first.state_dict(), "netG_B": second.state_dict(), "netD": {}}
+    torch.save(both, tmp_path / "x.pth")
+    assert "several networks in the file: netG_A, netG_B. Pass --network" in refusal(
+        tmp_path / "x.pth"
+    )
+    state = junyanz.read(tmp_path / "x.pth", "netG_B")
+    assert torch.equal(state["model.1.weight"], second.state_dict()["model.1.weight"])
+    with pytest.raises(
+        junyanz.ForeignFileError, match=r"no network G here\. There is netG_A, netG_B"
+    ):
+        junyanz.read(tmp_path / "x.pth", "G")
+
+
+ABSURD = {
+    "sparse": (lambda w: w.to_sparse(), "sparse or nested; not supported"),
+    "meta": (lambda w: w.to("meta"), "truncated, or not a file|a meta tensor"),
+    "quantized": (
+        lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8),
+        "quantized; not supported|truncated, or not a file",
+    ),
+    "complex": (lambda w: w.to(torch.complex64), "complex; not supported"),
+    "NaN": (lambda w: w * float("nan"), r"not finite \(NaN or infinite\)"),
+    "infinite": (lambda w: w + float("inf"), r"not finite \(NaN or infinite\)"),
+    "huge": (lambda w: torch.zeros(1, 1, 1, 1).expand(10**6, 10**6, 7, 7), "claims 1.96e"),
+    "wide": (lambda w: torch.zeros(70_000, 3, 7, 7), "width: must be at most 65536"),
+    "flat": (lambda w: w.flatten(), "no network of|looks like"),
+    "empty": (lambda w: w[:0], "must be at least 1|expected"),
+    "text": (lambda w: "x", "hold no tensor|no network of"),
+}
+
+
+@pytest.mark.parametrize("kind", ABSURD)
+def test_tensor_that_is_no_plain_weight_is_refused_and_nothing_is_written(tmp_path, kind):
+    change, reason = ABSURD[kind]
+    state = resnet().state_dict()
+    torch.save(state | {"model.1.weight": change(state["model.1.weight"])}, tmp_path / "x.pth")
+    ended = here("import", tmp_path / "x.pth", "--out", tmp_path / "out")
+    assert ended.status == 2
+    assert ended.err.count("\n") == 1
+    assert re.search(reason, ended.err), ended.err
+    assert [path.name for path in tmp_path.iterdir()] == ["x.pth"]
+
+
+def test_compressed_file_that_unpacks_to_much_is_refused_unread(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/data.pkl", bytes(10**8))
+    assert "compressed more than any file" in refusal(tmp_path / "x.pth")

@@ -7,11 +7,14 @@ import cv2
 import imagecodecs
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageCms, features
 from test_image_grid import HEIGHT, WIDTH, differs, read, values
 
 from i2i import images
 from i2i.images import ImageError
+from i2i.translation.folder import translate_folder
+from i2i.translation.translator import Translator
 
 NEEDED = {"JPEG2000": "jpg_2000", "AVIF": "avif"}
 
@@ -223,3 +226,22 @@ def test_a_profile_of_other_colors_or_of_any_length_is_not_believed(tmp_path):
     for path in tmp_path.iterdir():
         assert images.read_header(path).icc_profile == b""
         assert images.decode(path).shape == (HEIGHT, WIDTH, 3)
+
+
+class Invert(torch.nn.Module):
+    def forward(self, x):
+        return -x[:, :1].expand(-1, self.channels, -1, -1)
+
+
+@pytest.mark.parametrize(("channels", "kept"), [(3, True), (1, False)])
+def test_translating_carries_the_profile_or_says_that_it_does_not(tmp_path, channels, kept):
+    network = Invert()
+    network.channels = channels
+    (tmp_path / "in").mkdir()
+    images.encode(values(3, "u1"), tmp_path / "in/x.png", icc_profile=profile(b"RGB "))
+    images.encode(values(3, "u1"), tmp_path / "in/y.png")
+    translator = Translator(network, 3, channels, device="cpu")
+    report = translate_folder(translator, tmp_path / "in", tmp_path / "out")
+    stored = [images.read_header(tmp_path / f"out/{name}.png").icc_profile for name in "xy"]
+    assert stored == [profile(b"RGB ") if kept else b"", b""]
+    assert any("color profiles of inputs were dropped" in note for note in report.notes) != kept

@@ -417,6 +417,14 @@ def test_each_direction_has_its_own_weights(tmp_path):
     assert (default(image) != other(image)).any()
 
 
+@pytest.mark.parametrize(("layout", "halves"), [("ab", "left right"), ("ba", "right left")])
+def test_a_model_of_a_file_that_says_little_knows_the_half_of_its_input(tmp_path, layout, halves):
+    folder = write_model(tmp_path / "model", ("a2b", "b2a"), layout=layout)
+    found = [load(folder, direction, "cpu").source.half for direction in ("a2b", "b2a")]
+    assert found == halves.split()
+    assert load(write_model(tmp_path / "other"), device="cpu").source.half is None
+
+
 def test_an_unknown_direction_is_answered_with_the_known_ones(tmp_path):
     write_model(tmp_path / "run", ["b2a"])
     with pytest.raises(TranslationError, match="this model translates b2a, not a2b"):

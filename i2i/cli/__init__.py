@@ -73,9 +73,9 @@ def main() -> None:
         _print_error(f"stopped by {stop.name}; no file is half-written")
         status = 128 + stop.number
     except click.ClickException as error:  # arguments that cannot be parsed
-        error.message = printable(error.message)  # which repeats them
+        text = printable(error.format_message())  # which repeats them
         with suppress(OSError):
-            error.show()
+            click.UsageError(text, getattr(error, "ctx", None)).show()
     except I2IError as error:
         _print_error(str(error))
         status = error.exit_code

@@ -1,16 +1,40 @@
 """Options that several commands share."""
 
+import math
 import re
+import stat
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
+from i2i.errors import I2IError
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class Command(click.Command):
+    """A command that refuses an option given twice, of which click takes the last."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given: set[str] = set()
+        for parameter in self.make_parser(ctx).parse_args(list(args))[2]:
+            if parameter.opts[0] in given and not getattr(parameter, "multiple", False):
+                raise click.UsageError(f"{parameter.opts[0]} is given twice.", ctx)
+            given.add(parameter.opts[0])
+        return super().parse_args(ctx, args)
 
 
 class CommandGroup(click.Group):
     """A group whose help lists the first line of each command in full, not cut off."""
+
+    command_class = Command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if any("\0" in text for text in args):  # no system call takes it
+            raise click.UsageError("an argument holds the character NUL.", ctx)
+        return super().parse_args(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         command = super().get_command(ctx, cmd_name)
@@ -19,14 +43,52 @@ class CommandGroup(click.Group):
         return command
 
 
-def numbers(pattern: str, form: str) -> Callable[..., tuple[int, ...] | None]:
-    """Return a callback that converts whole numbers in a fixed form, such as 4x8, to a tuple."""
+class PathError(I2IError):
+    """A path that no command can use."""
+
+
+class _Path(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.5
+    """A path of a file or folder, or of none yet; reading a pipe or a device would never end."""
+
+    name = "path"
+
+    def convert(self, value: Any, _parameter: Any, _ctx: Any) -> str:
+        if not value.strip():
+            raise PathError("", "a path is empty", "Write . for this folder")
+        try:
+            mode = Path(value).stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return str(value)
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise PathError(value, "a pipe or a device", "Give a file or a folder")
+        return str(value)
+
+
+class Number(click.FloatRange):
+    """A finite number in a range."""
+
+    def convert(self, value: Any, parameter: Any, ctx: Any) -> float:
+        number: float = super().convert(value, parameter, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not finite.", parameter, ctx)
+        return number
+
+
+path = _Path()
+MAX_SEED = 2**63 - 1
+
+
+def numbers(form: str, description: str) -> Callable[..., tuple[int, ...] | None]:
+    """Return a callback that converts numbers of at most 10 digits, such as NxN, to a tuple."""
+    pattern = re.escape(form).replace("N", "([0-9]{1,10})")
 
     def convert(_ctx: Any, _parameter: Any, value: str | None) -> tuple[int, ...] | None:
-        match = re.fullmatch(pattern, value or "")
-        if value and not match:
-            raise click.BadParameter(f"{value!r} is not {form}.")
-        return tuple(map(int, match.groups())) if match else None
+        if value is None:
+            return None
+        match = re.fullmatch(pattern, value)
+        if not match:
+            raise click.BadParameter(f"{value!r} is not {description}.")
+        return tuple(map(int, match.groups()))
 
     return convert
 
@@ -67,13 +129,11 @@ pair_pattern: Decorator = click.option(
     help="Names of partners, such as {id}_A and {id}_B: one for each folder, in order.",
 )
 pairs: Decorator = click.option(
-    "--pairs", metavar="CSV", help="File of pairs: columns of paths below the data."
+    "--pairs", type=path, metavar="CSV", help="File of pairs: columns of paths below the data."
 )
 max_pixels: Decorator = click.option(
     "--max-pixels",
-    type=click.IntRange(min=1),
-    default=100_000_000,
+    type=click.IntRange(1, 2**40),
     metavar="N",
-    show_default=True,
-    help="Largest number of pixels of an image file.",
+    help="Largest image that is read.  [default: 100 million]",
 )

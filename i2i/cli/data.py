@@ -20,10 +20,18 @@ def command() -> None:
 
 @command.command()
 @click.argument("kind", type=click.Choice(["facades", "orchard", "portraits"]))
-@click.argument("out")
-@click.option("--count", default=400, metavar="N", help="Number of scenes; 1 in 5 is for testing.")
-@click.option("--size", default=256, metavar="PIXELS", help="Side of an image.")
-@click.option("--seed", default=0, help="Random seed.")
+@click.argument("out", type=_options.path)
+@click.option(
+    "--count",
+    type=click.IntRange(1, 1_000_000),
+    default=400,
+    metavar="N",
+    help="Number of scenes; 1 in 5 is for testing.",
+)
+@click.option(
+    "--size", type=click.IntRange(16, 2048), default=256, metavar="PIXELS", help="Side of an image."
+)
+@click.option("--seed", type=click.IntRange(0, _options.MAX_SEED), default=0, help="Random seed.")
 @click.option("--unpaired", is_flag=True, help="Two domains, paired in the test split only.")
 def synth(kind: str, out: str, count: int, size: int, seed: int, unpaired: bool) -> None:
     """Draw procedural scenes into OUT/{train,test}/{a,b}/NAME.png.
@@ -46,7 +54,7 @@ def synth(kind: str, out: str, count: int, size: int, seed: int, unpaired: bool)
 
 
 @command.command()
-@click.argument("path")
+@click.argument("path", type=_options.path)
 @_options.choice(
     "--kind", "auto|paired|unpaired|unconditional", default="auto", help="Kind of data set."
 )
@@ -69,7 +77,12 @@ def synth(kind: str, out: str, count: int, size: int, seed: int, unpaired: bool)
 @click.option("--range", "old_range", type=float, nargs=2, hidden=True)  # its old name
 @_options.choice("--mask", "a|b", multiple=True, help="Domain of label maps.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--fix", metavar="DIR", help="New folder of links to the clean files of PATH.")
+@click.option(
+    "--fix",
+    type=_options.path,
+    metavar="DIR",
+    help="New folder of links to the clean files of PATH.",
+)
 def check(
     path: str,
     value_range: tuple[float, float],
@@ -87,11 +100,15 @@ def check(
     if bool(options["inputs"]) != bool(options["target"]):
         raise click.UsageError("--input and --target: give both, or neither.")
     if old_range:
-        log("note: --range is called --value-range now")
         value_range = old_range
     if not -math.inf < value_range[0] < value_range[1] < math.inf:
         raise click.BadParameter("LOW must be below HIGH, both finite.", param_hint="--value-range")
+    if old_range:
+        log("note: --range is called --value-range now")
     from i2i.data.check import check_folder, check_overlap, write_clean
+
+    if options["max_pixels"] is None:
+        del options["max_pixels"]
 
     if fix is not None:
         check_overlap(path, fix)
@@ -111,9 +128,15 @@ def check(
 
 
 @command.command()
-@click.argument("archive")
-@click.argument("out")
-@click.option("--max-gb", default=100.0, metavar="GB", help="Limit of the unpacked size.")
+@click.argument("archive", type=_options.path)
+@click.argument("out", type=_options.path)
+@click.option(
+    "--max-gb",
+    type=_options.Number(min=0, min_open=True),
+    default=100.0,
+    metavar="GB",
+    help="Limit of the unpacked size.",
+)
 def unpack(archive: str, out: str, max_gb: float) -> int:
     """Unpack the images of ARCHIVE (zip, tar, tar.gz, tar.bz2, tar.xz) into the new folder OUT.
 

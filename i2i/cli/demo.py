@@ -5,10 +5,12 @@ import click
 from i2i.cli import _options
 
 
-@click.command()
+@click.command(cls=_options.Command)
 @_options.choice("--mode", "pix2pix|cyclegan|dcgan", default="pix2pix", help="Method to train.")
-@click.option("--out", default="i2i-demo", metavar="DIR", help="New folder.")
-@click.option("--images", type=click.IntRange(min=1), metavar="N", help="Training length, images.")
+@click.option("--out", type=_options.path, default="i2i-demo", metavar="DIR", help="New folder.")
+@click.option(
+    "--images", type=click.IntRange(1, 1_000_000), metavar="N", help="Training length, images."
+)
 @_options.device
 def command(mode: str, out: str, images: int | None, device: str) -> None:
     """Draw scenes, train a small model on them for at most 3 minutes, and write a report.

@@ -1,20 +1,31 @@
 """`i2i evaluate`: scores of a model on pairs."""
 
+import json
+from pathlib import Path
+from typing import Any
+
 import click
 
 from i2i.cli import _options
 
 
-@click.command()
-@click.argument("model")
-@click.argument("data")
+@click.command(cls=_options.Command)
+@click.argument("model", type=_options.path)
+@click.argument("data", type=_options.path)
 @_options.direction
 @_options.choice(
     "--layout", "auto|ab|ba|folders", help="Layout of pairs.  [default: that of training]"
 )
 @click.option("--split", default="test", help="Split to score.")
+@_options.pair_pattern
+@_options.pairs
 @_options.size
-@click.option("--sheet", metavar="FILE.png", help="Sheet of input, output, target of 8 pairs.")
+@click.option(
+    "--sheet",
+    type=_options.path,
+    metavar="FILE.png",
+    help="Sheet of input, output, target of 8 pairs.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_options.device
 @_options.precision("auto")
@@ -29,6 +40,7 @@ def command(
     as_json: bool,
     device: str,
     precision: str,
+    **matching: Any,
 ) -> None:
     """Score MODEL on the pairs of DATA: PSNR, SSIM and L1, with 95 % intervals.
 
@@ -37,9 +49,6 @@ def command(
     over images. DATA has pairs as for training, or is an unpaired data set whose test split is
     paired.
     """
-    import json
-    from pathlib import Path
-
     from i2i.console import progress
     from i2i.evaluation.evaluate import aligned, evaluate, table
     from i2i.files import check_new_file
@@ -58,6 +67,7 @@ def command(
             split=split,
             size=parse_size(size),
             examples=8 if sheet else 0,
+            **matching,
             progress=job,
         )
     if sheet:

@@ -4,29 +4,34 @@ import click
 
 from i2i.cli import _options
 
+_MAX_SHEET = 10_000  # images
 
-@click.command()
-@click.argument("model")
-@click.argument("out")
+
+@click.command(cls=_options.Command)
+@click.argument("model", type=_options.path)
+@click.argument("out", type=_options.path)
 @click.option(
-    "--count", type=click.IntRange(min=1), metavar="N", help="Number of images.  [default: 16]"
+    "--count",
+    type=click.IntRange(1, 10_000_000),
+    metavar="N",
+    help="Number of images.  [default: 16]",
 )
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Random seed.")
 @click.option(
     "--grid",
     metavar="RxC",
-    callback=_options.numbers(r"([1-9]\d*)x([1-9]\d*)", "rows and columns, such as 4x8"),
+    callback=_options.numbers("NxN", "rows and columns, such as 4x8"),
     help="One sheet of R rows and C columns; OUT is an image file.",
 )
 @click.option(
     "--interpolate",
     metavar="A:B:STEPS",
-    callback=_options.numbers(r"(\d+):(\d+):(\d+)", "two seeds and a length, such as 1:2:16"),
+    callback=_options.numbers("N:N:N", "two seeds and a length, such as 1:2:16"),
     help="Interpolation from seed A to seed B; OUT is a .png strip or a .webp animation.",
 )
 @click.option(
     "--truncate",
-    type=click.FloatRange(min=0.01),
+    type=_options.Number(min=0.01),
     metavar="BOUND",
     help="Redraw noise beyond BOUND standard deviations; for normal noise.",
 )
@@ -57,8 +62,12 @@ def command(
         raise click.UsageError("--count, --grid and --interpolate exclude each other.")
     if score and (grid or interpolate):
         raise click.UsageError("--score: not with --grid or --interpolate.")
-    if interpolate and (max(interpolate[:2]) >= 2**31 or interpolate[2] > 10_000):
-        raise click.UsageError("--interpolate: seeds must be below 2^31, steps at most 10,000.")
+    if interpolate and (max(interpolate[:2]) >= 2**31 or not 2 <= interpolate[2] <= _MAX_SHEET):
+        limits = f"seeds must be below 2^31, steps from 2 to {_MAX_SHEET:,}"
+        raise click.UsageError(f"--interpolate: {limits}.")
+    if grid and not 1 <= grid[0] * grid[1] <= _MAX_SHEET:
+        limit = f"a sheet has 1 to {_MAX_SHEET:,} images"
+        raise click.UsageError(f"--grid: {limit}, not {grid[0] * grid[1]:,}.")
     from pathlib import Path
 
     from i2i import images
@@ -66,7 +75,13 @@ def command(
     from i2i.errors import OptionError
     from i2i.files import check_new_file, check_new_folder
     from i2i.lock import new_folder
-    from i2i.translation.sampling import load_sampler, walk, write_animation, write_numbered
+    from i2i.translation.sampling import (
+        check_sheet,
+        load_sampler,
+        walk,
+        write_animation,
+        write_numbered,
+    )
 
     target = Path(out)
     if grid or interpolate:
@@ -77,6 +92,8 @@ def command(
     if truncate is not None and sampler.latent.distribution != "normal":
         raise OptionError("--truncate", "the noise of this model is uniform, it has no tails")
     total = grid[0] * grid[1] if grid else interpolate[2] if interpolate else count or 16
+    if grid or interpolate:
+        check_sheet(sampler, total, "--grid" if grid else "--interpolate")
     with progress("generating", total) as job:
         if interpolate:
             pictures = walk(sampler, *interpolate, truncate, job)

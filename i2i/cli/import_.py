@@ -2,12 +2,15 @@
 
 import click
 
+from i2i.cli import _options
 
-@click.command("import")
-@click.argument("source", metavar="FILE_OR_FOLDER")
+
+@click.command("import", cls=_options.Command)
+@click.argument("source", type=_options.path, metavar="FILE_OR_FOLDER")
 @click.option(
     "--out",
     required=True,
+    type=_options.path,
     metavar="MODEL",
     help="Folder of the model, for `i2i translate`.",
 )
@@ -17,11 +20,15 @@ import click
     help="BatchNorm statistics: the running ones of the file (as with --eval there), or those of "
     "each image (as without).  [default: running if the file has them]",
 )
+@click.option("--network", metavar="NAME", help="Generator to take, where a file holds several.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing model.")
-def command(source: str, out: str, statistics: str | None, overwrite: bool) -> None:
+def command(
+    source: str, out: str, statistics: str | None, network: str | None, overwrite: bool
+) -> None:
     """Import weights of pytorch-CycleGAN-and-pix2pix: a .pth file, or a checkpoint folder.
 
-    The architecture is inferred from keys and shapes; no training option is needed.
+    State dicts are found in what wraps them, such as checkpoints of Lightning, and in .safetensors
+    files. The architecture is inferred from keys and shapes; no training option is needed.
     """
     from pathlib import Path
 
@@ -33,7 +40,7 @@ def command(source: str, out: str, statistics: str | None, overwrite: bool) -> N
     target = Path(out) / WEIGHTS
     hint = "Choose another --out, or pass --overwrite"
     check_new_file(target, overwrite=overwrite, create=True, hint=hint)
-    info, tensors = import_model(Path(source), statistics)  # type: ignore[arg-type]
+    info, tensors = import_model(Path(source), statistics, network)  # type: ignore[arg-type]
     target.parent.mkdir(parents=True, exist_ok=True)
     save_model(target, info, tensors)
     for direction, net in info.generators.items():

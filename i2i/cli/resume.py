@@ -4,11 +4,12 @@ from typing import Any
 
 import click
 
+from i2i.cli import _options
 from i2i.cli.train import read_layers, run_options, start
 
 
-@click.command()
-@click.argument("run", metavar="RUN")
+@click.command(cls=_options.Command)
+@click.argument("run", type=_options.path, metavar="RUN")
 @run_options
 def command(run: str, **flags: Any) -> int:
     """Resume a training RUN where it stopped.

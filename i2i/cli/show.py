@@ -10,13 +10,14 @@ from typing import Any
 import click
 
 from i2i import registry
+from i2i.cli import _options
 
 Json = Mapping[str, Any]
 _SIGNS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 
 
-@click.command()
-@click.argument("what", metavar="METHOD|MODEL")
+@click.command(cls=_options.Command)
+@click.argument("what", type=_options.path, metavar="METHOD|MODEL")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of METHOD's config files.")
 def command(what: str, schema: bool) -> None:
     """Print every setting of a METHOD, or the description of a MODEL."""

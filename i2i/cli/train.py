@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from i2i.config import Layer
 
 _OPTIONS = (
-    click.option("--data", metavar="PATH", help="Folder of the data set."),
+    click.option("--data", type=_options.path, metavar="PATH", help="Folder of the data set."),
     click.option(
         "--config",
         "config_file",
+        type=_options.path,
         metavar="FILE|RECIPE",
         help="Settings; recipes: `i2i list recipes`.",
     ),
@@ -27,11 +28,11 @@ _OPTIONS = (
     ),
     click.option(
         "--epochs",
-        type=click.FloatRange(min=0, max=1e9, min_open=True),
+        type=_options.Number(min=0, max=1e9, min_open=True),
         help="Total length, in passes over the data.",
     ),
-    click.option("--images", type=click.IntRange(min=1), help="Total length, in images."),
-    click.option("--seed", type=click.IntRange(min=0), help="Random seed."),
+    click.option("--images", type=click.IntRange(1, 10**12), help="Total length, in images."),
+    click.option("--seed", type=click.IntRange(0, _options.MAX_SEED), help="Random seed."),
     click.option(
         "--input",
         "inputs",
@@ -42,13 +43,17 @@ _OPTIONS = (
     click.option("--target", metavar="NAME", help="Folder of b, with --input."),
     _options.pair_pattern,
     _options.pairs,
+    _options.max_pixels,
     click.option(
         "--allow-unmatched",
         is_flag=True,
         help="Leave out files without a partner (pairs only).",
     ),
     click.option(
-        "--init-from", metavar="MODEL", help="Trained model whose weights a new run starts from."
+        "--init-from",
+        type=_options.path,
+        metavar="MODEL",
+        help="Trained model whose weights a new run starts from.",
     ),
     _options.device,
     _options.precision(None),
@@ -61,6 +66,7 @@ _SETTINGS = {  # flag -> the setting it sets
     "target": ("data", "target"),
     "pair_pattern": ("data", "pair_pattern"),
     "pairs": ("data", "pairs"),
+    "max_pixels": ("data", "max_pixels"),
     "allow_unmatched": ("data", "allow_unmatched"),
     "epochs": ("train", "epochs"),
     "images": ("train", "total_images"),
@@ -97,8 +103,13 @@ def command() -> None:
 def _subcommand(method: str, summary: str) -> click.Command:
     text = f"{summary}\n\nEvery setting with its default: `i2i show {method}`."
 
-    @click.command(method, help=text, short_help=summary)
-    @click.option("--out", metavar="RUN", help="Folder of the run.  [default: runs/NAME-OF-DATA]")
+    @click.command(method, cls=_options.Command, help=text, short_help=summary)
+    @click.option(
+        "--out",
+        type=_options.path,
+        metavar="RUN",
+        help="Folder of the run.  [default: runs/NAME-OF-DATA]",
+    )
     @click.option(
         "--resume",
         is_flag=False,
@@ -113,7 +124,7 @@ def _subcommand(method: str, summary: str) -> click.Command:
         from i2i.config import merge
 
         layers = read_layers(flags)
-        run = resume or out
+        run = _options.path(resume) if resume else out
         if run is None:
             if resume is not None:
                 raise click.UsageError("--resume: name the run, --resume RUN")
@@ -132,8 +143,8 @@ def read_layers(flags: dict[str, Any]) -> list["Layer"]:
     layers = []
     if flags["config_file"] is not None:
         layers.append(config.read_yaml(recipes.recipe_path(flags["config_file"])))
-    layers += [config.parse_override(text) for text in flags["overrides"]]
-    for layer in layers if _is_main() else ():
+    overrides = [config.parse_override(text) for text in flags["overrides"]]
+    for layer in (*layers, *overrides) if _is_main() else ():
         for old in layer.renamed:
             log(f"note: {old} is now {config.RENAMED[old]} (in {layer.source})")
     values: dict[str, dict[str, Any]] = {}
@@ -141,7 +152,8 @@ def read_layers(flags: dict[str, Any]) -> list["Layer"]:
         if flags[flag] not in (None, (), False):
             value = flags[flag]
             values.setdefault(section, {})[key] = list(value) if isinstance(value, tuple) else value
-    return [*layers, config.Layer("the command line", values)]
+    flagged = config.Layer("the command line", values)
+    return [*layers, config.combine([*overrides, flagged], flagged.source)]
 
 
 def start(

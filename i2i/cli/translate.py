@@ -7,12 +7,13 @@ import click
 from i2i.cli import _options
 
 
-@click.command()
-@click.argument("model")
-@click.argument("paths", metavar="[INPUT] OUTPUT", nargs=-1)
+@click.command(cls=_options.Command)
+@click.argument("model", type=_options.path)
+@click.argument("paths", type=_options.path, metavar="[INPUT] OUTPUT", nargs=-1)
 @click.option(
     "--input",
     "inputs",
+    type=_options.path,
     multiple=True,
     metavar="PATH",
     help="Folder or file of one stacked input; repeated in the order of training.",
@@ -26,7 +27,7 @@ from i2i.cli import _options
 )
 @_options.size
 @click.option(
-    "--batch", type=click.IntRange(min=1), metavar="N", help="Batch size; never changes a result."
+    "--batch", type=click.IntRange(1, 4096), metavar="N", help="Batch size; never changes a result."
 )
 @_options.choice(
     "--format", "keep|png|jpg|webp|tif|npy", default="keep", help="File format of outputs."
@@ -46,12 +47,7 @@ from i2i.cli import _options
 )
 @click.option("--verify", is_flag=True, help="Compare the content of what is already done.")
 @click.option("--retry-killed", is_flag=True, help="Try what an earlier run did not survive.")
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(1, 2**40),
-    metavar="N",
-    help="Largest image that is read.  [default: 100 million]",
-)
+@_options.max_pixels
 @_options.device
 @_options.precision("auto")
 def command(

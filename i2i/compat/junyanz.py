@@ -4,36 +4,32 @@ A file there is one plain state dict named `{epoch}_net_{G|G_A|G_B|D|D_A|D_B}.pt
 says what network it belongs to: that is read off the names and shapes of its tensors.
 """
 
-import pickle
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from i2i.compat.state_file import ForeignFileError, State, first_names
+from i2i.compat.state_file import read as read
 from i2i.direction import Direction
-from i2i.errors import I2IError
 from i2i.model_file import DiscriminatorInfo, GeneratorInfo, ModelInfo, Statistics
 from i2i.networks.blocks import NormName
 
-State = dict[str, Tensor]
 Architecture = GeneratorInfo | DiscriminatorInfo
 
-_WRAPPERS = ("module.", "_orig_mod.")  # DataParallel, torch.compile
 _RUNNING = ("running_mean", "running_var", "num_batches_tracked")
 
 
-class ForeignFileError(I2IError, ValueError):
-    """A file or state dict that is not a network of pytorch-CycleGAN-and-pix2pix."""
-
-
-def import_model(path: Path, statistics: Statistics | None = None) -> tuple[ModelInfo, State]:
+def import_model(
+    path: Path, statistics: Statistics | None = None, network: str | None = None
+) -> tuple[ModelInfo, State]:
     """Read the generator file, or all generators of the checkpoint folder, at `path`.
 
     Args:
         statistics: what BatchNorm normalizes by; None: running ones where the file has them.
+        network: name in the file of the generator to take, where there are several.
 
     Raises:
         ForeignFileError: there is no generator, or a file is something else.
@@ -41,7 +37,7 @@ def import_model(path: Path, statistics: Statistics | None = None) -> tuple[Mode
     generators: dict[str, GeneratorInfo] = {}
     tensors: State = {}
     for direction, file in find(path).items():
-        state = read(file)
+        state = read(file, network)
         try:
             generator = guess(state)
             if isinstance(generator, DiscriminatorInfo):
@@ -77,6 +73,8 @@ def find(path: Path) -> dict[Direction, Path]:
     Raises:
         ForeignFileError: there is none, or both G and G_A claim a2b.
     """
+    if not path.exists():
+        raise ForeignFileError(path, "no such file or folder")
     if path.is_file():
         return {Direction.B2A if path.stem.endswith("net_G_B") else Direction.A2B: path}
     files: dict[str, tuple[float, Path]] = {}
@@ -93,45 +91,6 @@ def find(path: Path) -> dict[Direction, Path]:
         raise ForeignFileError(path, reason, "Give one file")
     directions = {"G": Direction.A2B, "G_A": Direction.A2B, "G_B": Direction.B2A}
     return {directions[name]: file for name, (_, file) in sorted(files.items())}
-
-
-def read(path: Path) -> State:
-    """Return the state dict in a file, on the CPU, without wrappers around it or its names.
-
-    Never runs code from the file.
-
-    Raises:
-        ForeignFileError: not a state dict.
-    """
-    content = _load(path)
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict) or not content:
-        raise ForeignFileError(path, f"expected a state dict, got {type(content).__name__}")
-    others = [
-        key
-        for key, value in content.items()
-        if not (isinstance(key, str) and isinstance(value, Tensor))
-    ]
-    if others:
-        reason = f"not the state dict of one network: {_first(others)} hold no tensor"
-        raise ForeignFileError(path, reason)
-    state: State = dict(content)
-    while prefix := next((p for p in _WRAPPERS if all(key.startswith(p) for key in state)), None):
-        state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
-
-
-def _load(path: Path) -> Any:
-    with path.open("rb") as file:
-        try:
-            return torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # damage shows as many errors: of zip, pickle, storage and more
-            if isinstance(error, pickle.UnpicklingError) and "global" in str(error).lower():
-                reason = "besides tensors it holds Python objects, and loading those can run code"
-                hint = "Save net.state_dict() with the program that made it"
-                raise ForeignFileError(path, reason, hint) from error
-            raise ForeignFileError(path, "truncated, or not a file of torch.save") from error
 
 
 # -- architectures ---------------------------------------------------------------------------------
@@ -229,13 +188,7 @@ def _kernel(state: State, key: str) -> Tensor:
 def _unknown(state: State) -> ForeignFileError:
     shapes = [f"{key} {list(value.shape)}" for key, value in state.items()]
     network = "no network of pytorch-CycleGAN-and-pix2pix"
-    return ForeignFileError("", f"{network} has these tensors: {_first(shapes)}")
-
-
-def _first(names: Iterable[object]) -> str:
-    listed = [str(name) for name in names]
-    more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
-    return ", ".join(listed[:3]) + more
+    return ForeignFileError("", f"{network} has these tensors: {first_names(shapes)}")
 
 
 # -- conversion ------------------------------------------------------------------------------------
@@ -277,7 +230,7 @@ def convert(state: State, architecture: Architecture) -> State:
                 for kind in _RUNNING:
                     rest.pop(f"{theirs}.{kind}", None)
     if rest:
-        raise ForeignFileError("", f"{_first(rest)} do not belong to a {name}")
+        raise ForeignFileError("", f"{first_names(rest)} do not belong to a {name}")
     return converted
 
 

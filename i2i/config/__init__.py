@@ -9,6 +9,7 @@ from i2i.config.layers import RENAMED as RENAMED
 from i2i.config.layers import SECTIONS as SECTIONS
 from i2i.config.layers import VERSION as VERSION
 from i2i.config.layers import Layer as Layer
+from i2i.config.layers import combine as combine
 from i2i.config.layers import merge as merge
 from i2i.config.layers import migrate as migrate
 from i2i.config.layers import parse_override as parse_override

@@ -1,7 +1,7 @@
 """Layers of settings from config files and `--set`; later layers win. No torch."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,9 @@ from i2i.config.sections import Config
 
 SECTIONS = tuple(name for name in Config.model_fields if name != "version")
 VERSION = 2  # of the settings' names
+MAX_BYTES = 2**17  # of a config file: what YAML takes seconds for
 MAX_VALUES, MAX_DEPTH = 10_000, 30  # of one layer
+MAX_TEXT, MAX_NUMBER = 10_000, 2**63  # characters; what libraries hold in an integer
 
 RENAMED = {  # settings of version 1 -> settings of version 2
     "data.color": "data.color_jitter",
@@ -42,17 +44,44 @@ class Layer(NamedTuple):
     renamed: tuple[str, ...] = ()  # keys of `RENAMED` that were translated
 
 
+class _Loader(yaml.SafeLoader):
+    """A safe loader that refuses a key that is given twice, as YAML does."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else ("", "")
+            if name in keys and name[0]:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{name[1]} is given twice", problem_mark=key.start_mark
+                )
+            keys.add(name)
+        return node
+
+
 def read_yaml(path: Path) -> Layer:
     """Read a config file.
 
     Raises:
-        ConfigError: the file cannot be read, is not YAML or not a mapping of sections, is too large
-            when its aliases are followed, or was written by a newer version.
+        ConfigError: the file cannot be read, is not YAML, gives a key twice, is not a mapping of
+            sections, is too large, also when its aliases are followed, or was written by a newer
+            version.
     """
     try:
-        values = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(path, f"cannot be read ({error})") from None
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ConfigError(path, f"more than {MAX_BYTES // 2**10} KiB, which no config file has")
+        values = yaml.load(content.decode("utf-8"), _Loader)
+    except OSError as error:
+        raise ConfigError(path, f"cannot be read ({error.strerror or error})") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(path, f"not UTF-8 at byte {error.start}", "Save it as UTF-8") from None
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        reason = f"not valid YAML ({line}{error.problem or error.context})"
+        raise ConfigError(path, reason, "Correct it") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(path, f"not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
@@ -73,7 +102,9 @@ def parse_override(text: str) -> Layer:
         hint = "Write it as section.key=value, such as optim.lr=1e-4"
         raise ConfigError(f"--set {text}", "not a setting with a value", hint)
     try:
-        parsed: Any = json.loads(value)
+        parsed: Any = json.loads(value, object_pairs_hook=_unique)
+    except ConfigError as error:
+        raise error.with_subject(f"--set {key}") from None
     except (ValueError, RecursionError):
         parsed = value
     for part in reversed(parts):
@@ -81,16 +112,37 @@ def parse_override(text: str) -> Layer:
     return _checked(Layer("--set", parsed))
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object whose keys are distinct."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ConfigError("--set", f"{twice} is given twice", "Give it once")
+    return values
+
+
 def _checked(layer: Layer) -> Layer:
-    """Return `layer` migrated. Refuse endless ones: a YAML alias can hold itself."""
-    pending: list[tuple[Any, int]] = [(layer.values, 0)]
+    """Return `layer` migrated. Refuse absurd values, and endless ones: an alias can hold itself."""
+    pending: list[tuple[Any, tuple[str, ...]]] = [(layer.values, ())]
     for _ in range(MAX_VALUES):
-        value, depth = pending.pop()
-        children = value.values() if isinstance(value, dict) else value
-        if isinstance(value, dict | list) and children:
-            if depth == MAX_DEPTH:
-                break
-            pending.extend((child, depth + 1) for child in children)
+        value, keys = pending.pop()
+        if isinstance(value, str) and (len(value) > MAX_TEXT or "\0" in value):
+            reason = f"text of {len(value):,} characters" if "\0" not in value else "holds NUL"
+            raise ConfigError(".".join(keys), f"{reason}, from {layer.source}")
+        if isinstance(value, int) and abs(value) >= MAX_NUMBER:
+            reason = f"a number of {value.bit_length():,} bits, the limit is 63"
+            raise ConfigError(".".join(keys), f"{reason}, from {layer.source}")
+        items = (
+            value.items()
+            if isinstance(value, dict)
+            else enumerate(value)
+            if isinstance(value, list)
+            else ()
+        )
+        if items and len(keys) == MAX_DEPTH:
+            break
+        pending.extend((child, (*keys, str(key))) for key, child in items)
         if not pending:
             return migrate(layer)
     limits = f"more than {MAX_VALUES} values, or nests more than {MAX_DEPTH} levels"
@@ -141,6 +193,30 @@ def merge(layers: Sequence[Layer]) -> dict[str, Any]:
                 raise ConfigError(section, f"must hold settings, got {values!r}", hint)
             _merge_into(merged, {section: values or {} if section in SECTIONS else values})
     return merged
+
+
+def combine(layers: Sequence[Layer], source: str) -> Layer:
+    """Return the layer of all `layers`, none of which is later than another.
+
+    Raises:
+        ConfigError: two of them give different values for one setting.
+    """
+    given: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in _leaves(layer.values, ""):
+            if given.setdefault(key, value) != value:
+                reason = f"given twice, as {json.dumps(given[key])} and {json.dumps(value)}"
+                raise ConfigError(key, reason, "Give it once")
+    renamed = [name for layer in layers for name in layer.renamed]
+    return Layer(source, merge(layers), tuple(renamed))
+
+
+def _leaves(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 def _merge_into(target: dict[str, Any], values: Mapping[str, Any]) -> None:

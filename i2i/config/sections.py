@@ -3,8 +3,9 @@
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 from i2i.direction import Direction, Domain
 from i2i.options import Count
@@ -29,7 +30,8 @@ NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Size = Count | tuple[Count, Count]  # side of a square, or (height, width), in pixels
+Side = Annotated[int, Field(ge=1, le=16_384, strict=True)]
+Size = Side | tuple[Side, Side]  # side of a square, or (height, width), in pixels
 
 
 def height_width(size: Size) -> tuple[int, int]:
@@ -42,8 +44,22 @@ class Section(BaseModel):
 
     # the text below each field is its description in `i2i show`, docs/settings.md and the schema
     model_config = ConfigDict(
-        extra="forbid", frozen=True, ser_json_inf_nan="constants", use_attribute_docstrings=True
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        ser_json_inf_nan="constants",
+        use_attribute_docstrings=True,
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true and false as 1 and 0."""
+        field = cls.model_fields[info.field_name or ""]
+        items = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(item, bool) for item in items) and "bool" not in str(field.annotation):
+            raise PydanticCustomError("bool", "must not be true or false")
+        return value
 
 
 class Component(Section):
@@ -84,7 +100,7 @@ class DataConfig(Section):
     value_range: dict[str, tuple[Finite, Finite]] = {}
     """range [low, high] of the floats in the files of a domain, or, without any, of its deepest
     integers, in their own numbers; for domains not named, [0, 1] and all that integers hold"""
-    workers: Resumable[NonNegativeInt] = 2
+    workers: Resumable[Annotated[int, Field(ge=0, le=1024)]] = 2
     """processes that decode images; 0: decode in the training process"""
     on_bad_file: Resumable[Literal["fail", "skip"]] = "fail"
     """reaction to an image that cannot be read; fail: stop; skip: train without it"""
@@ -215,7 +231,7 @@ class LogConfig(Section):
     """interval of metrics, in images"""
     sample_every_images: Resumable[Count] = 1_000
     """interval of sample sheets, in images"""
-    samples: Resumable[Count] = 8
+    samples: Resumable[Annotated[int, Field(ge=1, le=1000, strict=True)]] = 8
     """fixed inputs on a sample sheet"""
     tensorboard: Resumable[bool] = True
     """write TensorBoard files"""

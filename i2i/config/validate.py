@@ -13,6 +13,8 @@ from i2i.config.layers import RENAMED, Layer, merge
 from i2i.config.sections import Component, Config
 from i2i.options import explain, option_fields
 
+MAX_ERRORS = 20  # reported at once
+
 
 def component_model(
     name: str, factories: Sequence[type[Any]], preset: Mapping[str, Any], summary: str
@@ -39,8 +41,17 @@ def validate(layers: Sequence[Layer], model: type[Config]) -> Config:
         return model.model_validate(merge(layers))
     except ValidationError as error:
         keys = list(_keys(model))
-        errors = (_error(item, keys, layers) for item in error.errors())
-        raise ConfigError.combine(errors) from None
+        errors = [_error(item, keys, layers) for item in error.errors()[:MAX_ERRORS]]
+        raise ConfigError.combine(_one_each(errors)) from None
+
+
+def _one_each(errors: Sequence[ConfigError]) -> Iterator[ConfigError]:
+    """Yield one error about each setting: of several types, each refuses a value by itself."""
+    parts = [part for error in errors for part in error.errors]
+    for subject in dict.fromkeys(part.subject for part in parts):
+        same = [part for part in parts if part.subject == subject]
+        reasons = dict.fromkeys(part.reason for part in same)
+        yield ConfigError(subject, "; or ".join(reasons), same[0].hint)
 
 
 def _error(item: ErrorDetails, keys: Sequence[str], layers: Sequence[Layer]) -> ConfigError:
@@ -90,5 +101,9 @@ def _source(location: Sequence[str | int], layers: Sequence[Layer]) -> str:
         for part in location[:2]:
             values = values.get(part) if isinstance(values, Mapping) else None
         if values is not None:
-            return "" if layer.source in ("--set", "defaults") else f" in {layer.source}"
+            return (
+                ""
+                if layer.source in ("--set", "the command line", "defaults")
+                else f" in {layer.source}"
+            )
     return ""

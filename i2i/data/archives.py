@@ -2,18 +2,20 @@
 
 import bz2
 import gzip
+import io
 import lzma
 import re
 import shutil
 import stat
 import tarfile
+import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import IO, BinaryIO, NamedTuple, Self, cast
+from typing import IO, Any, BinaryIO, NamedTuple, Self, cast
 
 from i2i.data.folders import AnyPath, DataError
 from i2i.errors import I2IError
@@ -22,11 +24,13 @@ from i2i.images import EXTENSIONS, MAX_PIXELS, ImageError, read_header
 
 MAX_GB = 100.0  # of all members together: the largest public sets of faces come to 90
 _MAX_IMAGE_BYTES = 8 * MAX_PIXELS + 2**20  # 16-bit RGBA without compression
-_MAX_FILES = 1_000_000  # each takes about a kilobyte of memory while they are checked
+_MAX_FILES = 1_000_000  # and folders; each takes about a kilobyte while they are checked
+_MAX_NAME, _MAX_PARTS, _MAX_PART = 1_000, 50, 255  # bytes, folders, bytes of a folder's name
 _MAX_RATIO = 200  # images are compressed already; those that are not seldom reach it
 _RATIO_FROM_BYTES = 100 * 10**6  # below this no ratio does harm
 _MAX_XZ_MEMORY = 2**28  # bytes: four times what the strongest preset of xz takes
-_MAX_HEADER_BYTES = 2**20  # of a long name or a list of attributes, which tarfile reads into memory
+_MAX_HEADER_BYTES = 2**16  # of a long name or a list of attributes, which tarfile reads into memory
+_MAX_DIGITS, _MAX_GLOBALS = 300, 100  # of such a list; tarfile's time is quadratic in a number's
 _MAX_PADDING = 2**26  # bytes after the end of a tar, which is filled up to whole records
 _CHUNK = 2**20
 
@@ -135,9 +139,12 @@ def _checked(source: Path, max_gb: float) -> Iterator[tuple[str | None, _Member]
     total, limit = 0, max(_RATIO_FROM_BYTES, _MAX_RATIO * source.stat().st_size)
     for member in _members(source):
         name = member.name.replace("\\", "/")
+        if len(name) > _MAX_NAME or name.count("/") > _MAX_PARTS:
+            raise _refusal(source, f"a member has a name of {len(name):,} characters")
         parts = [part for part in name.split("/") if part not in ("", ".")]
-        folded = "/".join(parts).casefold()
+        folded = unicodedata.normalize("NFC", "/".join(parts)).casefold()
         above = {folded[: match.start()] for match in re.finditer("/", folded)}
+        longest = max((len(part.encode("utf-8", "surrogateescape")) for part in parts), default=0)
         is_folder = member.kind == "folder"
         hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
         is_image = not (is_folder or hidden) and Path(name).suffix.lower() in EXTENSIONS
@@ -146,14 +153,15 @@ def _checked(source: Path, max_gb: float) -> Iterator[tuple[str | None, _Member]
         clash = above & files or folded in (files if is_folder else folders)
         checks = (
             (".." in parts or re.match("/|[A-Za-z]:", name), "leads out of the folder"),
-            (re.search(r"[\0-\x1f]", name) or not (parts or is_folder), "is not a valid file name"),
+            (_NO_NAME.search(name) or not (parts or is_folder), "is not a valid file name"),
+            (longest > _MAX_PART, f"has a name of {longest} bytes"),
             (member.kind not in ("file", "folder"), f"is {member.kind}, not a plain file"),
-            (not is_folder and folded in files, "exists twice, or in upper and lower case"),
+            (not is_folder and folded in files, "exists twice, as a file system may see it"),
             (clash, "is both a file and a folder"),
             (total > max_gb * 1e9, f"of {size} exceeds the limit of {max_gb:g} GB (--max-gb)"),
             (total > limit, f"of {size} expands the archive more than {_MAX_RATIO} times"),
             (is_image and member.size > _MAX_IMAGE_BYTES, f"is an image of {size}"),
-            (len(files) == _MAX_FILES, f"exceeds the limit of {_MAX_FILES} files"),
+            (len(files) + len(folders) >= _MAX_FILES, f"exceeds the limit of {_MAX_FILES} names"),
         )
         for broken, reason in checks:
             if broken:
@@ -173,8 +181,8 @@ def _named_errors(source: Path) -> Iterator[None]:
     """Name the archive in every error but that of a full disk."""
     try:
         yield
-    except I2IError:
-        raise
+    except I2IError as error:
+        raise error if error.subject else error.with_subject(source) from None
     except OSError as error:
         if is_disk_full(error):
             raise
@@ -190,16 +198,17 @@ def _named_errors(source: Path) -> Iterator[None]:
 
 def _members(source: Path) -> Iterator[_Member]:
     with open(source, "rb") as file:
-        start = file.read(6)
+        start = file.read(33_000)
         file.seek(0)
+        for position, mark, name in _UNSUPPORTED:
+            if start[position:].startswith(mark):
+                hint = "Unpack it with its own program, or repack it as a zip"
+                raise DataError(source, f"{name}; not supported", hint)
         if start.startswith(b"PK"):
             yield from _zip_members(file, source)
             return
-        for magic, decompressed in _COMPRESSIONS:
-            if start.startswith(magic):
-                yield from _tar_members(cast(IO[bytes], decompressed(file)), source)
-                return
-        yield from _tar_members(file, source)
+        opener = next((opener for magic, opener in _COMPRESSIONS if start.startswith(magic)), None)
+        yield from _tar_members(cast(IO[bytes], opener(file)) if opener else file, source)
 
 
 def _zip_members(file: BinaryIO, source: Path) -> Iterator[_Member]:
@@ -220,7 +229,14 @@ def _zip_members(file: BinaryIO, source: Path) -> Iterator[_Member]:
 
 
 def _tar_members(content: IO[bytes], source: Path) -> Iterator[_Member]:
-    with tarfile.open(fileobj=content, mode="r|", tarinfo=_TarHeader) as archive:
+    try:
+        opened = tarfile.open(fileobj=content, mode="r|", tarinfo=_TarHeader)  # noqa: SIM115
+    except tarfile.ReadError as error:
+        if isinstance(content, io.BufferedReader):
+            raise
+        reason = f"compressed, but no tar archive, or damaged at its start ({error})"
+        raise DataError(source, reason, "A file compressed alone is not unpacked here") from None
+    with opened as archive:
         while (entry := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # or they pile up in memory
             kind = "folder" if entry.isdir() else "file"
@@ -233,6 +249,9 @@ def _tar_members(content: IO[bytes], source: Path) -> Iterator[_Member]:
         padding += len(chunk)
         if padding > _MAX_PADDING:
             raise _refusal(source, "much follows after its end")
+
+
+_SPARSE = DataError("", "sparse members; not supported", "Pack it again without --sparse")
 
 
 class _TarHeader(tarfile.TarInfo):
@@ -249,7 +268,37 @@ class _TarHeader(tarfile.TarInfo):
             raise tarfile.ReadError(f"damaged or cut off: {error}") from None
         if header.size > _MAX_HEADER_BYTES and not header.isreg():
             raise tarfile.ReadError(f"a header of {header.size} bytes")
+        if header.type == tarfile.GNUTYPE_SPARSE:
+            raise _SPARSE
         return header
+
+    def _proc_pax(self, archive: Any) -> tarfile.TarInfo:  # called by tarfile
+        stream, size = archive.fileobj, self._block(self.size)  # type: ignore[attr-defined]
+        content = stream.read(size)
+        if b"GNU.sparse" in content:
+            raise _SPARSE
+        if sum(len(number) ** 2 for number in re.findall(rb"[0-9]+", content)) > _MAX_DIGITS**2:
+            raise tarfile.ReadError("a header of long numbers")
+        if len(archive.pax_headers) > _MAX_GLOBALS:
+            raise tarfile.ReadError(f"more than {_MAX_GLOBALS} attributes of all members")
+        archive.fileobj = _Repeated(content, stream)
+        try:
+            return cast(tarfile.TarInfo, super()._proc_pax(archive))  # type: ignore[misc]
+        finally:
+            archive.fileobj = stream
+
+
+class _Repeated:
+    """A stream that gives bytes that were read once more, before what follows them."""
+
+    def __init__(self, content: bytes, stream: IO[bytes]) -> None:
+        self._content, self._stream = content, stream
+        self.tell = stream.tell
+
+    def read(self, size: int) -> bytes:
+        """Return the content at first, then what the stream has."""
+        content, self._content = self._content, b""
+        return content or self._stream.read(size)
 
 
 class _XzFile:
@@ -275,4 +324,13 @@ class _XzFile:
             packed = (decoder.unused_data or file.read(_CHUNK)).lstrip(b"\0")
 
 
+_NO_NAME = re.compile("[\\0-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069]")
+_UNSUPPORTED = (  # position and bytes that mark a format
+    (0, b"Rar!", "a RAR archive"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (0, b"\x28\xb5\x2f\xfd", "a Zstandard file"),
+    (0, b"\x04\x22\x4d\x18", "an LZ4 file"),
+    (0, b"LZIP", "an lzip file"),
+    (32_769, b"CD001", "an ISO image"),
+)
 _COMPRESSIONS = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", _XzFile))

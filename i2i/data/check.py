@@ -134,22 +134,16 @@ def check_folder(
     """
     root = str(Path(path).expanduser())
     names = (*inputs, target) if target is not None else ()
-    if names and kind == "unconditional":
-        raise DataError("--input", "images without a target have one folder", "Pass that as PATH")
     if kind == "auto" and (len(names) > 2 or pair_pattern or pairs or layout != "auto"):
         kind = "paired"
-    find = partial(
-        list_split, path, kind=kind, layout=layout, names=names, patterns=pair_pattern, table=pairs
-    )
-    listings = _list_splits(find)
+    find = partial(list_split, path, kind=kind, layout=layout, names=names)
+    listings = _list_splits(partial(find, patterns=pair_pattern, table=pairs))
     parts = _Reading(root, value_range, max_pixels, threads, progress).parts(listings)
     if kind == "auto" and _all_double(parts):
         parts = [part._replace(samples=replace(part.samples, side_by_side=True)) for part in parts]
     kind = _kind(parts[0].samples)
     if masks and kind != "paired":
         raise DataError("--mask", f"only pairs have label maps, {path} is {kind}", "Leave it out")
-    # One range is given, and in training it is that of the domains with floats.
-    ranged = value_range != UNIT and not any(_has_floats(part.samples) for part in parts)
     config = PairedData(
         root=root,
         load_size=smallest,
@@ -157,7 +151,7 @@ def check_folder(
         resize="none",
         masks=tuple(masks),
         max_pixels=max_pixels,
-        value_range=dict.fromkeys(("a", "b", "image"), value_range) if ranged else {},
+        value_range=_ranges(value_range, parts),
     )
     notes = list(chain.from_iterable(listing.remarks() for _, listing in listings))
     notes += chain.from_iterable(_channel_notes(part) for part in parts)
@@ -272,8 +266,10 @@ def _all_double(parts: Sequence[_Part]) -> bool:
     return alone and len(sizes) > 0 and bool((sizes[:, 1] == 2 * sizes[:, 0]).all())
 
 
-def _has_floats(samples: Samples) -> bool:
-    return bool((samples.facts["depth"] == 32).any())
+def _ranges(value_range: ValueRange, parts: Sequence[_Part]) -> dict[str, ValueRange]:
+    """Return the ranges of integers: the one that is given, unless it is that of floats."""
+    floats = any((part.samples.facts["depth"] == 32).any() for part in parts)
+    return {} if floats or value_range == UNIT else dict.fromkeys(("a", "b", "image"), value_range)
 
 
 def _kind(samples: Samples) -> Kind:

@@ -47,6 +47,9 @@ def list_split(
         DataError: a folder cannot be read, has no images, or only one of two exists; the layout is
             ambiguous.
     """
+    if names and kind == "unconditional":
+        reason = "images without a target are in one folder"
+        raise DataError("data.inputs, data.target", reason, "Pass that folder alone")
     _check_arguments(layout, names, patterns, table)
     if table is not None:
         return [read_table(root, table, split)]

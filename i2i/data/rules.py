@@ -8,9 +8,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from i2i.config import AlphaUse, DataConfig, height_width
-from i2i.data.folders import DataError
-from i2i.data.inspect import FORMATS, Facts, Samples
+from i2i.config import AlphaUse, DataConfig, PairedData, height_width
+from i2i.data.folders import DataError, Listing
+from i2i.data.inspect import FORMATS, Facts, Samples, inspect
 from i2i.images import MAX_VALUE, UNIT
 from i2i.images.spec import LOSSY, ChannelSpec, ImageSpec
 
@@ -305,6 +305,14 @@ def check_faults(samples: Samples, faults: Mapping[Rule, Mask], config: DataConf
     error = DataError("data.root", "; ".join(counts), hints)
     error.details = tuple(lines)
     raise error
+
+
+def check_guess(pairs: Listing) -> None:
+    """Raise DataError if pairs are taken to be side by side and headers do not confirm it."""
+    if pairs.guessed:
+        samples, config = inspect(pairs), PairedData(root="")
+        faults = find_faults(samples, config)
+        check_faults(samples, {r: m for r, m in faults.items() if r.name == "not double"}, config)
 
 
 # -- domains ---------------------------------------------------------------------------------------

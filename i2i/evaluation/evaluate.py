@@ -1,8 +1,9 @@
 """Scores of a model on images with known targets, with bootstrap intervals, next to baselines."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -13,13 +14,21 @@ from numpy.typing import NDArray
 from i2i import images
 from i2i.config import Layout
 from i2i.data.dataset import halves
-from i2i.data.folders import DataError, domain_folders, find_images, find_pairs
+from i2i.data.folders import (
+    DataError,
+    Listing,
+    SplitError,
+    domain_folders,
+    find_images,
+    find_pairs,
+)
+from i2i.data.rules import check_guess
 from i2i.direction import Domain
 from i2i.errors import I2IError
 from i2i.evaluation.paired import WINDOW, Interval, bootstrap, score_pairs
 from i2i.images import MAX_VALUE, Array, ValueRange
 from i2i.images.spec import read
-from i2i.translation.options import TargetSize, target_size
+from i2i.translation.options import TargetSize, check_size, target_size
 from i2i.translation.translator import Translator
 
 # psnr (dB), ssim, l1 (of the range 0 to 1), l1_units (of the range of files) -> mean, 95 % interval
@@ -30,6 +39,7 @@ _COLUMNS = {  # title, decimals
     "l1": ("L1", 4),
     "l1_units": ("L1 in units of the files", 4),
 }
+Find = Callable[..., Listing]  # `find_pairs`, with the arguments of the command
 _MEAN_IMAGES = 500  # training images whose mean is a baseline
 
 
@@ -44,7 +54,7 @@ class Evaluation:
     count: int
     scores: Mapping[str, Scores]  # "model", "output = input", "output = mean training picture"
     examples: list[list[NDArray[np.uint8]]]  # rows of input, output, target, [H, W, 3]
-    depth: int  # bits of the deepest target; 32: floats
+    depth: int  # bits of the most_bits target; 32: floats
     value_range: ValueRange  # of the targets; PSNR and SSIM are relative to its width
 
 
@@ -56,6 +66,8 @@ def evaluate(
     split: str = "test",
     size: TargetSize = "keep",
     examples: int = 0,
+    pair_pattern: Sequence[str] = (),
+    pairs: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Translate the input of every pair in `data` and score the output against the target.
@@ -68,19 +80,23 @@ def evaluate(
         split: images to score; a folder without splits is its own `train`.
         size: images are resized to it before anything else.
         examples: number of rows of images to return.
+        pair_pattern, pairs: settings of `data` with these names.
         progress: is called with pairs scored and their total.
 
     Raises:
         DataError, ImageError: there are no pairs, or one cannot be read.
+        TranslationError: `size` is out of range.
         EvaluationError: an input and its target differ in size or are too small for SSIM, or a
             layout is given for a model whose inputs and target have folders of their own names.
     """
-    pairs = _pairs(translator, data, layout, split)
-    mean = _mean_target(translator, data, layout, size)
+    check_size(size)
+    find = partial(find_pairs, patterns=pair_pattern, table=pairs)
+    samples = _pairs(translator, data, find, layout, split)
+    mean = _mean_target(translator, data, find, layout, size)
     values: dict[str, list[torch.Tensor]] = defaultdict(list)
     rows: list[list[NDArray[np.uint8]]] = []
     depths = {8}
-    for number, pair in enumerate(pairs, 1):
+    for number, pair in enumerate(samples, 1):
         image, _ = _read(translator, pair, translator.direction.source, size)
         target, depth = _read(translator, pair, translator.direction.target, size)
         _check_sizes(pair, image, target)
@@ -93,18 +109,15 @@ def evaluate(
             constant = images.resize(mean, target.shape[:2])
             values["output = mean training picture"].append(_score(constant, target))
         if len(rows) < examples:
-            row = (
-                (translator.source, image),
-                (translator.target, output),
-                (translator.target, target),
-            )
+            specs = (translator.source, translator.target, translator.target)
+            row = zip(specs, (image, output, target), strict=True)
             rows.append([images.to_display_rgb(array, spec.alpha) for spec, array in row])
         if progress:
-            progress(number, len(pairs))
+            progress(number, len(samples))
     depth, spec = max(depths), translator.target
     limits = spec.value_range if spec.in_units(depth) else (0.0, float(MAX_VALUE[depth]))
     scores = {name: _intervals(v, limits) for name, v in values.items()}
-    return Evaluation(len(pairs), scores, rows, depth, limits)
+    return Evaluation(len(samples), scores, rows, depth, limits)
 
 
 def table(result: Evaluation) -> list[list[str]]:
@@ -166,15 +179,29 @@ def _layout(translator: Translator, data: str | Path, split: str) -> Layout:
 
 
 def _pairs(
-    translator: Translator, data: str | Path, layout: Layout, split: str
+    translator: Translator, data: str | Path, find: Find, layout: Layout, split: str
 ) -> list[_PairFiles]:
-    names = [each.name for each in (*translator.source.inputs, *translator.target.inputs)]
-    folders = names if any(names) else []  # a stack: folders of inputs and target by name
+    specs = sorted(  # those of a before that of b
+        [
+            (translator.direction.source, translator.source),
+            (translator.direction.target, translator.target),
+        ],
+        key=lambda pair: pair[0],
+    )
+    names = [each.name for _, spec in specs for each in spec.inputs]
+    folders = names if any(names) else []  # that the model was trained on
     if folders and layout != "auto":
         reason = f"this model reads the folders {', '.join(names)}"
         raise EvaluationError(f"--layout {layout}", reason, "Leave it out")
     trained = _layout(translator, data, split) if layout == "auto" and not folders else "auto"
-    pairs = find_pairs(data, split, trained if layout == "auto" else layout, folders, outside=False)
+    try:
+        wanted = trained if layout == "auto" else layout
+        pairs = find(data, split, wanted, folders, outside=False)
+    except SplitError:
+        if len(folders) != 2:  # a stack is known by its names only
+            raise
+        pairs = find(data, split)
+    check_guess(pairs)
     rows = zip(*pairs.files, strict=True)
     checked = trained in ("ab", "ba") and translator.source.size is not None
     return [_PairFiles(row[:-1] or row, row[-1:], pairs.layout, checked) for row in rows]
@@ -214,12 +241,12 @@ def _resized(array: Array, size: TargetSize, nearest: bool) -> Array:
 
 
 def _mean_target(
-    translator: Translator, data: str | Path, layout: Layout, size: TargetSize
+    translator: Translator, data: str | Path, find: Find, layout: Layout, size: TargetSize
 ) -> Array | None:
     """Return the mean of the first training targets at the size of the first, None without any."""
     total: NDArray[np.float32] | None = None
     count, depth = 0, 8
-    for image in _training_targets(translator, data, layout, size):
+    for image in _training_targets(translator, data, find, layout, size):
         shape = image.shape[:2] if total is None else total.shape[:2]
         unit = images.to_unit(images.resize(image, shape))
         total, count = (unit if total is None else total + unit), count + 1
@@ -228,14 +255,14 @@ def _mean_target(
 
 
 def _training_targets(
-    translator: Translator, data: str | Path, layout: Layout, size: TargetSize
+    translator: Translator, data: str | Path, find: Find, layout: Layout, size: TargetSize
 ) -> Iterator[Array]:
     domain = translator.direction.target
     try:
         stacked = any(each.name for each in translator.target.inputs)
         folders = None if stacked else domain_folders(data, "train")
         if folders is None:
-            for pair in _pairs(translator, data, layout, "train")[:_MEAN_IMAGES]:
+            for pair in _pairs(translator, data, find, layout, "train")[:_MEAN_IMAGES]:
                 yield _read(translator, pair, domain, size)[0]
         else:  # of any kind of data: only one domain is read
             for path in find_images(*folders["ab".index(domain)])[:_MEAN_IMAGES]:

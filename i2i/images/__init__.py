@@ -27,6 +27,7 @@ from i2i.images.pixels import to_display_rgb as to_display_rgb
 from i2i.images.pixels import to_tensor as to_tensor
 from i2i.images.pixels import to_unit as to_unit
 from i2i.images.pixels import to_value_range as to_value_range
+from i2i.images.profiles import carried as carried
 from i2i.images.reading import decode as decode
 from i2i.images.reading import decoded as decoded
 from i2i.images.reading import from_pil as from_pil

@@ -5,7 +5,7 @@ import zlib
 from i2i.images.formats import Format
 
 MAX_BYTES = 2**22  # of a profile; cameras and printers use a few hundred to a million
-FORMATS: tuple[Format, ...] = ("PNG", "JPEG", "WEBP", "TIFF")  # that can hold one
+_FORMATS: tuple[Format, ...] = ("PNG", "JPEG", "WEBP", "TIFF")  # that can hold one
 _SPACES = {1: b"GRAY", 2: b"GRAY", 3: b"RGB ", 4: b"RGB "}  # channels -> color space
 
 
@@ -15,6 +15,12 @@ def fitting(profile: object, channels: int) -> bytes:
         return b""
     valid = profile[36:40] == b"acsp" and profile[16:20] == _SPACES.get(channels)
     return profile if valid else b""
+
+
+def carried(profile: bytes, format: Format, channels: int) -> bytes:
+    """Return `profile` if a file of `format` with `channels` can hold it, and b"" otherwise."""
+    stored = max(channels, 3) if format == "WEBP" else channels  # it has no gray
+    return fitting(profile, stored) if format in _FORMATS else b""
 
 
 def from_chunk(chunk: bytes) -> bytes:

@@ -135,6 +135,7 @@ class Stack(NamedTuple):
     alpha: Array | None  # [H, W, 1]: to be carried past the network
     depth: int  # bits of the deepest file
     notes: tuple[str, ...] = ()  # what files do not say as well as those of training
+    icc_profile: bytes = b""  # of the only file
 
 
 def read(
@@ -196,7 +197,8 @@ def _stack(
     if len({part.dtype for part in parts}) > 1:
         parts = [to_unit(part) for part in parts]
     array = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
-    return Stack(array, carried, depth, tuple(dict.fromkeys(notes)))
+    profile = pictures[0][1].icc_profile if len(pictures) == 1 else b""
+    return Stack(array, carried, depth, tuple(dict.fromkeys(notes)), profile)
 
 
 def _notes(header: Header, spec: ImageSpec) -> Iterator[str]:

@@ -66,11 +66,10 @@ def _encoded(array: Array, format: Format, quality: int, profile: bytes) -> byte
         success, content = cv2.imencode(f".{format.lower()}", bgr)
         if not success:
             raise ValueError("OpenCV gave no reason")
-        profile = profiles.fitting(profile, pixels.shape[2])
+        profile = profiles.carried(profile, format, pixels.shape[2])
         return _described(bytes(content), format, profile, alpha=pixels.shape[2] == 4)
     options = _OPTIONS[format] | ({"quality": quality} if format == "JPEG" else {})
-    stored = max(3, array.shape[2]) if format == "WEBP" else array.shape[2]  # it has no gray
-    if format in profiles.FORMATS and profiles.fitting(profile, stored):
+    if profile := profiles.carried(profile, format, array.shape[2]):
         options["icc_profile"] = profile
     memory = io.BytesIO()
     to_pil(array).save(memory, format, **options)

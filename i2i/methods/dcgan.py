@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
+from pydantic import Field
 from torch import nn
 
 from i2i.methods import Images, MakeDiscriminator, MakeGenerator, Method, Phase, Terms
 from i2i.networks.latent import LatentDistribution, LatentSpec
-from i2i.options import Count, Doc, validate_options
+from i2i.options import Doc, validate_options
 
 _Distribution = Annotated[LatentDistribution, Doc("N(0, 1), or U[-1, 1] as published")]
 
@@ -42,7 +43,9 @@ class DCGAN(Method):
         make_discriminator: MakeDiscriminator,
         channels: Mapping[str, int],
         *,
-        latent: Annotated[Count, Doc("length of the latent vector")] = 100,
+        latent: Annotated[
+            int, Field(ge=1, le=65_536, strict=True), Doc("length of the latent vector")
+        ] = 100,
         latent_distribution: _Distribution = "normal",
     ) -> None:
         super().__init__()

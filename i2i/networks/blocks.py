@@ -9,12 +9,13 @@ from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from i2i.networks import padding
 from i2i.networks.contract import InputError
-from i2i.options import Count, Doc
+from i2i.options import Doc
 
 NormName = Literal["instance", "batch", "group", "none"]
 UpsampleName = Literal["deconv", "nearest", "bilinear", "pixelshuffle"]
@@ -22,7 +23,7 @@ UpsampleName = Literal["deconv", "nearest", "bilinear", "pixelshuffle"]
 # Options that several networks have.
 Norm = Annotated[NormName, Doc("normalization after convolutions")]
 Upsample = Annotated[UpsampleName, Doc("how the decoder doubles sides")]
-Width = Annotated[Count, Doc("channels at full resolution")]
+Width = Annotated[int, Field(ge=1, le=65_536, strict=True), Doc("channels at full resolution")]
 Spectral = Annotated[bool, Doc("spectral normalization of all convolutions, whatever norm is")]
 
 

@@ -1,7 +1,8 @@
 """From settings to data, networks, method and health rules. Knows every room."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -56,14 +57,18 @@ def make_method(config: Config, channels: Mapping[str, int]) -> Method:
     options = config.method.options()
 
     def make_generator(in_channels: int, out_channels: int) -> nn.Module:
-        with _options_of("generator"):
-            net = generator.factory(in_channels, out_channels, **config.generator.options())
+        net = _build(
+            "generator",
+            lambda: generator.factory(in_channels, out_channels, **config.generator.options()),
+        )
         check_contract(net, Generator)
         return _initialize(net, config, compiled=config.train.compile)
 
     def make_discriminator(in_channels: int) -> AdversarialLoss:
-        with _options_of("discriminator"):
-            net = discriminator.factory(in_channels, **config.discriminator.options())
+        net = _build(
+            "discriminator",
+            lambda: discriminator.factory(in_channels, **config.discriminator.options()),
+        )
         check_contract(net, Discriminator)
         with _options_of("method"):
             adversarial = AdversarialLoss(net, **_select(options, AdversarialLoss))
@@ -88,6 +93,19 @@ def make_method(config: Config, channels: Mapping[str, int]) -> Method:
     check_sizes(config, method)
     freeze(method, config.train.freeze)
     return method
+
+
+def _build(section: str, construct: Callable[[], nn.Module]) -> nn.Module:
+    """Return the network of `section`, unless training it needs more memory than there is."""
+    with _options_of(section):
+        with torch.device("meta"):  # takes no memory and no random number
+            weights = count_parameters(construct())
+        needed, installed = 16 * weights, installed_memory()
+        if needed > installed:  # a weight, its gradient, and two moments of Adam's
+            reason = f"{weights:,} weights take {needed / 1e9:,.0f} GB to train"
+            machine = f"this machine has {installed / 1e9:,.0f}"
+            raise ConfigError(section, f"{reason}, {machine}", "Choose a smaller width or depth")
+        return construct()
 
 
 def _initialize(net: nn.Module, config: Config, compiled: bool) -> nn.Module:
@@ -136,6 +154,13 @@ def health(method: Method, config: Config, processes: int) -> Health:
                 return Health(RunInfo(config.to_dict(), update, chance, perfect))
             break
     return Health(RunInfo(config.to_dict(), update, None))
+
+
+def installed_memory() -> int:
+    """Return the bytes of memory of this machine; where that is not known, more than any has."""
+    if not hasattr(os, "sysconf"):
+        return 2**60
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def count_parameters(net: nn.Module) -> int:

@@ -160,7 +160,7 @@ def _saved(folder: Path, note: Callable[[str], None]) -> Layer:
     past = Layer("the newest checkpoint", recorded["settings"])
     if not path.exists():
         note(f"note: there is no {path}; the settings are those of the newest checkpoint")
-        return past
+        return _where_it_was(past, recorded, note)
     text, mark, checksum = path.read_bytes().rpartition(_CHECKSUM)
     if mark and hashlib.sha256(text).hexdigest().encode() == checksum.strip():
         return _where_it_was(read_yaml(path), recorded, note)

@@ -17,7 +17,7 @@ from i2i.checkpoint import CHECKPOINTS, load_state, newest, read_manifest, steps
 from i2i.config import Config, ConfigError, Layer, height_width
 from i2i.console import echo, log
 from i2i.data.dataset import Dataset
-from i2i.data.folders import DataError
+from i2i.data.folders import DataError, SplitError
 from i2i.data.loader import batches
 from i2i.errors import I2IError
 from i2i.files import (
@@ -295,7 +295,7 @@ def _print_plan(run: _Run, dry_run: bool) -> None:
     settings, dataset = run.settings, run.dataset
     images, epoch_images = settings.train.total_images or 0, len(dataset)
     step = settings.train.batch * settings.train.accumulate * run.rank.world_size
-    lines = [settings.to_yaml()] if dry_run else []
+    lines = settings.to_yaml().splitlines() if dry_run else []
     lines += [f"data: {dataset.epoch_rule}; channels {dataset.channels}"]
     lines += [f"note: {note}" for note in (*dataset.notes, *run.method.notes)]
     for name, net in run.method.named_children():
@@ -345,13 +345,26 @@ def _sample_sheet(run: _Run) -> Draw:
         return lambda _: np.empty((0, 0, 3), np.uint8)  # never called
     if run.method.latent is not None:
         return samples.generation_sheet(count, run.method.latent, settings.train.seed, run.device)
-    dataset = run.dataset
-    try:
-        held_out = build.open_data(settings, "test")
-        if held_out.channels == dataset.channels:
-            dataset = held_out
-    except DataError:
-        pass  # no test images: the sheet shows training images
-    count = min(count, len(dataset))
-    fixed = [dataset.fixed(index * len(dataset) // count) for index in range(count)]
+    dataset = _held_out(run) or run.dataset
+    count = min(count, dataset.count)
+    fixed = [dataset.fixed(index * dataset.count // count) for index in range(count)]
     return samples.translation_sheet(fixed, run.device)
+
+
+def _held_out(run: _Run) -> Dataset | None:
+    """Return the test split; None without one, or with a note if it cannot be used."""
+    data = run.settings.data.model_copy(update={"on_bad_file": "skip"})
+    try:
+        dataset = build.open_data(run.settings.model_copy(update={"data": data}), "test")
+    except SplitError:
+        return None
+    except DataError as error:
+        log(f"note: the sample sheet shows training images, not those of the test split: {error}")
+        return None
+    for note in dataset.notes:
+        if note.startswith("skipped"):
+            log(f"note: in the test split: {note}")
+    if dataset.channels != run.dataset.channels:
+        log("note: the sample sheet shows training images; the test split has other channels")
+        return None
+    return dataset

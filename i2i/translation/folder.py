@@ -102,6 +102,7 @@ class _Item:
     depth: int  # bits of the output
     alpha: Array | None = None  # [H, W, 1], put back onto the output
     notes: tuple[str, ...] = ()
+    icc_profile: bytes = b""  # of the input, where the output can hold it
 
 
 @dataclass
@@ -226,7 +227,7 @@ class _FolderJob:
             task.target.parent.mkdir(parents=True, exist_ok=True)
             if item.alpha is not None:
                 array = np.concatenate([array, images.to_depth(item.alpha, item.depth)], axis=2)
-            images.encode(array, task.target)
+            images.encode(array, task.target, icc_profile=item.icc_profile)
             details = item.stamp | result(task.target)
         except OSError as error:
             raise write_error(task.target, error) from None
@@ -331,9 +332,14 @@ def _read(task: Task, translator: Translator, options: Options) -> _Item:
         alpha = None if image.alpha is None else _fit(image.alpha, translator, task, options)
         height, width = image.array.shape[:2]
         notes = (*image.notes, *_form_notes(height, width, translator, options))
+        profile = image.icc_profile
     channels = translator.out_channels + (alpha is not None)
     depth, note = _output_depth(task, translator.output_depth(image.depth), channels, options)
-    return _Item(task, inputs, pixels, depth, alpha, (*notes, note) if note else notes)
+    carried = images.carried(profile, images.format_of(task.target), channels)
+    if carried != profile:
+        notes += ("color profiles of inputs were dropped: the outputs cannot hold them",)
+    notes = (*notes, note) if note else notes
+    return _Item(task, inputs, pixels, depth, alpha, notes, carried)
 
 
 def _form_notes(height: int, width: int, translator: Translator, options: Options) -> Iterator[str]:

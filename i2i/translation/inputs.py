@@ -65,11 +65,13 @@ def check_order(paths: Sequence[PathLike], names: Sequence[str]) -> list[str]:
     """
     hint = "Pass, in this order: " + " ".join(f"--input {name.upper()}" for name in names)
     real = [Path(path).resolve() for path in paths]
+    absolute = [Path(path).absolute() for path in paths]
+    start = len(Path(os.path.commonpath(absolute)).parts)  # folders above all inputs say nothing
     unnamed, folded = [], {name.casefold(): name for name in names}
     for index, (path, name) in enumerate(zip(paths, names, strict=True)):
         if real[index] in real[:index]:
             raise TranslationError(path, "given for two inputs of the model", hint)
-        parts = [part.casefold() for part in Path(path).with_suffix("").parts]
+        parts = [part.casefold() for part in absolute[index].with_suffix("").parts[start:]]
         called = [folded[part] for part in parts if part in folded]
         if not called:
             unnamed.append(f"{path} for {name}")

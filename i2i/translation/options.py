@@ -40,15 +40,14 @@ class Options:
             if value not in choices:
                 names = ", ".join(choice for choice in choices if choice)
                 raise TranslationError(name, f"expected one of {names}, got {value!r}")
-        side = min(self.size) if isinstance(self.size, tuple) else self.size
         for name, number in (
-            ("size", side),
             ("batch", self.batch),
             ("threads", self.threads),
             ("max-pixels", self.max_pixels),
         ):
-            if isinstance(number, int) and number < 1:
+            if number is not None and number < 1:
                 raise TranslationError(name, f"must be at least 1, got {number}")
+        check_size(self.size, self.max_pixels)
         check_shard(self.shard)
 
 
@@ -60,10 +59,22 @@ def parse_size(text: str) -> TargetSize:
     """
     if text == "keep":
         return "keep"
-    match = re.fullmatch(r"(\d+)(?:[x×](\d+))?", text.strip())
+    match = re.fullmatch(r"([0-9]{1,9})(?:[x×]([0-9]{1,9}))?", text.strip())
     if not match:
         raise TranslationError("size", f"expected keep, N (shorter side) or WxH, got {text!r}")
     return (int(match[2]), int(match[1])) if match[2] else int(match[1])
+
+
+def check_size(size: TargetSize, max_pixels: int = images.MAX_PIXELS) -> None:
+    """Raise TranslationError if images of this size have no pixels, or more than `max_pixels`."""
+    if size == "keep":
+        return
+    height, width = size if isinstance(size, tuple) else (size, size)
+    if min(height, width) < 1:
+        raise TranslationError("size", f"must be at least 1, got {min(height, width)}")
+    if height * width > max_pixels:
+        reason = f"{width}x{height} is {height * width / 1e6:,.0f} megapixels"
+        raise TranslationError("size", f"{reason}, the limit is {max_pixels / 1e6:.0f}")
 
 
 def target_size(height: int, width: int, size: TargetSize) -> tuple[int, int]:

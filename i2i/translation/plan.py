@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from i2i import images
+from i2i.data.pairing import normal
 from i2i.files import (
     check_no_link,
     check_writable,
@@ -176,7 +177,7 @@ def _with_partners(tasks: list[Task], others: Sequence[Inputs]) -> list[Task]:
 
 
 def _stem(relative: str, inputs: Inputs) -> str:
-    return "" if inputs.kind == "file" else relative.rpartition(".")[0]
+    return "" if inputs.kind == "file" else normal(relative.rpartition(".")[0])
 
 
 def _unfinished(tasks: list[Task], manifest: Manifest | None, options: Options) -> list[Task]:

@@ -118,6 +118,15 @@ def load_sampler(
     )
 
 
+def check_sheet(sampler: Sampler, count: int, option: str) -> None:
+    """Raise TranslationError if `count` images together exceed MAX_PIXELS, as a file may not."""
+    height, width = sampler.network.size or (1, 1)  # type: ignore[misc]
+    if count * height * width > images.MAX_PIXELS:
+        size = f"{count:,} images of {width}x{height} are {count * height * width / 1e6:,.0f}"
+        limit = f"megapixels, the limit is {images.MAX_PIXELS / 1e6:.0f}"
+        raise TranslationError(option, f"{size} {limit}", "Choose fewer, or --count")
+
+
 def slerp(start: Tensor, end: Tensor, fraction: float) -> Tensor:
     """Return the point at `fraction` of the great circle between two (Shoemake, SIGGRAPH 1985)."""
     cosine = torch.nn.functional.cosine_similarity(start.flatten(), end.flatten(), dim=0)

@@ -1,6 +1,7 @@
 """Pictures and archives made to do harm: refused from their headers, before they take memory or touch the disk."""
 
 import bz2
+import gzip
 import io
 import lzma
 import os
@@ -9,6 +10,7 @@ import shutil
 import struct
 import sys
 import tarfile
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -418,7 +420,6 @@ def test_what_is_no_archive_is_refused_by_name(tmp_path: Path) -> None:
     for name, content in (
         ("x.zip", PICTURE),
         ("x.tar", b"hello" * 999),
-        ("x.rar", b"Rar!\x1a\x07\0" + bytes(99)),
     ):
         path = tmp_path / name
         path.write_bytes(content)
@@ -426,6 +427,82 @@ def test_what_is_no_archive_is_refused_by_name(tmp_path: Path) -> None:
     assert_refused(packed(tmp_path / "none.zip", ("a.txt", b"x")), "has no images among 1 files")
     with pytest.raises(DataError, match=r"cannot be read .No such file"):
         unpack(tmp_path / "missing.zip", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("x.rar", b"Rar!\x1a\x07\0" + bytes(99), "a RAR archive; not supported"),
+        ("x.7z", b"7z\xbc\xaf\x27\x1c" + bytes(99), "a 7z archive; not supported"),
+        ("x.tar.zst", b"\x28\xb5\x2f\xfd" + bytes(99), "a Zstandard file; not supported"),
+        ("x.iso", bytes(32_769) + b"CD001" + bytes(99), "an ISO image; not supported"),
+        ("x.png.gz", gzip.compress(PICTURE), "compressed, but no tar archive"),
+        ("x.png.xz", lzma.compress(PICTURE), "compressed, but no tar archive"),
+    ],
+)
+def test_other_archive_is_called_by_its_name_and_not_damaged(
+    tmp_path: Path, name: str, content: bytes, reason: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert_refused(tmp_path / name, reason)
+
+
+ABSURD_NAMES = {
+    "a/" * 32_000 + "x.png": "a name of 64,005 characters",
+    "n" * 300 + ".png": "a name of 304 bytes",
+    "é" * 130 + ".png": "a name of 264 bytes",
+    "\u202egnp.png": "not a valid file name",
+    "a\x9b2J.png": "not a valid file name",
+}
+
+
+@pytest.mark.parametrize("number", range(len(ABSURD_NAMES)))
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_absurd_name_is_refused_without_its_memory(tmp_path: Path, kind: str, number: int) -> None:
+    name, reason = list(ABSURD_NAMES.items())[number]
+    path = packed(tmp_path / f"x.{kind}", (name, PICTURE))
+    done = measure(lambda: None, lambda _: _refusal(path), tmp_path)
+    assert reason in done.answer or "a header of 64" in done.answer
+    assert done.growth < FEW
+
+
+def test_names_that_are_one_in_another_unicode_form_are_refused(tmp_path: Path) -> None:
+    path = packed(tmp_path / "x.zip", ("é.png", PICTURE), ("e\u0301.png", PICTURE))
+    assert_refused(path, "exists twice")
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        ({"x": "9" * 60_000}, "a header of long numbers"),
+        ({"x": "9" * 93_000}, "a header of 93"),
+        ({"x": ("1" * 290 + " ") * 200}, "a header of long numbers"),
+        ({"GNU.sparse.map": "1,2"}, "sparse members; not supported"),
+        ({"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}, "sparse members; not supported"),
+    ],
+)
+def test_attributes_that_take_long_or_move_content_are_refused_at_once(
+    tmp_path: Path, headers: dict[str, str], reason: str
+) -> None:
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        entry = tarfile.TarInfo("x.png")
+        entry.size, entry.pax_headers = len(PICTURE), headers
+        tar.addfile(entry, io.BytesIO(PICTURE))
+    began = time.monotonic()
+    assert_refused(path, reason)
+    assert time.monotonic() - began < 5
+
+
+def test_attributes_of_an_ordinary_tar_are_read(tmp_path: Path) -> None:
+    path, name = tmp_path / "x.tar", "träin/" + "1" * 200 + ".png"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        for number in range(3):
+            entry = tarfile.TarInfo(f"{number}/{name}")
+            entry.size, entry.pax_headers = len(PICTURE), {"mtime": "1700000000.123456789"}
+            tar.addfile(entry, io.BytesIO(PICTURE))
+    assert unpack(path, tmp_path / "out").images == 3
+    assert (tmp_path / "out" / "2" / name).read_bytes() == PICTURE
 
 
 # -- interrupted -----------------------------------------------------------------------------------

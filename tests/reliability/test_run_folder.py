@@ -253,7 +253,7 @@ def test_settings_edited_or_damaged_are_refused_by_name_and_taken_from_the_check
         "train.total_images": text.replace("total_images: 4", "total_images: 6"),
         "generator.width": text.replace("width: 4", "width: 5", 1),
         "not valid YAML": text[: len(text) // 2] + "{",
-        "optim": text[: text.index("optim:")],
+        "train.batch": text[: text.index("optim:")],
     }
     for words, edited in edits.items():
         assert edited != text

@@ -465,6 +465,32 @@ def test_an_output_inside_any_of_the_inputs_is_refused(rooms: Path, place: str) 
         )
 
 
+def test_inputs_in_another_order_or_given_twice_are_refused_by_their_names(
+    rooms: Path, tmp_path: Path
+) -> None:
+    depth, normals, out = rooms / "test/depth", rooms / "test/normals", tmp_path / "out"
+    (tmp_path / "link").symlink_to(depth)
+    order = r"Pass, in this order: --input DEPTH --input NORMALS\."
+    for paths, reason in (
+        ([normals, depth], "normals: called as the input normals of the model, and given as depth"),
+        (
+            [normals / "1.npy", depth / "1.png"],
+            "called as the input normals of the model, and given as depth",
+        ),
+        ([depth, depth], "depth: given for two inputs of the model"),
+        ([depth, tmp_path / "link"], "link: given for two inputs of the model"),
+    ):
+        with pytest.raises(TranslationError, match=f"{reason}. {order}"):
+            translate_folder(stacked(), paths, out)
+    assert not out.exists()
+    for name in ("x", "y"):  # below a folder that is called as an input, which says nothing
+        shutil.copytree({"x": depth, "y": normals}[name], tmp_path / "depth" / name)
+    paths = [tmp_path / "depth/x", tmp_path / "depth/y"]
+    report = translate_folder(stacked(), paths, out)
+    assert report.written == 3
+    assert report.notes[0] == f"taken by their order: {paths[0]} for depth, {paths[1]} for normals"
+
+
 def test_inputs_that_do_not_fit_the_model_are_refused_with_the_right_command(
     rooms: Path, tmp_path: Path
 ) -> None:

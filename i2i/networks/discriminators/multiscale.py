@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from i2i.networks.blocks import Norm, Spectral, Width, check_sides
 from i2i.networks.discriminators.patchgan import Layers, PatchGAN
-from i2i.options import Count, Doc, validate_options
+from i2i.options import Count, Doc, Few, validate_options
 
 
 class MultiScale(nn.Module):
@@ -27,7 +27,7 @@ class MultiScale(nn.Module):
         self,
         in_channels: Count,
         *,
-        scales: Annotated[Count, Doc("PatchGANs, each at half the resolution of the last")] = 3,
+        scales: Annotated[Few, Doc("PatchGANs, each at half the resolution of the last")] = 3,
         width: Width = 64,
         layers: Layers = 3,
         norm: Norm = "instance",

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from i2i.errors import OptionError
 from i2i.networks.blocks import Conv, Norm, Spectral, Width, activations, check_sides
 from i2i.networks.contract import InputError
-from i2i.options import Count, Doc, validate_options
+from i2i.options import Count, Doc, Few, validate_options
 
-Layers = Annotated[Count, Doc("convolutions of stride 2; 1, 2, 3, 4 see 16, 34, 70, 142 pixels")]
+Layers = Annotated[Few, Doc("convolutions of stride 2; 1, 2, 3, 4 see 16, 34, 70, 142 pixels")]
 
 _Head = Annotated[Literal["patch", "image"], Doc("one logit a patch, or one an image")]
 _Size = Annotated[

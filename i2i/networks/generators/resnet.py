@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from i2i.networks.blocks import Conv, Norm, Residual, Up, Upsample, Width, check_sides, reflect
-from i2i.options import Count, Doc, validate_options
+from i2i.options import Count, Doc, Few, validate_options
 
 PRESETS: dict[str, dict[str, int]] = {
     "resnet_6blocks": {"blocks": 6},
@@ -35,7 +35,7 @@ class ResNet(nn.Module):
         out_channels: Count,
         *,
         width: Width = 64,
-        blocks: Annotated[Count, Doc("residual blocks")] = 9,
+        blocks: Annotated[Few, Doc("residual blocks")] = 9,
         norm: Norm = "instance",
         dropout: Annotated[bool, Doc("dropout (p = 0.5) inside the residual blocks")] = False,
         upsample: Upsample = "deconv",

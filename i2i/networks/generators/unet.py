@@ -25,7 +25,7 @@ from i2i.options import Count, Doc, validate_options
 
 PRESETS: dict[str, dict[str, int]] = {"unet_128": {"depth": 7}, "unet_256": {"depth": 8}}
 
-_Depth = Annotated[int, Field(ge=2), Doc("halvings; sides are multiples of 2^depth")]
+_Depth = Annotated[int, Field(ge=2, le=30), Doc("halvings; sides are multiples of 2^depth")]
 _Dropout = Annotated[bool, Doc("dropout (p = 0.5) in the decoder; none up to depth 5")]
 
 
