@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,6 +110,17 @@ def test_file_imports_only_what_its_room_may(path: Path) -> None:
     for name in imports(path):
         fits = name.split(".")[0] == own or any(f"{name}.".startswith(f"{a}.") for a in allowed)
         assert fits or "*" in allowed, f"{own} must not import i2i.{name}"
+
+
+def test_room_keeps_to_its_budget() -> None:
+    lines: Counter[str] = Counter()
+    for path in FILES:
+        own = room(path)
+        name = "checkpoint and model_file" if own in ("checkpoint", "model_file") else own
+        ground = own in GROUND - {"config"} or own.startswith("__")
+        lines["ground floor" if ground else name] += len(path.read_text("utf-8").splitlines())
+    assert lines.keys() == BUDGETS.keys()
+    assert {name: n for name, n in lines.items() if n > BUDGETS[name]} == {}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
