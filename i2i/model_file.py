@@ -59,8 +59,7 @@ class ModelFileError(I2IError, ValueError):
 
 
 class _Part(BaseModel):
-    # "3", 3.0 and true are not channel counts; a validator of Section's would see no JSON any more,
-    # in which a tuple may be a list
+    # "3", 3.0 and true are no counts; after a validator of Section's, a JSON list is no tuple
     model_config = ConfigDict(**Section.model_config | {"strict": True})
 
 
