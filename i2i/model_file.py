@@ -333,9 +333,7 @@ def _read(path: Path, with_tensors: bool) -> Model:
             tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         reason = f"not a readable weights file ({error})"
-        raise ModelFileError(
-            path, reason, "It may be truncated: restore it from a backup"
-        ) from None
+        raise ModelFileError(path, reason, f"It may be truncated. {_RESTORE}") from None
     if text is None:
         raise ModelFileError(path, "not written by i2i", _CONVERT)
     after_fork(torch.device("cpu"))
