@@ -59,8 +59,7 @@ class ModelFileError(I2IError, ValueError):
 
 
 class _Part(BaseModel):
-    # "3", 3.0 and true are not channel counts; a validator of Section's would see no JSON any more,
-    # in which a tuple may be a list
+    # "3", 3.0 and true are no counts; after a validator of Section's, a JSON list is no tuple
     model_config = ConfigDict(**Section.model_config | {"strict": True})
 
 
@@ -334,9 +333,7 @@ def _read(path: Path, with_tensors: bool) -> Model:
             tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         reason = f"not a readable weights file ({error})"
-        raise ModelFileError(
-            path, reason, "It may be truncated: restore it from a backup"
-        ) from None
+        raise ModelFileError(path, reason, f"It may be truncated. {_RESTORE}") from None
     if text is None:
         raise ModelFileError(path, "not written by i2i", _CONVERT)
     after_fork(torch.device("cpu"))
