@@ -7,7 +7,7 @@ from i2i.cli import _options
 _MAX_SHEET = 10_000  # images
 
 
-@click.command(cls=_options.Command)
+@click.command()
 @click.argument("model", type=_options.path)
 @click.argument("out", type=_options.path)
 @click.option(
@@ -58,6 +58,51 @@ def command(
     --grid or --interpolate, one file to look at. The same seed gives the same bytes, however many
     images are generated.
     """
+    _check_options(count, grid, interpolate, score)
+    from pathlib import Path
+
+    from i2i import images
+    from i2i.console import echo, progress
+    from i2i.errors import OptionError
+    from i2i.files import check_new_file, check_new_folder
+    from i2i.lock import new_folder
+    from i2i.translation import sampling
+
+    target = Path(out)
+    if grid or interpolate:
+        check_new_file(target, {".png", ".webp"} if interpolate else images.WRITABLE)
+    else:
+        check_new_folder(target)
+    sampler = sampling.load_sampler(model, device, precision, depth)
+    if truncate is not None and sampler.latent.distribution != "normal":
+        raise OptionError("--truncate", "the noise of this model is uniform, it has no tails")
+    total = grid[0] * grid[1] if grid else interpolate[2] if interpolate else count or 16
+    if grid or interpolate:
+        sampling.check_sheet(sampler, total, "--grid" if grid else "--interpolate")
+    with progress("generating", total) as job:
+        if interpolate:
+            pictures = sampling.walk(sampler, *interpolate, truncate, job)
+        elif grid:
+            pictures, _ = sampler.pictures(sampler.latents(0, total, seed, truncate), progress=job)
+        else:
+            with new_folder(target):
+                written = sampling.write_numbered(sampler, target, total, seed, truncate, score)
+                for number, _ in enumerate(written, 1):
+                    job(number, total)
+    if interpolate and target.suffix.lower() == ".webp":
+        sampling.write_animation(pictures, target)
+    elif grid or interpolate:
+        images.encode(images.grid(pictures, grid[1] if grid else total), target)
+    echo(f"wrote {target if grid or interpolate else f'{total} images to {target}'}")
+
+
+def _check_options(
+    count: int | None,
+    grid: tuple[int, int] | None,
+    interpolate: tuple[int, int, int] | None,
+    score: bool,
+) -> None:
+    """Raise UsageError where options contradict each other, or ask for too large a sheet."""
     if sum(option is not None for option in (count, grid, interpolate)) > 1:
         raise click.UsageError("--count, --grid and --interpolate exclude each other.")
     if score and (grid or interpolate):
@@ -68,44 +113,3 @@ def command(
     if grid and not 1 <= grid[0] * grid[1] <= _MAX_SHEET:
         limit = f"a sheet has 1 to {_MAX_SHEET:,} images"
         raise click.UsageError(f"--grid: {limit}, not {grid[0] * grid[1]:,}.")
-    from pathlib import Path
-
-    from i2i import images
-    from i2i.console import echo, progress
-    from i2i.errors import OptionError
-    from i2i.files import check_new_file, check_new_folder
-    from i2i.lock import new_folder
-    from i2i.translation.sampling import (
-        check_sheet,
-        load_sampler,
-        walk,
-        write_animation,
-        write_numbered,
-    )
-
-    target = Path(out)
-    if grid or interpolate:
-        check_new_file(target, {".png", ".webp"} if interpolate else images.WRITABLE)
-    else:
-        check_new_folder(target)
-    sampler = load_sampler(model, device, precision, depth)
-    if truncate is not None and sampler.latent.distribution != "normal":
-        raise OptionError("--truncate", "the noise of this model is uniform, it has no tails")
-    total = grid[0] * grid[1] if grid else interpolate[2] if interpolate else count or 16
-    if grid or interpolate:
-        check_sheet(sampler, total, "--grid" if grid else "--interpolate")
-    with progress("generating", total) as job:
-        if interpolate:
-            pictures = walk(sampler, *interpolate, truncate, job)
-        elif grid:
-            pictures, _ = sampler.pictures(sampler.latents(0, total, seed, truncate), progress=job)
-        else:
-            with new_folder(target):
-                written = write_numbered(sampler, target, total, seed, truncate, score)
-                for number, _ in enumerate(written, 1):
-                    job(number, total)
-    if interpolate and target.suffix.lower() == ".webp":
-        write_animation(pictures, target)
-    elif grid or interpolate:
-        images.encode(images.grid(pictures, grid[1] if grid else total), target)
-    echo(f"wrote {target if grid or interpolate else f'{total} images to {target}'}")
