@@ -7,7 +7,7 @@ from i2i.cli import _options
 _MAX_SHEET = 10_000  # images
 
 
-@click.command()
+@click.command(cls=_options.Command)
 @click.argument("model", type=_options.path)
 @click.argument("out", type=_options.path)
 @click.option(
@@ -58,7 +58,7 @@ def command(
     --grid or --interpolate, one file to look at. The same seed gives the same bytes, however many
     images are generated.
     """
-    _check_options(count, grid, interpolate, score)
+    _check(count, grid, interpolate, score)
     from pathlib import Path
 
     from i2i import images
@@ -86,8 +86,8 @@ def command(
             pictures, _ = sampler.pictures(sampler.latents(0, total, seed, truncate), progress=job)
         else:
             with new_folder(target):
-                written = sampling.write_numbered(sampler, target, total, seed, truncate, score)
-                for number, _ in enumerate(written, 1):
+                paths = sampling.write_numbered(sampler, target, total, seed, truncate, score)
+                for number, _ in enumerate(paths, 1):
                     job(number, total)
     if interpolate and target.suffix.lower() == ".webp":
         sampling.write_animation(pictures, target)
@@ -96,13 +96,13 @@ def command(
     echo(f"wrote {target if grid or interpolate else f'{total} images to {target}'}")
 
 
-def _check_options(
+def _check(
     count: int | None,
     grid: tuple[int, int] | None,
     interpolate: tuple[int, int, int] | None,
     score: bool,
 ) -> None:
-    """Raise UsageError where options contradict each other, or ask for too large a sheet."""
+    """Raise UsageError for options that exclude each other, or ask for too much."""
     if sum(option is not None for option in (count, grid, interpolate)) > 1:
         raise click.UsageError("--count, --grid and --interpolate exclude each other.")
     if score and (grid or interpolate):

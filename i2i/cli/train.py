@@ -103,7 +103,7 @@ def command() -> None:
 def _subcommand(method: str, summary: str) -> click.Command:
     text = f"{summary}\n\nEvery setting with its default: `i2i show {method}`."
 
-    @click.command(method, help=text, short_help=summary)
+    @click.command(method, cls=_options.Command, help=text, short_help=summary)
     @click.option(
         "--out",
         type=_options.path,
@@ -153,10 +153,8 @@ def read_layers(flags: dict[str, Any]) -> list["Layer"]:
             value = flags[flag]
             values.setdefault(section, {})[key] = list(value) if isinstance(value, tuple) else value
     flagged = config.Layer("the command line", values)
-    return [
-        *layers,
-        config.combine([config.Layer("--set", config.merge(overrides)), flagged], flagged.source),
-    ]
+    later_wins = config.Layer("--set", config.merge(overrides))
+    return [*layers, config.combine([later_wins, flagged], flagged.source)]
 
 
 def start(

@@ -341,7 +341,9 @@ def test_a_model_of_stacked_inputs_is_trained_translates_and_is_evaluated(
     rooms: Path, tmp_path: Path
 ) -> None:
     run = trained(rooms, tmp_path / "run")
-    domains = read_info(run).domains
+    info = read_info(run)
+    domains = info.domains
+    assert (info.resized_to, domains["a"].depth, domains["b"].depth) == ((16, 16), 32, 8)
     assert [(one.name, one.channels) for one in domains["a"].inputs] == [
         ("depth", 1),
         ("normals", 3),
