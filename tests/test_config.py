@@ -401,7 +401,6 @@ def test_numbers_of_settings_are_finite(key: str, value: str) -> None:
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["--set", "optim.lr=1", "--set", "optim.lr=2"], "optim.lr: given twice, as 1 and 2"),
         (["--data", "x", "--set", "data.root=y"], 'data.root: given twice, as "y" and "x"'),
         (["--seed", "1", "--set", "train.seed=2"], "train.seed: given twice, as 2 and 1"),
         (["--seed", "1", "--seed", "2"], "--seed is given twice"),
