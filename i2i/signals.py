@@ -43,13 +43,21 @@ def raise_on_stop() -> Iterator[None]:
     """
     block = sys._getframe(2)  # below this function and contextlib's
     _echo.since = -math.inf
+    heard = 0
 
     def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal heard
         if not _echo.hears():
+            heard = number
             _raise(number, frame, block)
 
     with _handling(stop), _unswallowed(block):
-        yield
+        try:
+            yield
+        except Exception as error:
+            if heard:  # a library has made another error of Stopped
+                raise Stopped(heard) from error
+            raise
 
 
 class StopRequest:

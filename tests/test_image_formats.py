@@ -2,6 +2,7 @@
 
 import io
 import struct
+from functools import cache
 
 import cv2
 import imagecodecs
@@ -190,6 +191,7 @@ def test_formats_that_are_only_read_are_refused_as_outputs(tmp_path):
 # -- color profiles --------------------------------------------------------------------------------
 
 
+@cache  # it holds the time at which it was made
 def profile(space):
     content = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     content[16:20] = space

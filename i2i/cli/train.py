@@ -153,7 +153,8 @@ def read_layers(flags: dict[str, Any]) -> list["Layer"]:
             value = flags[flag]
             values.setdefault(section, {})[key] = list(value) if isinstance(value, tuple) else value
     flagged = config.Layer("the command line", values)
-    return [*layers, config.combine([*overrides, flagged], flagged.source)]
+    later_wins = config.Layer("--set", config.merge(overrides))
+    return [*layers, config.combine([later_wins, flagged], flagged.source)]
 
 
 def start(

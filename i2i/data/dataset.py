@@ -133,6 +133,10 @@ class Dataset:
         turn, position = divmod(epoch * len(self) + index, count)
         return shuffled(position, count, key(self.seed, "turn", *name, turn))
 
+    def _rule(self, usual: str, counts: str) -> str:
+        crops = self.config.epoch_images
+        return f"one epoch = {f'{crops} random crops in turn' if crops else usual} ({counts})"
+
     def _random(self, epoch: int, index: int, seed: int) -> Arrays:
         return self._augment(self._read(self._row(epoch, index)), seed)
 
@@ -264,8 +268,9 @@ class PairedImages(Dataset):
         if pairs.unmatched:
             self.notes += (f"{len(pairs.unmatched)} files without a partner are skipped.",)
         self._augment = Augment(config, ("a", "b"), masks=config.masks, color=(source,))
-        stacked = f", {len(config.inputs)} inputs stacked" if config.inputs else ""
-        self.epoch_rule = f"one epoch = every pair once ({len(self)} pairs{stacked})"
+        inputs = len(self._paths["a"])
+        stacked = f", {inputs} inputs stacked" if inputs > 1 else ""
+        self.epoch_rule = self._rule("every pair once", f"{self.count} pairs{stacked}")
 
     def _read(self, index: int) -> Arrays:
         arrays = super()._read(index)
@@ -301,9 +306,10 @@ class UnpairedImages(Dataset):
             self._admit(domain, samples, names=names[column : column + 1])
             self._augments[domain] = Augment(config, (domain,), color=(domain,))
         counts = ", ".join(f"{len(paths)} of {d}" for d, (paths,) in self._paths.items())
+        rule = self._rule("as many samples as the larger domain has images", counts)
         self.epoch_rule = (
-            f"one epoch = as many samples as the larger domain has images ({counts}); each domain "
-            "is shuffled again whenever all its images were used, so each is used equally often"
+            f"{rule}; each domain is shuffled again whenever all its images were used, so each is "
+            "used equally often"
         )
 
     def files(self, epoch: int, index: int) -> list[str]:
@@ -342,4 +348,4 @@ class UnconditionalImages(Dataset):
         (listing,) = list_split(config.root, split, "unconditional")
         self._admit("image", self._inspect(listing))
         self._augment = Augment(config, ("image",), color=("image",))
-        self.epoch_rule = f"one epoch = every image once ({len(self)} images)"
+        self.epoch_rule = self._rule("every image once", f"{self.count} images")

@@ -15,7 +15,7 @@ from i2i.images.sanity import REPLACE
 
 MAX_SCANS = 100  # of a progressive file. Encoders write ten; each decodes all pixels again
 SMALL = 2**14  # pixels: decoding again costs little, and a block is a large part
-_END, _SCAN, _PROGRESSIVE = 0xD9, 0xDA, (0xC2, 0xC6)
+_END, _SCAN, _PROGRESSIVE = 0xD9, 0xDA, (b"\xc2", b"\xc6")
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a segment
 _MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
@@ -63,6 +63,8 @@ def read_scans(file: IO[bytes]) -> Scans:
                 frame = bytes([kind]) + segment
             elif kind == _SCAN:
                 scans.append(segment)
+                if frame[:1] not in _PROGRESSIVE and segment[2:3] == frame[8:9]:  # the only scan
+                    position = max(position, content.find(b"\xff\xd9", position))
     raise ImageError("image", "truncated: its end is missing", REPLACE)
 
 
@@ -75,7 +77,7 @@ def _check_scans(frame: bytes, scans: list[bytes]) -> None:
         count = scan[2] if len(scan) > 2 else 0
         first, last, bits = (*scan[3 + 2 * count :], 0, 0, 0)[:3]
         for component in scan[3 : 3 + 2 * count : 2]:
-            if component in missing and frame[0] in _PROGRESSIVE:
+            if component in missing and frame[:1] in _PROGRESSIVE:
                 missing[component][first : last + 1] = bits & 15 > 0  # bits to be sent later
             else:
                 missing.pop(component, None)

@@ -48,6 +48,9 @@ from i2i.images.formats import (
     unknown_kind,
 )
 from i2i.images.pixels import UNIT, ValueRange, apply_alpha
+from i2i.images.silence import silence
+
+silence()
 
 # Called directly: Image.open() has one pixel limit for the whole process.
 _READERS: dict[Format, type[ImageFile.ImageFile]] = {

@@ -6,14 +6,17 @@ import warnings
 
 from PIL import _imaging
 
-# A corrupt TIFF may cause thousands of warnings, none of which names the file.
-warnings.filterwarnings("ignore", module=r"PIL\.")
-# Without a handler, errors are printed where logging is not set up.
-logging.getLogger("PIL").addHandler(logging.NullHandler())
 
-try:  # libtiff writes to the terminal by itself, and Pillow has no switch for it
-    _libtiff = ctypes.CDLL(_imaging.__file__)
-    _libtiff.TIFFSetErrorHandler(None)
-    _libtiff.TIFFSetWarningHandler(None)
-except (AttributeError, OSError):  # a Pillow that hides it, or has none: there may be noise
-    pass
+def silence() -> None:
+    """Silence Pillow and its libtiff."""
+    # A corrupt TIFF may cause thousands of warnings, none of which names the file.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    # Without a handler, errors are printed where logging is not set up.
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+    try:  # libtiff writes to the terminal by itself, and Pillow has no switch for it
+        libtiff = ctypes.CDLL(_imaging.__file__)
+        libtiff.TIFFSetErrorHandler(None)
+        libtiff.TIFFSetWarningHandler(None)
+    except (AttributeError, OSError):  # a Pillow that hides it, or has none: there may be noise
+        pass

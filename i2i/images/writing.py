@@ -67,7 +67,7 @@ def _encoded(array: Array, format: Format, quality: int, profile: bytes) -> byte
         if not success:
             raise ValueError("OpenCV gave no reason")
         profile = profiles.carried(profile, format, pixels.shape[2])
-        return _described(bytes(content), format, profile, alpha=pixels.shape[2] == 4)
+        return _with_metadata(bytes(content), format, profile, alpha=pixels.shape[2] == 4)
     options = _OPTIONS[format] | ({"quality": quality} if format == "JPEG" else {})
     if profile := profiles.carried(profile, format, array.shape[2]):
         options["icc_profile"] = profile
@@ -76,7 +76,7 @@ def _encoded(array: Array, format: Format, quality: int, profile: bytes) -> byte
     return memory.getvalue()
 
 
-def _described(content: bytes, format: Format, profile: bytes, alpha: bool) -> bytes:
+def _with_metadata(content: bytes, format: Format, profile: bytes, alpha: bool) -> bytes:
     """Return a file of OpenCV's with what that leaves out: a profile, and in TIFF what alpha is."""
     if format == "TIFF":
         return tiff.with_tags(content, alpha=alpha, profile=profile)

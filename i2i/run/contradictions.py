@@ -38,6 +38,10 @@ def _data_errors(data: DataConfig) -> Iterator[ConfigError]:
     if data.resize == "stretch" and (crop_height > height or crop_width > width):
         reason = f"{crop_height}x{crop_width} is larger than load_size {height}x{width}"
         yield ConfigError("data.crop_size", reason, "Choose a smaller crop or a larger load_size")
+    same_size = (height, width) == (crop_height, crop_width)
+    if data.epoch_images and data.resize == "stretch" and same_size:
+        reason = "counts random crops, and load_size equals crop_size"
+        yield ConfigError("data.epoch_images", reason, "Raise load_size, or set data.resize=none")
     for domain, (low, high) in data.value_range.items():
         subject = f"data.value_range.{domain}"
         if domain not in data.domains:

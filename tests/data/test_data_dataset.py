@@ -14,6 +14,7 @@ from PIL import Image
 from i2i.config import PairedData, UnconditionalData, UnpairedData
 from i2i.data.dataset import Dataset, PairedImages, Paths, UnconditionalImages, UnpairedImages
 from i2i.data.folders import DataError
+from i2i.data.loader import batches
 from i2i.images import MAX_PIXELS, ImageError
 
 SMALL: dict[str, Any] = {"load_size": 20, "crop_size": 16}
@@ -257,6 +258,31 @@ def test_epoch_of_crops_is_as_long_as_asked_for_and_uses_all_files_equally_often
     assert len({dataset.sample(*key)[name].numpy().tobytes() for key in keys}) == 30
     assert equal(dataset.sample(2, 7), dataset.sample(2, 7))
     assert equal(dataset.fixed(0), dataset.fixed(3))
+
+
+@pytest.mark.parametrize("position", [1, 7, 12])
+def test_stream_of_crops_continues_from_any_position(
+    write: Any, tmp_path: Path, position: int
+) -> None:
+    for name in ("trainA/x", "trainB/y", "trainB/z"):
+        write(f"{name}.png", (60, 60))
+    dataset = unpaired(tmp_path, resize="none", epoch_images=5)
+    whole_stream = batches(dataset, 3, batch=1)
+    rest = batches(dataset, 3, batch=1, start_position=position)
+    for _ in range(position):
+        next(whole_stream)
+    for _ in range(4):
+        one, other = next(whole_stream), next(rest)
+        assert one.keys == other.keys
+        assert equal(one.images, other.images)
+
+
+def test_fewer_files_than_a_batch_fill_it(write: Any, tmp_path: Path) -> None:
+    write("a/1.png", (60, 60))
+    write("b/1.png", (60, 60))
+    dataset = paired(tmp_path, resize="none")
+    batch = next(batches(dataset, 3, batch=4))
+    assert len({image.numpy().tobytes() for image in batch.images["a"]}) == 4
 
 
 def test_one_image_a_side_is_trained_on_by_its_crops(write: Any, tmp_path: Path) -> None:

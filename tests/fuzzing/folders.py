@@ -23,6 +23,7 @@ from i2i.data.folders import (
     match,
     scan,
 )
+from i2i.data.pairing import normal
 
 _NAMES = [
     "train", "Test", "val", "TRAIN", "a", "b", "A", "B", "trainA", "trainB", "train_a", "train-b", "testA", "test_b",
@@ -142,4 +143,5 @@ def _account(root: Path, split: str) -> None:
     assert Counter([*paired, *matched.unmatched, *later]) == Counter(images)
     for row in zip(*matched.files, strict=True):
         relatives = [os.path.relpath(path, f.path) for path, f in zip(row, folders, strict=True)]
-        assert len({relative.rpartition(".")[0] for relative in relatives}) == 1
+        stems = {normal(relative.rpartition(".")[0]) for relative in relatives}
+        assert len(stems) == 1

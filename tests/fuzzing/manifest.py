@@ -14,6 +14,7 @@ from fuzzing import attacked, mutated, new_folder, outcome
 from i2i import images
 from i2i.translation import TranslationError
 from i2i.translation.folder import translate_folder
+from i2i.translation.options import Options
 from i2i.translation.translator import Translator
 
 
@@ -118,13 +119,15 @@ def a_manifest_is_never_believed_against_the_files(content: bytes, state: list[s
             (out / name).parent.mkdir(exist_ok=True)
             if kind != "missing":
                 (out / name).write_bytes(whole if kind == "done" else b"of another program")
-        before = _outputs(out)
-        report, _ = outcome(lambda: translate_folder(_translator(), source, out), TranslationError)
+        before, options = _outputs(out), Options(retry_killed=True)
+        report, _ = outcome(
+            lambda: translate_folder(_translator(), source, out, options), TranslationError
+        )
         if report is None:
             assert _outputs(out) == before, "refused, but something was written"
             assert before, "refused where nothing could be lost"
             return
         assert report.failed == []
         assert _outputs(out) == expected
-        again = translate_folder(_translator(), source, out)
+        again = translate_folder(_translator(), source, out, options)
         assert (again.written, again.skipped) == (0, 4)

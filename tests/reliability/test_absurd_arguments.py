@@ -20,6 +20,8 @@ from i2i.registry import UnknownComponentError
 from i2i.run.build import make_method
 from i2i.run.settings import resolve
 from i2i.scenes import write_dataset
+from i2i.translation import TranslationError
+from i2i.translation.sampling import check_sheet, load_sampler
 
 Words = list[str]
 
@@ -58,7 +60,7 @@ HARMLESS = {"help", "version"}
 
 NUMBERS = ["-1", "0", "0.5", "nan", "inf", "-inf", "1e400", "true", "", "x", "1e9", str(2**31), str(2**32), str(2**63), str(2**64),
            "1" + "0" * 400, "9" * 5_000, "0x10", "-" + "9" * 5_000]  # fmt: skip
-FORMS = ["", "x", "0x0", "0", "-1x5", "3000x3000", "1e9x1", "1x1000000000", "9" * 5_000, "9" * 5_000 + "x1", "1x" + "9" * 5_000,
+FORMS = ["", "x", "0x0", "0", "-1x5", "30000x30000", "1e9x1", "1x1000000000", "9" * 5_000, "9" * 5_000 + "x1", "1x" + "9" * 5_000,
          "1:2:1", "1:2:0", "1:2:10001", "9" * 5_000 + ":1:2", f"{2**64}:1:2", "1:2:" + "9" * 5_000, "nan", "1000000", "1x1x1",
          "0/0", "1/1", "5/2", "9" * 5_000 + "/1", "0/" + "9" * 5_000, "１x１"
 ]  # fmt: skip
@@ -175,6 +177,30 @@ def test_words_that_are_attacked_succeed_by_themselves(
         words = [word.format(f"new {name}", stage=stage) for word in BASES[name].split()]
         done = here(*name.split(), *words)
         assert done.status == 0, (name, done)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("--grid 3000x3000", "a sheet has 1 to 10,000 images, not 9,000,000"),
+        ("--grid 0x4", "a sheet has 1 to 10,000 images, not 0"),
+        ("--interpolate 1:2:10001", "steps from 2 to 10,000"),
+        ("--seed 18446744073709551616", "0<=x<=2147483647"),
+    ],
+)
+def test_sheet_of_too_many_images_is_refused_with_their_number(
+    words: str, reason: str, stage: Path, tmp_path: Path
+) -> None:
+    done = here("generate", stage / "faces", tmp_path / "x.png", *words.split())
+    assert done.status == 2
+    assert reason in done.err
+
+
+def test_sheet_larger_than_an_image_may_be_is_refused_with_its_size(stage: Path) -> None:
+    sampler = load_sampler(stage / "faces")  # of 16 x 16 pixels
+    check_sheet(sampler, 390_625, "--grid")  # 100 megapixels
+    with pytest.raises(TranslationError, match="390,626 images of 16x16 are 100 megapixels"):
+        check_sheet(sampler, 390_626, "--grid")
 
 
 # the commands of other methods share all options

@@ -209,6 +209,22 @@ def test_signal_in_a_destructor_is_not_lost() -> None:
         signal.signal(signal.SIGTERM, before)
 
 
+def test_signal_that_a_library_turns_into_another_error_still_stops() -> None:
+    def work() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except BaseException as error:
+            raise ValueError("cannot be read") from error
+
+    before = {each: signal.signal(each, signal.default_int_handler) for each in STOP_SIGNALS}
+    try:
+        with pytest.raises(Stopped), raise_on_stop():
+            work()
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
 def program(words: list[str], output: int) -> subprocess.Popen[bytes]:
     """Start a program as a user does, whatever signals the tests themselves ignore."""
     return subprocess.Popen(
