@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
@@ -58,9 +58,8 @@ class ModelFileError(I2IError, ValueError):
 # -- contents --------------------------------------------------------------------------------------
 
 
-class _Part(BaseModel):
-    # "3", 3.0 and true are no counts; after a validator of Section's, a JSON list is no tuple
-    model_config = ConfigDict(**Section.model_config | {"strict": True})
+class _Part(Section):
+    model_config = ConfigDict(strict=True)  # "3", 3.0 and true are not channel counts
 
 
 class NetworkInfo(_Part):

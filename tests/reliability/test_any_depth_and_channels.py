@@ -508,7 +508,7 @@ def test_weights_files_that_say_nothing_of_domains_read_zero_to_one_and_take_alp
         ({"a": unit}, "b: missing"),
         ({"a": unit, "b": {**unit, "range": [0, 1]}}, "b.range: unknown field"),
         ({"a": unit, "b": {**unit, "value_range": [1, 0]}}, "b.value_range: must be"),
-        ({"a": unit, "b": {**unit, "value_range": [0, math.inf]}}, "b.value_range: "),
+        ({"a": unit, "b": {**unit, "value_range": [0, math.inf]}}, r"b\.value_range\.1: "),
         ({"a": unit, "b": {**unit, "inputs": [{"channels": "x", "alpha": True}]}}, r".*channels: "),
         ({"a": unit, "b": {**unit, "inputs": [{"channels": 3, "alpha": False}]}}, r".*got 3"),
         ({"a": unit, "b": {**unit, "inputs": []}}, "b.inputs: must be 4 channels"),
