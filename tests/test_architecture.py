@@ -65,9 +65,9 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # Lines of each room, blank ones counted: raise a budget in the commit that needs it, with the reason in its message.
 BUDGETS = {
-    "ground floor": 1400,
+    "ground floor": 1440,
     "checkpoint and model_file": 720,
-    "images": 1650,
+    "images": 2130,
     "scenes": 780,
     "data": 3000,
     "networks": 960,
@@ -76,10 +76,10 @@ BUDGETS = {
     "training": 1750,
     "report": 230,
     "evaluation": 390,
-    "translation": 1900,
+    "translation": 2100,
     "compat": 450,
-    "config": 680,
-    "run": 1300,
+    "config": 700,
+    "run": 1440,
     "cli": 1150,
 }
 

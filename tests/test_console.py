@@ -148,7 +148,10 @@ LONG: dict[str, tuple[Callable[[Path, Path], list[object]], str]] = {
         lambda i, o: ["generate", i / "faces", f"{o}.png", "--interpolate", "1:2:4"],
         "generating: 4/4 images",
     ),
-    "check": (lambda i, o: ["data", "check", i / "photos"], "decoding: 3/3 images"),
+    "check": (
+        lambda i, o: ["data", "check", i / "photos", "--kind", "unconditional"],
+        "decoding: 3/3 images",
+    ),
     "synth": (
         lambda i, o: ["data", "synth", "portraits", o, "--count", 4, "--size", 32],
         "drawing: 4/4 images",

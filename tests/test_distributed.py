@@ -102,7 +102,9 @@ def test_two_ranks_stay_equal_and_their_gradient_is_that_of_one_larger_batch(
 def test_error_of_the_run_stays_itself_and_that_of_a_lost_process_is_reported_as_such(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    group = {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    for name, value in group.items():
+        monkeypatch.setenv(name, value)
     for name, result in (
         ("init_process_group", None),
         ("destroy_process_group", None),

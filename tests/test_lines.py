@@ -44,9 +44,9 @@ def test_reopened_file_continues_after_the_position_and_forgets_a_half_written_r
     path = tmp_path / "rows.jsonl"
     path.write_text('{"images": 1}\n{"images": 2}\n{"images": 3}\n{"ima')
     lines = JsonlWriter(path, 2)
-    lines.add({"images": 3, "new": True})
+    lines.add({"images": 3, "new": 1})
     lines.close()
-    assert read_rows(path) == [{"images": 1}, {"images": 2}, {"images": 3, "new": True}]
+    assert read_rows(path) == [{"images": 1}, {"images": 2}, {"images": 3, "new": 1}]
 
 
 def logger(folder: Path, position: int = 0) -> MetricsLogger:

@@ -137,12 +137,12 @@ def test_regression_trains_no_discriminator_and_is_refused_without_pairs(
     tmp_path: Path, run: Callable[..., Ended]
 ) -> None:
     scenes = draw_scenes(tmp_path / "scenes", 6)
-    words = ("--images", 8, "--set", "method.lambda_gan=0")
+    words = ("--set", "method.lambda_gan=0", "--images")
     out = tmp_path / "run"
-    ended = run(*train_words("pix2pix", scenes, out, *words))
+    ended = run(*train_words("pix2pix", scenes, out, *words, 8))
     assert ended.status == 0, ended.err
     untrained = tmp_path / "untrained"
-    assert run(*train_words("pix2pix", scenes, untrained, *words, "--images", 1)).status == 0
+    assert run(*train_words("pix2pix", scenes, untrained, *words, 1)).status == 0
     # after one step and after many D is the same: its initial one
     one, many = final_state(untrained)["method"], final_state(out)["method"]
     assert all(
@@ -162,10 +162,10 @@ def test_regression_trains_no_discriminator_and_is_refused_without_pairs(
         (["method.lambda_l1=0"], "leaves nothing to learn"),
     ):
         sets = [word for text in more for word in ("--set", text)]
-        ended = run(*train_words("pix2pix", scenes, tmp_path / "no", *words, *sets))
+        ended = run(*train_words("pix2pix", scenes, tmp_path / "no", *words, 8, *sets))
         assert ended.status == 2
         assert reason in ended.err
-    ended = run(*train_words("cut", scenes, tmp_path / "no", *words))
+    ended = run(*train_words("cut", scenes, tmp_path / "no", *words, 8))
     assert ended.status == 2
     assert "learns its target from the discriminator alone" in ended.err
 

@@ -14,22 +14,8 @@ from i2i.errors import I2IError
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-class Command(click.Command):
-    """A command that refuses an option given twice, of which click takes the last."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        given: set[str] = set()
-        for parameter in self.make_parser(ctx).parse_args(list(args))[2]:
-            if parameter.opts[0] in given and not getattr(parameter, "multiple", False):
-                raise click.UsageError(f"{parameter.opts[0]} is given twice.", ctx)
-            given.add(parameter.opts[0])
-        return super().parse_args(ctx, args)
-
-
 class CommandGroup(click.Group):
     """A group whose help lists the first line of each command in full, not cut off."""
-
-    command_class = Command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if any("\0" in text for text in args):  # no system call takes it

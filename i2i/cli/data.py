@@ -100,11 +100,10 @@ def check(
     if bool(options["inputs"]) != bool(options["target"]):
         raise click.UsageError("--input and --target: give both, or neither.")
     if old_range:
+        log("note: --range is called --value-range now")
         value_range = old_range
     if not -math.inf < value_range[0] < value_range[1] < math.inf:
         raise click.BadParameter("LOW must be below HIGH, both finite.", param_hint="--value-range")
-    if old_range:
-        log("note: --range is called --value-range now")
     from i2i.data.check import check_folder, check_overlap, write_clean
 
     if options["max_pixels"] is None:

@@ -5,7 +5,7 @@ import click
 from i2i.cli import _options
 
 
-@click.command(cls=_options.Command)
+@click.command()
 @_options.choice("--mode", "pix2pix|cyclegan|dcgan", default="pix2pix", help="Method to train.")
 @click.option("--out", type=_options.path, default="i2i-demo", metavar="DIR", help="New folder.")
 @click.option(

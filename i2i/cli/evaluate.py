@@ -9,7 +9,7 @@ import click
 from i2i.cli import _options
 
 
-@click.command(cls=_options.Command)
+@click.command()
 @click.argument("model", type=_options.path)
 @click.argument("data", type=_options.path)
 @_options.direction

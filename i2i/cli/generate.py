@@ -7,7 +7,7 @@ from i2i.cli import _options
 _MAX_SHEET = 10_000  # images
 
 
-@click.command(cls=_options.Command)
+@click.command()
 @click.argument("model", type=_options.path)
 @click.argument("out", type=_options.path)
 @click.option(

@@ -5,7 +5,7 @@ import click
 from i2i.cli import _options
 
 
-@click.command("import", cls=_options.Command)
+@click.command("import")
 @click.argument("source", type=_options.path, metavar="FILE_OR_FOLDER")
 @click.option(
     "--out",

@@ -5,13 +5,12 @@ from typing import get_args
 import click
 
 from i2i import registry
-from i2i.cli import _options
 from i2i.console import echo
 
 _CATEGORIES: tuple[registry.Category, ...] = get_args(registry.Category)
 
 
-@click.command("list", cls=_options.Command)
+@click.command("list")
 @click.argument("what", type=click.Choice([*_CATEGORIES, "recipes"]), required=False)
 def command(what: str | None) -> None:
     """List methods, generators, discriminators or recipes; all of them without an argument."""

@@ -8,7 +8,7 @@ from i2i.cli import _options
 from i2i.cli.train import read_layers, run_options, start
 
 
-@click.command(cls=_options.Command)
+@click.command()
 @click.argument("run", type=_options.path, metavar="RUN")
 @run_options
 def command(run: str, **flags: Any) -> int:

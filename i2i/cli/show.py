@@ -16,7 +16,7 @@ Json = Mapping[str, Any]
 _SIGNS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 
 
-@click.command(cls=_options.Command)
+@click.command()
 @click.argument("what", type=_options.path, metavar="METHOD|MODEL")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of METHOD's config files.")
 def command(what: str, schema: bool) -> None:

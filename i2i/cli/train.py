@@ -103,7 +103,7 @@ def command() -> None:
 def _subcommand(method: str, summary: str) -> click.Command:
     text = f"{summary}\n\nEvery setting with its default: `i2i show {method}`."
 
-    @click.command(method, cls=_options.Command, help=text, short_help=summary)
+    @click.command(method, help=text, short_help=summary)
     @click.option(
         "--out",
         type=_options.path,

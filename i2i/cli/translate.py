@@ -7,7 +7,7 @@ import click
 from i2i.cli import _options
 
 
-@click.command(cls=_options.Command)
+@click.command()
 @click.argument("model", type=_options.path)
 @click.argument("paths", type=_options.path, metavar="[INPUT] OUTPUT", nargs=-1)
 @click.option(

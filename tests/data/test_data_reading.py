@@ -106,7 +106,7 @@ def test_channels_that_have_no_relation_are_refused_by_name(tmp_path: Path) -> N
     )
     with pytest.raises(
         DataError,
-        match=r"domain a differ in channels .*0.npy has 3, .*1.npy has 5. Only gray",
+        match=r"1 of 6 files have channels that cannot .*\n .*a/1.npy is 20x20 with 5 channels",
     ):
         dataset_of(tmp_path)
 
