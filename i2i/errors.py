@@ -2,7 +2,8 @@
 
 import re
 
-LONGEST = 500  # characters of a subject, a reason or a hint
+LONGEST = 500  # characters of a subject, a hint, or a value in a reason
+LONGEST_REASON = 2_000  # characters: it may list files
 _INVISIBLE = re.compile(  # letters and marks that show nothing
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
@@ -49,7 +50,7 @@ class I2IError(Exception):
     @property
     def explanation(self) -> str:
         """The message without its subject, for lists that name the subject themselves."""
-        reason, hint = printable(self.reason), printable(self.hint)
+        reason, hint = printable(self.reason, LONGEST_REASON), printable(self.hint)
         if not hint:
             return reason
         return f"{reason}. {hint}" + ("" if hint.endswith("?") else ".")

@@ -103,9 +103,9 @@ def test_run_is_resumed_by_its_folder_alone_and_takes_what_may_change(
     assert rows(run)[-1]["images"] == 8
     saved = read_yaml(run / "config.yaml").values
     assert (saved["optim"]["lr"], saved["train"]["keep_checkpoints"]) == (1e-3, 2)
-    refused = str(i2i("resume", run, "--seed", 1, "--set", "data.flip=false", code=2).exception)
+    refused = str(i2i("resume", run, "--seed", 1, "--set", "data.alpha=keep", code=2).exception)
     assert "train.seed: cannot change in a resumed run from 0 to 1" in refused
-    assert "data.flip: cannot change in a resumed run from true to false" in refused
+    assert 'data.alpha: cannot change in a resumed run from "drop" to "keep"' in refused
     assert "cyclegan, the command for cut" in str(
         i2i("train", "cut", "--resume", run, code=2).exception
     )
@@ -257,9 +257,9 @@ def test_checkpoint_folder_and_weights_file_are_models_too(
 
 def test_show_prints_the_settings_of_a_method_and_the_description_of_a_model(model: Path) -> None:
     lines = i2i("show", "pix2pix").output.splitlines()
-    assert any(line.split()[:2] == ["lambda_l1", "100.0"] for line in lines)
+    assert any(line.split()[:3] == ["*", "lambda_l1", "100.0"] for line in lines)
     assert any(line.split()[:3] == ["*", "lr", "0.0002"] for line in lines)
-    assert not any(line.split()[:2] == ["*", "batch"] for line in lines)
+    assert not any(line.split()[:2] == ["*", "seed"] for line in lines)
     schema = json.loads(i2i("show", "pix2pix", "--schema").output)
     assert schema["properties"]["train"]["properties"]["batch"]["default"] == 1
     assert "in_channels: 3" in i2i("show", model).output

@@ -159,7 +159,7 @@ def replaced(base: Words, command: click.Command, parameter: click.Parameter, va
 
 
 def check_answer(done: Ended, words: Words, refused: bool) -> None:
-    lines = done.err.rstrip("\n").split("\n")
+    lines = [line for line in done.err.rstrip("\n").split("\n") if not line.startswith("note: ")]
     shown = [word[:60] for word in words]
     if done.status == 2:
         usage = lines[0].startswith("Usage: ") and lines[-1].startswith("Error: ")

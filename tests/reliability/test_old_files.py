@@ -276,7 +276,8 @@ def test_folder_job_that_was_finished_is_not_begun_again_and_continues_with_what
     (tmp_path / "out/color.png").unlink()
     i2i(tmp_path, *again)
     added = [json.loads(line) for line in manifest.read_text().removeprefix(before).splitlines()]
-    assert [(line["output"], line["status"]) for line in added] == [
+    files = [line for line in added if "output" in line]  # and the head of the continued job
+    assert [(line["output"], line["status"]) for line in files] == [
         ("color.png", "writing"),
         ("color.png", "written"),
     ]
