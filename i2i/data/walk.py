@@ -31,7 +31,7 @@ class DataError(I2IError, ValueError):
         if not self.details:
             return text
         lines = "".join(f"\n  {printable(line)}" for line in self.details)
-        return f"{text.removesuffix('.')}:{lines}."
+        return f"{text.removesuffix('.')}:{lines.removesuffix('.')}."
 
 
 class Folder(NamedTuple):
