@@ -69,7 +69,7 @@ BUDGETS = {
     "checkpoint and model_file": 720,
     "images": 2130,
     "scenes": 780,
-    "data": 3000,
+    "data": 3050,
     "networks": 960,
     "losses": 220,
     "methods": 960,

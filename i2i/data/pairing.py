@@ -195,29 +195,44 @@ def _common_start(names: Sequence[str]) -> str:
 # -- tables ----------------------------------------------------------------------------------------
 
 
-def in_split(path: str, split: str) -> str:
-    """Return `path` with "train" at the start of its parts replaced by another split."""
-    for name in () if split == "train" else ("train", "Train"):
-        other = split.title() if name[0] == "T" else split
+def in_split(path: str, split: str, own: str = "train") -> str:
+    """Return `path` with the split `own` at the start of its parts replaced by another one."""
+    for name, other in ((own, split), (own.title(), split.title())):
         path = re.sub(rf"(?<![^/]){name}", other, path)
     return path
 
 
-def read_table(root: AnyPath, table: str, split: str) -> Listing:
+def _table_path(top: Path, table: str, split: str, own: str) -> Path:
+    """Return the table of `split`, where `table` is that of `own`; what is above `top` is kept."""
+    path = top / table
+    path = path if path.is_file() or not Path(table).is_file() else Path(table)
+    if split == own:
+        return path
+    full, root = Path(os.path.abspath(path)), Path(os.path.abspath(top))  # noqa: PTH100  # links stay
+    above = root if full.is_relative_to(root) else full.parent
+    other = above / in_split(full.relative_to(above).as_posix(), split, own)
+    if other == full or not other.is_file():
+        hint = (
+            f"Expected: {other}" if other != full else f"Tables of splits begin with {own}, {split}"
+        )
+        raise SplitError("data.pairs", f"{path}: no table of the {split} split", hint)
+    return other
+
+
+def read_table(root: AnyPath, table: str, split: str, own: str = "train") -> Listing:
     """Return the pairs that a CSV file lists: columns of paths below `root`, the target last.
 
-    The first row may name the columns. The table of another split is the one with its name in the
-    place of "train".
+    The first row may name the columns. `table` is that of the split `own`; that of another has its
+    name in the place of `own`.
 
     Raises:
-        SplitError: there is no table of the split.
+        SplitError: there is no table of another split.
         DataError: it cannot be read, names files outside of `root`, or missing ones.
     """
-    top, path = existing(root), Path(in_split(table, split))
-    path = top / path if (top / path).is_file() else path
-    if (split != "train" and in_split(table, split) == table) or not path.is_file():
-        reason = f"no table of the {split} split"
-        raise SplitError("data.pairs", f"{path}: {reason}", f"Put it into {top.as_posix()}")
+    top = existing(root)
+    path = _table_path(top, table, split, own)
+    if not path.is_file():
+        raise DataError("data.pairs", f"{path}: no such file", f"Put it into {top.as_posix()}")
     rows, header = _rows(path)
     for line, row in rows:
         for name in row:
