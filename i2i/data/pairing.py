@@ -4,6 +4,7 @@ import csv
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, takewhile
@@ -234,11 +235,7 @@ def read_table(root: AnyPath, table: str, split: str, own: str = "train") -> Lis
     if not path.is_file():
         raise DataError("data.pairs", f"{path}: no such file", f"Put it into {top.as_posix()}")
     rows, header = _rows(path)
-    for line, row in rows:
-        for name in row:
-            if _leads_out(name):
-                hint = "Write paths below data.root, with / between folders"
-                raise DataError(f"{path}, line {line}", f"{name!r} leads out of {root}", hint)
+    several = _check_rows(path, root, rows)
     files = [[f"{top.as_posix()}/{name}" for name in row] for _, row in rows]
     columns = list(map(list, zip(*files, strict=True)))
     # False for any name that cannot be one
@@ -249,7 +246,32 @@ def read_table(root: AnyPath, table: str, split: str, own: str = "train") -> Lis
     inputs = len(columns) - 1
     names = header or (*(f"input{number}" for number in range(1, inputs + 1)), "target")
     domains = ("a",) * inputs + ("b",)
-    return Listing(domains, columns, names=tuple(names) if inputs > 1 else ())
+    notes = (f"{several}.",) if several else ()
+    return Listing(domains, columns, names=tuple(names) if inputs > 1 else (), notes=notes)
+
+
+def _check_rows(path: Path, root: AnyPath, rows: Sequence[tuple[int, list[str]]]) -> str:
+    """Return a note on inputs with several targets, "" without them.
+
+    Raises:
+        DataError: a row leads out of `root`, pairs a file with itself, or is that of another line.
+    """
+    lines: dict[tuple[str, ...], int] = {}
+    targets: Counter[tuple[str, ...]] = Counter()
+    for line, row in rows:
+        subject = f"{path}, line {line}"
+        for name in row:
+            if _leads_out(name):
+                hint = "Write paths below data.root, with / between folders"
+                raise DataError(subject, f"{name!r} leads out of {root}", hint)
+        files = tuple(map(os.path.normpath, row))
+        if files[-1] in files[:-1]:
+            raise DataError(subject, f"{row[-1]!r} is input and target", "Write two files")
+        if (first := lines.setdefault(files, line)) != line:
+            raise DataError(subject, f"repeats line {first}", "Remove one of them")
+        targets[files[:-1]] += 1
+    several = [inputs[0] for inputs, count in targets.items() if count > 1]
+    return f"{len(several)} inputs have several targets: {preview(several)}" if several else ""
 
 
 def _rows(path: Path) -> tuple[list[tuple[int, list[str]]], list[str]]:

@@ -328,6 +328,9 @@ def test_table_of_three_columns_stacks_inputs_with_the_names_of_its_header(
         ("a/1.png,b/9.png\n", r"1 of 2 files do not exist \(first: .*b/9.png\)"),
         ("a/1.png,b/1.png\na/1.png\n", "line 2: has 1 columns, the first row has 2"),
         ("a/1.png\n", "has 1 columns"),
+        ("a/1.png,b/1.png\nb/1.png,./b//1.png\n", "line 2: './b//1.png' is input and target"),
+        ("b/1.png,a/1.png,b/1.png\n", "line 1: 'b/1.png' is input and target"),
+        ("x,y\na/1.png,b/1.png\n\na/1.png, b/1.png\n", "line 4: repeats line 2"),
         ("input,target\n", "has no rows"),
         (b"\xff\xfe\x00", "cannot be read as a table"),
         ("a/1.png,b/\0.png\n", "."),
@@ -340,6 +343,20 @@ def test_tables_that_are_wrong_or_lead_out_are_refused_by_line(
     (root / "pairs.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError, match=reason):
         find_pairs(root, table="pairs.csv")
+
+
+def test_input_with_several_targets_is_noted_by_training_and_check(
+    write: Any, tmp_path: Path
+) -> None:
+    for name in ("x/1.png", "x/2.png", "y/1.png", "y/2.png"):
+        write(name)
+    table = tmp_path / "p.csv"
+    table.write_text("x/1.png,y/1.png\nx/2.png,y/1.png\n")
+    assert "several" not in notes(tmp_path, pairs="p.csv")
+    table.write_text("x/1.png,y/1.png\nx/2.png,y/1.png\n./x/1.png,y/2.png\n")
+    expected = "1 inputs have several targets: x/1.png."
+    assert expected in notes(tmp_path, pairs="p.csv")
+    assert expected in check_folder(tmp_path, pairs="p.csv", smallest=16).notes
 
 
 # -- notes -----------------------------------------------------------------------------------------
