@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import re
 import shutil
 import stat
@@ -33,6 +34,7 @@ _MAX_HEADER_BYTES = 2**16  # of a long name or a list of attributes, which tarfi
 _MAX_DIGITS, _MAX_GLOBALS = 300, 100  # of such a list; tarfile's time is quadratic in a number's
 _MAX_PADDING = 2**26  # bytes after the end of a tar, which is filled up to whole records
 _CHUNK = 2**20
+Progress = Callable[[int, int], None]  # takes files read, and their total
 
 
 @dataclass
@@ -55,13 +57,12 @@ def unpack(
     archive: AnyPath,
     out: AnyPath,
     max_gb: float = MAX_GB,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = lambda *_: None,
 ) -> Unpacked:
     """Write the images of a zip, tar, tar.gz, tar.bz2 or tar.xz file to `out`, in the same tree.
 
     All members are checked before the first is written. Images whose header cannot be read, or asks
     for more than MAX_PIXELS, are skipped. The folder appears when it is complete, and not before.
-    `progress` is called with files read and their total.
 
     Raises:
         DataError: a member leads out of the folder, is no plain file, has the name of another, is
@@ -98,18 +99,11 @@ def unpack(
     return unpacked
 
 
-def _write(
-    source: Path,
-    folder: Path,
-    max_gb: float,
-    total: int,
-    progress: Callable[[int, int], None] | None,
-) -> Unpacked:
+def _write(source: Path, folder: Path, max_gb: float, total: int, progress: Progress) -> Unpacked:
     unpacked = Unpacked()
     checked = _checked(source, max_gb)  # again: the file may have changed
     for number, (path, member) in enumerate(checked, 1):
-        if progress:
-            progress(number, total)
+        progress(number, total)
         if path is None:
             unpacked.ignored += 1
             continue
@@ -139,7 +133,7 @@ def _checked(source: Path, max_gb: float) -> Iterator[tuple[str | None, _Member]
     total, limit = 0, max(_RATIO_FROM_BYTES, _MAX_RATIO * source.stat().st_size)
     for member in _members(source):
         name = member.name.replace("\\", "/")
-        if len(name) > _MAX_NAME or name.count("/") > _MAX_PARTS:
+        if len(name) > _MAX_NAME:
             raise _refusal(source, f"a member has a name of {len(name):,} characters")
         parts = [part for part in name.split("/") if part not in ("", ".")]
         folded = unicodedata.normalize("NFC", "/".join(parts)).casefold()
@@ -152,8 +146,12 @@ def _checked(source: Path, max_gb: float) -> Iterator[tuple[str | None, _Member]
         size = f"{member.size / 1e9:.3g} GB"
         clash = above & files or folded in (files if is_folder else folders)
         checks = (
-            (".." in parts or re.match("/|[A-Za-z]:", name), "leads out of the folder"),
+            (".." in parts or _OUTSIDE.match(name), "leads out of the folder"),
             (_NO_NAME.search(name) or not (parts or is_folder), "is not a valid file name"),
+            (
+                len(parts) > _MAX_PARTS + 1,
+                f"is in {len(parts) - 1} folders, more than {_MAX_PARTS}",
+            ),
             (longest > _MAX_PART, f"has a name of {longest} bytes"),
             (member.kind not in ("file", "folder"), f"is {member.kind}, not a plain file"),
             (not is_folder and folded in files, "exists twice, as a file system may see it"),
@@ -183,12 +181,10 @@ def _named_errors(source: Path) -> Iterator[None]:
         yield
     except I2IError as error:
         raise error if error.subject else error.with_subject(source) from None
-    except OSError as error:
-        if is_disk_full(error):
-            raise
-        reason = f"cannot be read ({error.strerror or error})"
-        raise DataError(source, reason, "Download it again") from None
     except Exception as error:  # damage causes tar, zip, zlib, lzma, struct, type and other errors
+        if isinstance(error, OSError) and error.errno:  # which gzip and bz2 leave out
+            unreadable = DataError(source, f"cannot be read ({error.strerror})")
+            raise error if is_disk_full(error) else unreadable from None
         reason = f"not a complete zip or tar archive ({error})"
         raise DataError(source, reason, "Download it again") from error
 
@@ -325,12 +321,16 @@ class _XzFile:
 
 
 _NO_NAME = re.compile("[\\0-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069]")
+_OUTSIDE = re.compile("/|[A-Za-z]:/" if os.name == "posix" else "/|.*:")
 _UNSUPPORTED = (  # position and bytes that mark a format
-    (0, b"Rar!", "a RAR archive"),
+    (0, b"Rar!\x1a", "a RAR archive"),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
     (0, b"\x28\xb5\x2f\xfd", "a Zstandard file"),
     (0, b"\x04\x22\x4d\x18", "an LZ4 file"),
     (0, b"LZIP", "an lzip file"),
+    (0, b"\x1f\x9d", "a file of compress (.Z)"),
+    (0, b"]\0\0", "an LZMA file"),
+    (0, b"MSCF\0", "a CAB archive"),
     (32_769, b"CD001", "an ISO image"),
 )
 _COMPRESSIONS = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", _XzFile))
