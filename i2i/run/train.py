@@ -36,7 +36,16 @@ from i2i.precision import float32_networks, pick_device, pick_precision
 from i2i.report.run import REPORT, newest_sheet, run_report
 from i2i.run import build, describe, samples
 from i2i.run.model_card import model_card
-from i2i.run.settings import CONFIG, changes, config_text, resolve, resume, saved, with_length
+from i2i.run.settings import (
+    CONFIG,
+    changes,
+    config_text,
+    resolve,
+    resume,
+    saved,
+    with_absolute_paths,
+    with_length,
+)
 from i2i.run.warm_start import init_from_layers, load_weights
 from i2i.signals import StopRequest
 from i2i.training.distributed import Rank, process_group
@@ -112,7 +121,7 @@ def _prepare(request: Request, device: torch.device, rank: Rank) -> _Run:
         settings = resume(folder, request.method, request.layers)
     else:
         assert request.method is not None, "only a resumed run knows its method"
-        settings = resolve(request.method, init_from_layers(request.layers))
+        settings = with_absolute_paths(resolve(request.method, init_from_layers(request.layers)))
         _check_outside(folder, Path(settings.data.root))
         if not request.dry_run:
             _check_unused(folder)

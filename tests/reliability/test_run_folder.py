@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import i2i
 from processes import kill_after, start, wait_for
 from runs import command, draw_scenes, final_state, rows, train_words
 
@@ -309,3 +310,19 @@ def test_part_of_a_state_that_is_missing_or_of_another_type_is_named(
         state[key] = value
     with pytest.raises(CheckpointError, match=r"state\.pt: "):
         trainer.restore(state)
+
+
+def test_settings_of_another_run_are_refused_where_they_are_fixed(
+    scenes: dict[str, Path], tmp_path: Path
+) -> None:
+    words = [train_words("pix2pix", scenes, tmp_path / name, "--images", "4") for name in "ab"]
+    other = ["--set", "train.seed=5", "--set", "optim.lr=1e-3"]
+    assert i2i(tmp_path / "1", *words[0]).status == 0
+    assert i2i(tmp_path / "2", *words[1], *other).status == 0
+    shutil.copy(tmp_path / "b/config.yaml", tmp_path / "a/config.yaml")
+    ended = i2i(tmp_path / "3", "resume", tmp_path / "a", "--images", 8)
+    assert ended.status == 2
+    assert (
+        "of another run: differs from the newest checkpoint in train.seed (0 there, 5 here)"
+        in ended.err
+    )
