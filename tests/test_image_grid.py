@@ -139,6 +139,33 @@ def test_planes_of_sixteen_bits_are_refused_by_name():
         images.decode(io.BytesIO(content))
 
 
+@pytest.mark.parametrize("compression", ["packbits", "lzw", "zlib", "deflate", "lzma", "zstd"])
+def test_a_predictor_is_undone_or_its_tiff_called_unsupported(compression):
+    array, memory = values(3, "u1"), io.BytesIO()
+    options = {"photometric": "rgb", "compression": compression, "metadata": None}
+    tifffile.imwrite(memory, array, predictor=2, **options)
+    found = read(memory.getvalue())
+    assert found is None if compression == "packbits" else not differs(found, array, False)
+    if compression == "packbits":
+        with pytest.raises(ImageError, match=r"compression 32773 with predictor 2\. Convert it"):
+            images.decode(memory)
+        memory = io.BytesIO()
+        tifffile.imwrite(memory, array, **options)
+        assert not differs(read(memory.getvalue()), array, False)
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_a_bigtiff_is_read_or_its_byte_order_called_unsupported(order):
+    array, memory = values(3, "u1"), io.BytesIO()
+    tifffile.imwrite(memory, array, photometric="rgb", byteorder=order, bigtiff=True)
+    if order == "<":
+        assert not differs(read(memory.getvalue()), array, False)
+    else:
+        assert read(memory.getvalue()) is None
+        with pytest.raises(ImageError, match=r"not supported: a big-endian BigTIFF\. Convert it"):
+            images.decode(memory)
+
+
 @pytest.mark.parametrize("bits", [2, 4, 12])
 def test_packed_bits_are_scaled_to_the_whole_range(bits):
     top = 2**bits - 1
