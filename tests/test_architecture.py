@@ -67,7 +67,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 BUDGETS = {
     "ground floor": 1440,
     "checkpoint and model_file": 720,
-    "images": 2130,
+    "images": 2180,
     "scenes": 780,
     "data": 3000,
     "networks": 960,
