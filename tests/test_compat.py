@@ -5,10 +5,13 @@ each Sequential), so that names and numbers are checked against something that s
 the networks under test.
 """
 
+import io
 import re
+import warnings
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from commands import here
@@ -372,6 +375,50 @@ def test_cut_off_files_are_refused(tmp_path, share):
     assert "truncated" in refusal(tmp_path / "x.pth")
 
 
+def scripted():
+    content = io.BytesIO()
+    with warnings.catch_warnings(action="ignore"):
+        torch.jit.save(torch.jit.script(nn.Conv2d(3, 3, 7)), content)
+    return content.getvalue()
+
+
+def numpy_archive():
+    content = io.BytesIO()
+    np.savez(content, weight=np.zeros(3))
+    return content.getvalue()
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
+NEITHER = "not a file of torch.save or safetensors"
+
+
+@pytest.mark.parametrize("name", ["x.pth", "x.safetensors"])
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (scripted, "not supported: a TorchScript file. Save its state_dict() with torch.save"),
+        (lambda: LFS, "a Git LFS pointer, which stands for the weights. Run git lfs pull"),
+        (lambda: b"\x08\x07\x12\x07pytorch\x1a\x032.1:\xff" + bytes(99), NEITHER),
+        (lambda: b"\x89HDF\r\n\x1a\n" + bytes(99), NEITHER),
+        (lambda: b"<!DOCTYPE html><html><head><title>Sign in</title></head></html>", NEITHER),
+        (numpy_archive, NEITHER),
+    ],
+)
+def test_file_of_another_kind_is_not_called_truncated(tmp_path, name, make, reason):
+    (tmp_path / name).write_bytes(make())
+    message = refusal(tmp_path / name)
+    assert reason in message
+    assert "truncated" not in message
+
+
+def test_kind_of_a_file_is_known_by_its_content(tmp_path):
+    net = resnet()
+    save_file(net.state_dict(), tmp_path / "x.pth")
+    torch.save(net.state_dict(), tmp_path / "y.safetensors")
+    for name in ("x.pth", "y.safetensors"):
+        check_same_output(net, junyanz.read(tmp_path / name), torch.randn(1, 3, 16, 16))
+
+
 def test_an_image_or_a_missing_file_is_not_a_checkpoint(tmp_path):
     (tmp_path / "x.pth").write_bytes(b"\x89PNG\r\n\x1a\n" * 9)
     assert "not a file of torch.save" in refusal(tmp_path / "x.pth")
@@ -435,6 +482,13 @@ ABSURD = {
         "quantized; not supported|truncated, or not a file",
     ),
     "complex": (lambda w: w.to(torch.complex64), "complex; not supported"),
+    "bool": (lambda w: w > 0, "model.1.weight is of torch.bool, no floats; not supported"),
+    "integer": (lambda w: (100 * w).to(torch.int8), "model.1.weight is of torch.int8, no floats"),
+    "nested": (
+        lambda w: torch.nested.nested_tensor(list(w)),
+        "model.1.weight is sparse or nested; not supported",
+    ),
+    "CSR": (lambda w: w.flatten(1).to_sparse_csr(), "sparse or nested; not supported"),
     "NaN": (lambda w: w * float("nan"), r"not finite \(NaN or infinite\)"),
     "infinite": (lambda w: w + float("inf"), r"not finite \(NaN or infinite\)"),
     "huge": (lambda w: torch.zeros(1, 1, 1, 1).expand(10**6, 10**6, 7, 7), "claims 1.96e"),
@@ -449,9 +503,14 @@ ABSURD = {
 def test_tensor_that_is_no_plain_weight_is_refused_and_nothing_is_written(tmp_path, kind):
     change, reason = ABSURD[kind]
     state = resnet().state_dict()
-    torch.save(state | {"model.1.weight": change(state["model.1.weight"])}, tmp_path / "x.pth")
-    ended = here("import", tmp_path / "x.pth", "--out", tmp_path / "out")
+    with warnings.catch_warnings(action="ignore"):
+        torch.save(state | {"model.1.weight": change(state["model.1.weight"])}, tmp_path / "x.pth")
+    torch.set_warn_always(True)  # or a second warning of torch in one process is never seen
+    with warnings.catch_warnings(record=True, action="always") as raised:
+        ended = here("import", tmp_path / "x.pth", "--out", tmp_path / "out")
+    torch.set_warn_always(False)
     assert ended.status == 2
+    assert not raised
     assert ended.err.count("\n") == 1
     assert re.search(reason, ended.err), ended.err
     assert [path.name for path in tmp_path.iterdir()] == ["x.pth"]

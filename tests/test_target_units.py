@@ -506,6 +506,26 @@ def test_evaluation_reads_pairs_as_they_were_in_training(tmp_path: Path, half: A
         evaluate(translator, tmp_path)
 
 
+@pytest.mark.parametrize("names", [("input", "target"), ("depth", "normal", "target")])
+def test_evaluation_scores_the_pairs_of_the_table_that_is_named(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    for name, pixels in {"ramp": RAMP, "back": 255 - RAMP, "black": 0 * RAMP}.items():
+        cv2.imwrite(str(tmp_path / f"{name}.png"), pixels)
+    inputs = tuple(ChannelSpec(1, alpha=False, name=name) for name in names[:-1])
+    plain = len(inputs) == 1
+    translator = model(ImageSpec(GRAY, depth=8), ImageSpec(GRAY if plain else inputs, depth=8))
+    for table_name, target in {"test_p.csv": "back", "train_p.csv": "black"}.items():
+        row = ["ramp.png"] * len(inputs) + [f"{target}.png"]
+        (tmp_path / table_name).write_text(f"{','.join(names)}\n{','.join(row)}\n")
+    scores = evaluate(translator, tmp_path, pairs="test_p.csv").scores
+    assert scores["model"]["l1"].mean == pytest.approx(np.abs(RAMP / 255 * 2 - 1).mean())
+    mean = scores["output = mean training picture"]["l1"].mean  # of train_p.csv, which is black
+    assert mean == pytest.approx(0.5)
+    scores = evaluate(translator, tmp_path, pairs="train_p.csv").scores
+    assert scores["model"]["l1"].mean == pytest.approx((RAMP / 255).mean())
+
+
 # -- size ------------------------------------------------------------------------------------------
 
 

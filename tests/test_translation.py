@@ -256,6 +256,7 @@ def test_a_tensor_comes_back_with_its_rank_and_dtype(shape, dtype):
         (torch.zeros(3, 4, 4, dtype=torch.uint8), r"got torch\.uint8"),
         (torch.zeros(3, 4, 4).to_sparse(), "sparse_coo"),
         (torch.zeros(3, 4, 4, device="meta"), "on meta"),
+        (torch.nested.nested_tensor([torch.zeros(4, 4)] * 3), "that is nested"),
         (torch.full((3, 4, 4), 255.0), r"expected a tensor in \[-1, 1\]"),
         (np.zeros((2, 4, 4, 3), np.uint8), r"expected \[H, W\] or \[H, W, C\]"),
         (np.zeros((0, 4, 3), np.uint8), r"expected \[H, W\] or \[H, W, C\]"),

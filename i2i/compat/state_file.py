@@ -1,6 +1,7 @@
 """State dicts in files of other programs: read without running code, found in what wraps them."""
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ _GENERATORS = {"model.1.weight": 7, "model.model.0.weight": 4}
 _OTHERS = {"model.0.weight": 4, "net.0.weight": 1, "main.0.weight": 4}
 _WRAPPERS = ("state_dict", "module", "_orig_mod")  # which name no network
 _MAX_DEPTH = 5  # of nested mappings
+_NEITHER = "not a file of torch.save or safetensors"
 _EXPANSION = 4  # largest ratio of tensors to file; a file holds each number
 
 
@@ -55,7 +57,7 @@ def read(path: Path, network: str | None = None) -> State:
         reason = f"claims {total / 1e9:,.3g} GB of tensors in a file of {size / 1e9:,.3g} GB"
         raise ForeignFileError(path, reason)
     for key, value in part.items():
-        if fault := _fault(value):
+        if fault := _fault(key, value):
             hint = "Save plain float tensors with the program that made it"
             raise ForeignFileError(path, f"{key} is {fault}; not supported", hint)
     return part
@@ -98,7 +100,8 @@ def _prefixes(entries: Mapping[str, Any], firsts: Mapping[str, int]) -> list[str
     """Return what stands before the name of a network's first convolution."""
     prefixes = []
     for key, value in entries.items():
-        side = value.shape[-1] if isinstance(value, Tensor) and value.ndim == 4 else None
+        plain = isinstance(value, Tensor) and not value.is_nested  # nested ones have no shape
+        side = value.shape[-1] if plain and value.ndim == 4 else None
         for first, kernel in firsts.items():
             before = key.removesuffix(first)
             if side == kernel and key == before + first and before[-1:] in ("", "."):
@@ -111,7 +114,7 @@ def _name(prefix: str) -> str:
     return ".".join(parts) or "the one without a name"
 
 
-def _fault(value: Tensor) -> str:
+def _fault(key: str, value: Tensor) -> str:
     """Return what makes a tensor no plain weight; "" if nothing does."""
     if value.is_meta:
         return "a meta tensor, without values"
@@ -121,31 +124,56 @@ def _fault(value: Tensor) -> str:
         return "quantized"
     if value.is_complex():
         return "complex"
-    if value.is_floating_point() and not bool(torch.isfinite(value.float()).all()):
+    if not value.is_floating_point():
+        counter = key.endswith("num_batches_tracked")
+        return "" if counter else f"of {value.dtype}, no floats"
+    if not bool(torch.isfinite(value.float()).all()):
         return "not finite (NaN or infinite)"
     return ""
 
 
 def _load(path: Path) -> Any:
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                unpacked = sum(entry.file_size for entry in archive.infolist())
-            if unpacked > _EXPANSION * path.stat().st_size + 2**20:
-                raise ForeignFileError(path, "compressed more than any file of torch.save")
         with path.open("rb") as file:
-            return torch.load(file, map_location="cpu", weights_only=True)
+            head = file.read(32)
+    except FileNotFoundError:
+        raise ForeignFileError(path, "no such file") from None
+    except OSError as error:
+        raise ForeignFileError(path, f"cannot be read ({error.strerror or error})") from None
+    if head.startswith(b"version https://git-lfs"):
+        reason = "a Git LFS pointer, which stands for the weights"
+        raise ForeignFileError(path, reason, "Run git lfs pull")
+    try:
+        with warnings.catch_warnings():  # of torch, about kinds of tensors that are refused later
+            warnings.simplefilter("ignore")
+            return _parsed(path, head)
     except (I2IError, MemoryError):
         raise
     except SafetensorError as error:
         raise ForeignFileError(path, f"truncated, or no safetensors file ({error})") from None
-    except FileNotFoundError:
-        raise ForeignFileError(path, "no such file") from None
     except Exception as error:  # damage shows as many errors: of zip, pickle, storage and more
         if isinstance(error, pickle.UnpicklingError) and "global" in str(error).lower():
             reason = "besides tensors it holds Python objects, and loading those can run code"
             hint = "Save net.state_dict() with the program that made it"
             raise ForeignFileError(path, reason, hint) from error
-        raise ForeignFileError(path, "truncated, or not a file of torch.save") from error
+        usual = head.startswith((b"PK", b"\x80")) or not head
+        reason = "truncated, or not a file of torch.save" if usual else _NEITHER
+        raise ForeignFileError(path, reason) from error
+
+
+def _parsed(path: Path, head: bytes) -> Any:
+    if head[8:9] == b"{":
+        return load_file(path)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+            names = {name.partition("/")[2] for name in archive.namelist()}
+        if unpacked > _EXPANSION * path.stat().st_size + 2**20:
+            raise ForeignFileError(path, "compressed more than any file of torch.save")
+        if "constants.pkl" in names:
+            hint = "Save its state_dict() with torch.save"
+            raise ForeignFileError(path, "not supported: a TorchScript file", hint)
+        if "data.pkl" not in names:
+            raise ForeignFileError(path, _NEITHER)
+    with path.open("rb") as file:
+        return torch.load(file, map_location="cpu", weights_only=True)

@@ -137,7 +137,10 @@ def check_folder(
     if kind == "auto" and (len(names) > 2 or pair_pattern or pairs or layout != "auto"):
         kind = "paired"
     find = partial(list_split, path, kind=kind, layout=layout, names=names)
-    listings = _list_splits(partial(find, patterns=pair_pattern, table=pairs))
+    name = Path(pairs or "").name.lower()
+    own = next(filter(name.startswith, SPLITS), "train")
+    find = partial(find, patterns=pair_pattern, table=pairs, table_split=own)
+    listings = _list_splits(find)
     parts = _Reading(root, value_range, max_pixels, threads, progress).parts(listings)
     if kind == "auto" and _all_double(parts):
         parts = [part._replace(samples=replace(part.samples, side_by_side=True)) for part in parts]

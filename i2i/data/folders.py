@@ -33,14 +33,16 @@ def list_split(
     outside: bool = True,
     patterns: Sequence[str] = (),
     table: str | None = None,
+    table_split: str = "train",
 ) -> list[Listing]:
     """Return the files of one split: of all pairs, of each unpaired domain, or of its one domain.
 
     Domains are in the folders `names`, as `named_folders` takes them, or in two folders that are
-    recognized by their names; pairs may be listed in `table`. Pairs side by side, a on the left,
-    are assumed only where all images are in one folder; `rules.py` looks at their sizes. A root
-    without subfolders for splits is its own `train` split. `kind="auto"` takes two folders for
-    paired if most files have a partner. With `outside`, names may lead out of `root`.
+    recognized by their names; pairs may be listed in `table`, that of `table_split`. Pairs side by
+    side, a on the left, are assumed only where all images are in one folder; `rules.py` looks at
+    their sizes. A root without subfolders for splits is its own `train` split. `kind="auto"` takes
+    two folders for paired if most files have a partner. With `outside`, names may lead out of
+    `root`.
 
     Raises:
         SplitError: there is no such split, or it has no images.
@@ -52,7 +54,7 @@ def list_split(
         raise DataError("data.inputs, data.target", reason, "Pass that folder alone")
     _check_arguments(layout, names, patterns, table)
     if table is not None:
-        return [read_table(root, table, split)]
+        return [read_table(root, table, split, table_split)]
     folders: Sequence[Folder] | None = None
     notes: tuple[str, ...] = ()
     if names:
@@ -96,13 +98,16 @@ def find_pairs(
     outside: bool = True,
     patterns: Sequence[str] = (),
     table: str | None = None,
+    table_split: str = "train",
 ) -> Listing:
     """Return the pairs of one split, ordered by name; arguments as in `list_split`.
 
     Raises:
         DataError: as `list_split`; a file without a partner, unless allowed; two files of one stem.
     """
-    (pairs,) = list_split(root, split, "paired", layout, names, outside, patterns, table)
+    (pairs,) = list_split(
+        root, split, "paired", layout, names, outside, patterns, table, table_split
+    )
     if pairs.same_stem:
         repeated = preview(f"{file} and {other}" for file, other in pairs.same_stem)
         reason = f"files of one stem in one folder: {repeated}"

@@ -4,6 +4,7 @@ import csv
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, takewhile
@@ -195,35 +196,46 @@ def _common_start(names: Sequence[str]) -> str:
 # -- tables ----------------------------------------------------------------------------------------
 
 
-def in_split(path: str, split: str) -> str:
-    """Return `path` with "train" at the start of its parts replaced by another split."""
-    for name in () if split == "train" else ("train", "Train"):
-        other = split.title() if name[0] == "T" else split
+def in_split(path: str, split: str, own: str = "train") -> str:
+    """Return `path` with the split `own` at the start of its parts replaced by another one."""
+    for name, other in ((own, split), (own.title(), split.title())):
         path = re.sub(rf"(?<![^/]){name}", other, path)
     return path
 
 
-def read_table(root: AnyPath, table: str, split: str) -> Listing:
+def _table_path(top: Path, table: str, split: str, own: str) -> Path:
+    """Return the table of `split`, where `table` is that of `own`; what is above `top` is kept."""
+    path = top / table
+    path = path if path.is_file() or not Path(table).is_file() else Path(table)
+    if split == own:
+        return path
+    full, root = Path(os.path.abspath(path)), Path(os.path.abspath(top))  # noqa: PTH100  # links stay
+    above = root if full.is_relative_to(root) else full.parent
+    other = above / in_split(full.relative_to(above).as_posix(), split, own)
+    if other == full or not other.is_file():
+        hint = (
+            f"Expected: {other}" if other != full else f"Tables of splits begin with {own}, {split}"
+        )
+        raise SplitError("data.pairs", f"{path}: no table of the {split} split", hint)
+    return other
+
+
+def read_table(root: AnyPath, table: str, split: str, own: str = "train") -> Listing:
     """Return the pairs that a CSV file lists: columns of paths below `root`, the target last.
 
-    The first row may name the columns. The table of another split is the one with its name in the
-    place of "train".
+    The first row may name the columns. `table` is that of the split `own`; that of another has its
+    name in the place of `own`.
 
     Raises:
-        SplitError: there is no table of the split.
+        SplitError: there is no table of another split.
         DataError: it cannot be read, names files outside of `root`, or missing ones.
     """
-    top, path = existing(root), Path(in_split(table, split))
-    path = top / path if (top / path).is_file() else path
-    if (split != "train" and in_split(table, split) == table) or not path.is_file():
-        reason = f"no table of the {split} split"
-        raise SplitError("data.pairs", f"{path}: {reason}", f"Put it into {top.as_posix()}")
+    top = existing(root)
+    path = _table_path(top, table, split, own)
+    if not path.is_file():
+        raise DataError("data.pairs", f"{path}: no such file", f"Put it into {top.as_posix()}")
     rows, header = _rows(path)
-    for line, row in rows:
-        for name in row:
-            if _leads_out(name):
-                hint = "Write paths below data.root, with / between folders"
-                raise DataError(f"{path}, line {line}", f"{name!r} leads out of {root}", hint)
+    several = _check_rows(path, root, rows)
     files = [[f"{top.as_posix()}/{name}" for name in row] for _, row in rows]
     columns = list(map(list, zip(*files, strict=True)))
     # False for any name that cannot be one
@@ -234,7 +246,32 @@ def read_table(root: AnyPath, table: str, split: str) -> Listing:
     inputs = len(columns) - 1
     names = header or (*(f"input{number}" for number in range(1, inputs + 1)), "target")
     domains = ("a",) * inputs + ("b",)
-    return Listing(domains, columns, names=tuple(names) if inputs > 1 else ())
+    notes = (f"{several}.",) if several else ()
+    return Listing(domains, columns, names=tuple(names) if inputs > 1 else (), notes=notes)
+
+
+def _check_rows(path: Path, root: AnyPath, rows: Sequence[tuple[int, list[str]]]) -> str:
+    """Return a note on inputs with several targets, "" without them.
+
+    Raises:
+        DataError: a row leads out of `root`, pairs a file with itself, or is that of another line.
+    """
+    lines: dict[tuple[str, ...], int] = {}
+    targets: Counter[tuple[str, ...]] = Counter()
+    for line, row in rows:
+        subject = f"{path}, line {line}"
+        for name in row:
+            if _leads_out(name):
+                hint = "Write paths below data.root, with / between folders"
+                raise DataError(subject, f"{name!r} leads out of {root}", hint)
+        files = tuple(map(os.path.normpath, row))
+        if files[-1] in files[:-1]:
+            raise DataError(subject, f"{row[-1]!r} is input and target", "Write two files")
+        if (first := lines.setdefault(files, line)) != line:
+            raise DataError(subject, f"repeats line {first}", "Remove one of them")
+        targets[files[:-1]] += 1
+    several = [inputs[0] for inputs, count in targets.items() if count > 1]
+    return f"{len(several)} inputs have several targets: {preview(several)}" if several else ""
 
 
 def _rows(path: Path) -> tuple[list[tuple[int, list[str]]], list[str]]:

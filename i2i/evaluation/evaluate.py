@@ -39,7 +39,7 @@ _COLUMNS = {  # title, decimals
     "l1": ("L1", 4),
     "l1_units": ("L1 in units of the files", 4),
 }
-Find = Callable[..., Listing]  # `find_pairs`, with the arguments of the command
+Find = partial[Listing]  # `find_pairs`, with the arguments of the command
 _MEAN_IMAGES = 500  # training images whose mean is a baseline
 
 
@@ -80,7 +80,7 @@ def evaluate(
         split: images to score; a folder without splits is its own `train`.
         size: images are resized to it before anything else.
         examples: number of rows of images to return.
-        pair_pattern, pairs: settings of `data` with these names.
+        pair_pattern, pairs: settings of `data` with these names; `pairs` is the table of `split`.
         progress: is called with pairs scored and their total.
 
     Raises:
@@ -90,7 +90,7 @@ def evaluate(
             layout is given for a model whose inputs and target have folders of their own names.
     """
     check_size(size)
-    find = partial(find_pairs, patterns=pair_pattern, table=pairs)
+    find = partial(find_pairs, patterns=pair_pattern, table=pairs, table_split=split)
     samples = _pairs(translator, data, find, layout, split)
     mean = _mean_target(translator, data, find, layout, size)
     values: dict[str, list[torch.Tensor]] = defaultdict(list)
@@ -189,7 +189,8 @@ def _pairs(
         key=lambda pair: pair[0],
     )
     names = [each.name for _, spec in specs for each in spec.inputs]
-    folders = names if any(names) else []  # that the model was trained on
+    listed = find.keywords["table"] is not None
+    folders = names if any(names) and not listed else []  # that the model was trained on
     if folders and layout != "auto":
         reason = f"this model reads the folders {', '.join(names)}"
         raise EvaluationError(f"--layout {layout}", reason, "Leave it out")

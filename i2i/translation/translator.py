@@ -248,10 +248,11 @@ class Translator:
         return translated
 
     def _tensor(self, x: Tensor) -> Tensor:
-        dense = x.layout == torch.strided and x.device.type != "meta"
+        dense = x.layout == torch.strided and x.device.type != "meta" and not x.is_nested
         if not dense or x.ndim not in (3, 4) or 0 in x.shape or not x.is_floating_point():
             expected = "dense floats in [-1, 1] of shape [C, H, W] or [N, C, H, W]"
-            got = f"{x.dtype}, {x.layout} on {x.device}, of shape {tuple(x.shape)}"
+            shape = "that is nested" if x.is_nested else f"of shape {tuple(x.shape)}"
+            got = f"{x.dtype}, {x.layout} on {x.device}, {shape}"
             raise TranslationError("image", f"expected {expected}, got {got}")
         if x.shape[-3] != self.in_channels:
             reason = f"the model takes {self.in_channels} channels, the tensor has {x.shape[-3]}"

@@ -267,6 +267,44 @@ def test_table_lists_the_pairs_in_order(touch: Touch, text: str) -> None:
     assert rows(root, split="test", table="train.csv") == [("x/2.png", "y/one.jpg")]
 
 
+def test_table_of_another_split_is_looked_for_below_the_root_or_by_its_name_alone(
+    touch: Touch, tmp_path: Path
+) -> None:
+    root = touch("training/root/x/1.png", "training/root/y/1.png") / "training/root"
+    (root / "lists/train").mkdir(parents=True)
+    (root / "lists/test").mkdir()
+    outside = root.parent / "train_pairs.csv"
+    for name in (outside, root / "lists/train/p.csv"):
+        name.write_text("x/1.png,y/1.png\n")
+    with pytest.raises(DataError) as refused:
+        find_pairs(root, "test", table=str(outside))
+    assert f"Expected: {root.parent / 'test_pairs.csv'}" in str(refused.value)
+    (root / "lists/test/p.csv").write_text("y/1.png,x/1.png\n")
+    expected = [("y/1.png", "x/1.png")]
+    for table in ("lists/train/p.csv", str(root / "lists/train/p.csv")):
+        assert rows(root, split="test", table=table) == expected
+    outside.with_name("test_pairs.csv").write_text("y/1.png,x/1.png\n")
+    for table in (str(outside), "../train_pairs.csv"):
+        assert rows(root, split="test", table=table) == expected
+
+
+def test_table_given_for_a_split_is_used_as_it_is_named(write: Any, tmp_path: Path) -> None:
+    for name in ("x/1.png", "y/1.png"):
+        write(name)
+    table = "test_pairs.csv"
+    with pytest.raises(DataError, match=r"test_pairs\.csv: no such file"):
+        check_folder(tmp_path, pairs=table, smallest=16)
+    (tmp_path / table).write_text("x/1.png,y/1.png\n")
+    assert rows(tmp_path, split="test", table=table, table_split="test") == [("x/1.png", "y/1.png")]
+    report = check_folder(tmp_path, pairs=table, smallest=16)
+    assert {group.name for group in report.groups} == {"test a", "test b"}
+    write("x/2.png", seed=9)
+    write("y/2.png", seed=8)
+    (tmp_path / "train_pairs.csv").write_text("x/2.png,y/2.png\n")
+    report = check_folder(tmp_path, pairs=table, smallest=16)
+    assert {group.name.split()[0] for group in report.groups} == {"train", "test"}
+
+
 def test_table_of_three_columns_stacks_inputs_with_the_names_of_its_header(
     write: Any, tmp_path: Path
 ) -> None:
@@ -290,6 +328,9 @@ def test_table_of_three_columns_stacks_inputs_with_the_names_of_its_header(
         ("a/1.png,b/9.png\n", r"1 of 2 files do not exist \(first: .*b/9.png\)"),
         ("a/1.png,b/1.png\na/1.png\n", "line 2: has 1 columns, the first row has 2"),
         ("a/1.png\n", "has 1 columns"),
+        ("a/1.png,b/1.png\nb/1.png,./b//1.png\n", "line 2: './b//1.png' is input and target"),
+        ("b/1.png,a/1.png,b/1.png\n", "line 1: 'b/1.png' is input and target"),
+        ("x,y\na/1.png,b/1.png\n\na/1.png, b/1.png\n", "line 4: repeats line 2"),
         ("input,target\n", "has no rows"),
         (b"\xff\xfe\x00", "cannot be read as a table"),
         ("a/1.png,b/\0.png\n", "."),
@@ -302,6 +343,20 @@ def test_tables_that_are_wrong_or_lead_out_are_refused_by_line(
     (root / "pairs.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError, match=reason):
         find_pairs(root, table="pairs.csv")
+
+
+def test_input_with_several_targets_is_noted_by_training_and_check(
+    write: Any, tmp_path: Path
+) -> None:
+    for name in ("x/1.png", "x/2.png", "y/1.png", "y/2.png"):
+        write(name)
+    table = tmp_path / "p.csv"
+    table.write_text("x/1.png,y/1.png\nx/2.png,y/1.png\n")
+    assert "several" not in notes(tmp_path, pairs="p.csv")
+    table.write_text("x/1.png,y/1.png\nx/2.png,y/1.png\n./x/1.png,y/2.png\n")
+    expected = "1 inputs have several targets: x/1.png."
+    assert expected in notes(tmp_path, pairs="p.csv")
+    assert expected in check_folder(tmp_path, pairs="p.csv", smallest=16).notes
 
 
 # -- notes -----------------------------------------------------------------------------------------
