@@ -1,7 +1,9 @@
 """Training state on disk: written completely or not at all, hashed, read without running code."""
 
 import hashlib
+import itertools
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -71,8 +73,7 @@ def publish(
         manifest = {"format": FORMAT, "images": images, "torch": torch.__version__, **facts}
         write_atomically(temporary / MANIFEST, _with_checksum({**manifest, "sha256": hashes}))
         flush_folder(temporary)
-        if final.exists():  # a run that was taken back to an earlier point writes this step again
-            shutil.rmtree(final)
+        _remove(final)  # a run that was taken back to an earlier point writes this step again
         replace(temporary, final)
         flush_folder(folder)
     except OSError as error:
@@ -91,17 +92,13 @@ def prune(folder: Path, images: int, keep: int) -> None:
     """Remove all but the newest `keep` checkpoints of at most `images` images.
 
     Later ones neither count nor go: they are damaged, or of a course that was given up, and must
-    not push out what the run can go back to.
+    not push out what the run can go back to. Nor do links: what they lead to is somebody else's.
     """
-    earlier = [path for count, path in steps(folder) if count <= images]
+    published = [each for each in steps(folder) if not each[1].is_symlink()]
+    earlier = [path for count, path in published if count <= images]
     for path in earlier[:-keep]:
-        for name in _FILES:
-            with suppress(OSError):
-                (path / name).unlink(missing_ok=True)
         with suppress(OSError):
-            path.rmdir()
-        with suppress(OSError):  # what somebody else has put there stays, under another name
-            path.rename(f"{path}.kept")
+            _remove(path)
 
 
 def steps(folder: Path) -> list[tuple[int, Path]]:
@@ -176,6 +173,24 @@ def load_state(path: Path) -> dict[str, Any]:
 
 
 # -- details ---------------------------------------------------------------------------------------
+
+
+def _remove(path: Path) -> None:
+    """Remove a checkpoint, or a link in its path; what others have put there gets another name.
+
+    Raises:
+        OSError: it is still there.
+    """
+    if path.is_symlink():
+        return path.unlink()
+    for name in _FILES:
+        with suppress(OSError):
+            (path / name).unlink()
+    with suppress(OSError):
+        path.rmdir()
+    if path.exists():
+        names = (f"{path}.kept{number or ''}" for number in itertools.count())
+        path.rename(next(name for name in names if not os.path.lexists(name)))
 
 
 def _with_checksum(manifest: Mapping[str, Any]) -> bytes:
