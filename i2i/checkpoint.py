@@ -59,7 +59,7 @@ def publish(
         DiskFullError: there is no room; earlier checkpoints are intact.
     """
     own_folder(folder)
-    final = folder / f"step-{images:08d}"
+    final = folder / step_name(images)
     temporary = temporary_path(final, hidden=False)
     try:
         _check_room(folder, state, weights)
@@ -86,6 +86,11 @@ def publish(
     write_atomically(folder / "latest.json", json.dumps({"step": final.name}).encode())
     prune(folder, images, keep)
     return final
+
+
+def step_name(images: int) -> str:
+    """Return the name of the checkpoint after `images` images."""
+    return f"step-{images:08d}"
 
 
 def prune(folder: Path, images: int, keep: int) -> None:
@@ -137,7 +142,7 @@ def verify(path: Path) -> None:
     """
     manifest = read_manifest(path)
     hashes, images = manifest["sha256"], manifest["images"]
-    if path.name != f"step-{images:08d}":
+    if path.name != step_name(images):
         raise CheckpointError(path / MANIFEST, "belongs to another checkpoint")
     for name, expected in hashes.items():
         try:

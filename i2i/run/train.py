@@ -240,7 +240,7 @@ def _restore(trainer: Trainer, run: _Run, facts: Mapping[str, Any]) -> None:
     if then.get("channels", facts["channels"]) != facts["channels"]:
         reason = f"has channels {facts['channels']}; the run began with {then['channels']}"
         raise DataError("data.root", reason, "Give it the data it began with")
-    trainer.restore(state)
+    trainer.restore(state, path)
     if is_main:
         for line in damaged:
             log(f"skipped a damaged checkpoint: {line}")
