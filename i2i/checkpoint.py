@@ -21,6 +21,7 @@ from i2i.files import (
     flush_file,
     flush_folder,
     own_folder,
+    read_own,
     replace,
     sha256,
     temporary_path,
@@ -209,7 +210,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """Return the manifest of a checkpoint: "sha256" of its files, "images", and facts."""
     file = path / MANIFEST
     try:
-        text = file.read_bytes()
+        text = read_own(file)
         manifest = json.loads(text)
         check_format(path, manifest["format"])
         checksums = [manifest.pop(name) for name in ("seal", "checksum") if name in manifest]
@@ -217,7 +218,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         intact = text == _with_checksum(manifest) if checksums else manifest["format"] == 1
     except ModelFileError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, I2IError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise CheckpointError(file, "missing or corrupt") from None
     if not intact or type(images) is not int or set(hashes) != {STATE, WEIGHTS}:
         raise CheckpointError(file, "corrupt (checksum mismatch)")

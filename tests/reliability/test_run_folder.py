@@ -14,6 +14,7 @@ from runs import command, draw_scenes, final_state, rows, train_words
 from i2i.checkpoint import (
     CHECKPOINTS,
     FORMAT,
+    MANIFEST,
     WEIGHTS,
     CheckpointError,
     load_state,
@@ -25,7 +26,8 @@ from i2i.checkpoint import (
     verify,
 )
 from i2i.config import ConfigError
-from i2i.files import JsonlWriter, remove_temporaries
+from i2i.errors import I2IError
+from i2i.files import EVENTS, METRICS, JsonlWriter, read_rows, remove_temporaries
 from i2i.lock import InUseError, exclusive, new_folder
 from i2i.run.settings import resume
 
@@ -170,6 +172,38 @@ def test_links_in_a_run_are_not_written_through(finished: Path, tmp_path: Path) 
             sorted(precious.rglob("*")) if precious.is_dir() else precious.read_text()
         )
         shutil.rmtree(precious) if precious.is_dir() else precious.unlink()
+
+
+@pytest.mark.parametrize("name", ["config.yaml", WEIGHTS, "metrics.jsonl", "events.jsonl"])
+def test_pipe_where_a_file_of_a_run_was_is_named_and_not_waited_for(
+    name: str, finished: Path, tmp_path: Path
+) -> None:
+    run, log = tmp_path / "run", tmp_path / "log"
+    shutil.copytree(finished, run)
+    (run / name).unlink(missing_ok=True)
+    os.mkfifo(run / name)
+    assert resumed(run, log, "--images", "8") == 2
+    assert log.read_text().splitlines()[-1] == (
+        f"i2i: {run / name}: not a regular file. Move it away."
+    )
+
+
+def test_checkpoint_whose_manifest_is_a_pipe_is_damaged(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    path = newest(tmp_path / "run" / CHECKPOINTS)[0]
+    (path / MANIFEST).unlink()
+    os.mkfifo(path / MANIFEST)
+    with pytest.raises(CheckpointError, match=r"manifest\.json: missing or corrupt"):
+        verify(path)
+
+
+def test_rows_are_not_read_from_a_pipe_or_a_link_to_one(tmp_path: Path) -> None:
+    for name in (METRICS, "target"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / EVENTS).symlink_to(tmp_path / "target")
+    for name in (METRICS, EVENTS):
+        with pytest.raises(I2IError, match="not a regular file"):
+            read_rows(tmp_path / name)
 
 
 def test_second_name_of_a_log_keeps_its_content(tmp_path: Path) -> None:
