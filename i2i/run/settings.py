@@ -27,6 +27,7 @@ from i2i.config import (
 )
 from i2i.console import log
 from i2i.data.walk import SPLITS
+from i2i.files import read_own
 from i2i.methods._adversarial import AdversarialLoss
 from i2i.run.contradictions import check_data, check_train, with_one_length
 
@@ -176,13 +177,14 @@ def _saved(folder: Path, note: Callable[[str], None]) -> Layer:
         ConfigError: the file differs from the checkpoint, in all these settings.
     """
     path, recorded = folder / CONFIG, facts(folder / CHECKPOINTS)
+    content = read_own(path) if path.exists() else None
     if not isinstance(recorded.get("settings"), dict):  # of an older version
         return read_yaml(path)
     past = Layer("the newest checkpoint", recorded["settings"])
-    if not path.exists():
+    if content is None:
         note(f"note: there is no {path}; the settings are those of the newest checkpoint")
         return _where_it_was(past, recorded, note)
-    text, mark, checksum = path.read_bytes().rpartition(_CHECKSUM)
+    text, mark, checksum = content.rpartition(_CHECKSUM)
     # a run that was killed after it was resumed has changes that no checkpoint knows
     ours = mark and hashlib.sha256(text).hexdigest().encode() == checksum.strip()
     hint = f"Change settings with --set; remove {path} to take those of the newest checkpoint"

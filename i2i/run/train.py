@@ -26,6 +26,7 @@ from i2i.files import (
     SAMPLES,
     check_no_link,
     own_folder,
+    read_own,
     remove_temporaries,
     write_atomically,
 )
@@ -249,7 +250,7 @@ def _restore(trainer: Trainer, run: _Run, facts: Mapping[str, Any]) -> None:
     if then.get("channels", facts["channels"]) != facts["channels"]:
         reason = f"has channels {facts['channels']}; the run began with {then['channels']}"
         raise DataError("data.root", reason, "Give it the data it began with")
-    trainer.restore(state)
+    trainer.restore(state, path)
     if is_main:
         for line in damaged:
             log(f"skipped a damaged checkpoint: {line}")
@@ -271,8 +272,8 @@ def _restore(trainer: Trainer, run: _Run, facts: Mapping[str, Any]) -> None:
                 "before: names or sizes differ"
             )
         # it may have been killed between the checkpoint and the run's own weights
-        weights = (path / WEIGHTS).read_bytes()
-        if not (folder / WEIGHTS).exists() or (folder / WEIGHTS).read_bytes() != weights:
+        weights = read_own(path / WEIGHTS)
+        if not (folder / WEIGHTS).exists() or read_own(folder / WEIGHTS) != weights:
             write_atomically(folder / WEIGHTS, weights)
     if is_main and run.before:
         for note in _changes(run.before, run.settings, trainer.images):
