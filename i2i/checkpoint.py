@@ -230,11 +230,15 @@ def _check_room(folder: Path, state: Mapping[str, Any], weights: bytes) -> None:
     with suppress(OSError):  # some network file systems do not know, or say 0 of 0
         usage = shutil.disk_usage(folder)
         if usage.total and usage.free < need:
-            raise DiskFullError(
-                folder,
-                f"the disk is full (needs {need >> 20} MiB, {usage.free >> 20} MiB are free)",
-                "Free some space; nothing was replaced",
-            )
+            sizes = f"needs {_size(need, up=True)}, {_size(usage.free)} are free"
+            hint = "Free some space; nothing was replaced"
+            raise DiskFullError(folder, f"the disk is full ({sizes})", hint)
+
+
+def _size(count: int, up: bool = False) -> str:
+    """Return bytes as text; rounded `up`, what is needed is never what is free."""
+    bits, unit = (20, "MiB") if count >> 20 else (10, "KiB")
+    return f"{-(-count >> bits) if up else count >> bits} {unit}"
 
 
 def _tensor_bytes(value: Any) -> int:

@@ -3,7 +3,9 @@
 import json
 import os
 import pickle
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -126,6 +128,20 @@ def test_full_disk_leaves_the_old_file_and_no_temporary(
         publish(tmp_path / "steps", 10)
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.rglob("*") if "tmp" in p.name] == []
+
+
+@pytest.mark.parametrize(
+    ("free", "sizes"),
+    [(5700, "needs 6 KiB, 5 KiB are free"), (0, "needs 6 KiB, 0 KiB are free")],
+)
+def test_small_room_is_said_in_kib(
+    free: int, sizes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = SimpleNamespace(total=1 << 30, free=free)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(DiskFullError, match=sizes):  # for 1.2 * (4000 + 976) bytes
+        publish(tmp_path, 10)
+    assert not list(tmp_path.iterdir())
 
 
 def test_temporaries_are_removed_whoever_wrote_them_and_other_files_stay(tmp_path: Path) -> None:
