@@ -1,7 +1,9 @@
 """Training state on disk: written completely or not at all, hashed, read without running code."""
 
 import hashlib
+import itertools
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -19,6 +21,7 @@ from i2i.files import (
     flush_file,
     flush_folder,
     own_folder,
+    read_own,
     replace,
     sha256,
     temporary_path,
@@ -57,7 +60,7 @@ def publish(
         DiskFullError: there is no room; earlier checkpoints are intact.
     """
     own_folder(folder)
-    final = folder / f"step-{images:08d}"
+    final = folder / step_name(images)
     temporary = temporary_path(final, hidden=False)
     try:
         _check_room(folder, state, weights)
@@ -71,8 +74,7 @@ def publish(
         manifest = {"format": FORMAT, "images": images, "torch": torch.__version__, **facts}
         write_atomically(temporary / MANIFEST, _with_checksum({**manifest, "sha256": hashes}))
         flush_folder(temporary)
-        if final.exists():  # a run that was taken back to an earlier point writes this step again
-            shutil.rmtree(final)
+        _remove(final)  # a run that was taken back to an earlier point writes this step again
         replace(temporary, final)
         flush_folder(folder)
     except OSError as error:
@@ -87,21 +89,22 @@ def publish(
     return final
 
 
+def step_name(images: int) -> str:
+    """Return the name of the checkpoint after `images` images."""
+    return f"step-{images:08d}"
+
+
 def prune(folder: Path, images: int, keep: int) -> None:
     """Remove all but the newest `keep` checkpoints of at most `images` images.
 
     Later ones neither count nor go: they are damaged, or of a course that was given up, and must
-    not push out what the run can go back to.
+    not push out what the run can go back to. Nor do links: what they lead to is somebody else's.
     """
-    earlier = [path for count, path in steps(folder) if count <= images]
+    published = [each for each in steps(folder) if not each[1].is_symlink()]
+    earlier = [path for count, path in published if count <= images]
     for path in earlier[:-keep]:
-        for name in _FILES:
-            with suppress(OSError):
-                (path / name).unlink(missing_ok=True)
         with suppress(OSError):
-            path.rmdir()
-        with suppress(OSError):  # what somebody else has put there stays, under another name
-            path.rename(f"{path}.kept")
+            _remove(path)
 
 
 def steps(folder: Path) -> list[tuple[int, Path]]:
@@ -140,7 +143,7 @@ def verify(path: Path) -> None:
     """
     manifest = read_manifest(path)
     hashes, images = manifest["sha256"], manifest["images"]
-    if path.name != f"step-{images:08d}":
+    if path.name != step_name(images):
         raise CheckpointError(path / MANIFEST, "belongs to another checkpoint")
     for name, expected in hashes.items():
         try:
@@ -178,6 +181,24 @@ def load_state(path: Path) -> dict[str, Any]:
 # -- details ---------------------------------------------------------------------------------------
 
 
+def _remove(path: Path) -> None:
+    """Remove a checkpoint, or a link in its path; what others have put there gets another name.
+
+    Raises:
+        OSError: it is still there.
+    """
+    if path.is_symlink():
+        return path.unlink()
+    for name in _FILES:
+        with suppress(OSError):
+            (path / name).unlink()
+    with suppress(OSError):
+        path.rmdir()
+    if path.exists():
+        names = (f"{path}.kept{number or ''}" for number in itertools.count())
+        path.rename(next(name for name in names if not os.path.lexists(name)))
+
+
 def _with_checksum(manifest: Mapping[str, Any]) -> bytes:
     """Return the text of a manifest, which ends with its own hash."""
     name = "seal" if manifest["format"] == 2 else "checksum"
@@ -189,7 +210,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """Return the manifest of a checkpoint: "sha256" of its files, "images", and facts."""
     file = path / MANIFEST
     try:
-        text = file.read_bytes()
+        text = read_own(file)
         manifest = json.loads(text)
         check_format(path, manifest["format"])
         checksums = [manifest.pop(name) for name in ("seal", "checksum") if name in manifest]
@@ -197,7 +218,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         intact = text == _with_checksum(manifest) if checksums else manifest["format"] == 1
     except ModelFileError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, I2IError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise CheckpointError(file, "missing or corrupt") from None
     if not intact or type(images) is not int or set(hashes) != {STATE, WEIGHTS}:
         raise CheckpointError(file, "corrupt (checksum mismatch)")
@@ -209,11 +230,15 @@ def _check_room(folder: Path, state: Mapping[str, Any], weights: bytes) -> None:
     with suppress(OSError):  # some network file systems do not know, or say 0 of 0
         usage = shutil.disk_usage(folder)
         if usage.total and usage.free < need:
-            raise DiskFullError(
-                folder,
-                f"the disk is full (needs {need >> 20} MiB, {usage.free >> 20} MiB are free)",
-                "Free some space; nothing was replaced",
-            )
+            sizes = f"needs {_size(need, up=True)}, {_size(usage.free)} are free"
+            hint = "Free some space; nothing was replaced"
+            raise DiskFullError(folder, f"the disk is full ({sizes})", hint)
+
+
+def _size(count: int, up: bool = False) -> str:
+    """Return bytes as text; rounded `up`, what is needed is never what is free."""
+    bits, unit = (20, "MiB") if count >> 20 else (10, "KiB")
+    return f"{-(-count >> bits) if up else count >> bits} {unit}"
 
 
 def _tensor_bytes(value: Any) -> int:

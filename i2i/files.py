@@ -211,6 +211,20 @@ def open_own(path: Path, mode: str = "a") -> FileIO:
     return FileIO(str(path), mode, opener=lambda name, wanted: os.open(name, wanted | flags, 0o666))
 
 
+def read_own(path: Path) -> bytes:
+    """Return the content of a file of ours, also through a link.
+
+    Raises:
+        I2IError: a pipe, which would wait for its writer, or a device is at `path`.
+        OSError: it cannot be read.
+    """
+    flags = getattr(os, "O_NONBLOCK", 0)
+    with open(path, "rb", opener=lambda name, wanted: os.open(name, wanted | flags)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise I2IError(path, "not a regular file", "Move it away")
+        return file.read()
+
+
 def own_folder(path: Path) -> Path:
     """Return `path`, a folder of ours, after creating it; never through a link.
 
@@ -342,7 +356,7 @@ def truncate_rows(path: Path, position: int) -> int:
     """
     if not path.exists():
         return 0
-    content, kept, damaged = path.read_bytes(), [], 0
+    content, kept, damaged = read_own(path), [], 0
     for line in content.splitlines(keepends=True):
         row = _parse_row(line, path.name)
         if row and row["images"] <= position and line.endswith(b"\n"):
@@ -360,7 +374,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a file of JSON lines without damaged ones; [] where there is no file."""
     if not path.exists():
         return []
-    rows = (_parse_row(line, path.name) for line in path.read_bytes().splitlines())
+    rows = (_parse_row(line, path.name) for line in read_own(path).splitlines())
     return [row for row in rows if row]
 
 

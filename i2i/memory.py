@@ -5,6 +5,13 @@ from contextlib import suppress
 from pathlib import Path
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return True if `error` means that memory could not be had; torch has no class for that."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and "memory" in f"{type(error).__name__} {error}".lower()
+    )
+
+
 def free_bytes() -> int | None:
     """Return how many bytes this process can still get; None where the system does not say.
 

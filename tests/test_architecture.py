@@ -65,21 +65,21 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # Lines of each room, blank ones counted: raise a budget in the commit that needs it, with the reason in its message.
 BUDGETS = {
-    "ground floor": 1440,
+    "ground floor": 1460,
     "checkpoint and model_file": 720,
-    "images": 2130,
+    "images": 2180,
     "scenes": 780,
-    "data": 3050,
+    "data": 3120,
     "networks": 960,
     "losses": 220,
     "methods": 960,
     "training": 1750,
     "report": 230,
     "evaluation": 390,
-    "translation": 2100,
-    "compat": 470,
+    "translation": 2140,
+    "compat": 450,
     "config": 700,
-    "run": 1440,
+    "run": 1480,
     "cli": 1150,
 }
 

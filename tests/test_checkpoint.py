@@ -3,7 +3,9 @@
 import json
 import os
 import pickle
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -75,6 +77,41 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "latest.json").read_text()) == {"step": "step-00000040"}
 
 
+def test_linked_checkpoint_is_read_and_neither_pruned_nor_written_through(tmp_path: Path) -> None:
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    link = run / "step-00000010"
+    publish(run, 10).rename(elsewhere)
+    link.symlink_to(elsewhere)
+    before = {path.name: path.read_bytes() for path in elsewhere.iterdir()}
+    assert checkpoint.newest(run) == (link, [])
+    for images in (20, 30, 40):
+        publish(run, images, keep=2)
+    assert [images for images, _ in checkpoint.steps(run)] == [10, 30, 40]
+    publish(run, 10, keep=2)
+    assert not link.is_symlink()
+    checkpoint.verify(link)
+    assert {path.name: path.read_bytes() for path in elsewhere.iterdir()} == before
+
+
+def test_checkpoint_written_again_keeps_what_others_put_into_it(tmp_path: Path) -> None:
+    for text in ("first", "second"):
+        (publish(tmp_path, 10) / "notes.txt").write_text(text)
+    checkpoint.verify(publish(tmp_path, 10))
+    kept = {path.parent.name: path.read_text() for path in tmp_path.glob("*.kept*/*")}
+    assert kept == {"step-00000010.kept": "first", "step-00000010.kept1": "second"}
+
+
+def test_file_or_dangling_link_gives_way_to_a_checkpoint_and_the_file_is_kept(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "step-00000010").write_text("mine")
+    (tmp_path / "step-00000020").symlink_to(tmp_path / "nothing")
+    for images in (10, 20):
+        checkpoint.verify(publish(tmp_path, images))
+    assert (tmp_path / "step-00000010.kept").read_text() == "mine"
+    assert not (tmp_path / "nothing").exists()
+
+
 def test_full_disk_leaves_the_old_file_and_no_temporary(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,6 +128,20 @@ def test_full_disk_leaves_the_old_file_and_no_temporary(
         publish(tmp_path / "steps", 10)
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.rglob("*") if "tmp" in p.name] == []
+
+
+@pytest.mark.parametrize(
+    ("free", "sizes"),
+    [(5700, "needs 6 KiB, 5 KiB are free"), (0, "needs 6 KiB, 0 KiB are free")],
+)
+def test_small_room_is_said_in_kib(
+    free: int, sizes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = SimpleNamespace(total=1 << 30, free=free)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(DiskFullError, match=sizes):  # for 1.2 * (4000 + 976) bytes
+        publish(tmp_path, 10)
+    assert not list(tmp_path.iterdir())
 
 
 def test_temporaries_are_removed_whoever_wrote_them_and_other_files_stay(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from commands import here
 
 from i2i import config, registry
 from i2i.config import RENAMED, Config, ConfigError, Layer, combine, parse_override, read_yaml
-from i2i.run.settings import json_schema, resolve, resume, with_length
+from i2i.run.settings import json_schema, resolve, resume, with_absolute_paths, with_length
 
 METHODS = registry.names("methods")
 
@@ -403,7 +403,6 @@ def test_numbers_of_settings_are_finite(key: str, value: str) -> None:
     [
         (["--data", "x", "--set", "data.root=y"], 'data.root: given twice, as "y" and "x"'),
         (["--seed", "1", "--set", "train.seed=2"], "train.seed: given twice, as 2 and 1"),
-        (["--seed", "1", "--seed", "2"], "--seed is given twice"),
         (["--set", 'data.value_range={"a": [0, 1], "a": [0, 2]}'], "a is given twice"),
     ],
 )
@@ -419,3 +418,21 @@ def test_command_line_wins_over_a_file_and_may_repeat_a_value(tmp_path: Path) ->
     given = [parse_override("optim.lr=2"), parse_override("optim.lr=2.0")]
     settings = resolve("pix2pix", [read_yaml(path), combine(given, "the command line")])
     assert settings.optim.lr == 2
+
+
+def test_tables_and_folders_outside_of_the_data_become_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("data/train/x", "x", "elsewhere"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "pairs.csv").write_text("")
+    monkeypatch.chdir(tmp_path)
+    settings = resolved(
+        "data.root=data",
+        'data.inputs=["x", "elsewhere"]',
+        "data.target=missing",
+        "data.pairs=pairs.csv",
+    )
+    data = with_absolute_paths(settings).data
+    assert data.inputs == ("x", str(tmp_path / "elsewhere"))  # x is a folder of the data
+    assert (data.target, data.pairs) == ("missing", str(tmp_path / "pairs.csv"))

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from i2i import images
 from i2i.images import ImageError
@@ -137,6 +138,33 @@ def test_planes_of_sixteen_bits_are_refused_by_name():
     content, _ = tiff("u2", "rgb", "none", "lzw", None, "separate", "<")
     with pytest.raises(ImageError, match=r"3 x 16-bit .*RGB, stored plane by plane.*Convert it"):
         images.decode(io.BytesIO(content))
+
+
+@pytest.mark.parametrize("compression", ["packbits", "lzw", "zlib", "deflate", "lzma", "zstd"])
+def test_a_predictor_is_undone_or_its_tiff_called_unsupported(compression):
+    array, memory = values(3, "u1"), io.BytesIO()
+    options = {"photometric": "rgb", "compression": compression, "metadata": None}
+    tifffile.imwrite(memory, array, predictor=2, **options)
+    found = read(memory.getvalue())
+    assert found is None if compression == "packbits" else not differs(found, array, False)
+    if compression == "packbits":
+        with pytest.raises(ImageError, match=r"compression 32773 with predictor 2\. Convert it"):
+            images.decode(memory)
+        memory = io.BytesIO()
+        tifffile.imwrite(memory, array, **options)
+        assert not differs(read(memory.getvalue()), array, False)
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_a_bigtiff_is_read_or_its_byte_order_called_unsupported(order):
+    array, memory = values(3, "u1"), io.BytesIO()
+    tifffile.imwrite(memory, array, photometric="rgb", byteorder=order, bigtiff=True)
+    if order == "<":
+        assert not differs(read(memory.getvalue()), array, False)
+    else:
+        assert read(memory.getvalue()) is None
+        with pytest.raises(ImageError, match=r"not supported: a big-endian BigTIFF\. Convert it"):
+            images.decode(memory)
 
 
 @pytest.mark.parametrize("bits", [2, 4, 12])
@@ -274,3 +302,16 @@ def test_every_png_is_read_as_it_was_written(color, depth, clear, interlaced):
         order = [2, 1, 0, 3][: other.shape[2]] if other.shape[2] > 1 else [0]
         other = other[..., order][..., [0, 3] if channels == 2 else slice(None)]
         assert not differs(read(content), other, alpha)
+
+
+@pytest.mark.parametrize("gray", [0, 1, 0x0100, 0x0101, 0xFF00, 0xFFFF])
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_of_a_transparent_gray_only_the_bits_of_the_depth_count(depth, gray):
+    top = 2**depth - 1
+    array = np.random.default_rng(0).integers(0, top + 1, (HEIGHT, WIDTH, 1), dtype=np.uint16)
+    content = png(array, 0, depth, 0, chunk(b"tRNS", struct.pack(">H", gray)))
+    opacity = np.where(array == gray & top, 0, 255)  # PNG 3, 11.3.1.1
+    expected = np.concatenate([array.astype(int) * 255 // top, opacity], axis=2)
+    assert not differs(read(content), expected, True)
+    with Image.open(io.BytesIO(content)) as image:
+        np.testing.assert_array_equal(images.from_pil(image, "keep"), expected)

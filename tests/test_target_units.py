@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from i2i.config import PairedData
+from i2i.data.dataset import PairedImages
 from i2i.evaluation.evaluate import EvaluationError, evaluate, table
+from i2i.images import ImageError
 from i2i.images.spec import ChannelSpec, ImageSpec, read
 from i2i.networks.latent import LatentSpec
 from i2i.translation import TranslationError
@@ -314,6 +317,106 @@ def test_labels_in_colors_are_no_gray_labels(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "in/x.png"), np.dstack([LABELS, LABELS, 255 - LABELS]))
     report = translate_folder(translator, tmp_path / "in", tmp_path / "out")
     assert report.failed[0][1].startswith("holds colors, and the labels of the model are gray")
+
+
+IDS = (np.arange(19 * 16) % 19).astype(np.uint8).reshape(19, 16)
+
+
+@pytest.mark.parametrize(("trained", "given"), [(8, np.uint16), (16, np.uint8)])
+@pytest.mark.parametrize("target", [ImageSpec(GRAY, depth=8), ImageSpec(GRAY)])
+def test_labels_are_the_same_numbers_at_every_depth(
+    tmp_path: Path, trained: int, given: type, target: ImageSpec
+) -> None:
+    labels = ImageSpec(GRAY, depth=trained, mask=True)  # type: ignore[arg-type]
+    translator = model(target, labels)
+    same: NDArray[Any] = IDS.astype(f"u{trained // 8}")
+    other: NDArray[Any] = IDS.astype(given)
+    _, expected, _ = translated(tmp_path / "same", translator, "x.png", same)
+    report, values, _ = translated(tmp_path / "other", translator, "x.png", other)
+    assert expected.max() == (0 if (trained, target.depth) == (16, 8) else 18)
+    for found in (values, translator(other), np.asarray(translator(Image.fromarray(other)))):
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == expected.dtype
+    bits = 8 * np.dtype(given).itemsize
+    assert report.notes == [
+        f"{bits}-bit labels were read as the same numbers of {trained} bits (1, first: x.png)"
+    ]
+
+
+def test_labels_beyond_the_depth_of_training_are_refused(tmp_path: Path) -> None:
+    translator = model(ImageSpec(GRAY, depth=8), ImageSpec(GRAY, depth=8, mask=True))
+    (tmp_path / "in").mkdir()
+    cv2.imwrite(str(tmp_path / "in/x.png"), np.full((8, 8), 256, np.uint16))
+    report = translate_folder(translator, tmp_path / "in", tmp_path / "out")
+    reason = "holds labels up to 256, and the model was trained on 8-bit ones"
+    assert report.failed[0][1].startswith(reason)
+    for image in (np.full((8, 8), 256, np.uint16), Image.new("I;16", (8, 8), 256)):
+        with pytest.raises(ImageError, match=f"image: {reason}. Convert them"):
+            translator(image)
+    assert translator(np.full((8, 8), 255, np.uint16)).max() == 255
+
+
+def test_alpha_beside_labels_keeps_its_share() -> None:
+    translator = model(ImageSpec(GRAY, depth=8), ImageSpec(GRAY, depth=8, mask=True), alpha="carry")
+    opacity = np.full((19, 16), 32768, np.uint16)
+    found = translator(np.dstack([IDS.astype(np.uint16), opacity]))
+    np.testing.assert_array_equal(found, np.dstack([IDS, np.full((19, 16), 128, np.uint8)]))
+
+
+def test_labels_in_a_range_keep_their_numbers_at_another_depth(tmp_path: Path) -> None:
+    labels = ImageSpec(GRAY, (0.0, 51.0), 8, ranged_integers=True, mask=True)
+    translator = model(ImageSpec(GRAY, depth=8), labels)
+    _, values, _ = translated(tmp_path, translator, "x.png", IDS.astype(np.uint16))
+    np.testing.assert_array_equal(values, IDS * 5)
+
+
+def test_labels_are_written_as_their_numbers_at_a_chosen_depth(tmp_path: Path) -> None:
+    labels = ImageSpec(GRAY, depth=8, mask=True)
+    _, values, _ = translated(tmp_path / "deep", model(labels, labels, depth=16), "x.png", IDS)
+    assert values.dtype == np.uint16
+    np.testing.assert_array_equal(values, IDS)
+    deep = ImageSpec(GRAY, depth=16, mask=True)
+    shallow = model(deep, deep, depth=8)
+    np.testing.assert_array_equal(shallow(IDS.astype(np.uint16)), IDS)
+    with pytest.raises(ImageError, match="holds labels up to 300, and 8 bits cannot hold them"):
+        shallow(np.full((8, 8), 300, np.uint16))
+
+
+def test_evaluation_reads_labels_of_another_depth_as_the_same_numbers(tmp_path: Path) -> None:
+    labels = ImageSpec(GRAY, depth=8, mask=True)
+    truth = np.where(IDS == 3, 4, IDS).astype(np.uint8)
+    deep = pairs(tmp_path / "16", [IDS.astype(np.uint16)], [truth.astype(np.uint16)])
+    expected = evaluate(model(labels, labels), pairs(tmp_path / "8", [IDS], [truth]))
+    found = evaluate(model(labels, labels), deep)
+    assert found.scores == expected.scores
+    assert found.depth == 8
+
+
+def test_a_domain_of_labels_of_several_depths_is_trained_on_their_numbers(tmp_path: Path) -> None:
+    for name, values in (("1.png", IDS), ("2.png", IDS.astype(np.uint16))):
+        for folder in "ab":
+            (tmp_path / "train" / folder).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(tmp_path / "train" / folder / name), values)
+    config = PairedData(root=str(tmp_path), masks=("a",), resize="none", crop_size=16)
+    dataset = PairedImages(config, split="train")
+    for index in range(2):
+        stored = dataset._read(index)["a"][..., 0]
+        assert stored.dtype == np.uint16
+        np.testing.assert_array_equal(stored, IDS)
+
+
+def test_12_bits_in_16_for_a_model_of_8_bits_are_a_note(tmp_path: Path) -> None:
+    values = RAMP.astype(np.uint16) * 16
+    report, output, _ = translated(
+        tmp_path / "12", model(ImageSpec(GRAY, depth=8)), "x.png", values
+    )
+    np.testing.assert_array_equal(output, np.round(values / 257))
+    (note,) = report.notes
+    assert note.startswith("values of 16-bit inputs are below 4096, of 65535 that stand for")
+    report, _, _ = translated(
+        tmp_path / "16", model(ImageSpec(GRAY, depth=8)), "x.png", values * 16
+    )
+    assert not report.notes
 
 
 # -- integers in a range ---------------------------------------------------------------------------

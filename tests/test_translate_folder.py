@@ -16,7 +16,7 @@ from writes import intercepted
 
 from i2i import files, images, registry
 from i2i.files import DiskFullError, WriteError
-from i2i.translation import TranslationError, plan
+from i2i.translation import TranslationError, decoding, plan
 from i2i.translation import folder as folder_module
 from i2i.translation.folder import translate_folder
 from i2i.translation.manifest import Manifest, Step
@@ -324,7 +324,7 @@ def test_waiting_images_are_bounded_in_number_and_pixels(monkeypatch, name, valu
         for number in range(12):
             assert taken - given <= most, "each image has 96 to 156 pixels"
             taken += 1
-            yield folder_module._Item(None, None, picture(height=8 + number % 6), 8)
+            yield decoding.Item(None, None, picture(height=8 + number % 6), 8)
 
     for batch in folder_module._batches(items(), None):
         given += len(batch)

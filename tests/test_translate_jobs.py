@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from models import outputs
+from commands import i2i
+from models import outputs, write_model, write_pictures
 from peaks import measure
 from processes import start, wait_for
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from i2i import memory as machine
 from i2i.files import sha256
 from i2i.images import budget
 from i2i.lock import InUseError
-from i2i.translation import TranslationError, memory, recording
+from i2i.translation import TranslationError, decoding, memory, recording
 from i2i.translation.folder import Report, translate_folder
 from i2i.translation.manifest import Manifest
 from i2i.translation.memory import NotEnoughMemoryError
@@ -540,3 +541,42 @@ def test_two_jobs_do_not_write_into_one_folder_but_shards_of_one_do(tmp_path: Pa
         process.join()
         assert process.exitcode == 0
         assert run(source, out).skipped == 8
+
+
+def test_output_that_verifying_finds_damaged_is_repaired_by_the_command_that_the_error_names(
+    tmp_path: Path,
+) -> None:
+    model, photos = write_model(tmp_path / "model", "resnet"), write_pictures(tmp_path / "in", 2)
+    out = tmp_path / "out"
+    words = ("translate", model, photos, out)
+    assert i2i(tmp_path / "1", *words).status == 0
+    output = next(path for path in sorted(out.rglob("*.png")))
+    intact, times = output.read_bytes(), output.stat()
+    output.write_bytes(intact[:-1] + bytes([intact[-1] ^ 1]))
+    os.utime(output, ns=(times.st_atime_ns, times.st_mtime_ns))  # as bits rot
+    ended = i2i(tmp_path / "2", *words, "--verify")
+    assert ended.status == 2
+    assert "pass --verify --overwrite" in ended.err
+    assert i2i(tmp_path / "3", *words, "--verify", "--overwrite").status == 0
+    assert output.read_bytes() == intact
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_picture_for_whose_size_memory_ends_is_listed_and_the_rest_is_translated(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    translator = load(write_model(tmp_path / "model", "resnet"))
+    photos = write_pictures(tmp_path / "in", 3)
+    fit = decoding._fit
+
+    def fail_on_the_second(pixels: Any, translator: Any, task: Any, options: Any) -> Any:
+        if "001" in task.relative:
+            raise error
+        return fit(pixels, translator, task, options)
+
+    monkeypatch.setattr(decoding, "_fit", fail_on_the_second)
+    report = translate_folder(translator, photos, tmp_path / "out")
+    assert report.written == 2
+    assert [reason for _, reason in report.failed] == ["not enough memory to read it at this size"]

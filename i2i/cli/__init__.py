@@ -18,6 +18,7 @@ import click
 from i2i.cli._options import CommandGroup
 from i2i.console import log
 from i2i.errors import I2IError, printable
+from i2i.memory import is_out_of_memory
 from i2i.signals import Stopped, raise_on_stop
 
 _MODULES = {path.stem.rstrip("_"): path.stem for path in Path(__file__).parent.glob("[!_]*.py")}
@@ -83,20 +84,21 @@ def main() -> None:
         if not error.strerror:
             raise
         _print_error(str(I2IError(error.filename or "", error.strerror)))
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's; --help does not import torch
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
-        _print_error(str(I2IError("device", f"out of memory ({error})", _SMALLER)))
+        _print_error(str(I2IError("device", f"out of memory ({str(error)[:200]})", _SMALLER)))
     _exit(status)
 
 
 def _exit(status: int) -> NoReturn:
-    """End the program; one of several processes without the interpreter's own shutdown.
+    """End the program; one of several processes, or a stopped one, without Python's own shutdown.
 
-    There, threads that a process group leaves behind aborted about one process in 25 ("terminate
-    called without an active exception", torch 2.14 over gloo), after all its work was complete.
+    There, freeing what a stopped command held took up to 15 s, in which no signal was heard, and
+    threads that a process group leaves behind aborted about one process in 25 ("terminate called
+    without an active exception", torch 2.14 over gloo), after all its work was complete.
     """
-    if os.environ.get("WORLD_SIZE", "1") == "1":
+    if os.environ.get("WORLD_SIZE", "1") == "1" and status < 128:
         sys.exit(status)
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):

@@ -132,7 +132,8 @@ def _outside(samples: Samples, config: DataConfig) -> Mask:
     for domain, (low, high) in config.value_range.items():
         columns = np.isin(samples.domains, domain)
         depth = facts["depth"][:, columns].max(initial=0)
-        ranged = columns & (facts["depth"] == depth) & (depth < 32) & (facts["top"] > 0)
+        same = (facts["depth"] == depth) | (domain in getattr(config, "masks", ()))
+        ranged = columns & same & (depth < 32) & (facts["top"] > 0)
         outside |= ranged & ((facts["bottom"] < low) | (facts["top"] > high))
     return outside
 

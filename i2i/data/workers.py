@@ -7,7 +7,6 @@ an error is lost and its reader waits for ever. A worker that dies closes its so
 import multiprocessing
 import os
 import pickle
-import select
 import signal
 import socket
 import struct
@@ -15,6 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -96,7 +96,7 @@ class Workers:
         """Return the next answer of a worker, after its reports: (failed, answer or error)."""
         began, report = time.monotonic(), None
         while True:
-            while not select.select([channel], [], [], _NOTE_SECONDS)[0]:
+            while not wait([channel], _NOTE_SECONDS):
                 seconds = time.monotonic() - began
                 text = f"no batch for {seconds:.0f} s, while reading {self._files(report)}"
                 if seconds > _LIMIT_SECONDS:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from i2i.images.formats import Array, ImageError
 from i2i.images.pixels import MAX_VALUE, ValueRange, depth_of, from_value_range
 
 BAND_PIXELS = 2**20  # converted at once
+_PNG_START = 1024  # bytes: its header, and a palette at most, are before its transparent color
 _OTHER_HALF = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 _HIGH, _LOW = (1, 0) if sys.byteorder == "little" else (0, 1)  # bytes of a value in memory
 
@@ -120,11 +121,20 @@ def _apply_trns(pixels: Array, image: Image.Image) -> Array:
     return np.concatenate([pixels, alpha], axis=2)
 
 
-def scale_transparency(image: Image.Image, bits: int) -> None:
-    """Scale the transparent gray of a PNG of 2 or 4 bits, whose pixels Pillow scales to 8."""
-    if image.mode == "L" and bits in (2, 4) and "transparency" in image.info:
-        top = 2**bits - 1
-        image.info["transparency"] = (image.info["transparency"] & top) * 255 // top
+def scale_transparency(image: Image.Image, bits: int, stream: IO[bytes]) -> None:
+    """Scale the transparent gray of a PNG of 1, 2 or 4 bits, whose pixels Pillow scales to 8.
+
+    Of its 16 bits those above the depth have no meaning. `stream`: the PNG, without texts.
+    """
+    if image.mode not in ("1", "L") or bits > 4 or "transparency" not in image.info:
+        return
+    gray, top = image.info["transparency"], 2**bits - 1
+    if bits == 1:  # of which Pillow keeps only if any of the 16 is set
+        position = stream.tell()
+        stream.seek(0)
+        gray = stream.read(_PNG_START).partition(b"tRNS")[2][1]
+        stream.seek(position)
+    image.info["transparency"] = (gray & top) * 255 // top
 
 
 def unmultiply(pixels: Array) -> Array:

@@ -225,7 +225,7 @@ def _open(file: IO[bytes], max_pixels: int, complete: bool) -> _Picture:
     width, height = image.size
     sanity.check_size(width, height, max_pixels)
     sanity.check_data_size(image, start, checked.data_bytes)
-    scale_transparency(image, start[24] if format == "PNG" else 8)
+    scale_transparency(image, start[24] if format == "PNG" else 8, checked.stream)
     channels, depth, alpha = layout[:3] if layout else _kind(image, format, start)
     # Pillow itself applies the orientation of TIFF, and only of TIFF.
     turned = 1 if format == "TIFF" else orientation(image)
@@ -303,7 +303,7 @@ def _check_unloaded(image: Image.Image, max_pixels: int) -> _Checked:
     if format is not None:  # of others only the size of the picture is known
         checked = _check_file(file, format, start, max_pixels, complete=True)
         sanity.check_data_size(image, start, checked.data_bytes)
-        scale_transparency(image, start[24] if format == "PNG" else 8)
+        scale_transparency(image, start[24] if format == "PNG" else 8, checked.stream)
     if format == "TIFF":
         tiff.check_frame(file, image.tell())
     file.seek(position)

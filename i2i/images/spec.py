@@ -11,6 +11,7 @@ from i2i.config import AlphaUse
 from i2i.images import reading
 from i2i.images.formats import MAX_PIXELS, Array, Format, Header, ImageError, supports
 from i2i.images.pixels import (
+    MAX_VALUE,
     UNIT,
     ValueRange,
     apply_alpha,
@@ -102,8 +103,25 @@ class ImageSpec:
         """Return True if files of `depth` hold values of `value_range`, not all their levels."""
         return depth == 32 or (self.ranged_integers and depth == self.depth)
 
+    def taken_depth(self, depth: int) -> int:
+        """Return the depth as which files of `depth` bits are taken: labels as in training.
+
+        They are numbers, not shares of a range: 3 is 3 at any depth.
+        """
+        if not self.mask or self.depth is None or 32 in (self.depth, depth):
+            return depth
+        # In a stack other inputs may have the depth, and it is not known which.
+        return self.depth if depth > self.depth or len(self.inputs) == 1 else depth
+
     def stored(self, unit: Array, depth: int) -> Array:
-        """Return float32 in [0, 1] as files of `depth` bits hold it; `unit` is the inverse."""
+        """Return pixels as files of `depth` bits hold them; `unit` is the inverse.
+
+        Raises:
+            ImageError: a label that the depth cannot hold.
+        """
+        taken = self.taken_depth(depth)
+        if taken != depth:
+            return _relabeled(self.stored(unit, taken), depth, f"{depth} bits cannot hold them")
         if not self.in_units(depth):
             return to_depth(unit, depth)
         values = to_value_range(unit, self.value_range)
@@ -115,9 +133,13 @@ class ImageSpec:
         `alpha`: the last channel is alpha, which has no range of its own.
 
         Raises:
-            ImageError: a value outside of the range.
+            ImageError: a value outside of the range, or a label that training files cannot hold.
         """
         floats = stored.dtype.kind == "f"
+        if not floats and (depth := self.taken_depth(depth_of(stored))) != depth_of(stored):
+            labels, opacity = np.split(stored, [stored.shape[2] - alpha], axis=2)
+            labels = _relabeled(labels, depth, f"the model was trained on {depth}-bit ones")
+            stored = np.concatenate([labels, to_depth(opacity, depth)], axis=2)
         if not floats and not self.in_units(depth_of(stored)):
             return stored
         if not alpha:
@@ -128,12 +150,20 @@ class ImageSpec:
         return np.concatenate([colors, opacity], axis=2)
 
 
+def _relabeled(labels: Array, depth: int, reason: str) -> Array:
+    highest = labels.max()
+    if highest > MAX_VALUE[depth]:
+        hint = "Convert them to the values of training, and choose a depth that holds them"
+        raise ImageError("image", f"holds labels up to {highest}, and {reason}", hint)
+    return labels.astype(f"u{depth // 8}")
+
+
 class Stack(NamedTuple):
     """Pixels of one sample of a domain."""
 
     array: Array  # [H, W, C] with the channels of the spec: uint8, uint16, or float32 in [0, 1]
     alpha: Array | None  # [H, W, 1]: to be carried past the network
-    depth: int  # bits of the deepest file
+    depth: int  # bits of the deepest file; of labels as they were taken
     notes: tuple[str, ...] = ()  # what files do not say as well as those of training
     icc_profile: bytes = b""  # of the only file
 
@@ -177,7 +207,7 @@ def _stack(
     carried, depth = None, 0
     notes: list[str] = []
     for path, (pixels, header), target in zip(files, pictures, spec.inputs, strict=True):
-        notes += _notes(header, spec)
+        notes += _notes(pixels, header, spec)
         try:
             if header.depth != 32:
                 pixels = spec.unit(pixels, header.alpha)
@@ -193,7 +223,7 @@ def _stack(
         if (height, width) != (first_height, first_width):
             reason = f"is {width}x{height}, and {files[0]} is {first_width}x{first_height}"
             raise ImageError(path, reason, "Resize the inputs of a sample to one size")
-        depth = max(depth, header.depth)
+        depth = max(depth, spec.taken_depth(header.depth))
     if len({part.dtype for part in parts}) > 1:
         parts = [to_unit(part) for part in parts]
     array = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
@@ -201,15 +231,24 @@ def _stack(
     return Stack(array, carried, depth, tuple(dict.fromkeys(notes)), profile)
 
 
-def _notes(header: Header, spec: ImageSpec) -> Iterator[str]:
+def _notes(pixels: Array, header: Header, spec: ImageSpec) -> Iterator[str]:
     if spec.mask and header.format in LOSSY:
         yield f"labels were read from {header.format} files, whose compression mixes them"
-    if spec.ranged_integers and spec.depth and header.depth < spec.depth:
+    if (taken := spec.taken_depth(header.depth)) != header.depth:
+        yield f"{header.depth}-bit labels were read as the same numbers of {taken} bits"
+    elif spec.ranged_integers and spec.depth and header.depth < spec.depth:
         low, high = spec.value_range
         yield (
             f"{header.depth}-bit inputs were spread over {low:g} to {high:g}, the range of the "
             f"{spec.depth}-bit files of training"
         )
+    elif spec.depth == 8 and header.depth == 16:
+        colors = pixels[..., :-1] if header.alpha else pixels
+        if colors.max() < 2**12:
+            yield (
+                "values of 16-bit inputs are below 4096, of 65535 that stand for the 255 of the "
+                "8-bit files of training: they look dark to the model"
+            )
 
 
 def _check_gray(pixels: Array) -> None:

@@ -34,6 +34,7 @@ _SUPPORTED = {  # photometric interpretation, extra channels -> sample format an
 }
 _UNASSOCIATED = 2  # extra sample: alpha that was not multiplied into the colors
 _COMPRESSIONS = (1, 2, 3, 4, 5, 7, 8, 32773, 32946, 34925, 50000)
+_PREDICTED = (5, 8, 32946, 34925, 50000)  # compressions whose decoder applies the predictor
 _ENDIAN: dict[str, Literal["little", "big"]] = {"<": "little", ">": "big"}
 
 
@@ -50,6 +51,7 @@ class _Tag(IntEnum):
     ROWS = 278
     STRIP_BYTES = 279
     PLANES = 284
+    PREDICTOR = 317
     TILE_WIDTH = 322
     TILE_HEIGHT = 323
     TILES = 324
@@ -141,6 +143,8 @@ def _directories(file: IO[bytes]) -> Iterator[_Directory]:
     end = file.seek(0, os.SEEK_END)
     file.seek(0)
     start = file.read(16)
+    if start[:4] == b"MM\0+":  # Pillow reads it as if it were no BigTIFF
+        raise not_supported("a big-endian BigTIFF")
     order, big = "<" if start[:2] == b"II" else ">", start[2:4] in (b"+\0", b"\0+")
     (position,) = struct.unpack_from(order + ("Q" if big else "I"), start, 8 if big else 4)
     visited: set[int] = set()
@@ -221,6 +225,9 @@ def _layout(tags: _Directory) -> Layout:
         raise not_supported("a TIFF whose channels are of different types")
     if compression not in _COMPRESSIONS:
         raise not_supported(f"a TIFF of compression {compression}")
+    predictor = tags.first(_Tag.PREDICTOR, 1)
+    if predictor != 1 and compression not in _PREDICTED:  # libtiff would show the differences
+        raise not_supported(f"a TIFF of compression {compression} with predictor {predictor}")
     allowed = _SUPPORTED.get((color, samples - colors), ())
     if kind not in allowed or (planar and (color, kind) not in ((2, "u8"), (5, "u8"))):
         values = f"{samples} x {bits[0]}-bit {_NAMES.get(kind[0], 'values')}"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from i2i.files import EVENTS, METRICS, SAMPLES, read_rows
+from i2i.files import EVENTS, METRICS, SAMPLES, read_own, read_rows
 from i2i.report.page import html_report
 
 REPORT = "report.html"  # in the folder of a run
@@ -37,4 +37,4 @@ def newest_sheet(run: Path) -> dict[str, bytes]:
     sheets = sorted(path for path in (run / SAMPLES).glob("*.png") if path.stem.isdecimal())
     if not sheets:
         return {}
-    return {f"Samples after {int(sheets[-1].stem):,} images": sheets[-1].read_bytes()}
+    return {f"Samples after {int(sheets[-1].stem):,} images": read_own(sheets[-1])}

@@ -26,6 +26,8 @@ from i2i.config import (
     validate,
 )
 from i2i.console import log
+from i2i.data.walk import SPLITS
+from i2i.files import read_own
 from i2i.methods._adversarial import AdversarialLoss
 from i2i.run.contradictions import check_data, check_train, with_one_length
 
@@ -96,7 +98,7 @@ def resume(folder: Path, method: str | None, layers: Sequence[Layer]) -> Config:
             errors.append(_fixed(f"{section}.name", before[section]["name"], name))
     if errors:
         raise ConfigError.combine(errors)
-    settings = resolve(method, [layer, *layers])
+    settings = with_absolute_paths(resolve(method, [layer, *layers]))
     after = settings.to_dict()
     for section in SECTIONS:
         fields = type(getattr(settings, section)).model_fields
@@ -107,6 +109,26 @@ def resume(folder: Path, method: str | None, layers: Sequence[Layer]) -> Config:
     if errors:
         raise ConfigError.combine(errors)
     return settings
+
+
+def with_absolute_paths(config: Config) -> Config:
+    """Return `config` with absolute paths for folders and tables that lie outside of the data.
+
+    A run must find them from any folder; names below `data.root` stay as they are.
+    """
+    root, changed = Path(config.data.root).expanduser(), dict[str, Any]()
+
+    def absolute(name: str) -> str:
+        below = any((root / split / name).exists() for split in ("", *SPLITS))
+        return name if below or not Path(name).exists() else str(Path(name).absolute())
+
+    for key in ("inputs", "target", "pairs"):
+        value = getattr(config.data, key, None)
+        if value:
+            names = (value,) if isinstance(value, str) else value
+            paths = tuple(map(absolute, names))
+            changed[key] = paths[0] if isinstance(value, str) else paths
+    return config.model_copy(update={"data": config.data.model_copy(update=changed)})
 
 
 def changes(before: Config, after: Config) -> list[str]:
@@ -155,20 +177,22 @@ def _saved(folder: Path, note: Callable[[str], None]) -> Layer:
         ConfigError: the file differs from the checkpoint, in all these settings.
     """
     path, recorded = folder / CONFIG, facts(folder / CHECKPOINTS)
+    content = read_own(path) if path.exists() else None
     if not isinstance(recorded.get("settings"), dict):  # of an older version
         return read_yaml(path)
     past = Layer("the newest checkpoint", recorded["settings"])
-    if not path.exists():
+    if content is None:
         note(f"note: there is no {path}; the settings are those of the newest checkpoint")
         return _where_it_was(past, recorded, note)
-    text, mark, checksum = path.read_bytes().rpartition(_CHECKSUM)
-    if mark and hashlib.sha256(text).hexdigest().encode() == checksum.strip():
-        return _where_it_was(read_yaml(path), recorded, note)
+    text, mark, checksum = content.rpartition(_CHECKSUM)
+    # a run that was killed after it was resumed has changes that no checkpoint knows
+    ours = mark and hashlib.sha256(text).hexdigest().encode() == checksum.strip()
     hint = f"Change settings with --set; remove {path} to take those of the newest checkpoint"
     try:
         layer = read_yaml(path)
         method = recorded["settings"]["method"]["name"]
-        now, was = resolve(method, [layer]).to_dict(), resolve(method, [past]).to_dict()
+        settings = resolve(method, [layer])
+        now, was = settings.to_dict(), resolve(method, [past]).to_dict()
     except (ConfigError, registry.UnknownComponentError) as error:
         raise ConfigError(
             path, f"edited or damaged ({error.subject}: {error.reason})", hint
@@ -179,9 +203,11 @@ def _saved(folder: Path, note: Callable[[str], None]) -> Layer:
         f"{json.dumps(now[section].get(key))} here)"
         for section, key in keys
         if was[section].get(key) != now[section].get(key)
+        and not (ours and is_resumable(type(getattr(settings, section)).model_fields[key]))
     ]
     if changed:
-        reason = f"edited or damaged: differs from the newest checkpoint in {', '.join(changed)}"
+        what = "of another run" if ours else "edited or damaged"
+        reason = f"{what}: differs from the newest checkpoint in {', '.join(changed)}"
         raise ConfigError(path, reason, hint)
     return _where_it_was(layer, recorded, note)
 

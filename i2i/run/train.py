@@ -26,6 +26,7 @@ from i2i.files import (
     SAMPLES,
     check_no_link,
     own_folder,
+    read_own,
     remove_temporaries,
     write_atomically,
 )
@@ -36,7 +37,16 @@ from i2i.precision import float32_networks, pick_device, pick_precision
 from i2i.report.run import REPORT, newest_sheet, run_report
 from i2i.run import build, describe, samples
 from i2i.run.model_card import model_card
-from i2i.run.settings import CONFIG, changes, config_text, resolve, resume, saved, with_length
+from i2i.run.settings import (
+    CONFIG,
+    changes,
+    config_text,
+    resolve,
+    resume,
+    saved,
+    with_absolute_paths,
+    with_length,
+)
 from i2i.run.warm_start import init_from_layers, load_weights
 from i2i.signals import StopRequest
 from i2i.training.distributed import Rank, process_group
@@ -112,7 +122,7 @@ def _prepare(request: Request, device: torch.device, rank: Rank) -> _Run:
         settings = resume(folder, request.method, request.layers)
     else:
         assert request.method is not None, "only a resumed run knows its method"
-        settings = resolve(request.method, init_from_layers(request.layers))
+        settings = with_absolute_paths(resolve(request.method, init_from_layers(request.layers)))
         _check_outside(folder, Path(settings.data.root))
         if not request.dry_run:
             _check_unused(folder)
@@ -240,7 +250,7 @@ def _restore(trainer: Trainer, run: _Run, facts: Mapping[str, Any]) -> None:
     if then.get("channels", facts["channels"]) != facts["channels"]:
         reason = f"has channels {facts['channels']}; the run began with {then['channels']}"
         raise DataError("data.root", reason, "Give it the data it began with")
-    trainer.restore(state)
+    trainer.restore(state, path)
     if is_main:
         for line in damaged:
             log(f"skipped a damaged checkpoint: {line}")
@@ -262,8 +272,8 @@ def _restore(trainer: Trainer, run: _Run, facts: Mapping[str, Any]) -> None:
                 "before: names or sizes differ"
             )
         # it may have been killed between the checkpoint and the run's own weights
-        weights = (path / WEIGHTS).read_bytes()
-        if not (folder / WEIGHTS).exists() or (folder / WEIGHTS).read_bytes() != weights:
+        weights = read_own(path / WEIGHTS)
+        if not (folder / WEIGHTS).exists() or read_own(folder / WEIGHTS) != weights:
             write_atomically(folder / WEIGHTS, weights)
     if is_main and run.before:
         for note in _changes(run.before, run.settings, trainer.images):

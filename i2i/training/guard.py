@@ -72,7 +72,7 @@ class Guard:
             raise self._error(failure, hint)
         self._skipped.add(position)
         path, damaged = newest(self._checkpoints)
-        trainer.restore(load_state(path))
+        trainer.restore(load_state(path), path)
         self.clear()
         rollback = f"{failure}. Back to {path}; this step will be skipped."
         return [rollback, *(f"skipped a damaged checkpoint: {line}" for line in damaged)]

@@ -166,6 +166,9 @@ class Loop:
                     entry.action()
         if trainer.images or reason != _NO_DATA:
             self._save(self.config.train.save_retry_seconds)
+        if reason == _NO_DATA and trainer.images and self._logger:
+            folder = self.context.folder
+            log(f"saved after {trainer.images} images; continue with i2i resume {folder}")
         if failure:
             raise failure
         if reason == _NO_DATA:

@@ -4,12 +4,13 @@ import functools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from i2i.checkpoint import STATE, CheckpointError
+from i2i.checkpoint import MANIFEST, STATE, CheckpointError, step_name
 from i2i.config import OptimConfig, TrainConfig
 from i2i.methods._base import Images, Method, Phase, Terms
 from i2i.precision import autocast
@@ -25,6 +26,7 @@ from i2i.training.optim import lr_factor, phase_optimizers
 _STATE_TYPES = {
     "images": int,
     "updates": int,
+    "epoch_images": int,
     "method": dict,
     "optimizers": dict,
     "scalers": dict,
@@ -32,7 +34,9 @@ _STATE_TYPES = {
     "threads": int,
     "ranks": list,
 }
+_OPTIONAL = {"epoch_images"}  # added by the loop; not in format 1
 OLD_STATE_KEYS = {"observer": "image_stats"}  # in the state of a rank, formats 1 and 2 -> today
+_REMOVE = "Remove it to use the one before"
 
 
 class Trainer:
@@ -226,17 +230,21 @@ class Trainer:
             "cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any], path: Path | None = None) -> None:
         """Load what `state` returned: the next step is the one that would have followed then.
+
+        Args:
+            path: of the checkpoint that the state is from.
 
         Raises:
             CheckpointError: a part is missing, of another type, or of another network.
         """
-        for name, kind in _STATE_TYPES.items():
-            if not isinstance(state.get(name), kind) or state[name] == []:
-                actual = type(state[name]).__name__ if name in state else "missing"
-                raise CheckpointError(STATE, f"{name} must be {kind.__name__}, is {actual}")
-        with _naming_parts():
+        reason = _fault(state)
+        if not reason and path and path.name != step_name(state["images"]):
+            reason = f"images is {state['images']} in {STATE}, unlike in {MANIFEST}"
+        if reason:
+            raise CheckpointError(path or STATE, reason, _REMOVE)
+        with _naming_parts(path or STATE):
             self._restore(state)
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -263,15 +271,29 @@ class Trainer:
             torch.cuda.set_rng_state(own["cuda"], self.device)
 
 
+def _fault(state: dict[str, Any]) -> str:
+    """Return the reason why `state` cannot be restored, as far as types and signs show; or ""."""
+    for name, kind in _STATE_TYPES.items():
+        if name in _OPTIONAL and name not in state:
+            continue
+        value = state.get(name)
+        if not isinstance(value, kind) or isinstance(value, bool) or value == []:
+            actual = type(value).__name__ if name in state else "missing"
+            return f"{name} must be {kind.__name__}, is {actual}"
+        if isinstance(value, int) and value < 0:
+            return f"{name} is {value}"
+    return ""
+
+
 @contextmanager
-def _naming_parts() -> Iterator[None]:
+def _naming_parts(source: Path | str) -> Iterator[None]:
     """Raise CheckpointError where loading a state fails: with the name that torch or a key has."""
     try:
         yield
     except KeyError as error:
-        raise CheckpointError(STATE, f"{error} is missing") from None
+        raise CheckpointError(source, f"{error} is missing", _REMOVE) from None
     except (TypeError, AttributeError, ValueError, RuntimeError, IndexError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         detail = lines[1] if len(lines) > 1 and "state_dict" in lines[0] else lines[0]
-        hint = "Resume with the settings and data that the run began with"
-        raise CheckpointError(STATE, f"does not fit this run ({detail})", hint) from None
+        hint = f"Resume with the settings and data that the run began with. {_REMOVE}"
+        raise CheckpointError(source, f"does not fit this run ({detail})", hint) from None

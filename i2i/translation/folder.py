@@ -17,15 +17,14 @@ import numpy as np
 import torch
 
 from i2i import images
-from i2i.errors import I2IError
 from i2i.files import DiskFullError, WriteError, write_error
 from i2i.images import Array, ImageError
-from i2i.images.spec import opened
 from i2i.translation import Progress, TranslationError
+from i2i.translation.decoding import Item, decode, reason_of
 from i2i.translation.inputs import Source
-from i2i.translation.manifest import Stamp, Step, identity, result
+from i2i.translation.manifest import Step, result
 from i2i.translation.memory import NotEnoughMemoryError
-from i2i.translation.options import Options, target_size
+from i2i.translation.options import Options
 from i2i.translation.plan import Plan, Task, make_plan
 from i2i.translation.recording import Recorder
 from i2i.translation.translator import Translator
@@ -92,19 +91,6 @@ def translate_folder(
     return Report(job.written, plan.done, failed, plan.ignored, plan.notes + notes, seconds)
 
 
-@dataclass(frozen=True)
-class _Item:
-    """A decoded image."""
-
-    task: Task
-    stamp: Stamp
-    pixels: Array  # [H, W, C], as the network takes it
-    depth: int  # bits of the output
-    alpha: Array | None = None  # [H, W, 1], put back onto the output
-    notes: tuple[str, ...] = ()
-    icc_profile: bytes = b""  # of the input, where the output can hold it
-
-
 @dataclass
 class _FolderJob:
     """The pipeline of one job, and its results so far."""
@@ -116,7 +102,7 @@ class _FolderJob:
     written: int = 0
     announced: int = 0  # tasks that the record says are about to be written
     notes: dict[str, list[str]] = field(default_factory=dict)  # note -> outputs
-    writing: deque[tuple[_Item, Future[None]]] = field(default_factory=deque)
+    writing: deque[tuple[Item, Future[None]]] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
         self.failed = dict(self.plan.failed)  # relative path of the input -> reason
@@ -146,10 +132,10 @@ class _FolderJob:
                 self.written -= 1
                 self.failed[task.relative] = "its output was removed while others were written"
 
-    def _decoded(self, readers: ThreadPoolExecutor) -> Iterator[_Item]:
+    def _decoded(self, readers: ThreadPoolExecutor) -> Iterator[Item]:
         """Yield the images that can be read, in order, while further ones are being decoded."""
         pending = deque(self.plan.tasks)
-        reading: deque[tuple[Task, Future[_Item | str]]] = deque()
+        reading: deque[tuple[Task, Future[Item | str]]] = deque()
         window = 2  # until the size of the images is known
         while pending or reading:
             while pending and len(reading) < window:
@@ -157,7 +143,7 @@ class _FolderJob:
                     self._announce(list(islice(pending, _ANNOUNCED)))
                 self.announced -= 1
                 task = pending.popleft()
-                future = readers.submit(_decode, task, self.translator, self.options)
+                future = readers.submit(decode, task, self.translator, self.options)
                 reading.append((task, future))
             task, future = reading.popleft()
             item = future.result()
@@ -167,14 +153,16 @@ class _FolderJob:
                 window = self._window(item.pixels)
                 yield item
 
-    def _translated(self, batch: list[_Item]) -> Iterator[tuple[_Item, Array]]:
+    def _translated(self, batch: list[Item]) -> Iterator[tuple[Item, Array]]:
         """Yield each item of a batch with its output, [H, W, C], unless there is none."""
         first = batch[0]
         try:
-            with self._marked(batch):
+            height, width = first.pixels.shape[:2]
+            with self._marked(batch), self.translator.memory.guarded(height, width):
                 # no name for the stacked copy: it would stay in memory while outputs are written
                 results = self.translator.pixels(
-                    np.stack([item.pixels for item in batch]), first.depth
+                    first.pixels[None] if len(batch) == 1 else np.stack([i.pixels for i in batch]),
+                    first.depth,
                 )
         except NotEnoughMemoryError as error:
             if len(batch) == 1 and self.writing:  # their memory may be what it needs
@@ -205,7 +193,7 @@ class _FolderJob:
             self.plan.manifest.add("writing", steps, flush=True)
 
     @contextmanager
-    def _marked(self, batch: list[_Item]) -> Iterator[None]:
+    def _marked(self, batch: list[Item]) -> Iterator[None]:
         """Record a batch that may not be survived: if so, the next run leaves it out."""
         height, width = batch[0].pixels.shape[:2]
         manifest = self.plan.manifest
@@ -219,7 +207,7 @@ class _FolderJob:
         finally:
             manifest.add("writing", steps)
 
-    def _write(self, item: _Item, array: Array) -> None:
+    def _write(self, item: Item, array: Array) -> None:
         task, manifest = item.task, self.plan.manifest
         try:
             if manifest:
@@ -231,6 +219,8 @@ class _FolderJob:
             details = item.stamp | result(task.target)
         except OSError as error:
             raise write_error(task.target, error) from None
+        except MemoryError:
+            raise ImageError(task.target, "not enough memory to write it") from None
         self.recorder.add(task.target, Step(task.relative, task.output, details))
 
     def _finish(self, limit: int) -> None:
@@ -242,7 +232,7 @@ class _FolderJob:
             except DiskFullError:
                 raise
             except (ImageError, WriteError) as error:
-                self._fail(item.task, _reason(error, item.task))
+                self._fail(item.task, reason_of(error, item.task))
             else:
                 self.written += 1
                 for note in item.notes:
@@ -275,20 +265,12 @@ def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)  # after an error, what has not begun must not begin
 
 
-def _reason(error: Exception, task: Task) -> str:
-    """Return the reason of an error, without the path of the task's own file."""
-    if isinstance(error, I2IError):
-        own = error.subject in (str(task.source), str(task.target), "image")
-        return error.explanation if own else str(error)
-    return getattr(error, "strerror", None) or str(error) or "not enough memory"
-
-
-def _batches(items: Iterable[_Item], limit: int | None) -> Iterator[list[_Item]]:
+def _batches(items: Iterable[Item], limit: int | None) -> Iterator[list[Item]]:
     """Gather images of one size and depth, looking ahead as far as memory allows."""
-    waiting: dict[object, list[_Item]] = {}
+    waiting: dict[object, list[Item]] = {}
     held_pixels = held_images = 0
 
-    def take(key: object) -> list[_Item]:
+    def take(key: object) -> list[Item]:
         nonlocal held_pixels, held_images
         batch = waiting.pop(key)
         held_pixels -= sum(_area(item.pixels) for item in batch)
@@ -309,87 +291,3 @@ def _batches(items: Iterable[_Item], limit: int | None) -> Iterator[list[_Item]]
 
 def _area(pixels: Array) -> int:
     return int(pixels.shape[0]) * int(pixels.shape[1])
-
-
-# -- decoding --------------------------------------------------------------------------------------
-
-
-def _decode(task: Task, translator: Translator, options: Options) -> _Item | str:
-    """Return a decoded image, or why there is none: an error would hold the decoder's memory."""
-    try:
-        return _read(task, translator, options)
-    except (ImageError, OSError, MemoryError) as error:
-        return _reason(error, task)
-
-
-def _read(task: Task, translator: Translator, options: Options) -> _Item:
-    if task.missing:
-        raise ImageError(task.source, task.missing)
-    inputs = identity(task.files)
-    files = [str(file) for file in task.files]
-    with opened(files, translator.source, translator.alpha, options.max_pixels) as image:
-        pixels = _fit(image.array, translator, task, options)
-        alpha = None if image.alpha is None else _fit(image.alpha, translator, task, options)
-        height, width = image.array.shape[:2]
-        notes = (*image.notes, *_form_notes(height, width, translator, options))
-        profile = image.icc_profile
-    channels = translator.out_channels + (alpha is not None)
-    depth, note = _output_depth(task, translator.output_depth(image.depth), channels, options)
-    carried = images.carried(profile, images.format_of(task.target), channels)
-    if carried != profile:
-        notes += ("color profiles of inputs were dropped: the outputs cannot hold them",)
-    notes = (*notes, note) if note else notes
-    return _Item(task, inputs, pixels, depth, alpha, notes, carried)
-
-
-def _form_notes(height: int, width: int, translator: Translator, options: Options) -> Iterator[str]:
-    """Yield what differs from the images of training in form and size."""
-    source, part = translator.source, options.half or translator.half
-    if not part and source.half and (part := source.half_of(height, width)):
-        yield (
-            f"inputs have the form of the pairs side by side in training: their {part} halves "
-            "were translated, --half whole takes all"
-        )
-    elif not part and source.half and not source.size and width == 2 * height:
-        yield (
-            "inputs are twice as wide as high, and were translated whole by a model of pairs side "
-            f"by side: --half {source.half} takes its input"
-        )
-    width = width // 2 if part in ("left", "right") else width
-    if options.size == "keep" and translator.resized_to:
-        trained, side = min(translator.resized_to), min(height, width)
-        if not trained / 2 < side < trained * 2:
-            much = "at most half" if side < trained else "at least twice"
-            yield (
-                f"inputs have {much} the size that images were resized to in training: "
-                f"--size {trained} gives them its scale"
-            )
-
-
-def _fit(pixels: Array, translator: Translator, task: Task, options: Options) -> Array:
-    """Return the part of an image that is translated, at the chosen size."""
-    pixels = translator.source.cut(pixels, options.half or translator.half)
-    height, width = target_size(pixels.shape[0], pixels.shape[1], options.size)
-    if height * width > max(options.max_pixels, _area(pixels)):
-        raise ImageError(
-            task.source, f"would become {width}x{height} pixels", "Try a smaller --size"
-        )
-    same = (height, width) == pixels.shape[:2]
-    return pixels if same else images.resize(pixels, (height, width), translator.source.mask)
-
-
-def _output_depth(task: Task, depth: int, channels: int, options: Options) -> tuple[int, str]:
-    """Return the bits of the output, and a note if they are fewer than the input's."""
-    kind = images.format_of(task.target)
-    if not images.supports(kind, channels, 8):  # the model's channels fit: it is the alpha
-        reason = f"has alpha, which a {kind} file cannot hold"
-        raise ImageError(task.source, reason, "Choose png, or --alpha drop")
-    depths = [bits for bits in (depth, 16, 8) if images.supports(kind, channels, bits)]
-    bits = next(bits for bits in depths if bits <= depth)
-    if bits == depth:
-        return depth, ""
-    alone = options.format == "keep" and not task.partners  # a stack is as deep as its deepest file
-    if bits == 8 and alone and images.format_of(task.source) == kind:
-        reason = f"has {depth} bits, which a {kind} file cannot hold"
-        raise ImageError(task.source, reason, "Choose png")
-    return bits, f"{depth}-bit inputs were written with {bits} bits, the most that {kind} holds"

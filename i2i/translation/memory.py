@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from i2i.memory import free_bytes
+from i2i.memory import free_bytes, is_out_of_memory
 from i2i.translation import TranslationError
 
 _LARGE = 4096  # bytes a pixel of a network that nobody has yet; where that is free, all is well
@@ -72,7 +72,7 @@ class MemoryNeed:
         try:
             yield
         except (RuntimeError, MemoryError) as error:  # torch's, of the CPU too, is a RuntimeError
-            if "memory" not in f"{type(error).__name__} {error}".lower():
+            if not is_out_of_memory(error):
                 raise
             raise self._error(height, width) from None
 

@@ -76,6 +76,7 @@ def make_plan(
     is_file = Path(output).suffix.lower() in images.EXTENSIONS and not Path(output).is_dir()
     name = Path(output).name if is_file and inputs.kind == "file" else None
     root = Path(output).parent if name else Path(output)
+    _check_no_run(root)
     _check_format(translator, options.format, name)
     every = _with_partners(_tasks(inputs, translator, root, name, options.format), others)
     for one in (inputs, *others):
@@ -100,6 +101,13 @@ def make_plan(
     failed += [folder for one in (inputs, *others) for folder in one.unreadable]
     _prepare_folders(root, left, manifest)
     return Plan(root, left, done, failed, inputs.ignored, notes, manifest)
+
+
+def _check_no_run(root: Path) -> None:
+    """Refuse a folder of a training run, whose samples and reports outputs could replace."""
+    for folder in (root.absolute(), *root.absolute().parents):
+        if (folder / "config.yaml").exists() and (folder / "checkpoints").is_dir():
+            raise TranslationError(root, f"belongs to the run {folder}", "Choose another output")
 
 
 def _origin(translator: Translator, source: Source, options: Options) -> dict[str, Any]:
@@ -203,7 +211,8 @@ def _unfinished(tasks: list[Task], manifest: Manifest | None, options: Options) 
     if foreign and not options.overwrite:
         target, reason = foreign[0]
         more = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
-        hint = "Choose another output, or pass --overwrite"
+        flags = "--verify --overwrite" if options.verify else "--overwrite"
+        hint = f"Choose another output, or pass {flags}"
         raise TranslationError(target, f"would be replaced{more}, and {reason}", hint)
     return left
 

@@ -145,7 +145,8 @@ class Translator:
         with self.memory.guarded(height, width, count):
             result = self.batch(images.to_tensor(arrays, self.device))
             depth = depth or images.depth_of(arrays)
-            fine = 32 if self.target.in_units(depth) else depth
+            taken = self.target.taken_depth(depth)
+            fine = 32 if self.target.in_units(taken) else taken
             return self.target.stored(images.from_tensor(result, fine), depth)
 
     def output_depth(self, depth: int) -> int:
@@ -198,7 +199,8 @@ class Translator:
         pixels = self._cut(pixels)
         alpha = pixels.shape[2] in (2, 4) and pixels.shape[2] != self.in_channels
         floats = array.dtype.kind == "f"
-        depth = self._result_depth(32 if floats else images.depth_of(pixels))
+        taken = 32 if floats else self.source.taken_depth(images.depth_of(pixels))
+        depth = self._result_depth(taken)
         unit = self.source.unit(pixels, alpha)
         result = self._image(unit, alpha, depth)
         result = result.astype(array.dtype) if floats and depth == 32 else result
@@ -213,7 +215,8 @@ class Translator:
             raise TranslationError("image", f"a size of {image.width}x{image.height} has no pixels")
         pixels = images.from_pil(image, "keep", self.source.value_range, self.max_pixels)
         pixels = self._cut(pixels)
-        alpha, own = pixels.shape[2] in (2, 4), images.depth_of(pixels)
+        alpha = pixels.shape[2] in (2, 4)
+        own = self.source.taken_depth(images.depth_of(pixels))
         pixels = pixels if own == 32 else self.source.unit(pixels, alpha)
         carried = alpha and self.alpha == "carry"
         # Color in PIL has 8 bits.

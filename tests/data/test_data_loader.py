@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -244,6 +245,23 @@ def test_workers_that_cannot_start_are_an_error_that_leaves_none(monkeypatch: An
     with pytest.raises(LoaderError, match=reason):
         first(1, Numbers(), workers=4)
     assert not active_children()
+
+
+def test_workers_answer_although_more_than_1024_files_are_open() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 1200:
+        pytest.skip(f"this process may open {hard} files")
+    expected = first(4, Numbers(), workers=0)
+    handles: list[int] = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1200), hard))
+    try:
+        while not handles or handles[-1] <= 1024:
+            handles.append(os.open(os.devnull, os.O_RDONLY))
+        assert same(first(4, Numbers(), workers=2), expected)
+    finally:
+        for handle in handles:
+            os.close(handle)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_batches_larger_than_shared_memory_of_a_container_arrive(monkeypatch: Any) -> None:

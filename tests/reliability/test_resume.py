@@ -191,6 +191,8 @@ def test_run_whose_loader_worker_is_killed_in_a_step_saves_what_it_learned_and_g
     assert process.exitcode == 2, text
     assert "a loader worker died" in text.splitlines()[-1]
     assert "killed by signal 9" in text.splitlines()[-1]
+    saved = steps(run / CHECKPOINTS)[-1][0]
+    assert f"saved after {saved} images; continue with i2i resume {run}" in text.splitlines()
     assert "Traceback" not in text
     assert steps(run / CHECKPOINTS)[-1][0] >= 8
     run_to_the_end(resume_words("pix2pix", run), log)

@@ -8,12 +8,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import i2i
 from processes import kill_after, start, wait_for
 from runs import command, draw_scenes, final_state, rows, train_words
 
-from i2i.checkpoint import CHECKPOINTS, FORMAT, prune, steps
+from i2i.checkpoint import (
+    CHECKPOINTS,
+    FORMAT,
+    MANIFEST,
+    WEIGHTS,
+    CheckpointError,
+    load_state,
+    newest,
+    prune,
+    publish,
+    read_manifest,
+    steps,
+    verify,
+)
 from i2i.config import ConfigError
-from i2i.files import JsonlWriter, remove_temporaries
+from i2i.errors import I2IError
+from i2i.files import EVENTS, METRICS, JsonlWriter, read_rows, remove_temporaries
 from i2i.lock import InUseError, exclusive, new_folder
 from i2i.run.settings import resume
 
@@ -160,6 +175,38 @@ def test_links_in_a_run_are_not_written_through(finished: Path, tmp_path: Path) 
         shutil.rmtree(precious) if precious.is_dir() else precious.unlink()
 
 
+@pytest.mark.parametrize("name", ["config.yaml", WEIGHTS, "metrics.jsonl", "events.jsonl"])
+def test_pipe_where_a_file_of_a_run_was_is_named_and_not_waited_for(
+    name: str, finished: Path, tmp_path: Path
+) -> None:
+    run, log = tmp_path / "run", tmp_path / "log"
+    shutil.copytree(finished, run)
+    (run / name).unlink(missing_ok=True)
+    os.mkfifo(run / name)
+    assert resumed(run, log, "--images", "8") == 2
+    assert log.read_text().splitlines()[-1] == (
+        f"i2i: {run / name}: not a regular file. Move it away."
+    )
+
+
+def test_checkpoint_whose_manifest_is_a_pipe_is_damaged(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    path = newest(tmp_path / "run" / CHECKPOINTS)[0]
+    (path / MANIFEST).unlink()
+    os.mkfifo(path / MANIFEST)
+    with pytest.raises(CheckpointError, match=r"manifest\.json: missing or corrupt"):
+        verify(path)
+
+
+def test_rows_are_not_read_from_a_pipe_or_a_link_to_one(tmp_path: Path) -> None:
+    for name in (METRICS, "target"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / EVENTS).symlink_to(tmp_path / "target")
+    for name in (METRICS, EVENTS):
+        with pytest.raises(I2IError, match="not a regular file"):
+            read_rows(tmp_path / name)
+
+
 def test_second_name_of_a_log_keeps_its_content(tmp_path: Path) -> None:
     snapshot, log = tmp_path / "snapshot", tmp_path / "metrics.jsonl"
     log.write_text('{"images": 2, "x": 1}\n{"images": 4, "x": 1}\n')
@@ -286,14 +333,26 @@ def test_relative_data_is_found_again_from_another_folder_and_other_data_is_name
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("ranks", None), ("images", "4"), ("method", {}), ("optimizers", {"x": 1}), ("ranks", [])],
+    [
+        ("ranks", None),
+        ("images", "4"),
+        ("images", -5),
+        ("images", True),
+        ("images", 6),
+        ("updates", -1),
+        ("epoch_images", [None]),
+        ("epoch_images", 2.5),
+        ("ranks", [{}]),
+        ("method", {}),
+        ("optimizers", {"x": 1}),
+        ("ranks", []),
+    ],
 )
 def test_part_of_a_state_that_is_missing_or_of_another_type_is_named(
     key: str, value: object, finished: Path, tmp_path: Path
 ) -> None:
     import torch
 
-    from i2i.checkpoint import CheckpointError, load_state, newest
     from i2i.run import build
     from i2i.run.settings import saved
     from i2i.training.trainer import Trainer
@@ -303,9 +362,44 @@ def test_part_of_a_state_that_is_missing_or_of_another_type_is_named(
     trainer = Trainer(method, settings.train, settings.optim, torch.device("cpu"), "fp32")
     state = load_state(newest(finished / CHECKPOINTS)[0])
     trainer.restore(dict(state))
+    path = newest(finished / CHECKPOINTS)[0]
+    trainer.restore(dict(state), path)
     if value is None:
         del state[key]
     else:
-        state[key] = value
-    with pytest.raises(CheckpointError, match=r"state\.pt: "):
-        trainer.restore(state)
+        state[key] = None if value == [None] else value
+    with pytest.raises(CheckpointError, match="Remove it to use the one before") as caught:
+        trainer.restore(state, path)
+    assert caught.value.subject == str(path)
+
+
+def test_state_that_does_not_fit_its_checkpoint_is_one_line_that_names_it(
+    finished: Path, tmp_path: Path
+) -> None:
+    run, log = tmp_path / "run", tmp_path / "log"
+    shutil.copytree(finished, run)
+    path = newest(run / CHECKPOINTS)[0]
+    state = load_state(path) | {"images": -5}
+    weights, facts = (path / WEIGHTS).read_bytes(), read_manifest(path)
+    publish(run / CHECKPOINTS, 4, state, weights, 3, facts)
+    verify(path)
+    assert resumed(run, log, "--images", "8") == 2
+    assert log.read_text().splitlines()[-1] == (
+        f"i2i: {path}: images is -5. Remove it to use the one before."
+    )
+
+
+def test_settings_of_another_run_are_refused_where_they_are_fixed(
+    scenes: dict[str, Path], tmp_path: Path
+) -> None:
+    words = [train_words("pix2pix", scenes, tmp_path / name, "--images", "4") for name in "ab"]
+    other = ["--set", "train.seed=5", "--set", "optim.lr=1e-3"]
+    assert i2i(tmp_path / "1", *words[0]).status == 0
+    assert i2i(tmp_path / "2", *words[1], *other).status == 0
+    shutil.copy(tmp_path / "b/config.yaml", tmp_path / "a/config.yaml")
+    ended = i2i(tmp_path / "3", "resume", tmp_path / "a", "--images", 8)
+    assert ended.status == 2
+    assert (
+        "of another run: differs from the newest checkpoint in train.seed (0 there, 5 here)"
+        in ended.err
+    )

@@ -49,7 +49,10 @@ def works(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Work]:
             lambda out: ["evaluate", model, root / "pairs", "--sheet", out / "sheet.png"],
             empty_or_complete(1),
         ),
-        "check": Work(lambda out: ["data", "check", photos, "--kind", "unconditional", "--fix", out], lambda _: True),
+        "check": Work(
+            lambda out: ["data", "check", photos, "--kind", "unconditional", "--fix", out],
+            lambda _: True,
+        ),
         "synth": Work(
             lambda out: ["data", "synth", "portraits", out, "--count", 40, "--size", 32],
             empty_or_complete(40),

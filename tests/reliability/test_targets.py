@@ -14,6 +14,7 @@ from models import write_model, write_pictures
 from processes import start
 
 from i2i.files import WriteError
+from i2i.translation import TranslationError
 from i2i.translation import plan as plan_module
 from i2i.translation.folder import translate_folder
 from i2i.translation.options import Options
@@ -427,3 +428,16 @@ def test_folder_that_may_not_be_read_is_named_and_the_rest_is_translated(
     as_nobody(task)
     (reachable / "in/deep").chmod(0o755)
     assert not (reachable / "out/deep").exists()
+
+
+def test_folder_of_a_training_run_takes_no_translations(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "samples").mkdir()
+    (run / "config.yaml").write_text("")
+    translator = load(write_model(tmp_path / "model", "resnet"))
+    photos = write_pictures(tmp_path / "in", 1)
+    for output in (run, run / "samples", run / "samples/new"):
+        with pytest.raises(TranslationError, match="belongs to the run"):
+            translate_folder(translator, photos, output)
+    assert not any((run / "samples").iterdir())

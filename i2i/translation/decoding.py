@@ -1,0 +1,120 @@
+"""Read the images of a folder job: what of each the network takes, and what goes past it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from i2i import images
+from i2i.errors import I2IError
+from i2i.images import Array, ImageError
+from i2i.images.spec import opened
+from i2i.memory import is_out_of_memory
+from i2i.translation.manifest import Stamp, identity
+from i2i.translation.options import Options, target_size
+from i2i.translation.plan import Task
+from i2i.translation.translator import Translator
+
+
+@dataclass(frozen=True)
+class Item:
+    """A decoded image."""
+
+    task: Task
+    stamp: Stamp
+    pixels: Array  # [H, W, C], as the network takes it
+    depth: int  # bits of the output
+    alpha: Array | None = None  # [H, W, 1], put back onto the output
+    notes: tuple[str, ...] = ()
+    icc_profile: bytes = b""  # of the input, where the output can hold it
+
+
+def decode(task: Task, translator: Translator, options: Options) -> Item | str:
+    """Return a decoded image, or why there is none: an error would hold the decoder's memory."""
+    try:
+        return _read(task, translator, options)
+    except (ImageError, OSError) as error:
+        return reason_of(error, task)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return "not enough memory to read it at this size"
+
+
+def _read(task: Task, translator: Translator, options: Options) -> Item:
+    if task.missing:
+        raise ImageError(task.source, task.missing)
+    inputs = identity(task.files)
+    files = [str(file) for file in task.files]
+    with opened(files, translator.source, translator.alpha, options.max_pixels) as image:
+        pixels = _fit(image.array, translator, task, options)
+        alpha = None if image.alpha is None else _fit(image.alpha, translator, task, options)
+        height, width = image.array.shape[:2]
+        notes = (*image.notes, *_form_notes(height, width, translator, options))
+        profile = image.icc_profile
+    channels = translator.out_channels + (alpha is not None)
+    depth, note = _output_depth(task, translator.output_depth(image.depth), channels, options)
+    carried = images.carried(profile, images.format_of(task.target), channels)
+    if carried != profile:
+        notes += ("color profiles of inputs were dropped: the outputs cannot hold them",)
+    notes = (*notes, note) if note else notes
+    return Item(task, inputs, pixels, depth, alpha, notes, carried)
+
+
+def _form_notes(height: int, width: int, translator: Translator, options: Options) -> Iterator[str]:
+    """Yield what differs from the images of training in form and size."""
+    source, part = translator.source, options.half or translator.half
+    if not part and source.half and (part := source.half_of(height, width)):
+        yield (
+            f"inputs have the form of the pairs side by side in training: their {part} halves "
+            "were translated, --half whole takes all"
+        )
+    elif not part and source.half and not source.size and width == 2 * height:
+        yield (
+            "inputs are twice as wide as high, and were translated whole by a model of pairs side "
+            f"by side: --half {source.half} takes its input"
+        )
+    width = width // 2 if part in ("left", "right") else width
+    if options.size == "keep" and translator.resized_to:
+        trained, side = min(translator.resized_to), min(height, width)
+        if not trained / 2 < side < trained * 2:
+            much = "at most half" if side < trained else "at least twice"
+            yield (
+                f"inputs have {much} the size that images were resized to in training: "
+                f"--size {trained} gives them its scale"
+            )
+
+
+def _fit(pixels: Array, translator: Translator, task: Task, options: Options) -> Array:
+    """Return the part of an image that is translated, at the chosen size."""
+    pixels = translator.source.cut(pixels, options.half or translator.half)
+    height, width = target_size(pixels.shape[0], pixels.shape[1], options.size)
+    if height * width > max(options.max_pixels, pixels.shape[0] * pixels.shape[1]):
+        raise ImageError(
+            task.source, f"would become {width}x{height} pixels", "Try a smaller --size"
+        )
+    same = (height, width) == pixels.shape[:2]
+    return pixels if same else images.resize(pixels, (height, width), translator.source.mask)
+
+
+def _output_depth(task: Task, depth: int, channels: int, options: Options) -> tuple[int, str]:
+    """Return the bits of the output, and a note if they are fewer than the input's."""
+    kind = images.format_of(task.target)
+    if not images.supports(kind, channels, 8):  # the model's channels fit: it is the alpha
+        reason = f"has alpha, which a {kind} file cannot hold"
+        raise ImageError(task.source, reason, "Choose png, or --alpha drop")
+    depths = [bits for bits in (depth, 16, 8) if images.supports(kind, channels, bits)]
+    bits = next(bits for bits in depths if bits <= depth)
+    if bits == depth:
+        return depth, ""
+    alone = options.format == "keep" and not task.partners  # a stack is as deep as its deepest file
+    if bits == 8 and alone and images.format_of(task.source) == kind:
+        reason = f"has {depth} bits, which a {kind} file cannot hold"
+        raise ImageError(task.source, reason, "Choose png")
+    return bits, f"{depth}-bit inputs were written with {bits} bits, the most that {kind} holds"
+
+
+def reason_of(error: Exception, task: Task) -> str:
+    """Return the reason of an error, without the path of the task's own file."""
+    if isinstance(error, I2IError):
+        own = error.subject in (str(task.source), str(task.target), "image")
+        return error.explanation if own else str(error)
+    return getattr(error, "strerror", None) or str(error)
