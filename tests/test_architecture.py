@@ -77,7 +77,7 @@ BUDGETS = {
     "report": 230,
     "evaluation": 390,
     "translation": 2140,
-    "compat": 450,
+    "compat": 470,
     "config": 700,
     "run": 1480,
     "cli": 1150,
