@@ -306,6 +306,8 @@ def weights_file(path: Path) -> Path:
     if not file.exists():
         reason = f"no {WEIGHTS} in this folder" if path.is_dir() else "no such model"
         raise ModelFileError(path, reason, "Give a run folder, a checkpoint, or a weights file")
+    if not file.is_file():  # a pipe would wait for its writer
+        raise ModelFileError(file, "not a regular file", "Move it away")
     return file
 
 

@@ -180,6 +180,12 @@ def test_flipped_bit_in_a_weights_file_is_found(tmp_path: Path) -> None:
             load_model(tmp_path / "w.safetensors")
 
 
+def test_pipe_instead_of_a_weights_file_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / checkpoint.WEIGHTS)
+    with pytest.raises(ModelFileError, match=r"weights\.safetensors: not a regular file"):
+        load_model(tmp_path)
+
+
 class Malicious:
     def __init__(self, marker: Path) -> None:
         self.marker = marker
