@@ -63,7 +63,7 @@ def test_settings_named_in_the_readme_exist_in_some_method() -> None:
 
 
 def test_install_commands_stand_in_the_readme_as_they_are_run() -> None:
-    assert '    pip install -e ".[test]" && pytest\n' in README
+    assert '    pip install -e ".[test]" && pytest -n 2 --dist loadfile\n' in README
     assert "    pip install -e . && i2i demo\n" in README
 
 
