@@ -66,11 +66,14 @@ def pick_precision(name: str, device: torch.device) -> str:
     """Return fp32, bf16 or fp16; auto is bf16 on GPUs that compute in it, and fp32 elsewhere.
 
     Raises:
-        DeviceError: fp16 on a CPU, whose convolutions are slower in it and overflow.
+        DeviceError: another name; fp16 on a CPU, whose convolutions are slower in it and overflow.
     """
     if name == "auto":
         gpu = device.type == "cuda"
         return "bf16" if gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    if name not in DTYPES:
+        choices = ", ".join(("auto", *DTYPES))
+        raise DeviceError("--precision", f"must be one of {choices}, got {name!r}")
     if name == "fp16" and device.type == "cpu":
         hint = "Choose fp32, or bf16 where the processor has it"
         raise DeviceError("--precision fp16", "not on a CPU", hint)

@@ -800,3 +800,23 @@ def test_tensors_that_are_no_weights_are_refused_by_name(tmp_path, change, messa
     write_fields(folder / WEIGHTS, fields, tensors)
     with pytest.raises(ModelFileError, match=message):
         load(folder)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("half", "rigth"),
+        ("alpha", "composit"),
+        ("depth", 12),
+        ("depth", "8"),
+        ("depth", True),
+        ("precision", "fp31"),
+        ("max_pixels", -1),
+        ("max_pixels", "x"),
+        ("max_pixels", True),
+    ],
+)
+def test_argument_of_no_meaning_is_refused_when_the_model_is_loaded(tmp_path, argument, value):
+    folder = write_model(tmp_path / "model")
+    with pytest.raises(ValueError, match=f"{argument}.*got {value!r}"):
+        load(folder, **{argument: value})

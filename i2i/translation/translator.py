@@ -78,6 +78,13 @@ class Translator:
         resized_to: tuple[int, int] | None = None,
         max_pixels: int = images.MAX_PIXELS,
     ) -> None:
+        _check_choice("alpha", alpha, ("drop", "composite", "keep", "carry"))
+        _check_choice("depth", depth, (None, 8, 16, 32))
+        _check_choice("half", half, (None, "left", "right", "whole"))
+        if type(max_pixels) is not int or max_pixels < 1:
+            raise TranslationError(
+                "max_pixels", f"must be a whole number from 1, got {max_pixels!r}"
+            )
         self.in_channels, self.out_channels = in_channels, out_channels
         self.direction, self.directions = direction, tuple(directions or (direction,))
         self.statistics, self.layout = statistics, layout
@@ -321,6 +328,12 @@ def load(
     )
     translator.path = str(Path(path).absolute())
     return translator
+
+
+def _check_choice(name: str, value: object, choices: Sequence[object]) -> None:
+    if value not in choices or isinstance(value, bool):
+        accepted = ", ".join(map(str, choices))
+        raise TranslationError(name, f"must be one of {accepted}, got {value!r}")
 
 
 def _pick_direction(path: str | os.PathLike[str], info: ModelInfo, name: str) -> Direction:
