@@ -3,7 +3,7 @@
 import re
 
 LONGEST = 500  # characters of a subject, a hint, or a value in a reason
-LONGEST_REASON = 2_000  # characters: it may list files
+LONGEST_REASON = 1_500  # characters: it may list files
 _INVISIBLE = re.compile(  # letters and marks that show nothing
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from models import write_model, write_pictures
 
 from i2i.config import ConfigError
-from i2i.errors import LONGEST, I2IError, printable
+from i2i.errors import LONGEST, LONGEST_REASON, I2IError, printable
 from i2i.report.page import html_report
 
 FORGED = "a\nfailed: b.png: \x1b[31m\u202egnp\x9b2J\x07.png"
@@ -41,7 +41,7 @@ def test_error_about_foreign_text_is_one_visible_line(one: str, two: str, three:
 
 def test_long_text_is_shortened_in_the_middle() -> None:
     text = str(I2IError("s" * 10**6, "r" * 10**6 + "end", "h" * 10**6))
-    assert len(text) < 3 * LONGEST + 10
+    assert len(text) < 2 * LONGEST + LONGEST_REASON + 10
     assert text.count("…") == 3
     assert "end. h" in text
 

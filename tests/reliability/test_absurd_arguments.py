@@ -16,6 +16,7 @@ from models import write_model, write_pictures
 
 from i2i.cli import group
 from i2i.config import ConfigError, Layer, parse_override
+from i2i.networks import generators
 from i2i.registry import UnknownComponentError
 from i2i.run.build import make_method
 from i2i.run.settings import resolve
@@ -324,6 +325,7 @@ def test_absurd_environment_is_answered_in_one_line(
     number: int, plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(generators, "__path__", list(generators.__path__))  # plug-ins are added
     values, words, status = ENVIRONMENTS[number]
     for name, value in values.items():
         monkeypatch.setenv(name, value.format(stage=plugins))
