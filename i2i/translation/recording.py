@@ -1,6 +1,5 @@
 """Outputs on their way into the record: flushed to the disk in groups, then recorded as done."""
 
-import errno
 import os
 import threading
 import time
@@ -9,11 +8,10 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from i2i.errors import I2IError
-from i2i.files import write_error
+from i2i.files import flush_file, write_error
 from i2i.translation.manifest import Manifest, Step
 
 _GROUP, _SECONDS = 64, 2.0  # outputs, and the time, after which a killed job begins again
-_NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)  # file systems without fsync
 
 
 class Recorder:
@@ -67,14 +65,11 @@ class Recorder:
 def _flush(path: Path) -> bool:
     """Wait until the content of a file is on the disk; False if there is no file any more."""
     try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        no_link = getattr(os, "O_NOFOLLOW", 0)
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | no_link)) as file:
+            flush_file(file)
     except FileNotFoundError:
         return False
     except OSError as error:
-        if error.errno not in _NO_FLUSH:
-            raise write_error(path, error) from None
+        raise write_error(path, error) from None
     return True
