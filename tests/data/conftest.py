@@ -12,6 +12,19 @@ Write = Callable[..., Path]
 
 
 @pytest.fixture
+def touch(tmp_path: Path) -> Callable[..., Path]:
+    """Make empty files, for what only lists folders."""
+
+    def toucher(*names: str) -> Path:
+        for name in names:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
+        return tmp_path
+
+    return toucher
+
+
+@pytest.fixture
 def write(tmp_path: Path) -> Write:
     """Write noise (or given pixels) under the test's folder: `write("a/1.png", (height, width), channels, seed)`."""
 

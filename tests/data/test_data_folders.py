@@ -19,19 +19,6 @@ from i2i.data.folders import (
 from i2i.data.walk import describe_suffixes
 
 
-@pytest.fixture
-def touch(tmp_path: Path) -> Callable[..., Path]:
-    """Make empty files: nothing in this room opens them."""
-
-    def toucher(*names: str) -> Path:
-        for name in names:
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).touch()
-        return tmp_path
-
-    return toucher
-
-
 def relative(root: Path, paths: Sequence[str]) -> list[str]:
     return [Path(path).relative_to(root).as_posix() for path in paths]
 

@@ -18,19 +18,6 @@ Touch = Callable[..., Path]
 SMALL: dict[str, Any] = {"load_size": 16, "crop_size": 16}
 
 
-@pytest.fixture
-def touch(tmp_path: Path) -> Touch:
-    """Make empty files: nothing in these modules opens them."""
-
-    def toucher(*names: str) -> Path:
-        for name in names:
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).touch()
-        return tmp_path
-
-    return toucher
-
-
 def rows(root: Path, **settings: Any) -> list[tuple[str, ...]]:
     """Pairs as paths below the root."""
     files = find_pairs(root, **settings).files

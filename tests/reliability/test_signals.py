@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from importlib import import_module
 from itertools import product
 from pathlib import Path
@@ -169,7 +170,17 @@ def test_echo_of_an_interrupt_is_the_same_request(pause: float) -> None:
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Hear all stop signals, also where tests run with some ignored; restore the handlers after."""
+    before = {each: signal.signal(each, signal.default_int_handler) for each in STOP_SIGNALS}
+    yield
+    for each, handler in before.items():
+        signal.signal(each, handler)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("heard")
 def test_signal_during_an_import_stops_after_it(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,21 +188,17 @@ def test_signal_during_an_import_stops_after_it(
         f"import signal\nsignal.raise_signal({int(number)})\ncomplete = True\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    before = {each: signal.signal(each, signal.default_int_handler) for each in STOP_SIGNALS}
 
     def work() -> None:
         import_module("lazy_part")
         time.sleep(10)
 
-    try:
-        with pytest.raises(Stopped), raise_on_stop():
-            work()
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+    with pytest.raises(Stopped), raise_on_stop():
+        work()
     assert sys.modules.pop("lazy_part").complete
 
 
+@pytest.mark.usefixtures("heard")
 def test_signal_in_a_destructor_is_not_lost() -> None:
     class Leaving:
         def __del__(self) -> None:
@@ -201,14 +208,11 @@ def test_signal_in_a_destructor_is_not_lost() -> None:
         Leaving()
         time.sleep(10)
 
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with pytest.raises(Stopped), raise_on_stop():
-            work()
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with pytest.raises(Stopped), raise_on_stop():
+        work()
 
 
+@pytest.mark.usefixtures("heard")
 def test_signal_that_a_library_turns_into_another_error_still_stops() -> None:
     def work() -> None:
         try:
@@ -216,13 +220,8 @@ def test_signal_that_a_library_turns_into_another_error_still_stops() -> None:
         except BaseException as error:
             raise ValueError("cannot be read") from error
 
-    before = {each: signal.signal(each, signal.default_int_handler) for each in STOP_SIGNALS}
-    try:
-        with pytest.raises(Stopped), raise_on_stop():
-            work()
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+    with pytest.raises(Stopped), raise_on_stop():
+        work()
 
 
 def program(words: list[str], output: int) -> subprocess.Popen[bytes]:
