@@ -208,7 +208,8 @@ def test_output_folder_that_is_removed_ends_the_job_and_is_not_made_again(tmp_pa
 
     def remove(done: int, total: int) -> None:
         if done == 2:
-            shutil.rmtree(out)
+            gone = out.rename(tmp_path / "gone")  # at once: a writer may still be adding files
+            shutil.rmtree(gone)
 
     with pytest.raises((InUseError, files.WriteError), match="out"):
         run(source, out, remove, threads=1)
