@@ -40,9 +40,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "networks": set(),
     "losses": set(),
     "methods": {"networks", "losses", "images"},
-    "training": {"images", "checkpoint", "methods._base"},
+    "training": {"images", "checkpoint", "methods._base", "execution"},
     "report": {"images"},
-    "translation": {"images", "model_file", "data", "networks"},
+    "translation": {"images", "model_file", "data", "networks", "execution"},
+    "execution": {"networks"},
     "evaluation": {"images", "data", "translation"},
     "compat": {"networks", "model_file"},
     "run": {
@@ -52,6 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "scenes",
         "data",
         "networks",
+        "execution",
         "losses",
         "methods",
         "training",
@@ -65,21 +67,22 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # Lines of each room, blank ones counted: raise a budget in the commit that needs it, with the reason in its message.
 BUDGETS = {
-    "ground floor": 1460,
+    "ground floor": 1485,
     "checkpoint and model_file": 720,
     "images": 2180,
     "scenes": 780,
     "data": 3120,
-    "networks": 960,
+    "networks": 985,
     "losses": 220,
     "methods": 960,
     "training": 1750,
     "report": 230,
+    "execution": 310,
     "evaluation": 390,
-    "translation": 2140,
+    "translation": 2250,
     "compat": 470,
     "config": 700,
-    "run": 1480,
+    "run": 1540,
     "cli": 1150,
 }
 

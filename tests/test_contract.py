@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from i2i import config, registry
 from i2i.config import Layer, OptimConfig, TrainConfig
+from i2i.execution import Execution
 from i2i.methods._adversarial import AdversarialLoss
 from i2i.methods._base import Images, Method, Phase, Terms
 from i2i.networks.generators.resnet import ResNet
@@ -158,7 +159,7 @@ def distill(seed: int = 0) -> Trainer:
     torch.manual_seed(seed)
     method = Distillation(dict.fromkeys(Distillation.domains, 3))
     train = TrainConfig(total_images=64, ema_halflife_images=20.0)
-    return Trainer(method, train, OptimConfig(), torch.device("cpu"), "fp32")
+    return Trainer(method, train, OptimConfig(), torch.device("cpu"), Execution())
 
 
 def teacher_of(trainer: Trainer) -> dict[str, Tensor]:

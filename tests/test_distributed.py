@@ -10,6 +10,7 @@ from runs import finish, free_port
 
 from i2i import config
 from i2i.config import Layer
+from i2i.execution import Execution
 from i2i.methods._base import Images
 from i2i.run import build
 from i2i.run.settings import resolve
@@ -37,7 +38,7 @@ def trainer_for(rank: Rank, seed: int) -> Trainer:
     settings = resolve("pix2pix", layers)
     torch.manual_seed(seed)
     method = build.make_method(settings, {"a": 3, "b": 3})
-    return Trainer(method, settings.train, settings.optim, torch.device("cpu"), "fp32", rank)
+    return Trainer(method, settings.train, settings.optim, torch.device("cpu"), Execution(), rank)
 
 
 def batch(step: int) -> Images:

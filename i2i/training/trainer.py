@@ -12,8 +12,8 @@ from torch import nn
 
 from i2i.checkpoint import MANIFEST, STATE, CheckpointError, step_name
 from i2i.config import OptimConfig, TrainConfig
+from i2i.execution import Execution
 from i2i.methods._base import Images, Method, Phase, Terms
-from i2i.precision import autocast
 from i2i.seeds import key
 from i2i.training.distributed import Rank
 from i2i.training.ema import Ema
@@ -52,14 +52,14 @@ class Trainer:
         train: TrainConfig,
         optim: OptimConfig,
         device: torch.device,
-        precision: str,
+        execution: Execution,
         rank: Rank | None = None,
     ) -> None:
         self.rank = rank or Rank()
         if self.rank.world_size > 1 and device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(method)  # type: ignore[no-untyped-call]  # in place
-        self.method = method.to(device).train()
-        self.train, self.optim, self.device, self.precision = train, optim, device, precision
+        self.method = execution.prepare(method.to(device)).train()
+        self.train, self.optim, self.device, self.execution = train, optim, device, execution
         # a phase whose networks are all frozen has nothing to do
         self.phases = tuple(phase for phase in method.phases() if phase.trainable())
         self.total = train.total_images or 0
@@ -69,7 +69,7 @@ class Trainer:
         half_life = train.ema_halflife_images
         self.ema = Ema(method.translators(), half_life) if half_life else None
         self.rank.broadcast([*method.parameters(), *method.buffers()])
-        self.optimizers = phase_optimizers(self.phases, optim, device, precision)
+        self.optimizers = phase_optimizers(self.phases, optim, device, execution.precision)
         self._meter = Meter(self.rank, device)
         self._image_stats = ImageStats(unpaired=method.kind == "unpaired")
 
@@ -126,7 +126,7 @@ class Trainer:
                 raise NonFiniteError(subject, update=self.updates)
         else:
             total = functools.reduce(torch.add, terms.values())
-            if self.precision != "fp16":  # whose scaler skips infinite gradients
+            if self.execution.precision != "fp16":  # whose scaler skips infinite gradients
                 total = total + norm
             self._meter.flag_nonfinite(total, self.updates)
         optimizer.step(self._lr_factor())
@@ -143,7 +143,7 @@ class Trainer:
         """
         accumulate = self.train.accumulate
         with self._freeze_others(phase):
-            with autocast(self.device, self.precision):
+            with self.execution.context(self.device):
                 terms = phase.loss(real, fakes)
             loss = functools.reduce(torch.add, terms.values()) / accumulate
             torch.autograd.backward(self.optimizers[phase.name].scaler.scale(loss))
@@ -163,7 +163,7 @@ class Trainer:
                 parameter.requires_grad_(True)
 
     def _generate(self, real: Images) -> Images:
-        with autocast(self.device, self.precision):
+        with self.execution.context(self.device):
             return self.method.fakes(real)
 
     def _query_pools(self, fakes: Images) -> Images:

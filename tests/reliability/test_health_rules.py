@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from i2i import config, registry
 from i2i.checkpoint import steps
 from i2i.config import Layer
+from i2i.execution import Execution
 from i2i.files import read_rows
 from i2i.run import build
 from i2i.run.settings import resolve
@@ -71,7 +72,7 @@ def reported(
     networks = build.make_method(settings, dataset.channels)
     if damage_method:
         damage_method(networks)
-    trainer = Trainer(networks, settings.train, settings.optim, torch.device("cpu"), "fp32")
+    trainer = Trainer(networks, settings.train, settings.optim, torch.device("cpu"), Execution())
     health = build.health(networks, settings, processes=1)
     samples = [dataset.fixed(index) for index in range(len(dataset))]
     lines = []
