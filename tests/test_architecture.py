@@ -72,7 +72,7 @@ BUDGETS = {
     "images": 2180,
     "scenes": 780,
     "data": 3120,
-    "networks": 985,
+    "networks": 1050,
     "losses": 220,
     "methods": 960,
     "training": 1750,

@@ -226,6 +226,9 @@ class TrainConfig(_Settings):
     G.downs"""
     compile: Resumable[bool] = False
     """compile the forward pass of all networks except a discriminator with a gradient penalty"""
+    activation_checkpointing: Resumable[bool] = False
+    """keep only the inputs of the generators' layers for the backward pass and compute the rest
+    again there: less memory, more time, same gradients"""
     deterministic: Resumable[bool] = False
     """refuse kernels whose results may differ between runs"""
 

@@ -1,7 +1,7 @@
 """The contract of a method: networks, fakes, and the phases of one step. The trainer runs them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
@@ -34,15 +34,21 @@ class Phase:
     """One optimizer update: minimize the sum of `loss(real, fake)` over the parameters of `nets`.
 
     `loss` is a function of its arguments and of what `state_dict` saves; it fetches nothing from
-    the device. `live` fakes carry the generators' graph; others are detached, and go through the
-    history pools.
+    the device. It returns its terms, or yields them in parts that share no graph but that of the
+    fakes: where memory is short, the graph of one part is freed before the next is computed.
+    `live` fakes carry the generators' graph; others are detached, and go through the history pools.
     """
 
     name: str
     nets: tuple[nn.Module, ...]
-    loss: Callable[[Images, Images], Terms]
+    loss: Callable[[Images, Images], Terms | Iterable[Terms]]
     live: bool = False
     schedule: Schedule = Schedule()  # every step
+
+    def parts(self, real: Images, fake: Images) -> Iterator[Terms]:
+        """Return the terms of `loss` part by part, each computed when it is asked for."""
+        terms = self.loss(real, fake)
+        return filter(None, [terms] if isinstance(terms, dict) else terms)
 
     def trainable(self) -> list[nn.Parameter]:
         """Return the parameters that the phase updates: those that are not frozen."""
