@@ -36,6 +36,7 @@ class RankBatchNorm(nn.BatchNorm2d):
         variance = self._mean(centered.square())
         with torch.no_grad():
             count = x.numel() // x.shape[1] * dist.get_world_size()
+            assert self.momentum is not None
             assert self.running_mean is not None
             assert self.running_var is not None
             assert self.num_batches_tracked is not None
