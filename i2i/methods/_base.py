@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 from torch import Tensor, nn
 
@@ -56,8 +56,18 @@ class Phase:
         return [parameter for parameter in parameters if parameter.requires_grad]
 
 
+class Peers(Protocol):
+    """The processes that train together, of which this is one."""
+
+    @property
+    def world_size(self) -> int: ...
+    def mean(self, values: Tensor) -> Tensor: ...
+
+
 class MetricsModule(nn.Module):
     """A module that keeps, besides the terms it returns, what is worth logging."""
+
+    peers: Peers | None = None  # given by the trainer: what steers training is averaged over them
 
     def __init__(self) -> None:
         super().__init__()

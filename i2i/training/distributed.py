@@ -46,7 +46,7 @@ class Rank:
         if self.world_size == 1:
             return nonfinite
         gradients = [p.grad for p in parameters if p.grad is not None]
-        flag = gradients[0].new_tensor([float(nonfinite)])
+        flag = gradients[0].new_full((1,), float(nonfinite))
         flat = torch.cat([*(gradient.flatten() for gradient in gradients), flag])
         dist.all_reduce(flat)
         any_rank = not flat.is_cuda and bool(flat[-1] != 0)

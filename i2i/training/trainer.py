@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from i2i.checkpoint import MANIFEST, STATE, CheckpointError, step_name
 from i2i.config import OptimConfig, TrainConfig
 from i2i.execution import Execution
-from i2i.methods._base import Images, Method, Phase, Terms
+from i2i.methods._base import Images, Method, MetricsModule, Phase, Terms
 from i2i.seeds import key
+from i2i.training.batch_norm import synchronize_batch_norm
 from i2i.training.distributed import Rank
 from i2i.training.ema import Ema
 from i2i.training.fakes import Fakes
@@ -59,8 +60,11 @@ class Trainer:
         rank: Rank | None = None,
     ) -> None:
         self.rank = rank or Rank()
-        if self.rank.world_size > 1 and device.type == "cuda":
-            nn.SyncBatchNorm.convert_sync_batchnorm(method)  # type: ignore[no-untyped-call]  # in place
+        if self.rank.world_size > 1:
+            synchronize_batch_norm(method, device)
+        for module in method.modules():
+            if isinstance(module, MetricsModule):
+                module.peers = self.rank
         self.method = execution.prepare(method.to(device)).train()
         self.train, self.optim, self.device, self.execution = train, optim, device, execution
         # a phase whose networks are all frozen has nothing to do
