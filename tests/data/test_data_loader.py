@@ -379,7 +379,7 @@ except KeyboardInterrupt:
 def test_interrupt_reaches_the_reader_and_not_the_workers() -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=hear_signals,
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == "running\n"
