@@ -73,7 +73,7 @@ def reported(
     windows: int = 1,
 ) -> list[str]:
     """Train, and return what the rules report."""
-    updates = windows * (health.GRACE_UPDATES + health.WINDOW_UPDATES + 3 * ROW)
+    updates = windows * (health.GRACE_UPDATES + health.WINDOW_UPDATES + ROW)
     settings = resolve(method, layers(method, data, *overrides))
     dataset = build.open_data(settings)
     torch.manual_seed(0)
@@ -204,7 +204,7 @@ def test_resumed_run_has_the_rows_and_events_of_an_uninterrupted_one_and_repeats
     ]
     length = [
         "train.batch=2",
-        f"train.total_images={2 * (window + 6 * ROW)}",
+        f"train.total_images={2 * (window + 2 * ROW)}",
         "log.every_images=20",
         "log.tensorboard=false",
     ]
