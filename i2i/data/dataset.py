@@ -96,8 +96,7 @@ class Dataset:
 
     def files(self, epoch: int, index: int) -> list[str]:
         """Return the files that `sample(epoch, index)` reads, for messages."""
-        row = self._row(epoch, index)
-        return [paths[row] for paths in chain(*self._paths.values())]
+        return self._files(tuple(self._paths), self._row(epoch, index))
 
     def fingerprint(self) -> str:
         """Return a hash of the names and sizes of all files, wherever their folder is."""
@@ -115,12 +114,16 @@ class Dataset:
             ImageError: a file cannot be decoded; with `on_bad_file: skip` the next index is read
                 instead.
         """
+        return _tensors(self.pixels(epoch, index))
+
+    def pixels(self, epoch: int, index: int) -> Arrays:
+        """Return what `sample` does as arrays [crop height, crop width, C], uint8 or float32."""
         seed = key(self.seed, epoch, index)
         return self._first_readable(index, len(self), lambda i: self._random(epoch, i, seed))
 
     def fixed(self, index: int) -> dict[str, Tensor]:
         """Return the images of a sample without augmentation, in the size and range of `sample`."""
-        return self._first_readable(index, self.count, self._plain)
+        return _tensors(self._first_readable(index, self.count, self._plain))
 
     def _row(self, epoch: int, index: int) -> int:
         """Return the row of the files of a sample; all are used equally often."""
@@ -138,30 +141,39 @@ class Dataset:
         return f"one epoch = {f'{crops} random crops in turn' if crops else usual} ({counts})"
 
     def _random(self, epoch: int, index: int, seed: int) -> Arrays:
-        return self._augment(self._read(self._row(epoch, index)), seed)
+        return self._augment.view(self._loaded(self._augment, self._row(epoch, index)), seed)
 
     def _plain(self, index: int) -> Arrays:
-        return self._augment.plain(self._read(index))
+        return self._augment.plain(self._read(self._augment.names, index))
 
-    def _read(self, index: int) -> Arrays:
-        return {domain: self._decode(domain, index) for domain in self._paths}
+    def _loaded(self, augment: Augment, row: int) -> Arrays:
+        """Return the images of `augment` in a row, in the size from which crops are taken."""
+        arrays = self._read(augment.names, row)
+        try:
+            return augment.load(arrays)
+        except ImageError as error:
+            files = self._files(augment.names, row)
+            raise error.with_subject(" and ".join(files)) from None
+
+    def _files(self, names: Sequence[str], row: int) -> list[str]:
+        columns = chain(*(self._paths.get(name, ()) for name in names))
+        return [paths[row] for paths in columns]
+
+    def _read(self, names: Sequence[str], row: int) -> Arrays:
+        return {domain: self._decode(domain, row) for domain in names}
 
     def _decode(self, domain: str, row: int) -> Array:
         files = [paths[row] for paths in self._paths[domain]]
         return read(files, self.specs[domain], self.config.alpha, self.config.max_pixels).array
 
-    def _first_readable(
-        self, index: int, count: int, load: Callable[[int], Arrays]
-    ) -> dict[str, Tensor]:
+    def _first_readable(self, index: int, count: int, load: Callable[[int], Arrays]) -> Arrays:
         for step in range(min(count, 2 * self.count)):  # in two turns all files are tried
             try:
-                arrays = load((index + step) % count)
+                return load((index + step) % count)
             except ImageError as error:
                 if self.config.on_bad_file == "fail":
                     raise
                 self.warnings.append(f"skipped {error}")
-            else:
-                return {name: images.to_tensor(array) for name, array in arrays.items()}
         raise self._nothing_left()
 
     def _nothing_left(self) -> DataError:
@@ -272,9 +284,14 @@ class PairedImages(Dataset):
         stacked = f", {inputs} inputs stacked" if inputs > 1 else ""
         self.epoch_rule = self._rule("every pair once", f"{self.count} pairs{stacked}")
 
-    def _read(self, index: int) -> Arrays:
-        arrays = super()._read(index)
-        return arrays if self.layout == "folders" else halves(arrays["a"], self.layout)
+    def _read(self, names: Sequence[str], row: int) -> Arrays:
+        if self.layout == "folders":
+            return super()._read(names, row)
+        return halves(self._decode("a", row), self.layout)
+
+
+def _tensors(arrays: Arrays) -> dict[str, Tensor]:
+    return {name: images.to_tensor(array) for name, array in arrays.items()}
 
 
 def halves(image: Array, layout: Literal["ab", "ba"]) -> Arrays:
@@ -324,14 +341,14 @@ class UnpairedImages(Dataset):
     def _random(self, epoch: int, index: int, seed: int) -> Arrays:
         arrays: Arrays = {}
         for domain, row in self._rows(epoch, index).items():
-            image = {domain: self._decode(domain, row)}
-            arrays |= self._augments[domain](image, key(seed, domain))
+            augment = self._augments[domain]
+            arrays |= augment.view(self._loaded(augment, row), key(seed, domain))
         return arrays
 
     def _plain(self, index: int) -> Arrays:
         arrays: Arrays = {}
         for domain, (paths,) in self._paths.items():
-            image = {domain: self._decode(domain, index % len(paths))}
+            image = self._read((domain,), index % len(paths))
             arrays |= self._augments[domain].plain(image)
         return arrays
 
