@@ -70,9 +70,10 @@ class Augment:
         sizes = {(array.shape[0], array.shape[1]) for array in loaded.values()}
         (height, width), *others = sizes
         if others or height < self.crop_size[0] or width < self.crop_size[1]:
-            found = " and ".join(f"{width}x{height}" for height, width in sorted(sizes))
-            reason = f"{found} pixels, of which crops of {self.crop_size[1]}x{self.crop_size[0]} "
-            raise ImageError("image", reason + "at one place cannot be taken")
+            given = " and ".join(f"{width}x{height}" for height, width in sorted(sizes))
+            crop = f"{self.crop_size[1]}x{self.crop_size[0]}"
+            reason = f"{given} pixels; crops of {crop} need one size that covers them"
+            raise ImageError("image", reason)
         return loaded
 
     def view(self, loaded: Mapping[str, Array], seed: int) -> Arrays:
@@ -109,7 +110,7 @@ class Augment:
         return array if after == before else images.resize(array, after, nearest=name in self.masks)
 
     def _cropped(self, arrays: Arrays, seed: int, first_step: int) -> Arrays:
-        """Crop all at one place, and mirror half of the samples.
+        """Crop all at one corner, and mirror half of the samples.
 
         The draws are those of albumentations' RandomCrop and HorizontalFlip, whose Compose takes
         longer than the work.

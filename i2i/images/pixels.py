@@ -91,8 +91,8 @@ def to_tensor(array: Array, device: torch.device | str = "cpu") -> Tensor:
     pixels = array.astype(np.int32) if array.dtype == np.uint16 else array
     stored = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(device)
     planes = stored.movedim(-1, -3)
-    values = torch.empty(planes.shape, dtype=torch.float32, device=device)
-    return values.copy_(planes).div_(scale).sub_(1)  # converted and reordered at once
+    values = planes.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    return values.div_(scale).sub_(1)
 
 
 def from_tensor(tensor: Tensor, depth: int = 8) -> Array:

@@ -266,7 +266,7 @@ def test_views_are_those_of_albumentations_bit_for_bit(
 
 def test_images_that_cannot_be_cropped_together_are_an_error_of_the_image() -> None:
     augment = Augment(config(resize="none"), ("a", "b"))
-    with pytest.raises(ImageError, match="40x40 and 41x40 pixels, of which crops of 32x32"):
+    with pytest.raises(ImageError, match="40x40 and 41x40 pixels; crops of 32x32"):
         augment({"a": smooth(40, 40), "b": smooth(40, 41)}, 0)
-    with pytest.raises(ImageError, match="31x40 pixels, of which crops of 32x32"):
+    with pytest.raises(ImageError, match="31x40 pixels; crops of 32x32"):
         augment({"a": smooth(40, 31), "b": smooth(40, 31)}, 0)
