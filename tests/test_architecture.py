@@ -67,11 +67,11 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # Lines of each room, blank ones counted: raise a budget in the commit that needs it, with the reason in its message.
 BUDGETS = {
-    "ground floor": 1485,
+    "ground floor": 1492,
     "checkpoint and model_file": 720,
-    "images": 2180,
+    "images": 2181,
     "scenes": 780,
-    "data": 3120,
+    "data": 3460,
     "networks": 1050,
     "losses": 220,
     "methods": 960,

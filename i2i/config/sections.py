@@ -106,6 +106,10 @@ class DataConfig(_Settings):
     integers, in their own numbers; for domains not named, [0, 1] and all that integers hold"""
     workers: Resumable[Annotated[int, Field(ge=0, le=1024)]] = 2
     """processes that decode images; 0: decode in the training process"""
+    cache: Resumable[Literal["auto", "off", "ram", "disk"]] = "auto"
+    """place of images once they are decoded and resized, a quarter of what is free there at most;
+    ram: memory; disk: ~/.cache/i2i, for later runs, too; auto: ram, or disk where all fit only
+    there; off: decoded again each time"""
     on_bad_file: Resumable[Literal["fail", "skip"]] = "fail"
     """reaction to an image that cannot be read; fail: stop; skip: train without it"""
     decode_check_limit: NonNegativeInt = 5_000

@@ -137,6 +137,8 @@ def _prepare(request: Request, device: torch.device, rank: Rank) -> _Run:
     if settings.train.init_from and not (request.resume and steps(folder / CHECKPOINTS)):
         method.notes += load_weights(method, Path(settings.train.init_from))
     before = saved(folder, request.method) if request.resume else None
+    if not request.dry_run:
+        dataset.open_cache(rank.local_size)
     recorded = _recorded_execution(folder, device) if request.resume else None
     execution = None
     if rank.is_main:

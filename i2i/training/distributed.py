@@ -37,6 +37,12 @@ class Rank:
         """True for the one process that writes to disk."""
         return self.rank == 0
 
+    @property
+    def local_size(self) -> int:
+        """Number of processes on this machine, as torchrun counts them."""
+        count = os.environ.get("LOCAL_WORLD_SIZE", "")
+        return int(count) if count.isdecimal() and int(count) else self.world_size
+
     def average_gradients(self, parameters: Iterable[Tensor], nonfinite: bool = False) -> bool:
         """Replace every gradient by its mean over ranks, in one flat all-reduce.
 
