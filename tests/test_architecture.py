@@ -59,6 +59,15 @@ MAY_IMPORT: dict[str, set[str]] = {
         "translation",
         "evaluation",
     },
+    "bench": {
+        "model_file",
+        "data",
+        "networks",
+        "methods",
+        "training",
+        "translation",
+        "run",
+    },
     "cli": {"*"},
 }
 
@@ -80,7 +89,8 @@ BUDGETS = {
     "compat": 470,
     "config": 700,
     "run": 1480,
-    "cli": 1150,
+    "bench": 1250,
+    "cli": 1290,
 }
 
 
