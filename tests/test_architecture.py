@@ -89,7 +89,7 @@ BUDGETS = {
     "compat": 470,
     "config": 700,
     "run": 1480,
-    "bench": 1250,
+    "bench": 1290,
     "cli": 1290,
 }
 

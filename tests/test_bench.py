@@ -45,7 +45,7 @@ def measured(tmp_path: Path, *words: object) -> dict[str, Any]:
 class Diary:
     """Work that writes a line whenever it is done."""
 
-    device = CPU
+    device, weights = CPU, 0
 
     def __init__(self, path: Path, name: str) -> None:
         self.path, self.name = path, name
@@ -89,6 +89,27 @@ def test_contenders_are_warm_before_they_take_turns(tmp_path: Path) -> None:
     assert row["seconds"] == {"median": 2.0, "min": 2.0, "max": 2.0, "values": [2.0] * 3}
     assert row["images_per_second"] == 1.5
     assert row["matmul_share"] == 100 / 2.0 / 1000.0
+
+
+class Filling(Diary):
+    """Work that takes 64 MiB, after a warm-up with more and with weights of 8."""
+
+    weights = 8 * 2**20
+
+    def warm_up(self) -> None:
+        self.kept = bytearray(self.weights)
+        bytearray(2**28)
+
+    def repeat(self) -> Turn:
+        bytearray(2**26)
+        return Turn(1, 1.0, 1.0)
+
+
+@pytest.mark.skipif(machine.resident() is None, reason="the system does not say what is resident")
+def test_peak_is_that_of_the_turns_without_weights(tmp_path: Path) -> None:
+    contender = Contender("filling", [partial(Filling, tmp_path / "diary.txt", "A")])
+    take_turns([contender], 2)
+    assert contender.facts["peak_bytes"] == pytest.approx(2**26, rel=0.1)
 
 
 def test_process_that_dies_is_named_with_its_status(tmp_path: Path) -> None:

@@ -55,6 +55,8 @@ class Job:
 class Reading:
     """One pipeline with its workers, seen from a process that takes its batches."""
 
+    weights = 0
+
     def __init__(self, job: Job, folder: str, variant: Variant, workers: int) -> None:
         self.device, self.job, self.workers = torch.device("cpu"), job, workers
         torch.set_num_threads(1)

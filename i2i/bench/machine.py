@@ -2,10 +2,9 @@
 
 import os
 import platform
-import resource
-import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -138,7 +137,28 @@ def layer_bytes(network: nn.Module, work: Callable[[], object]) -> int:
     return total
 
 
-def peak_resident() -> int:
-    """Return the largest resident size of this process so far, in bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+# -- memory ----------------------------------------------------------------------------------------
+
+
+def resident() -> int | None:
+    """Return the resident size of this process in bytes; None where the system does not say."""
+    return _status("VmRSS")
+
+
+def peak_resident() -> int | None:
+    """Return its largest resident size since `reset_peak`, in bytes; None as in `resident`."""
+    return _status("VmHWM")
+
+
+def reset_peak() -> None:
+    """Forget what was resident before: a self-test of networks may have taken more than they do."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", "ascii")
+
+
+def _status(name: str) -> int | None:
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text("ascii", "replace").splitlines():
+            if line.startswith(f"{name}:"):
+                return 1024 * int(line.split()[1])
+    return None

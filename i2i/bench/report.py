@@ -32,9 +32,9 @@ def row(contender: Contender, images: int = 1, flops: int | None = None) -> Row:
         seconds, cpu_seconds: spreads of one unit: step, image or sample. Processor time is that of
             all threads of the process; null where others work for it.
         images_per_second: at the median.
-        peak_bytes: on a CPU what the work added to the largest resident size of its process,
-            weights not counted; on CUDA all that torch had allocated at the worst moment, weights
-            counted; null elsewhere.
+        peak_bytes: during the turns. On a CPU the largest resident size of the process, without
+            what its libraries and weights take; on CUDA all that torch had allocated at the worst
+            moment, weights counted; null where the system does not say.
         execution: number format and algorithms.
         matmul_rate, copy_rate: FLOP/s and bytes/s that this process reaches at best, where they
             are of use.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from i2i.bench import machine, report
-from i2i.bench.turns import BenchError, Contender, Turn, take_turns, timed
+from i2i.bench.turns import BenchError, Contender, Turn, take_turns, timed, weight_bytes
 from i2i.bench.variants import VARIANTS, Variant, make_trainer
 from i2i.config import Config, Layer
 from i2i.precision import float32_networks, pick_device
@@ -66,6 +66,7 @@ class Steps:
             method = build.make_method(settings, {"a": 3, "b": 3, "image": 3})
             self.trainer = make_trainer(variant, settings, method, job.device, rank)
         self.device, self.variant, self.steps = self.trainer.device, variant, job.steps
+        self.weights = weight_bytes(method)
         crop = settings.data.crop_size
         height, width = (crop, crop) if isinstance(crop, int) else crop
         shape = (settings.train.batch, 3, height, width)

@@ -15,7 +15,7 @@ from PIL import Image
 from i2i import registry
 from i2i.bench import machine, report
 from i2i.bench.pictures import write_photos
-from i2i.bench.turns import BenchError, Contender, Turn, take_turns, timed
+from i2i.bench.turns import BenchError, Contender, Turn, take_turns, timed, weight_bytes
 from i2i.bench.variants import Variant, make_translator
 from i2i.direction import Direction
 from i2i.model_file import GeneratorInfo, ModelInfo, named_tensors, save_model
@@ -48,6 +48,7 @@ class _Translating:
     def __init__(self, job: Job, model: str, photos: Path, variant: Variant) -> None:
         self.translator = make_translator(variant, model, job.device, job.precision)
         self.device, self.job, self.photos = self.translator.device, job, photos
+        self.weights = weight_bytes(self.translator.network)
         channels = self.translator.in_channels
         batch = _BATCH if self.device.type == "cuda" else 1
         self.batch = torch.rand(batch, channels, job.size, job.size, device=self.device) * 2 - 1
@@ -124,7 +125,7 @@ class Network(_Translating):
 def bench(job: Job) -> dict[str, Any]:
     """Measure, print and return the numbers: see `i2i.bench`.
 
-    Besides, `forward_share` of the folder job is its rate over that of the bare network.
+    The ratio of `default` to `network alone` is the part of the bare rate that the job reaches.
 
     Raises:
         BenchError, ModelFileError, TranslationError, UnknownComponentError, OptionError: it cannot

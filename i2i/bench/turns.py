@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 from i2i import signals
-from i2i.bench.machine import peak_resident, synchronize
+from i2i.bench import machine
 from i2i.console import progress
 from i2i.errors import I2IError
 
@@ -40,6 +40,7 @@ class Work(Protocol):
     """A piece of work, built in the process that measures it."""
 
     device: torch.device
+    weights: int  # bytes of the networks
 
     def warm_up(self) -> None:
         """Do the work untimed: kernels are chosen, caches filled."""
@@ -59,10 +60,10 @@ Build = Callable[[], Work]
 
 def timed(units: int, work: Callable[[], object], device: torch.device) -> Turn:
     """Call `work`, and wait until all that it started on the device has ended."""
-    synchronize(device)
+    machine.synchronize(device)
     start, cpu = time.perf_counter(), time.process_time()
     work()
-    synchronize(device)
+    machine.synchronize(device)
     return Turn(units, time.perf_counter() - start, time.process_time() - cpu)
 
 
@@ -157,20 +158,16 @@ def _serve(pipe: Connection, build: Build) -> None:
     """Do what the parent asks for, until it says end or is gone."""
     signals.ignore()  # a terminal's reach the whole group; the parent answers them
     try:
+        before = machine.resident()  # with the libraries
         work = build()
-        if cuda := work.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(work.device)
-        resident = peak_resident()
         work.warm_up()
+        _reset_peak(work.device)
         pipe.send(None)
         while (wanted := pipe.recv()) != "end":
             if wanted == "turn":
                 pipe.send(work.repeat())
-                continue
-            peak = peak_resident() - resident
-            if cuda:
-                peak = torch.cuda.max_memory_allocated(work.device)
-            pipe.send({"peak_bytes": peak} | work.facts())
+            else:
+                pipe.send({"peak_bytes": _peak(work, before)} | work.facts())
         work.close()
     except (EOFError, ConnectionError):  # the parent was killed
         return
@@ -178,3 +175,24 @@ def _serve(pipe: Connection, build: Build) -> None:
         pipe.send(error)
     except Exception:  # whose class the parent need not have
         pipe.send(RuntimeError(traceback.format_exc()))
+
+
+def _reset_peak(device: torch.device) -> None:
+    machine.reset_peak()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def _peak(work: Work, before: int | None) -> int | None:
+    """Return the `peak_bytes` of `report.row`; `before`: resident bytes without the work."""
+    if work.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(work.device)
+    peak = machine.peak_resident() if work.device.type == "cpu" else None
+    if peak is None or before is None:
+        return None
+    return max(0, peak - before - work.weights)
+
+
+def weight_bytes(network: torch.nn.Module) -> int:
+    """Return the bytes of the parameters and buffers of `network`."""
+    return sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))

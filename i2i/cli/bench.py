@@ -48,9 +48,9 @@ def command() -> None:
 def train(methods: str, json_file: str | None, **options: Any) -> None:
     """Measure training steps on random images: time, memory, share of the matmul peak.
 
-    All methods take turns with each other, so their processes need memory together. Memory is what
-    the steps add to the largest resident size of a process, weights not counted; on CUDA all that
-    is allocated at the worst moment.
+    All methods take turns with each other, so their processes need memory together. Memory is the
+    largest resident size without libraries and weights; on CUDA all that is allocated at the worst
+    moment.
     """
     from i2i.bench import report
     from i2i.bench.train import Job, bench
