@@ -46,9 +46,9 @@ class Phase:
     schedule: Schedule = Schedule()  # every step
 
     def parts(self, real: Images, fake: Images) -> Iterator[Terms]:
-        """Return the terms of `loss` part by part, each computed when it is asked for."""
+        """Yield the terms of `loss` part by part, each computed when it is asked for."""
         terms = self.loss(real, fake)
-        return filter(None, [terms] if isinstance(terms, dict) else terms)
+        yield from filter(None, [terms] if isinstance(terms, dict) else terms)
 
     def trainable(self) -> list[nn.Parameter]:
         """Return the parameters that the phase updates: those that are not frozen."""

@@ -5,11 +5,9 @@ Chen et al., arXiv 1604.06174.
 
 import functools
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-import torch
 from torch import nn
-from torch.overrides import _get_current_function_mode_stack
 from torch.utils.checkpoint import checkpoint
 
 from i2i.networks.blocks import Conv, Residual, Up
@@ -37,21 +35,15 @@ def _contexts(
     layer: nn.Module,
 ) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """Return the contexts of the first and of the second computation of `layer`."""
-    modes = _get_current_function_mode_stack()  # no longer active in the backward pass
-    return nullcontext(), _computing_again(layer, modes)
+    return nullcontext(), _keeping_statistics(layer)
 
 
 @contextmanager
-def _computing_again(
-    layer: nn.Module, modes: list[torch.overrides.TorchFunctionMode]
-) -> Iterator[None]:
-    """Compute as for the first time, and leave running statistics as they were before."""
+def _keeping_statistics(layer: nn.Module) -> Iterator[None]:
+    """Leave running statistics as they were before the block."""
     before = [(buffer, buffer.clone()) for buffer in layer.buffers()]
-    with ExitStack() as stack:
-        for mode in modes:
-            stack.enter_context(mode)
-        try:
-            yield
-        finally:
-            for buffer, value in before:
-                buffer.copy_(value)
+    try:
+        yield
+    finally:
+        for buffer, value in before:
+            buffer.copy_(value)

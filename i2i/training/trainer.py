@@ -155,7 +155,9 @@ class Trainer:
             parts = phase.parts(real, inputs)
             while part := self._compute(parts):
                 loss = functools.reduce(torch.add, part.values()) / accumulate
-                if loss.requires_grad or not self.execution.split:  # a part may be of frozen networks only
+                if (
+                    loss.requires_grad or not self.execution.split
+                ):  # a part may be of frozen networks only
                     torch.autograd.backward(scaler.scale(loss))
                 terms |= {name: term.detach().float() / accumulate for name, term in part.items()}
             if self.execution.split:

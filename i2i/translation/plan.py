@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from i2i import images
 from i2i.data.pairing import normal
+from i2i.execution.choose import plainest
 from i2i.files import (
     check_no_link,
     check_writable,
@@ -90,6 +91,7 @@ def make_plan(
     if name is None:
         _check_links(root, tasks)
         if translator.automatic:
+            translator.use(plainest(translator.device))
             choice = Choice(translator, root, _job_hash(translator, options))
             notes += choice.settle(every, options)
         origin = _origin(translator, source, options)
