@@ -92,7 +92,7 @@ BUDGETS = {
     "translation": 2250,
     "compat": 470,
     "config": 705,
-    "run": 1550,
+    "run": 1570,
     "bench": 1300,
     "cli": 1290,
 }

@@ -25,6 +25,7 @@ from i2i.execution.cache import Cache
 from i2i.networks.blocks import InstanceNorm
 from i2i.networks.inference import per_image_statistics
 from i2i.run import build
+from i2i.run import execution as execution_of_run
 from i2i.training.trainer import Trainer
 from i2i.translation import tuning
 
@@ -218,11 +219,11 @@ def always(execution: Execution) -> Callable[..., Execution]:
 def test_a_run_keeps_the_execution_that_it_began_with(
     scenes: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "choose", always(ALL))
+    monkeypatch.setattr(execution_of_run, "choose", always(ALL))
     straight = here(*train_words("cyclegan", scenes, tmp_path / "straight", "--images", "8"))
     assert "in bf16, channels last, losses one by one" in straight.err
     assert here(*train_words("cyclegan", scenes, tmp_path / "run", "--images", "4")).status == 0
-    monkeypatch.setattr(build, "choose", always(Execution()))
+    monkeypatch.setattr(execution_of_run, "choose", always(Execution()))
     resumed = here("resume", tmp_path / "run", "--images", "8")
     assert "in bf16, channels last, losses one by one" in resumed.err
     assert "as the run began: a test" in resumed.err
@@ -235,7 +236,7 @@ def test_a_run_keeps_the_execution_that_it_began_with(
 def test_explicit_precision_is_plain_and_ends_the_choice_of_a_run(
     scenes: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "choose", always(ALL))
+    monkeypatch.setattr(execution_of_run, "choose", always(ALL))
     words = train_words("pix2pix", scenes, tmp_path / "run", "--images", "4")
     assert "in bf16, channels last" in here(*words).err
     resumed = here("resume", tmp_path / "run", "--images", "6", "--precision", "fp32")

@@ -12,7 +12,7 @@ from i2i.config import Config
 from i2i.execution import Execution
 from i2i.methods._base import Method
 from i2i.precision import pick_device
-from i2i.run import build
+from i2i.run.execution import pick_execution
 from i2i.training.distributed import Rank
 from i2i.training.trainer import Trainer
 from i2i.translation.translator import Translator, load
@@ -30,7 +30,7 @@ def make_trainer(
     execution = Execution()
     if variant == "default":
         channels = {"a": 3, "b": 3, "image": 3}
-        execution = build.pick_execution(settings, method, channels, target, None)
+        execution = pick_execution(settings, method, channels, target, None)
     trainer = Trainer(method, settings.train, settings.optim, target, execution, rank)
     if variant == "baseline":
         for each in trainer.optimizers.values():

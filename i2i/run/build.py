@@ -4,11 +4,10 @@ import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from i2i import registry
 from i2i.config import (
@@ -17,14 +16,9 @@ from i2i.config import (
     PairedData,
     UnconditionalData,
     UnpairedData,
-    height_width,
 )
-from i2i.console import log
 from i2i.data.dataset import Dataset, PairedImages, UnconditionalImages, UnpairedImages
-from i2i.direction import Direction
 from i2i.errors import OptionError
-from i2i.execution import Execution
-from i2i.execution.choose import choose, is_emulated
 from i2i.losses.adversarial import discriminator_loss_bounds
 from i2i.methods._adversarial import AdversarialLoss
 from i2i.methods._base import Method
@@ -32,12 +26,9 @@ from i2i.networks.activation_checkpointing import checkpoint_activations
 from i2i.networks.contract import Discriminator, Generator, check_contract
 from i2i.networks.init import init_weights
 from i2i.options import option_fields
-from i2i.precision import pick_precision
 from i2i.run.contradictions import check_sizes
 from i2i.run.warm_start import freeze
 from i2i.training.health import Health, RunInfo
-
-_TEST_SIDE, _TEST_BATCH = 128, 8  # pixels and images of a test of speed
 
 
 def open_data(config: Config, split: str = "train") -> Dataset:
@@ -127,46 +118,6 @@ def _initialize(net: nn.Module, config: Config, compiled: bool) -> nn.Module:
     if compiled:
         net.compile(dynamic=False)
     return net
-
-
-def pick_execution(
-    config: Config,
-    method: Method,
-    channels: Mapping[str, int],
-    device: torch.device,
-    recorded: Execution | None,
-) -> Execution:
-    """Return the execution of a run: as asked for, as `recorded` by it, or the fastest.
-
-    Raises:
-        DeviceError: the device cannot compute in this precision.
-    """
-    wanted = config.train.precision
-    if wanted != "auto":
-        return Execution(pick_precision(wanted, device), reason="as asked for")
-    if recorded:
-        pick_precision(recorded.precision, device)  # refuses what this device cannot do
-        if is_emulated(recorded, device):
-            log(f"note: the run began in {recorded}, which this machine emulates, and is slow")
-        return replace(recorded, reason=f"as the run began: {recorded.reason}")
-    direction, net = next(iter(method.translators().items()))
-    sample, images = _test_sample(config, method, net), float(config.train.total_images or 0)
-    if method.latent is None:
-        height, width = height_width(config.data.crop_size)
-        sample = sample[:, :1].expand(-1, channels[Direction(direction).source], -1, -1)
-        images *= height * width / (sample.shape[-2] * sample.shape[-1])
-    return choose(net.to(device), sample.to(device), "train", images, tolerance=2 * 2 / 255)
-
-
-def _test_sample(config: Config, method: Method, net: nn.Module) -> Tensor:
-    """Return latents, or gray noise of at most 128 pixels a side: a test takes about 2 seconds."""
-    random, batch = torch.Generator().manual_seed(0), min(config.train.batch, _TEST_BATCH)
-    if method.latent is not None:
-        return method.latent.sample(batch, generator=random)
-    divisor = int(getattr(net, "size_divisor", 1))
-    side = -(-_TEST_SIDE // divisor) * divisor
-    sides = (min(length, side) for length in height_width(config.data.crop_size))
-    return torch.rand(batch, 1, *sides, generator=random) * 2 - 1
 
 
 def check_compiler(device: torch.device) -> None:

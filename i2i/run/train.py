@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from i2i import __version__
-from i2i.checkpoint import CHECKPOINTS, CheckpointError, load_state, newest, read_manifest, steps
+from i2i.checkpoint import CHECKPOINTS, load_state, newest, read_manifest, steps
 from i2i.config import Config, ConfigError, Layer, height_width
 from i2i.console import echo, log
 from i2i.data.dataset import Dataset
@@ -21,7 +21,6 @@ from i2i.data.folders import DataError, SplitError
 from i2i.data.loader import batches
 from i2i.errors import I2IError
 from i2i.execution import Execution
-from i2i.execution.choose import plainest
 from i2i.files import (
     EVENTS,
     METRICS,
@@ -38,6 +37,7 @@ from i2i.model_file import WEIGHTS
 from i2i.precision import float32_networks, pick_device
 from i2i.report.run import REPORT, newest_sheet, run_report
 from i2i.run import build, describe, samples
+from i2i.run.execution import pick_execution, recorded_execution
 from i2i.run.model_card import model_card
 from i2i.run.settings import (
     CONFIG,
@@ -139,10 +139,10 @@ def _prepare(request: Request, device: torch.device, rank: Rank) -> _Run:
     before = saved(folder, request.method) if request.resume else None
     if not request.dry_run:
         dataset.open_cache(rank.local_size)
-    recorded = _recorded_execution(folder, device) if request.resume else None
+    recorded = recorded_execution(folder, device) if request.resume else None
     execution = None
     if rank.is_main:
-        execution = build.pick_execution(settings, method, dataset.channels, device, recorded)
+        execution = pick_execution(settings, method, dataset.channels, device, recorded)
     execution = rank.gather(execution)[0]
     return _Run(folder, settings, dataset, method, device, execution, rank, before)
 
@@ -292,17 +292,6 @@ def _restore(trainer: Trainer, run: _Run, facts: Mapping[str, Any]) -> None:
             f"{folder} has seen all its {trainer.total} images. To train longer, raise --epochs "
             "or --images."
         )
-
-
-def _recorded_execution(folder: Path, device: torch.device) -> Execution | None:
-    """Return the execution of the newest checkpoint: the plain one where it does not say."""
-    for _, path in reversed(steps(folder / CHECKPOINTS)):
-        with suppress(CheckpointError):
-            facts = read_manifest(path)
-            if "execution" in facts:
-                return Execution.from_dict(facts["execution"], path)
-            return plainest(device)
-    return None
 
 
 def _changes(before: Config, after: Config, images: int) -> list[str]:
