@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
-from kornia.geometry.transform import affine
 from torch import Tensor
 
 from i2i.losses.adversarial import Logits
@@ -26,6 +25,8 @@ def augment(
             sample; ada adds mirroring, quarter turns and scaling, each with `probability`.
         probability: of one operation on one sample; a float or 0-d.
     """
+    from kornia.geometry.transform import affine  # takes 0.4 s, and few runs augment
+
     n, device = views[0].shape[0], views[0].device
 
     def uniform() -> Tensor:
