@@ -10,7 +10,6 @@ from statistics import median
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from i2i import __version__
 from i2i.execution import Execution
@@ -40,8 +39,9 @@ def choose(
         tolerance: largest difference of an output in [-1, 1] from float32.
     """
     plain = plainest(sample.device)
-    work = images * operations(network, sample[:1]) * (3 if purpose == "train" else 1)
-    if work < MIN_WORK[purpose]:
+    passes = images * (3 if purpose == "train" else 1)
+    need = MIN_WORK[purpose]
+    if passes * _bound(network, sample) < need or passes * operations(network, sample[:1]) < need:
         return replace(plain, reason="the work is too small for a test of speed")
     others = [one for one in candidates(sample.device) if one != plain]
     if not others:
@@ -76,12 +76,20 @@ def candidates(device: torch.device) -> list[Execution]:
 
 def operations(network: nn.Module, sample: Tensor) -> int:
     """Return the floating point operations of one pass, 0 for a network that cannot be traced."""
+    from torch.utils.flop_counter import FlopCounterMode  # imports half of torch's compiler
+
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as count:
             without_content(network)(torch.empty_like(sample, device="meta"))
     except Exception:  # of components of others, too
         return 0
     return int(count.get_total_flops())
+
+
+def _bound(network: nn.Module, sample: Tensor) -> float:
+    """Return more operations than a pass can have: each weight is used once a pixel, or less."""
+    height, width = getattr(network, "size", None) or sample.shape[-2:]
+    return 2.0 * height * width * sum(parameter.numel() for parameter in network.parameters())
 
 
 # -- the test --------------------------------------------------------------------------------------
