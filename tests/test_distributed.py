@@ -130,6 +130,9 @@ def check_batch_norm(rank: Rank) -> None:
         assert torch.allclose(mine, theirs)
     if rank.is_main:  # evaluation waits for nobody
         assert torch.allclose(own.eval()(x), plain.eval()(x), atol=1e-6)
+    halved = own.train()(x.detach().bfloat16())
+    assert halved.dtype == torch.bfloat16
+    assert torch.allclose(halved.float(), output, atol=0.05)
 
 
 def work(index: int, port: int, folder: Path) -> None:

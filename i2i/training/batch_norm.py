@@ -28,11 +28,12 @@ class RankBatchNorm(nn.BatchNorm2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x, [N, C, H, W], normalized by the statistics of all ranks."""
+        """Return x, [N, C, H, W], normalized by the statistics of all ranks, in fp32 at least."""
         if not self.training:
             return super().forward(x)
-        mean = self._mean(x)
-        centered = x - mean
+        wide = x.to(self.weight.dtype)
+        mean = self._mean(wide)
+        centered = wide - mean
         variance = self._mean(centered.square())
         with torch.no_grad():
             count = x.numel() // x.shape[1] * dist.get_world_size()
@@ -44,7 +45,7 @@ class RankBatchNorm(nn.BatchNorm2d):
             self.running_var.lerp_(variance.flatten() * (count / (count - 1)), self.momentum)
             self.num_batches_tracked += 1
         scale = self.weight.view(1, -1, 1, 1) * (variance + self.eps).rsqrt()
-        return centered * scale + self.bias.view(1, -1, 1, 1)
+        return (centered * scale + self.bias.view(1, -1, 1, 1)).to(x.dtype)
 
     @staticmethod
     def _mean(x: Tensor) -> Tensor:
