@@ -79,7 +79,7 @@ BUDGETS = {
     "translation": 2140,
     "compat": 470,
     "config": 700,
-    "run": 1480,
+    "run": 1620,
     "cli": 1150,
 }
 

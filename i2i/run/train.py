@@ -36,6 +36,7 @@ from i2i.model_file import WEIGHTS
 from i2i.precision import float32_networks, pick_device, pick_precision
 from i2i.report.run import REPORT, newest_sheet, run_report
 from i2i.run import build, describe, samples
+from i2i.run.memory import explaining_out_of_memory
 from i2i.run.model_card import model_card
 from i2i.run.settings import (
     CONFIG,
@@ -93,6 +94,7 @@ def train(request: Request) -> Outcome | None:
         GuardError: training was stopped because it would have destroyed the networks.
         ImageError, LoaderError: an image could not be read; what was learned before is saved.
         RankLostError: another process of the run ended.
+        OutOfMemoryError: memory ended; what was saved before is intact.
     """
     device = pick_device(request.device)
     with float32_networks(), process_group(device) as rank:
@@ -189,8 +191,11 @@ def _train(run: _Run, resumed: bool, check_owner: Callable[[], None]) -> Outcome
         check_owner,
     )
     loop = Loop(trainer, settings, context)
+    advice = explaining_out_of_memory(
+        trainer, settings, run.dataset.channels, f"i2i resume {run.folder}"
+    )
     try:
-        with StopRequest(alone=rank.world_size == 1).listening() as stop:
+        with StopRequest(alone=rank.world_size == 1).listening() as stop, advice:
             outcome = loop.run(stop)
     except GuardError as error:
         _write_report(run, trainer, error.explanation)
