@@ -115,6 +115,6 @@ def test_another_error_is_not_explained_as_one_of_memory() -> None:
     trainer, _ = prepare(config)
     with (
         pytest.raises(RuntimeError, match="a shape"),
-        explaining_out_of_memory(trainer, config, CHANNELS, "i2i resume x"),
+        explaining_out_of_memory(trainer, config, CHANNELS, Path("x")),
     ):
         raise RuntimeError("a shape")

@@ -4,6 +4,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,12 +30,12 @@ class OutOfMemoryError(I2IError, MemoryError):
 
 @contextmanager
 def explaining_out_of_memory(
-    trainer: Trainer, config: Config, channels: Mapping[str, int], resume: str
+    trainer: Trainer, config: Config, channels: Mapping[str, int], folder: Path
 ) -> Iterator[None]:
     """Say what to change if memory ends within the block, which trains as `config` says.
 
     Args:
-        resume: the command that continues the run, to which a change is appended.
+        folder: of the run, to be continued with a change.
 
     Raises:
         OutOfMemoryError: memory ended.
@@ -51,7 +52,7 @@ def explaining_out_of_memory(
         reason = f"out of memory in a training step ({str(error)[:200]})"
     else:
         return
-    raise OutOfMemoryError(trainer.device, reason, f"Continue with {resume} and {hint}")
+    raise OutOfMemoryError(trainer.device, reason, f"Continue with i2i resume {folder} and {hint}")
 
 
 def _advice(trainer: Trainer, config: Config, channels: Mapping[str, int]) -> str:
@@ -106,19 +107,19 @@ def step_bytes(
 
     Old fakes in the pools are not. 0 for methods that cannot be traced.
     """
-    train, size = config.train, height_width(config.data.crop_size)
+    train, size, count = config.train, height_width(config.data.crop_size), PeakMemory()
     try:
         with FakeTensorMode(allow_non_fake_inputs=True), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of copying such tensors
             twin = without_content(method, "cpu")
-            twin.to = lambda *_: twin  # type: ignore[method-assign, assignment]  # refused by these tensors
+            twin.to = lambda *_: twin  # type: ignore[method-assign]  # refused by these tensors
             if train.activation_checkpointing:
                 for net in twin.translators().values():
                     checkpoint_activations(net)
             device = torch.device("cpu")
             trainer = Trainer(twin, train, config.optim, device, precision, split=split)
             trainer.check_every_step = False  # there are no values
-            with PeakMemory() as count:
+            with count:
                 count.hold([*twin.parameters(), *twin.buffers()])
                 for net in trainer.ema.nets.values() if trainer.ema else ():
                     count.hold([*net.parameters(), *net.buffers()])

@@ -167,7 +167,6 @@ def _train(run: _Run, resumed: bool, check_owner: Callable[[], None]) -> Outcome
         write_atomically(run.folder / CONFIG, config_text(settings))
         write_atomically(run.folder / "README.md", card.encode())
     pack = functools.partial(describe.pack, settings, run.dataset.specs, run.method)
-    draw = _sample_sheet(run)
     open_stream = functools.partial(
         batches,
         run.dataset,
@@ -184,16 +183,14 @@ def _train(run: _Run, resumed: bool, check_owner: Callable[[], None]) -> Outcome
         run.dataset.files,
         len(run.dataset),
         (*run.dataset.notes, *run.method.notes),
-        draw,
+        _sample_sheet(run),
         pack,
         build.health(run.method, settings, rank.world_size),
         facts,
         check_owner,
     )
     loop = Loop(trainer, settings, context)
-    advice = explaining_out_of_memory(
-        trainer, settings, run.dataset.channels, f"i2i resume {run.folder}"
-    )
+    advice = explaining_out_of_memory(trainer, settings, run.dataset.channels, run.folder)
     try:
         with StopRequest(alone=rank.world_size == 1).listening() as stop, advice:
             outcome = loop.run(stop)

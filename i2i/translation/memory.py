@@ -98,9 +98,10 @@ def _trace(network: nn.Module, channels: int, height: int, width: int) -> int:
 
     A network that cannot run so has 0, and one that refuses the size will say so itself.
     """
+    count = PeakMemory()
     try:
         twin = without_content(network, "meta")
-        with torch.no_grad(), PeakMemory() as count:
+        with torch.no_grad(), count:
             twin(torch.empty(1, channels, height, width, device="meta"))
     except Exception:  # of components of others, too
         return 0
