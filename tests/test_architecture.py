@@ -93,7 +93,7 @@ BUDGETS = {
     "translation": 2250,
     "compat": 470,
     "config": 705,
-    "run": 1570,
+    "run": 1710,
     "bench": 1300,
     "cli": 1330,
 }

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from i2i import __version__
 from i2i.execution import Execution
 from i2i.execution.cache import Cache
-from i2i.networks.inference import without_content
+from i2i.networks.tracing import without_content
 from i2i.precision import computes_in_bf16, machine_name, pick_precision
 
 MIN_WORK = {
@@ -80,7 +80,7 @@ def operations(network: nn.Module, sample: Tensor) -> int:
 
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as count:
-            without_content(network)(torch.empty_like(sample, device="meta"))
+            without_content(network, "meta")(torch.empty_like(sample, device="meta"))
     except Exception:  # of components of others, too
         return 0
     return int(count.get_total_flops())

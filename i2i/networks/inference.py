@@ -55,16 +55,6 @@ def per_image_statistics(net: nn.Module) -> nn.Module:
     return twin
 
 
-def without_content(net: nn.Module) -> nn.Module:
-    """Return a copy of `net` on the meta device: it computes shapes, and takes no memory."""
-    memo: dict[int, Tensor] = {}
-    for tensor in (*net.parameters(), *net.buffers()):
-        empty = torch.empty_like(tensor, device="meta")
-        trained = isinstance(tensor, nn.Parameter)
-        memo[id(tensor)] = nn.Parameter(empty, requires_grad=False) if trained else empty
-    return copy.deepcopy(net, memo)
-
-
 @contextmanager
 def inference(net: nn.Module) -> Iterator[nn.Module]:
     """Put `net` in evaluation mode, and turn gradients off, within a `with` block."""

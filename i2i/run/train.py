@@ -38,6 +38,7 @@ from i2i.precision import float32_networks, pick_device
 from i2i.report.run import REPORT, newest_sheet, run_report
 from i2i.run import build, describe, samples
 from i2i.run.execution import pick_execution, recorded_execution
+from i2i.run.memory import explaining_out_of_memory
 from i2i.run.model_card import model_card
 from i2i.run.settings import (
     CONFIG,
@@ -95,6 +96,7 @@ def train(request: Request) -> Outcome | None:
         GuardError: training was stopped because it would have destroyed the networks.
         ImageError, LoaderError: an image could not be read; what was learned before is saved.
         RankLostError: another process of the run ended.
+        OutOfMemoryError: memory ended; what was saved before is intact.
     """
     device = pick_device(request.device)
     with float32_networks(), process_group(device) as rank:
@@ -174,7 +176,6 @@ def _train(run: _Run, resumed: bool, check_owner: Callable[[], None]) -> Outcome
         write_atomically(run.folder / CONFIG, config_text(settings))
         write_atomically(run.folder / "README.md", card.encode())
     pack = functools.partial(describe.pack, settings, run.dataset.specs, run.method)
-    draw = _sample_sheet(run)
     open_stream = functools.partial(
         batches,
         run.dataset,
@@ -191,15 +192,16 @@ def _train(run: _Run, resumed: bool, check_owner: Callable[[], None]) -> Outcome
         run.dataset.files,
         len(run.dataset),
         (*run.dataset.notes, *run.method.notes),
-        draw,
+        _sample_sheet(run),
         pack,
         build.health(run.method, settings, rank.world_size),
         facts,
         check_owner,
     )
     loop = Loop(trainer, settings, context)
+    advice = explaining_out_of_memory(trainer, settings, run.dataset.channels, run.folder)
     try:
-        with StopRequest(alone=rank.world_size == 1).listening() as stop:
+        with StopRequest(alone=rank.world_size == 1).listening() as stop, advice:
             outcome = loop.run(stop)
     except GuardError as error:
         _write_report(run, trainer, error.explanation)

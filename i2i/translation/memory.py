@@ -1,21 +1,17 @@
 """Memory that a network needs for an image, predicted from its layers."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch import nn
 
 from i2i.memory import free_bytes, is_out_of_memory
-from i2i.networks.inference import without_content
+from i2i.networks.tracing import PeakMemory, without_content
 from i2i.translation import TranslationError
 
 _LARGE = 4096  # bytes a pixel of a network that nobody has yet; where that is free, all is well
 _HELD = 32  # bytes a pixel of an image that waits: as floats, before and after
-_MARGIN = 1.25  # measured: 1.0 to 1.4 of what is counted, by network and state of the heap
 
 
 class NotEnoughMemoryError(TranslationError):
@@ -97,37 +93,16 @@ class MemoryNeed:
 # -- need ------------------------------------------------------------------------------------------
 
 
-class _Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of all tensors that live at once, and of the copies that kernels make."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.peak = 0  # bytes
-        self._live = WeakKeyDictionary[torch.UntypedStorage, int]()
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        tensors = [t for t in torch.utils._pytree.tree_leaves(result) if isinstance(t, Tensor)]
-        for tensor in tensors:
-            self._live[tensor.untyped_storage()] = tensor.untyped_storage().nbytes()
-        copies = 0
-        if "convolution" in func.__name__:  # reorders its input and output into blocks
-            copies = sum(t.numel() * t.element_size() for t in (args[0], *tensors))
-        self.peak = max(self.peak, sum(self._live.values()) + copies)
-        return result
-
-
 def _trace(network: nn.Module, channels: int, height: int, width: int) -> int:
     """Return the bytes at the peak of one image, by running the network on tensors of no content.
 
     A network that cannot run so has 0, and one that refuses the size will say so itself.
     """
+    count = PeakMemory()
     try:
-        twin = without_content(network)
-        with torch.no_grad(), _Peak() as count:
+        twin = without_content(network, "meta")
+        with torch.no_grad(), count:
             twin(torch.empty(1, channels, height, width, device="meta"))
     except Exception:  # of components of others, too
         return 0
-    return int(_MARGIN * count.peak)
+    return count.bytes
