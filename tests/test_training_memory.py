@@ -13,6 +13,7 @@ from test_trainer import METHODS, settings
 
 from i2i.checkpoint import CHECKPOINTS, steps
 from i2i.config import Config
+from i2i.execution import Execution
 from i2i.run import build
 from i2i.run.memory import explaining_out_of_memory, step_bytes
 from i2i.scenes import write_dataset
@@ -26,8 +27,7 @@ class Traced(NamedTuple):
     """Settings of a step to be traced."""
 
     config: Config
-    split: bool = False
-    precision: str = "fp32"
+    execution: Execution = Execution()
 
 
 def predicted(folder: Path, *cases: Traced) -> list[int]:
@@ -35,8 +35,8 @@ def predicted(folder: Path, *cases: Traced) -> list[int]:
 
     def trace(_: object) -> list[int]:
         return [
-            step_bytes(build.make_method(config, CHANNELS), config, CHANNELS, precision, split)
-            for config, split, precision in cases
+            step_bytes(build.make_method(config, CHANNELS), config, CHANNELS, execution)
+            for config, execution in cases
         ]
 
     found: list[int] = measure(lambda: None, trace, folder).answer
@@ -46,7 +46,7 @@ def predicted(folder: Path, *cases: Traced) -> list[int]:
 def prepare(config: Config) -> tuple[Trainer, dict[str, torch.Tensor]]:
     torch.set_num_threads(1)
     method = build.make_method(config, CHANNELS)
-    trainer = Trainer(method, config.train, config.optim, torch.device("cpu"), "fp32")
+    trainer = Trainer(method, config.train, config.optim, torch.device("cpu"), Execution())
     return trainer, {name: torch.zeros(1, 3, 128, 128) for name in method.domains}
 
 
@@ -61,9 +61,9 @@ def test_predicted_memory_is_that_of_a_step_and_falls_with_what_saves_it(tmp_pat
     now, split, checkpointed, bf16, two, halved = predicted(
         tmp_path,
         Traced(large()),
-        Traced(large(), True),
-        Traced(large("train.activation_checkpointing=true"), True),
-        Traced(large(), False, "bf16"),
+        Traced(large(), Execution(split=True)),
+        Traced(large("train.activation_checkpointing=true"), Execution(split=True)),
+        Traced(large(), Execution("bf16")),
         Traced(large("train.batch=2")),
         Traced(large("train.batch=1", "train.accumulate=2")),
     )
@@ -76,7 +76,11 @@ def test_predicted_memory_is_that_of_a_step_and_falls_with_what_saves_it(tmp_pat
 
 def test_step_of_every_method_can_be_traced(tmp_path: Path) -> None:
     options = ["method.augment=ada", "train.ema_halflife_images=10"]
-    assert all(predicted(tmp_path, *(Traced(settings(each, *options), True) for each in METHODS)))
+    assert all(
+        predicted(
+            tmp_path, *(Traced(settings(each, *options), Execution(split=True)) for each in METHODS)
+        )
+    )
 
 
 def fail_in_second_step() -> None:
@@ -102,7 +106,6 @@ def test_run_out_of_memory_says_what_to_change_and_continues_so(tmp_path: Path) 
     for change in (
         "--set train.activation_checkpointing=true (about",
         "--set train.batch=1 --set train.accumulate=2 (about",
-        "--precision bf16",
     ):
         assert change in ended.err
     assert steps(run / CHECKPOINTS)

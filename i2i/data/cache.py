@@ -209,9 +209,8 @@ def open_caches(
             if where == "disk" or total <= room:
                 return _on_disk(groups, files, room / max(total, 1), warnings)
         return _in_memory(groups, memory / max(total, 1), warnings)
-    except (OSError, I2IError) as error:
-        reason = error.explanation if isinstance(error, I2IError) else error.strerror
-        return off, [f"images are decoded again in each epoch: they cannot be kept ({reason})."]
+    except (OSError, RuntimeError, I2IError) as error:  # RuntimeError: there is no home folder
+        return off, [f"images are decoded again in each epoch: they cannot be kept ({error})."]
 
 
 def _in_memory(

@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from i2i.data.order import shuffled
 from i2i.data.workers import LoaderError as LoaderError
 from i2i.data.workers import Report, Workers
 from i2i.errors import I2IError
-from i2i.images import Array, to_tensor
+from i2i.images import Array, to_signed, to_tensor
 from i2i.seeds import key
 
 Keys = tuple[tuple[int, int], ...]  # (epoch, index) of each image
@@ -119,14 +120,19 @@ def _stream(
 
 
 def _stacked(arrays: Sequence[Array]) -> Array:
-    """Return uint8 as [N, H, W, C], a quarter of the bytes to send; other depths ready to train."""
-    if all(array.dtype == np.uint8 for array in arrays):
-        return np.stack(arrays)
-    return torch.stack([to_tensor(array) for array in arrays]).numpy()
+    """Return [N, C, H, W]: uint8, a quarter of the bytes to send, or float32 ready to train."""
+    if not all(array.dtype == np.uint8 for array in arrays):
+        return torch.stack([to_tensor(array) for array in arrays]).numpy()
+    height, width, channels = arrays[0].shape
+    stacked = np.empty((len(arrays), channels, height, width), np.uint8)
+    for planes, array in zip(stacked, arrays, strict=True):
+        cv2.split(array, list(planes))  # several times as fast as numpy and torch
+    return stacked
 
 
 def _to_images(stacked: Array) -> Tensor:
-    return to_tensor(stacked) if stacked.dtype == np.uint8 else torch.from_numpy(stacked)
+    images = torch.from_numpy(stacked)
+    return to_signed(images, 8) if stacked.dtype == np.uint8 else images
 
 
 def _files(dataset: Source, key: tuple[int, int]) -> str:

@@ -24,6 +24,7 @@ from i2i.images.pixels import match_channels as match_channels
 from i2i.images.pixels import resize as resize
 from i2i.images.pixels import to_depth as to_depth
 from i2i.images.pixels import to_display_rgb as to_display_rgb
+from i2i.images.pixels import to_signed as to_signed
 from i2i.images.pixels import to_tensor as to_tensor
 from i2i.images.pixels import to_unit as to_unit
 from i2i.images.pixels import to_value_range as to_value_range

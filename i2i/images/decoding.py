@@ -53,7 +53,7 @@ def _array(image: Image.Image, mode: str, out: NDArray[Any] | None = None) -> ND
     """Return [H, W] or [H, W, C] in `mode`, by bands: Pillow copies repeatedly what it converts."""
     for box in bands(image):
         part = image if box == (0, 0, *image.size) else image.crop(box)
-        band = np.asarray(part.convert(mode))
+        band = np.asarray(part if part.mode == mode else part.convert(mode))
         if out is None:
             out = np.empty((image.height, image.width, *band.shape[2:]), band.dtype)
         out[box[1] : box[3], box[0] : box[2]] = band

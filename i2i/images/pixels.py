@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn import functional as F
 
 from i2i.images.formats import CHANNEL_NAMES, Alpha, Array, ImageError, describe_channels
 
@@ -87,13 +87,16 @@ def to_value_range(values: NDArray[np.float32], value_range: ValueRange) -> NDAr
 
 def to_tensor(array: Array, device: torch.device | str = "cpu") -> Tensor:
     """[..., H, W, C] of any dtype -> contiguous float32 [..., C, H, W] in [-1, 1], on `device`."""
-    scale = MAX_VALUE[depth_of(array)] / 2
     # Few operations take uint16 tensors.
     pixels = array.astype(np.int32) if array.dtype == np.uint16 else array
     stored = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(device)
-    planes = stored.movedim(-1, -3)
-    values = planes.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
-    return values.div_(scale).sub_(1)
+    return to_signed(stored.movedim(-1, -3), depth_of(array))
+
+
+def to_signed(levels: Tensor, depth: int) -> Tensor:
+    """Return levels of a depth, 8 to 32 bits, as contiguous float32 in [-1, 1]."""
+    values = levels.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    return values.div_(MAX_VALUE[depth] / 2).sub_(1)
 
 
 def from_tensor(tensor: Tensor, depth: int = 8) -> Array:
@@ -171,24 +174,25 @@ def resize(image: ArrayOrTensor, size: tuple[int, int], nearest: bool = False) -
     Bicubic with antialiasing, clamped to the range; `nearest` takes single pixels, for labels.
     """
     if isinstance(image, Tensor):
-        planes = image.reshape(-1, *image.shape[-3:])
-        return _resampled(planes, size, nearest).reshape(*image.shape[:-2], *size).clamp(-1, 1)
+        flat = image.reshape(-1, *image.shape[-3:])
+        resized = _interpolated(flat, size, nearest).clamp(-1, 1)
+        return resized.reshape(*image.shape[:-2], *size)
     deep = image.dtype == np.uint16
     pixels = image.astype(np.float32) if deep else np.require(image, requirements=["C", "W"])
     # A view: the 8-bit kernel is fastest on interleaved channels.
     planes = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)
-    pixels = _resampled(planes, size, nearest)[0].permute(1, 2, 0).numpy()
+    pixels = _interpolated(planes, size, nearest)[0].permute(1, 2, 0).numpy()
     pixels = pixels.round() if deep else pixels
     return np.ascontiguousarray(pixels.clip(0, MAX_VALUE[depth_of(image)]).astype(image.dtype))
 
 
-def _resampled(planes: Tensor, size: tuple[int, int], nearest: bool) -> Tensor:
+def _interpolated(planes: Tensor, size: tuple[int, int], nearest: bool) -> Tensor:
+    """Return [N, C, H, W] resized as torchvision does, whose import takes seconds."""
     if planes.shape[-2:] == size:
         return planes
-    # torchvision calls this kernel too, and its import takes as long as that of torch
     if nearest:
-        return interpolate(planes, size, mode="nearest-exact")
-    return interpolate(planes, size, mode="bicubic", align_corners=False, antialias=True)
+        return F.interpolate(planes, size, mode="nearest-exact")
+    return F.interpolate(planes, size, mode="bicubic", align_corners=False, antialias=True)
 
 
 def to_display_rgb(array: Array, alpha: bool = True) -> NDArray[np.uint8]:

@@ -108,6 +108,30 @@ def test_stream_is_the_same_for_0_1_2_and_4_workers(folder: Path) -> None:
         assert same(first(8, dataset, workers=workers), expected)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batch_is_the_stack_of_its_samples_at_every_depth(
+    write: Any, tmp_path: Path, channels: int, workers: int
+) -> None:
+    random = np.random.default_rng(0)
+    write("1.png", channels=channels)
+    write("2.png", channels=channels)
+    deep = (random.random((20, 20, channels)) * 65535).astype(np.uint16)
+    for batch, pixels in ((2, None), (3, deep)):
+        if pixels is not None:
+            write("3.png", pixels=pixels)
+        config = UnconditionalData(root=str(tmp_path), load_size=20, crop_size=16, alpha="keep")
+        dataset = UnconditionalImages(config)
+        for taken in first(3, dataset, batch=batch, workers=workers):
+            samples = [dataset.sample(*key)["image"] for key in taken.keys]
+            expected = [2 * dataset.pixels(*key)["image"].astype(np.float64) for key in taken.keys]
+            top = [255 if levels.max() > 2 else 1 for levels in expected]
+            assert torch.equal(taken.images["image"], torch.stack(samples))
+            assert taken.images["image"].is_contiguous()
+            for image, levels, most in zip(taken.images["image"], expected, top, strict=True):
+                np.testing.assert_allclose(image, levels.transpose(2, 0, 1) / most - 1, atol=1e-6)
+
+
 def test_every_epoch_has_every_index_once_in_an_order_of_its_own() -> None:
     taken = keys(first(20, Numbers(), batch=5))
     epochs = [taken[start : start + 10] for start in range(0, 100, 10)]
