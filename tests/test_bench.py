@@ -251,6 +251,8 @@ def test_data_measures_workers_beside_the_pipeline_of_the_field(
     assert rows["default, 0 workers"]["bytes"] == 2 * 3 * (48 * 48 + 4 * 32 * 32)
     assert rows["default, 0 workers"]["copy_share"] > 0
     assert rows["default, 1 workers"]["cpu_seconds"] is None
+    for row in rows.values():  # a sample has an image of each domain
+        assert row["images_per_second"] == pytest.approx(2 / row["seconds"]["median"])
     assert [ratio["to"] for ratio in numbers["ratios"]] == list(rows)[1::2]
 
 
