@@ -1,6 +1,7 @@
 """`i2i bench`: contenders that take turns, counts by hand, and numbers that are what the page says."""
 
 import json
+import multiprocessing
 import os
 from functools import partial
 from pathlib import Path
@@ -110,6 +111,20 @@ def test_peak_is_that_of_the_turns_without_weights(tmp_path: Path) -> None:
     contender = Contender("filling", [partial(Filling, tmp_path / "diary.txt", "A")])
     take_turns([contender], 2)
     assert contender.facts["peak_bytes"] == pytest.approx(2**26, rel=0.1)
+
+
+class Starting(Diary):
+    def facts(self) -> dict[str, Any]:
+        return {"method": multiprocessing.get_context().get_start_method()}
+
+
+def test_processes_of_a_contender_start_others_as_the_command_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda: "forkserver")
+    contender = Contender("starting", [partial(Starting, tmp_path / "diary.txt", "A")])
+    take_turns([contender], 1)
+    assert contender.facts["method"] == "forkserver"
 
 
 def test_process_that_dies_is_named_with_its_status(tmp_path: Path) -> None:
@@ -236,6 +251,8 @@ def test_data_measures_workers_beside_the_pipeline_of_the_field(
     assert rows["default, 0 workers"]["bytes"] == 2 * 3 * (48 * 48 + 4 * 32 * 32)
     assert rows["default, 0 workers"]["copy_share"] > 0
     assert rows["default, 1 workers"]["cpu_seconds"] is None
+    for row in rows.values():  # a sample has an image of each domain
+        assert row["images_per_second"] == pytest.approx(2 / row["seconds"]["median"])
     assert [ratio["to"] for ratio in numbers["ratios"]] == list(rows)[1::2]
 
 

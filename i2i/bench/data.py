@@ -167,7 +167,7 @@ def bench(job: Job) -> dict[str, Any]:
 
 
 def _bench(job: Job, folder: str) -> dict[str, Any]:
-    build.open_data(job.settings(folder))  # it can be read
+    domains = len(build.open_data(job.settings(folder)).specs)  # also: it can be read
     facts = machine.facts(torch.device("cpu"))
     machine.print_facts(facts)
     contenders = [
@@ -176,7 +176,7 @@ def _bench(job: Job, folder: str) -> dict[str, Any]:
         for variant in VARIANTS
     ]
     take_turns(contenders, job.repeats)
-    rows = [report.row(each) for each in contenders]
+    rows = [report.row(each, images=domains) for each in contenders]
     ratios = [report.ratio(*pair) for pair in zip(rows[::2], rows[1::2], strict=True)]
     report.print_rows(rows, "sample")
     report.print_ratios(ratios)

@@ -87,7 +87,8 @@ class Contender:
         try:
             for build in self._builds:
                 ours, theirs = context.Pipe()
-                process = context.Process(target=_serve, args=(theirs, build))  # type: ignore[attr-defined]
+                arguments = (theirs, build, multiprocessing.get_start_method())
+                process = context.Process(target=_serve, args=arguments)  # type: ignore[attr-defined]
                 with signals.blocked():
                     process.start()
                 self._processes.append((process, ours))
@@ -154,9 +155,14 @@ def take_turns(contenders: Sequence[Contender], repeats: int) -> None:
             contender.finish()
 
 
-def _serve(pipe: Connection, build: Build) -> None:
-    """Do what the parent asks for, until it says end or is gone."""
+def _serve(pipe: Connection, build: Build, start_method: str) -> None:
+    """Do what the parent asks for, until it says end or is gone.
+
+    Args:
+        start_method: of the loader's processes, as in a command: torch's and ours inherit `START`.
+    """
     signals.ignore()  # a terminal's reach the whole group; the parent answers them
+    multiprocessing.set_start_method(start_method, force=True)
     try:
         before = machine.resident()  # with the libraries
         work = build()

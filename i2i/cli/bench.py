@@ -13,8 +13,9 @@ _json: Decorator = click.option(
 
 
 def _count(flag: str, metavar: str, text: str, default: int | None = None) -> Decorator:
-    """Return an option of a whole number from 1; without a default, `text` names it."""
-    number = click.IntRange(1, 10**6)
+    """Return an option of a number of `metavar`; without a default, `text` names it."""
+    low, high = (8, 2**14) if metavar == "PIXELS" else (1, 10**6)
+    number = click.IntRange(low, high)
     return click.option(flag, type=number, default=default, metavar=metavar, help=text)
 
 
@@ -72,11 +73,12 @@ def train(methods: str, json_file: str | None, **options: Any) -> None:
 @_repeats
 @_json
 def data(folder: str | None, json_file: str | None, **options: Any) -> None:
-    """Measure reading the data in FOLDER, or drawn photo-like JPEGs: samples a second.
+    """Measure reading the data in FOLDER, or drawn photo-like JPEGs.
 
     Without workers all happens on one core; then 1 and 2 workers read. The baseline is the input
     pipeline of the field: Pillow decodes, resizes (bicubic), crops and mirrors, torch's DataLoader
-    collects. Copy: bytes of decoded images and of samples, over the bandwidth of copying memory.
+    collects. A sample has an image of each domain. Copy: bytes of decoded images and of samples,
+    over the bandwidth of copying memory.
     """
     from i2i.bench import report
     from i2i.bench.data import Job, bench
