@@ -672,3 +672,13 @@ def test_opencv_and_pillow_agree_on_eight_bits(tmp_path):
     images.encode(gradient(64, 48), tmp_path / "x.jpg")
     other = cv2.imread(str(tmp_path / "x.jpg"), cv2.IMREAD_COLOR)[..., ::-1]
     assert np.abs(images.decode(tmp_path / "x.jpg").astype(int) - other).max() <= 2
+
+
+def test_only_values_that_are_not_finite_are_refused_however_large_their_sum() -> None:
+    large = torch.full((3, 4, 5), 3e38)  # whose sum is infinite
+    assert (images.from_tensor(large) == 255).all()
+    for value in (float("nan"), float("inf"), -float("inf")):
+        broken = torch.zeros(3, 4, 5)
+        broken[1, 2, 3] = value
+        with pytest.raises(ImageError, match="not finite"):
+            images.from_tensor(broken)

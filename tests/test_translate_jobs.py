@@ -354,6 +354,18 @@ def test_large_picture_of_a_network_that_cannot_be_traced_counts_as_a_risk(
     assert 0.25 < translator.memory.share(1024, 1024) < 1
 
 
+@pytest.mark.parametrize(("free", "times"), [(2**40, 1), (400_000_000, 3)])
+def test_memory_is_asked_for_each_time_unless_there_was_plenty_a_moment_ago(
+    free: int, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(memory, "_MOMENT", 3600)
+    monkeypatch.setattr(memory, "free_bytes", lambda: asked.append(free) or free)
+    translator = inverter()
+    assert [translator.memory.share(256, 256) for _ in range(3)] == [0, 0, 0]
+    assert len(asked) == times
+
+
 @pytest.mark.usefixtures("tight")
 def test_batch_that_does_not_fit_is_made_smaller(tmp_path: Path) -> None:
     source = pictures(tmp_path / "in", *(f"{number}.png" for number in range(8)), side=256)

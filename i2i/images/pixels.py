@@ -107,14 +107,16 @@ def from_tensor(tensor: Tensor, depth: int = 8) -> Array:
     Raises:
         ImageError: a value is not finite.
     """
-    values = tensor.detach().float().movedim(-3, -1)
-    if not bool(torch.isfinite(values).all()):
+    values = tensor.detach().float()
+    # a finite sum has finite terms; only where it is not, they are looked at one by one
+    if not (bool(values.sum().isfinite()) or bool(torch.isfinite(values).all())):
         raise ImageError("image", "holds values that are not finite")
     top = MAX_VALUE[depth]
-    levels = ((values + 1) * (top / 2)).clamp_(0, top)
+    levels = (values + 1).mul_(top / 2).clamp_(0, top)
     if depth != 32:
         levels = levels.round_().to(torch.uint8 if depth == 8 else torch.int32)
-    array: Array = levels.contiguous().cpu().numpy().astype(_DTYPES[depth], copy=False)
+    levels = levels.movedim(-3, -1).contiguous()
+    array: Array = levels.cpu().numpy().astype(_DTYPES[depth], copy=False)
     return array
 
 

@@ -1,5 +1,7 @@
 """Memory that a network needs for an image, predicted from its layers."""
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -12,6 +14,8 @@ from i2i.translation import TranslationError
 
 _LARGE = 4096  # bytes a pixel of a network that nobody has yet; where that is free, all is well
 _HELD = 32  # bytes a pixel of an image that waits: as floats, before and after
+_PLENTY = 8.0  # times what is needed, with which what was free a moment ago is not asked again
+_MOMENT = 0.1  # seconds; asking takes 3 ms where control groups lie in each other
 
 
 class NotEnoughMemoryError(TranslationError):
@@ -35,6 +39,7 @@ class MemoryNeed:
         self._network, self._channels, self._device = network, in_channels, device
         self._padded = padded
         self._traced: dict[tuple[int, int], int] = {}
+        self._seen = -math.inf, 0  # when memory was asked for, and how much was free
 
     def bytes(self, height: int, width: int) -> int:
         """Return what one image takes at its peak; 0 for networks that cannot be traced."""
@@ -50,8 +55,12 @@ class MemoryNeed:
         is known. On a CPU the network takes the images one by one.
         """
         area = self._padded(height) * self._padded(width)
+        enough, (moment, free_then) = area * (_LARGE + count * _HELD), self._seen
+        if _PLENTY * enough < free_then and time.monotonic() - moment < _MOMENT:
+            return 0.0
         free = free_bytes() if self._device.type == "cpu" and area >= 2**16 else None
-        if free is None or area * (_LARGE + count * _HELD) < free:
+        self._seen = time.monotonic(), free or 0
+        if free is None or enough < free:
             return 0.0
         need = self.bytes(height, width)
         return (need + (count - 1) * area * _HELD) / max(free, 1) if need else 0.5
