@@ -20,7 +20,7 @@ from i2i.networks.contract import Discriminator, Generator
 from i2i.networks.tracing import PeakMemory, without_content
 from i2i.training.trainer import Trainer
 
-_NAMED = 3  # changes that an error names
+_MAX_ADVICE = 3  # changes that an error names
 _WORTHWHILE = 0.95  # part of the memory of now that a change may take to be named
 
 
@@ -59,17 +59,17 @@ def _advice(trainer: Trainer, config: Config, channels: Mapping[str, int]) -> st
     """Return the first changes that save memory, with what a step takes with each."""
     method, precision, split = trainer.method, trainer.precision, trainer.split
     now = step_bytes(method, config, channels, precision, split)
-    found = []
+    advice = []
     for flags, changed, its_precision in _changes(method, config, precision):
         need = step_bytes(method, changed, channels, its_precision, split)
         if not (now and need):
-            found.append(flags)
+            advice.append(flags)
         elif need < _WORTHWHILE * now:
-            found.append(f"{flags} (about {need / 1e9:.2g} GB)")
-        if len(found) == _NAMED:
+            advice.append(f"{flags} (about {need / 1e9:.2g} GB)")
+        if len(advice) == _MAX_ADVICE:
             break
     about = f" instead of the {now / 1e9:.2g} GB of a step now" if now else ""
-    return f"{', or '.join(found) or 'smaller networks'}{about}"
+    return f"{', or '.join(advice) or 'smaller networks'}{about}"
 
 
 def _changes(method: Method, config: Config, precision: str) -> Iterator[tuple[str, Config, str]]:
