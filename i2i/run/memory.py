@@ -32,7 +32,7 @@ class OutOfMemoryError(I2IError, MemoryError):
 def explaining_out_of_memory(
     trainer: Trainer, config: Config, channels: Mapping[str, int], folder: Path
 ) -> Iterator[None]:
-    """Say what to change if memory ends within the block, which trains as `config` says.
+    """Advise what to change if memory ends within the block, which trains as `config` says.
 
     Args:
         folder: of the run, to be continued with a change.
