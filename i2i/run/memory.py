@@ -22,7 +22,7 @@ from i2i.networks.tracing import PeakMemory, without_content
 from i2i.precision import computes_in_bf16
 from i2i.training.trainer import Trainer
 
-_NAMED = 3  # changes that an error names
+_MAX_ADVICE = 3  # changes that an error names
 _WORTHWHILE = 0.95  # part of the memory of now that a change may take to be named
 
 
@@ -34,7 +34,7 @@ class OutOfMemoryError(I2IError, MemoryError):
 def explaining_out_of_memory(
     trainer: Trainer, config: Config, channels: Mapping[str, int], folder: Path
 ) -> Iterator[None]:
-    """Say what to change if memory ends within the block, which trains as `config` says.
+    """Advise what to change if memory ends within the block, which trains as `config` says.
 
     Args:
         folder: of the run, to be continued with a change.
@@ -61,17 +61,17 @@ def _advice(trainer: Trainer, config: Config, channels: Mapping[str, int]) -> st
     """Return the first changes that save memory, with what a step takes with each."""
     method, execution = trainer.method, trainer.execution
     now = step_bytes(method, config, channels, execution)
-    found = []
+    advice = []
     for flags, changed, other in _changes(trainer, config):
         need = step_bytes(method, changed, channels, other)
         if not (now and need):
-            found.append(flags)
+            advice.append(flags)
         elif need < _WORTHWHILE * now:
-            found.append(f"{flags} (about {need / 1e9:.2g} GB)")
-        if len(found) == _NAMED:
+            advice.append(f"{flags} (about {need / 1e9:.2g} GB)")
+        if len(advice) == _MAX_ADVICE:
             break
     about = f" instead of the {now / 1e9:.2g} GB of a step now" if now else ""
-    return f"{', or '.join(found) or 'smaller networks'}{about}"
+    return f"{', or '.join(advice) or 'smaller networks'}{about}"
 
 
 def _changes(trainer: Trainer, config: Config) -> Iterator[tuple[str, Config, Execution]]:
