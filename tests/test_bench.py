@@ -179,7 +179,7 @@ def test_baseline_is_fp32_with_an_adam_that_updates_tensor_after_tensor() -> Non
     for variant, precision, fused in (("baseline", "fp32", False), ("default", "bf16", True)):
         method = build.make_method(settings, {"a": 3, "b": 3})
         trainer = make_trainer(variant, settings, method, "cpu")  # type: ignore[arg-type]
-        assert trainer.precision == precision
+        assert trainer.execution.precision == precision
         for each in trainer.optimizers.values():
             (group,) = each.adam.param_groups
             assert group["fused"] is fused

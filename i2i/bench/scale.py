@@ -58,7 +58,10 @@ class RankSteps(train.Steps):
     def facts(self) -> dict[str, Any]:
         optimizers = set(self.trainer.optimizers.values())
         count = sum(parameter.numel() for each in optimizers for parameter in each.parameters)
-        facts: dict[str, Any] = {"execution": self.trainer.precision, "gradient_bytes": 4 * count}
+        facts: dict[str, Any] = {
+            "execution": str(self.trainer.execution),
+            "gradient_bytes": 4 * count,
+        }
         if self.trainer.rank.world_size > 1:
             facts["link"] = self._bandwidth(count)
         return facts

@@ -89,9 +89,9 @@ class Steps:
         return timed(steps, partial(_call, steps, self.step), self.device)
 
     def facts(self) -> dict[str, Any]:
-        precision = self.trainer.precision
-        rate = machine.matmul_rate(self.device, precision)
-        facts: dict[str, Any] = {"execution": precision, "matmul_rate": rate}
+        execution = self.trainer.execution
+        rate = machine.matmul_rate(self.device, execution.precision)
+        facts: dict[str, Any] = {"execution": str(execution), "matmul_rate": rate}
         if self.variant == "baseline":
             facts["flops"] = machine.count_flops(self.step)
         return facts

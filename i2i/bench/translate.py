@@ -46,7 +46,7 @@ class _Translating:
     """A translator in this process, and a folder of photographs."""
 
     def __init__(self, job: Job, model: str, photos: Path, variant: Variant) -> None:
-        self.translator = make_translator(variant, model, job.device, job.precision)
+        self.translator = make_translator(variant, model, job.device, job.precision, job.size)
         self.device, self.job, self.photos = self.translator.device, job, photos
         self.weights = weight_bytes(self.translator.network)
         channels = self.translator.in_channels
@@ -64,9 +64,9 @@ class _Translating:
         raise NotImplementedError
 
     def facts(self) -> dict[str, Any]:
-        precision = self.translator.precision
-        rate = machine.matmul_rate(self.device, precision)
-        return {"execution": precision, "matmul_rate": rate}
+        execution = self.translator.execution
+        rate = machine.matmul_rate(self.device, execution.precision)
+        return {"execution": str(execution), "matmul_rate": rate}
 
     def close(self) -> None:
         pass
@@ -137,7 +137,7 @@ def bench(job: Job) -> dict[str, Any]:
                 raise BenchError(flag, "MODEL has its own", "Leave it or MODEL out")
     with TemporaryDirectory(prefix="i2i-bench-") as folder:
         model = job.model or str(_random_model(job, Path(folder, "model.safetensors")))
-        translator = make_translator("baseline", model, job.device, job.precision)
+        translator = make_translator("baseline", model, job.device, job.precision, job.size)
         if (translator.in_channels, translator.out_channels) != (3, 3):
             raise BenchError(model, "not a model of color images", "Give one, or none")
         facts = machine.facts(pick_device(job.device))

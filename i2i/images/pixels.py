@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from i2i.images.formats import CHANNEL_NAMES, Alpha, Array, ImageError, describe_channels
 
@@ -89,8 +90,10 @@ def to_tensor(array: Array, device: torch.device | str = "cpu") -> Tensor:
     scale = MAX_VALUE[depth_of(array)] / 2
     # Few operations take uint16 tensors.
     pixels = array.astype(np.int32) if array.dtype == np.uint16 else array
-    values = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(device)
-    return (values.movedim(-1, -3).to(torch.float32) / scale).sub_(1).contiguous()
+    stored = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(device)
+    planes = stored.movedim(-1, -3)
+    values = planes.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    return values.div_(scale).sub_(1)
 
 
 def from_tensor(tensor: Tensor, depth: int = 8) -> Array:
@@ -167,20 +170,25 @@ def resize(image: ArrayOrTensor, size: tuple[int, int], nearest: bool = False) -
 
     Bicubic with antialiasing, clamped to the range; `nearest` takes single pixels, for labels.
     """
-    from torchvision.transforms.v2 import InterpolationMode
-    from torchvision.transforms.v2.functional import resize as resample
-
-    mode = InterpolationMode.NEAREST_EXACT if nearest else InterpolationMode.BICUBIC
     if isinstance(image, Tensor):
-        resized: Tensor = resample(image, list(size), mode, antialias=True).clamp(-1, 1)
-        return resized
+        planes = image.reshape(-1, *image.shape[-3:])
+        return _resampled(planes, size, nearest).reshape(*image.shape[:-2], *size).clamp(-1, 1)
     deep = image.dtype == np.uint16
     pixels = image.astype(np.float32) if deep else np.require(image, requirements=["C", "W"])
     # A view: the 8-bit kernel is fastest on interleaved channels.
-    planes = torch.from_numpy(pixels).permute(2, 0, 1)
-    pixels = resample(planes, list(size), mode, antialias=True).permute(1, 2, 0).numpy()
+    planes = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)
+    pixels = _resampled(planes, size, nearest)[0].permute(1, 2, 0).numpy()
     pixels = pixels.round() if deep else pixels
     return np.ascontiguousarray(pixels.clip(0, MAX_VALUE[depth_of(image)]).astype(image.dtype))
+
+
+def _resampled(planes: Tensor, size: tuple[int, int], nearest: bool) -> Tensor:
+    if planes.shape[-2:] == size:
+        return planes
+    # torchvision calls this kernel too, and its import takes as long as that of torch
+    if nearest:
+        return interpolate(planes, size, mode="nearest-exact")
+    return interpolate(planes, size, mode="bicubic", align_corners=False, antialias=True)
 
 
 def to_display_rgb(array: Array, alpha: bool = True) -> NDArray[np.uint8]:
