@@ -8,7 +8,6 @@ import torch
 from states import equal
 from test_trainer import batch, settings, trainer_for
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from i2i import registry
 from i2i.config import ConfigError
@@ -51,14 +50,6 @@ def test_copy_computes_with_its_own_weights() -> None:
     assert not torch.equal(net(x), twin(x))
     twin.load_state_dict(net.state_dict())
     assert torch.equal(net(x), twin(x))
-
-
-class Halving(TorchFunctionMode):
-    """Another way to convolve, which the second computation must take too."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        y = func(*args, **(kwargs or {}))
-        return y / 2 if func is nn.functional.conv2d else y
 
 
 @pytest.mark.parametrize("method", ["cyclegan", "cut", "pix2pix"])

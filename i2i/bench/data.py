@@ -100,7 +100,8 @@ class Reading:
 
 
 def _default(dataset: Dataset, batch: int, workers: int) -> Generator[Any, None, None]:
-    """Yield the batches of `i2i train`."""
+    """Yield the batches of `i2i train`, which keeps images once they are decoded."""
+    dataset.open_cache()
     with closing(batches(dataset, 0, batch, workers=workers)) as stream:
         yield from stream
 

@@ -26,11 +26,12 @@ def make_trainer(
     variant: Variant, settings: Config, method: Method, device: str, rank: Rank | None = None
 ) -> Trainer:
     """Return the trainer of `method`, as `i2i train` would build it or plain."""
-    target = pick_device(device)
+    target, rank = pick_device(device), rank or Rank()
     execution = Execution()
-    if variant == "default":
+    if variant == "default" and rank.is_main:
         channels = {"a": 3, "b": 3, "image": 3}
         execution = pick_execution(settings, method, channels, target, None)
+    execution = rank.gather(execution)[0]
     trainer = Trainer(method, settings.train, settings.optim, target, execution, rank)
     if variant == "baseline":
         for each in trainer.optimizers.values():

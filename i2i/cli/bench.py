@@ -75,10 +75,11 @@ def train(methods: str, json_file: str | None, **options: Any) -> None:
 def data(folder: str | None, json_file: str | None, **options: Any) -> None:
     """Measure reading the data in FOLDER, or drawn photo-like JPEGs.
 
-    Without workers all happens on one core; then 1 and 2 workers read. The baseline is the input
-    pipeline of the field: Pillow decodes, resizes (bicubic), crops and mirrors, torch's DataLoader
-    collects. A sample has an image of each domain. Copy: bytes of decoded images and of samples,
-    over the bandwidth of copying memory.
+    Without workers all happens on one core; then 1 and 2 workers read. An epoch is read before: as
+    in training, images are kept once they are decoded. The baseline is the input pipeline of the
+    field: Pillow decodes, resizes (bicubic), crops and mirrors, torch's DataLoader collects. A
+    sample has an image of each domain. Copy: bytes of decoded images and of samples, over the
+    bandwidth of copying memory.
     """
     from i2i.bench import report
     from i2i.bench.data import Job, bench
