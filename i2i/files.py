@@ -239,6 +239,12 @@ def own_folder(path: Path) -> Path:
     return path
 
 
+def cache_folder() -> Path:
+    """Return the folder for what can be made again, the same for all runs of a user."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))  # by its specification, absolute or ignored
+    return (base if base.is_absolute() else Path.home() / ".cache") / "i2i"
+
+
 def check_empty(folder: Path, hint: str = "Choose another folder") -> None:
     """Raise WriteError if `folder` is there and is no folder, or holds something."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

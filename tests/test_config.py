@@ -318,7 +318,7 @@ def test_resumed_run_may_change_what_is_resumable_and_nothing_else(saved: Path) 
         *(f"optim.{key}" for key in values["optim"]),
         *(f"log.{key}" for key in values["log"]),
         *(f"train.{key}" for key in values["train"] if key not in fixed),
-        *("data.root", "data.workers", "data.on_bad_file", "data.max_pixels"),
+        *("data.root", "data.workers", "data.cache", "data.on_bad_file", "data.max_pixels"),
         *(f"data.{key}" for key in images),
         *(f"method.{key}" for key in weights),
     }

@@ -107,6 +107,10 @@ class DataConfig(_Settings):
     integers, in their own numbers; for domains not named, [0, 1] and all that integers hold"""
     workers: Resumable[Annotated[int, Field(ge=0, le=1024)]] = 2
     """processes that decode images; 0: decode in the training process"""
+    cache: Resumable[Literal["auto", "off", "ram", "disk"]] = "auto"
+    """place of images once they are decoded and resized, a quarter of what is free there at most;
+    ram: memory; disk: ~/.cache/i2i, for later runs, too; auto: ram, or disk where all fit only
+    there; off: decoded again each time"""
     on_bad_file: Resumable[Literal["fail", "skip"]] = "fail"
     """reaction to an image that cannot be read; fail: stop; skip: train without it"""
     decode_check_limit: NonNegativeInt = 5_000
@@ -201,7 +205,9 @@ class TrainConfig(_Settings):
     seed: NonNegativeInt = 0
     """random seed"""
     precision: Resumable[Precision] = "auto"
-    """number format of the networks; auto: bf16 on GPUs that compute in it, fp32 elsewhere"""
+    """number format of the networks; auto: the fastest of this machine, with the fastest order of
+    memory, by a test of two seconds where a run is long enough, and kept when the run is resumed;
+    fp32: exactly as every other program"""
     checkpoint_every_images: Resumable[Count] = 5_000
     """interval of checkpoints, in images"""
     keep_checkpoints: Resumable[Count] = 3
@@ -225,6 +231,9 @@ class TrainConfig(_Settings):
     G.downs"""
     compile: Resumable[bool] = False
     """compile the forward pass of all networks except a discriminator with a gradient penalty"""
+    activation_checkpointing: Resumable[bool] = False
+    """keep only the inputs of the generators' layers for the backward pass and compute the rest
+    again there: less memory, more time, same gradients"""
     deterministic: Resumable[bool] = False
     """refuse kernels whose results may differ between runs"""
 

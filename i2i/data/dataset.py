@@ -2,23 +2,33 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Literal, overload
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from i2i import images
-from i2i.config import DataConfig, PairedData, TwoDomainsData, UnconditionalData, UnpairedData
+from i2i.config import (
+    DataConfig,
+    PairedData,
+    TwoDomainsData,
+    UnconditionalData,
+    UnpairedData,
+    height_width,
+)
 from i2i.data.augment import Arrays, Augment
+from i2i.data.cache import Cache, Group, open_caches
 from i2i.data.folders import DataError, Listing, find_pairs, list_split
 from i2i.data.inspect import Reading, Samples, inspect
 from i2i.data.layouts import spec_names
 from i2i.data.order import shuffled
+from i2i.data.paths import Paths as Paths
 from i2i.data.rules import (
     channel_spec,
     check_domain,
@@ -27,6 +37,7 @@ from i2i.data.rules import (
     describe_notes,
     find_faults,
     image_spec,
+    resized_sizes,
 )
 from i2i.images import Array, ImageError, ValueRange
 from i2i.images.spec import Half, ImageSpec, read
@@ -38,29 +49,6 @@ def folder_names(config: TwoDomainsData) -> tuple[str, ...]:
     return (*config.inputs, config.target) if config.target else ()
 
 
-class Paths(Sequence[str]):
-    """Strings in one buffer that forked workers share; a list of str is copied as it is read."""
-
-    def __init__(self, paths: Iterable[str]) -> None:
-        encoded = [os.fsencode(path) for path in paths]
-        self._ends = np.cumsum([len(path) for path in encoded], dtype=np.int64)
-        self._text = b"".join(encoded)
-
-    def __len__(self) -> int:
-        return len(self._ends)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[row] for row in range(*index.indices(len(self)))]
-        row = range(len(self))[index]
-        start = self._ends[row - 1] if row else 0
-        return os.fsdecode(self._text[start : self._ends[row]])
-
-
 class Dataset:
     """Samples by number. Their order is the loader's; augmentation is f(seed, epoch, index).
 
@@ -70,7 +58,6 @@ class Dataset:
     """
 
     epoch_rule: str  # what one epoch is, for people
-    _augment: Augment
 
     def __init__(self, config: DataConfig, seed: int) -> None:
         self.config = config
@@ -79,6 +66,9 @@ class Dataset:
         self.notes: tuple[str, ...] = ()  # what was noticed before the first sample, for people
         self.warnings: list[str] = []  # files skipped since the list was last emptied
         self._paths: dict[str, list[Paths]] = {}  # domain -> the files of each of its inputs
+        self._bytes: dict[str, NDArray[np.int64]] = {}  # domain -> of each image, once resized
+        self._augments: list[Augment] = []  # of domains that share their geometry
+        self._caches: dict[Augment, Cache] = {}
 
     @property
     def channels(self) -> dict[str, int]:
@@ -96,8 +86,7 @@ class Dataset:
 
     def files(self, epoch: int, index: int) -> list[str]:
         """Return the files that `sample(epoch, index)` reads, for messages."""
-        row = self._row(epoch, index)
-        return [paths[row] for paths in chain(*self._paths.values())]
+        return self._files(tuple(self._paths), self._row(epoch, index))
 
     def fingerprint(self) -> str:
         """Return a hash of the names and sizes of all files, wherever their folder is."""
@@ -115,12 +104,37 @@ class Dataset:
             ImageError: a file cannot be decoded; with `on_bad_file: skip` the next index is read
                 instead.
         """
+        return _tensors(self.pixels(epoch, index))
+
+    def pixels(self, epoch: int, index: int) -> Arrays:
+        """Return what `sample` does as arrays [crop height, crop width, C], uint8 or float32."""
         seed = key(self.seed, epoch, index)
         return self._first_readable(index, len(self), lambda i: self._random(epoch, i, seed))
 
     def fixed(self, index: int) -> dict[str, Tensor]:
         """Return the images of a sample without augmentation, in the size and range of `sample`."""
-        return self._first_readable(index, self.count, self._plain)
+        return _tensors(self._first_readable(index, self.count, self._plain))
+
+    def open_cache(self, processes: int = 1) -> None:
+        """Keep images once they are decoded, as `data.cache` says. Workers share what is kept.
+
+        `processes` of this machine train on the same data.
+        """
+        groups = [self._group(augment) for augment in self._augments]
+        opened, notes = open_caches(self.config.cache, groups, processes, self.warnings)
+        self._caches = {a: c for a, c in zip(self._augments, opened, strict=True) if c is not None}
+        self.notes += tuple(notes)
+
+    def _group(self, augment: Augment) -> Group:
+        def key() -> str:
+            config, names = self.config, augment.names
+            files = [paths.digest() for name in names for paths in self._paths.get(name, ())]
+            specs = [self.specs[name] for name in names]
+            sizes = config.resize, config.load_size, config.max_pixels
+            return repr((Path(config.root).resolve(), files, specs, config.alpha, sizes))
+
+        sizes = [self._bytes[name] for name in augment.names]
+        return Group(augment.names, sizes[0] if len(sizes) == 1 else np.sum(sizes, axis=0), key)
 
     def _row(self, epoch: int, index: int) -> int:
         """Return the row of the files of a sample; all are used equally often."""
@@ -138,30 +152,46 @@ class Dataset:
         return f"one epoch = {f'{crops} random crops in turn' if crops else usual} ({counts})"
 
     def _random(self, epoch: int, index: int, seed: int) -> Arrays:
-        return self._augment(self._read(self._row(epoch, index)), seed)
+        (augment,) = self._augments
+        return augment.view(self._loaded(augment, self._row(epoch, index)), seed)
 
     def _plain(self, index: int) -> Arrays:
-        return self._augment.plain(self._read(index))
+        (augment,) = self._augments
+        return augment.plain(self._read(augment.names, index))
 
-    def _read(self, index: int) -> Arrays:
-        return {domain: self._decode(domain, index) for domain in self._paths}
+    def _loaded(self, augment: Augment, row: int) -> Arrays:
+        """Return the images of `augment` in a row, in the size from which crops are taken."""
+        files = self._files(augment.names, row)
+
+        def load() -> Arrays:
+            arrays = self._read(augment.names, row)
+            try:
+                return augment.load(arrays)
+            except ImageError as error:
+                raise error.with_subject(" and ".join(files)) from None
+
+        cache = self._caches.get(augment)
+        return cache.load(row, files, load) if cache else load()
+
+    def _files(self, names: Sequence[str], row: int) -> list[str]:
+        columns = chain(*(self._paths.get(name, ()) for name in names))
+        return [paths[row] for paths in columns]
+
+    def _read(self, names: Sequence[str], row: int) -> Arrays:
+        return {domain: self._decode(domain, row) for domain in names}
 
     def _decode(self, domain: str, row: int) -> Array:
         files = [paths[row] for paths in self._paths[domain]]
         return read(files, self.specs[domain], self.config.alpha, self.config.max_pixels).array
 
-    def _first_readable(
-        self, index: int, count: int, load: Callable[[int], Arrays]
-    ) -> dict[str, Tensor]:
+    def _first_readable(self, index: int, count: int, load: Callable[[int], Arrays]) -> Arrays:
         for step in range(min(count, 2 * self.count)):  # in two turns all files are tried
             try:
-                arrays = load((index + step) % count)
+                return load((index + step) % count)
             except ImageError as error:
                 if self.config.on_bad_file == "fail":
                     raise
                 self.warnings.append(f"skipped {error}")
-            else:
-                return {name: images.to_tensor(array) for name, array in arrays.items()}
         raise self._nothing_left()
 
     def _nothing_left(self) -> DataError:
@@ -222,6 +252,15 @@ class Dataset:
         self.specs[domain] = image_spec(domain, tuple(inputs), samples, columns, self.config)
         check_domain(domain, self.specs[domain], samples.facts[:, columns], self.config, jitter)
         self._paths[domain] = [Paths(samples.files[column]) for column in columns]
+        self._bytes[domain] = self._loaded_bytes(self.specs[domain], samples.sizes[:, columns[0]])
+
+    def _loaded_bytes(self, spec: ImageSpec, sizes: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Return the bytes of images of `sizes`, [N, 2], once resized."""
+        pixel = spec.channels * (1 if spec.depth == 8 and not spec.ranged_integers else 4)
+        if self.config.resize != "stretch":
+            return np.asarray(resized_sizes(sizes, self.config).prod(axis=1) * pixel)
+        height, width = height_width(self.config.load_size)
+        return np.broadcast_to(np.int64(height * width * pixel), len(sizes))  # takes no memory
 
     def _value_range(self, domain: str) -> ValueRange:
         return self.config.value_range.get(domain, images.UNIT)
@@ -267,14 +306,19 @@ class PairedImages(Dataset):
             del self._paths["b"]  # they are those of a
         if pairs.unmatched:
             self.notes += (f"{len(pairs.unmatched)} files without a partner are skipped.",)
-        self._augment = Augment(config, ("a", "b"), masks=config.masks, color=(source,))
+        self._augments = [Augment(config, ("a", "b"), masks=config.masks, color=(source,))]
         inputs = len(self._paths["a"])
         stacked = f", {inputs} inputs stacked" if inputs > 1 else ""
         self.epoch_rule = self._rule("every pair once", f"{self.count} pairs{stacked}")
 
-    def _read(self, index: int) -> Arrays:
-        arrays = super()._read(index)
-        return arrays if self.layout == "folders" else halves(arrays["a"], self.layout)
+    def _read(self, names: Sequence[str], row: int) -> Arrays:
+        if self.layout == "folders":
+            return super()._read(names, row)
+        return halves(self._decode("a", row), self.layout)
+
+
+def _tensors(arrays: Arrays) -> dict[str, Tensor]:
+    return {name: images.to_tensor(array) for name, array in arrays.items()}
 
 
 def halves(image: Array, layout: Literal["ab", "ba"]) -> Arrays:
@@ -292,7 +336,6 @@ class UnpairedImages(Dataset):
 
     def __init__(self, config: UnpairedData, *, seed: int = 0, split: str = "train") -> None:
         super().__init__(config, seed)
-        self._augments: dict[str, Augment] = {}
         names = spec_names(folder_names(config))
         for column, listing in enumerate(
             list_split(config.root, split, "unpaired", names=folder_names(config))
@@ -304,7 +347,7 @@ class UnpairedImages(Dataset):
                 hint += "data.epoch_images, the random crops of an epoch"
                 raise DataError("data.root", reason, hint)
             self._admit(domain, samples, names=names[column : column + 1])
-            self._augments[domain] = Augment(config, (domain,), color=(domain,))
+            self._augments.append(Augment(config, (domain,), color=(domain,)))
         counts = ", ".join(f"{len(paths)} of {d}" for d, (paths,) in self._paths.items())
         rule = self._rule("as many samples as the larger domain has images", counts)
         self.epoch_rule = (
@@ -323,16 +366,16 @@ class UnpairedImages(Dataset):
 
     def _random(self, epoch: int, index: int, seed: int) -> Arrays:
         arrays: Arrays = {}
-        for domain, row in self._rows(epoch, index).items():
-            image = {domain: self._decode(domain, row)}
-            arrays |= self._augments[domain](image, key(seed, domain))
+        for augment, (domain, row) in zip(
+            self._augments, self._rows(epoch, index).items(), strict=True
+        ):
+            arrays |= augment.view(self._loaded(augment, row), key(seed, domain))
         return arrays
 
     def _plain(self, index: int) -> Arrays:
         arrays: Arrays = {}
-        for domain, (paths,) in self._paths.items():
-            image = {domain: self._decode(domain, index % len(paths))}
-            arrays |= self._augments[domain].plain(image)
+        for augment, (paths,) in zip(self._augments, self._paths.values(), strict=True):
+            arrays |= augment.plain(self._read(augment.names, index % len(paths)))
         return arrays
 
 
@@ -347,5 +390,5 @@ class UnconditionalImages(Dataset):
         super().__init__(config, seed)
         (listing,) = list_split(config.root, split, "unconditional")
         self._admit("image", self._inspect(listing))
-        self._augment = Augment(config, ("image",), color=("image",))
+        self._augments = [Augment(config, ("image",), color=("image",))]
         self.epoch_rule = self._rule("every image once", f"{self.count} images")

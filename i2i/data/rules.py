@@ -65,18 +65,19 @@ def _too_thin(samples: Samples, config: DataConfig) -> Mask:
     """Return the images that resizing would enlarge beyond all memory."""
     sizes = samples.sizes
     thin: Mask = samples.readable & (sizes.max(axis=2) > 100 * sizes.min(axis=2))
-    thin[thin] = _resized(sizes[thin], config).prod(axis=1) > config.max_pixels
+    thin[thin] = resized_sizes(sizes[thin], config).prod(axis=1) > config.max_pixels
     return thin
 
 
 def _small(samples: Samples, config: DataConfig) -> Mask:
     small = samples.readable
     crop = height_width(config.crop_size)
-    small[small] = (_resized(samples.sizes[small], config) < crop).any(axis=1)
+    small[small] = (resized_sizes(samples.sizes[small], config) < crop).any(axis=1)
     return small
 
 
-def _resized(sizes: NDArray[np.int32], config: DataConfig) -> NDArray[np.int64]:
+def resized_sizes(sizes: NDArray[np.int32], config: DataConfig) -> NDArray[np.int64]:
+    """Return the (height, width) of images of `sizes`, [N, 2], resized to `load_size`."""
     load = height_width(config.load_size)
     kinds, kind = np.unique(sizes, axis=0, return_inverse=True)
     after = [resized((height, width), load, config.resize) for height, width in kinds.tolist()]

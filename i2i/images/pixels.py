@@ -90,8 +90,10 @@ def to_tensor(array: Array, device: torch.device | str = "cpu") -> Tensor:
     scale = MAX_VALUE[depth_of(array)] / 2
     # Few operations take uint16 tensors.
     pixels = array.astype(np.int32) if array.dtype == np.uint16 else array
-    values = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(device)
-    return (values.movedim(-1, -3).to(torch.float32) / scale).sub_(1).contiguous()
+    stored = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(device)
+    planes = stored.movedim(-1, -3)
+    values = planes.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    return values.div_(scale).sub_(1)
 
 
 def from_tensor(tensor: Tensor, depth: int = 8) -> Array:

@@ -37,19 +37,25 @@ class Rank:
         """True for the one process that writes to disk."""
         return self.rank == 0
 
+    @property
+    def local_size(self) -> int:
+        """Number of processes on this machine, as torchrun counts them."""
+        count = os.environ.get("LOCAL_WORLD_SIZE", "")
+        return int(count) if count.isdecimal() and int(count) else self.world_size
+
     def average_gradients(self, parameters: Iterable[Tensor], nonfinite: bool = False) -> bool:
         """Replace every gradient by its mean over ranks, in one flat all-reduce.
 
         Returns:
-            Whether any rank is `nonfinite`; False on a GPU, where asking would wait for the device.
+            Whether any rank is `nonfinite`; False where asking would wait for a device.
         """
         if self.world_size == 1:
             return nonfinite
         gradients = [p.grad for p in parameters if p.grad is not None]
-        flag = gradients[0].new_tensor([float(nonfinite)])
+        flag = gradients[0].new_full((1,), float(nonfinite))
         flat = torch.cat([*(gradient.flatten() for gradient in gradients), flag])
         dist.all_reduce(flat)
-        any_rank = not flat.is_cuda and bool(flat[-1] != 0)
+        any_rank = flat.device.type == "cpu" and bool(flat[-1] != 0)
         flat /= self.world_size
         sizes = [gradient.numel() for gradient in gradients]
         for gradient, part in zip(gradients, torch.split(flat[:-1], sizes), strict=True):

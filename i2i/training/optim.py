@@ -45,7 +45,7 @@ class PhaseOptimizer:
         self.name, self.config = phase.name, config
         self.parameters = phase.trainable()
         self.base_lr = config.lr if phase.live else config.lr_discriminator or config.lr
-        self.adam = _Adam(
+        self.adam: torch.optim.Adam = _Adam(
             self.parameters, self.base_lr, config.betas, fused=device.type in ("cpu", "cuda")
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")

@@ -2,12 +2,15 @@
 
 from typing import Any
 
+import albumentations as A
+import cv2
 import numpy as np
 import pytest
 
-from i2i.config import PairedData
+from i2i.config import PairedData, height_width
 from i2i.data.augment import Augment
-from i2i.images import Array
+from i2i.images import Array, ImageError
+from i2i.seeds import key
 
 TURNING: dict[str, Any] = {"rotate_degrees": 30.0, "elastic_pixels": 4.0}
 
@@ -211,3 +214,59 @@ def test_rectangles_are_height_by_width() -> None:
     augment = Augment(config(load_size=(40, 72), crop_size=(32, 64)), ("image",))
     assert augment({"image": smooth(50, 50)}, 0)["image"].shape == (32, 64, 3)
     assert augment.plain({"image": smooth(50, 50)})["image"].shape == (32, 64, 3)
+
+
+def albumentations_view(
+    settings: PairedData, arrays: dict[str, Array], seed: int, masks: tuple[str, ...]
+) -> list[Array]:
+    """Do with albumentations alone what a sample is defined as; `masks` come last in `arrays`."""
+    height, width = height_width(settings.crop_size)
+    names, all_masks = list(arrays), next(iter(arrays)) in masks
+    smooth = cv2.INTER_NEAREST if all_masks else cv2.INTER_LINEAR
+    border: Any = {"border_mode": cv2.BORDER_REFLECT_101, "p": 1}
+    steps: list[Any] = []
+    if limit := settings.rotate_degrees:
+        steps.append(A.Rotate((-limit, limit), interpolation=smooth, **border))
+    if settings.elastic_pixels:
+        sigma = max(2.0, min(height, width) / 32)
+        alpha = settings.elastic_pixels / 3.0 * np.sqrt(12 * np.pi) * sigma
+        steps.append(
+            A.ElasticTransform(alpha, sigma, smooth, noise_distribution="uniform", **border)
+        )
+    steps += [A.RandomCrop(height, width, p=1)] + [A.HorizontalFlip(p=0.5)] * settings.flip
+    kinds = {name: "mask" if name in masks and not all_masks else "image" for name in names[1:]}
+    compose = A.Compose(steps, additional_targets=kinds)
+    for step, transform in enumerate(compose.transforms):
+        transform.set_random_seed(key(seed, step))
+    views = compose(**dict(zip(("image", *names[1:]), arrays.values(), strict=True)))
+    return [views[name] for name in ("image", *names[1:])]
+
+
+@pytest.mark.parametrize("masks", [(), ("b",), ("a", "b")])
+@pytest.mark.parametrize("flip", [True, False])
+@pytest.mark.parametrize("bend", [{}, {"rotate_degrees": 30.0}, {"elastic_pixels": 4.0}, TURNING])
+def test_views_are_those_of_albumentations_bit_for_bit(
+    bend: dict[str, Any], flip: bool, masks: tuple[str, ...]
+) -> None:
+    random = np.random.default_rng(0)
+    settings = config(resize="none", flip=flip, crop_size=(24, 32), **bend)
+    augment = Augment(settings, ("a", "b"), masks=masks)
+    for seed in range(5 if bend else 200):
+        height, width = random.integers(32, 50, 2)
+        first = random.integers(0, 256, (height, width, (3, 1, 4, 2)[seed % 4]), np.uint8)
+        second = random.random((height, width, (1, 3, 5)[seed % 3]), np.float32)
+        arrays = {"a": first, "b": first.copy() if masks else second}
+        views = augment(arrays, seed)
+        for view, expected in zip(
+            views.values(), albumentations_view(settings, arrays, seed, masks), strict=True
+        ):
+            assert view.dtype == expected.dtype
+            assert np.array_equal(view, expected)
+
+
+def test_images_that_cannot_be_cropped_together_are_an_error_of_the_image() -> None:
+    augment = Augment(config(resize="none"), ("a", "b"))
+    with pytest.raises(ImageError, match="40x40 and 41x40 pixels; crops of 32x32"):
+        augment({"a": smooth(40, 40), "b": smooth(40, 41)}, 0)
+    with pytest.raises(ImageError, match="31x40 pixels; crops of 32x32"):
+        augment({"a": smooth(40, 31), "b": smooth(40, 31)}, 0)

@@ -17,17 +17,22 @@ from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from processes import hear_signals, kill_after, start, wait_for
-from torch import Tensor
 
 from i2i.config import UnconditionalData, UnpairedData
 from i2i.data.dataset import UnconditionalImages, UnpairedImages
 from i2i.data.folders import DataError
 from i2i.data.loader import Batch, LoaderError, batches
-from i2i.images import ImageError
+from i2i.images import Array, ImageError
 from i2i.signals import Stopped, StopRequest
+
+
+def pixel(number: int, side: int = 1) -> Array:
+    """Return pixels of which tensors become `number`."""
+    return np.full((side, side, 1), (number + 1) / 2, np.float32)
 
 
 class Numbers:
@@ -40,10 +45,10 @@ class Numbers:
     def __len__(self) -> int:
         return self.length
 
-    def sample(self, epoch: int, index: int) -> dict[str, Tensor]:
+    def pixels(self, epoch: int, index: int) -> dict[str, Array]:
         if self.fault:
             self.fault(index)
-        return {"image": torch.full((1, 1, 1), float(epoch * 100 + index))}
+        return {"image": pixel(epoch * 100 + index)}
 
     def files(self, epoch: int, index: int) -> list[str]:
         return [f"{index}.png"]
@@ -266,8 +271,8 @@ def test_workers_answer_although_more_than_1024_files_are_open() -> None:
 
 def test_batches_larger_than_shared_memory_of_a_container_arrive(monkeypatch: Any) -> None:
     class Large(Numbers):
-        def sample(self, epoch: int, index: int) -> dict[str, Tensor]:
-            return {"image": torch.full((3, 512, 512), float(index))}
+        def pixels(self, epoch: int, index: int) -> dict[str, Array]:
+            return {"image": np.repeat(pixel(index, side=512), 3, axis=2)}
 
     def refuse(*arguments: Any, **options: Any) -> None:
         raise AssertionError("shared memory is used")
@@ -353,16 +358,17 @@ def test_nonsense_is_refused_at_once() -> None:
 
 
 INTERRUPTED = """
-import time, torch
+import time
+import numpy as np
 from i2i.data.folders import DataError
 from i2i.data.loader import batches
 class Slow:
     warnings = []
     def __len__(self): return 10
     def files(self, epoch, index): return []
-    def sample(self, epoch, index):
+    def pixels(self, epoch, index):
         time.sleep(0.01)
-        return {"image": torch.zeros(1)}
+        return {"image": np.zeros((1, 1, 1), np.uint8)}
 loader = batches(Slow(), seed=0, batch=1, workers=2)
 next(loader)
 print("running", flush=True)
@@ -379,11 +385,15 @@ except KeyboardInterrupt:
 def test_interrupt_reaches_the_reader_and_not_the_workers() -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=hear_signals,
     )  # fmt: skip
-    assert process.stdout is not None
-    assert process.stdout.readline() == "running\n"
-    time.sleep(0.2)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
-    out, err = process.communicate(timeout=30)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "running\n"
+        time.sleep(0.2)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
+        out, err = process.communicate(timeout=30)
+    finally:
+        with suppress(ProcessLookupError):  # it has ended, as it should
+            os.killpg(process.pid, signal.SIGKILL)
     assert (process.returncode, out, err) == (0, "closed\n", "")
