@@ -90,7 +90,7 @@ BUDGETS = {
     "report": 230,
     "execution": 320,
     "evaluation": 390,
-    "translation": 2250,
+    "translation": 2260,
     "compat": 470,
     "config": 705,
     "run": 1710,

@@ -39,7 +39,7 @@ class MemoryNeed:
         self._network, self._channels, self._device = network, in_channels, device
         self._padded = padded
         self._traced: dict[tuple[int, int], int] = {}
-        self._latest = -math.inf, 0  # when memory was asked for, and how much was free
+        self._last_free = -math.inf, 0  # when memory was asked for, and how much was free
 
     def bytes(self, height: int, width: int) -> int:
         """Return what one image takes at its peak; 0 for networks that cannot be traced."""
@@ -55,12 +55,12 @@ class MemoryNeed:
         is known. On a CPU the network takes the images one by one.
         """
         area = self._padded(height) * self._padded(width)
-        limit, (moment, free_then) = area * (_LARGE + count * _HELD), self._latest
-        if _PLENTY * limit < free_then and time.monotonic() - moment < _MOMENT:
+        bound, (moment, free_then) = area * (_LARGE + count * _HELD), self._last_free
+        if _PLENTY * bound < free_then and time.monotonic() - moment < _MOMENT:
             return 0.0
         free = free_bytes() if self._device.type == "cpu" and area >= 2**16 else None
-        self._latest = time.monotonic(), free or 0
-        if free is None or limit < free:
+        self._last_free = time.monotonic(), free or 0
+        if free is None or bound < free:
             return 0.0
         need = self.bytes(height, width)
         return (need + (count - 1) * area * _HELD) / max(free, 1) if need else 0.5
