@@ -9,14 +9,14 @@ if "i2i" in _words and signal.getsignal(signal.SIGINT) is signal.default_int_han
     # until `main` handles it, Ctrl-C ends the command without a traceback from an import
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from importlib.metadata import version  # noqa: E402 - takes a moment
-from typing import TYPE_CHECKING, Any  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402 - takes a moment
 
 if TYPE_CHECKING:
     from i2i.translation.translator import load
 
+    __version__: str
+
 __all__ = ["__version__", "load"]
-__version__ = version("i2i")
 
 
 def __getattr__(name: str) -> Any:
@@ -24,4 +24,8 @@ def __getattr__(name: str) -> Any:
         from i2i.translation.translator import load
 
         return load
+    if name == "__version__":  # importlib.metadata takes a third of the time of `i2i --help`
+        from importlib.metadata import version
+
+        return version("i2i")
     raise AttributeError(f"module 'i2i' has no attribute {name!r}")

@@ -1,8 +1,9 @@
 """Devices and number formats: the meaning of `auto`, and what this machine has."""
 
 import os
+import platform
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 
 import torch
 
@@ -63,14 +64,13 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_precision(name: str, device: torch.device) -> str:
-    """Return fp32, bf16 or fp16; auto is bf16 on GPUs that compute in it, and fp32 elsewhere.
+    """Return fp32, bf16 or fp16; auto, without a test of speed, is bf16 on GPUs that compute in it.
 
     Raises:
         DeviceError: another name; fp16 on a CPU, whose convolutions are slower in it and overflow.
     """
     if name == "auto":
-        gpu = device.type == "cuda"
-        return "bf16" if gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+        return "bf16" if device.type == "cuda" and computes_in_bf16(device) else "fp32"
     if name not in DTYPES:
         choices = ", ".join(("auto", *DTYPES))
         raise DeviceError("--precision", f"must be one of {choices}, got {name!r}")
@@ -80,9 +80,28 @@ def pick_precision(name: str, device: torch.device) -> str:
     return name
 
 
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
-    """Return the context in which networks run."""
-    return torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
+def computes_in_bf16(device: torch.device) -> bool:
+    """Return True if the hardware computes in bfloat16: elsewhere it is emulated, and slow.
+
+    On CPUs that takes AVX512-BF16 or AMX, and convolutions of oneDNN that use them.
+    """
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return False
+    flags = torch.cpu.get_capabilities()
+    has_instructions = flags.get("avx512_bf16") or flags.get("amx_bf16")
+    return bool(has_instructions and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def machine_name(device: torch.device) -> str:
+    """Return the name of what computes, with the instructions of a CPU that networks use."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    flags = torch.cpu.get_capabilities()
+    names = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16", "neon", "sve")
+    model = str(flags.get("cpu_name") or platform.machine())
+    return " ".join([model, *(name for name in names if flags.get(name))])
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Components by the names of their files; listing reads the files without importing them."""
 
 import ast
+import functools
 import importlib
 import inspect
 import os
@@ -103,9 +104,14 @@ def _sources(category: Category) -> dict[str, tuple[Path, Preset]]:
 
 def _parse(path: Path) -> ast.Module:
     try:
-        return ast.parse(path.read_text("utf-8"))
+        return _tree(path.read_text("utf-8"))
     except (OSError, SyntaxError, ValueError) as error:
         raise ComponentError(path, f"not readable as Python ({error})", "Correct it") from None
+
+
+@functools.cache  # by content: to resolve settings, every file is asked some thirty times
+def _tree(source: str) -> ast.Module:
+    return ast.parse(source)
 
 
 def _presets(path: Path) -> dict[str, Preset]:

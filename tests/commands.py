@@ -13,11 +13,6 @@ from typing import NamedTuple
 import pytest
 from processes import hear_signals, start, wait_for
 
-# modules that commands import when needed, here once for all of them
-import i2i.data.check
-import i2i.evaluation.evaluate
-import i2i.scenes
-import i2i.translation.sampling
 from i2i import cli
 
 

@@ -1,5 +1,6 @@
 """Processes that tests start and kill: forked, so that libraries are imported once."""
 
+import importlib
 import multiprocessing
 import signal
 import time
@@ -8,6 +9,18 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 _FORK = multiprocessing.get_context("fork")
+
+# what commands import only when they need it, for seconds: here once for all forked processes
+for _name in (
+    "torch._dynamo",  # by the first optimizer
+    "torchvision.transforms.v2.functional",
+    "i2i.data.check",
+    "i2i.evaluation.evaluate",
+    "i2i.run.train",
+    "i2i.scenes",
+    "i2i.translation.sampling",
+):
+    importlib.import_module(_name)
 
 
 def hear_signals() -> None:

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from i2i import config, registry
 from i2i.config import Layer, OptimConfig, TrainConfig
+from i2i.execution import Execution
 from i2i.methods._adversarial import AdversarialLoss
 from i2i.methods._base import Images, Method, Phase, Terms
 from i2i.networks.generators.resnet import ResNet
@@ -100,8 +101,8 @@ def test_fakes_and_losses_fetch_nothing_from_the_device(name: str, tool: str) ->
         for _ in range(5):  # the fifth is after an adjustment of ada
             fake = method.fakes(real)
             for phase in method.phases():
-                terms = phase.loss(real, fake)
-                assert all(term.shape == () for term in terms.values())
+                for terms in phase.parts(real, fake):
+                    assert all(term.shape == () for term in terms.values())
 
 
 @pytest.mark.parametrize("tool", TOOLS)
@@ -118,9 +119,9 @@ def test_loss_depends_on_its_arguments_and_the_state_alone(name: str, tool: str)
             torch.manual_seed(seed)
             method.fakes(batch(1, method.domains))
             torch.manual_seed(2)
-            terms = phase.loss(real, fake)
+            terms = list(phase.parts(real, fake))
             torch.manual_seed(2)
-            assert equal(terms, again.loss(real, fake))
+            assert equal(terms, list(again.parts(real, fake)))
 
 
 # -- what no registered method has -----------------------------------------------------------------
@@ -158,7 +159,7 @@ def distill(seed: int = 0) -> Trainer:
     torch.manual_seed(seed)
     method = Distillation(dict.fromkeys(Distillation.domains, 3))
     train = TrainConfig(total_images=64, ema_halflife_images=20.0)
-    return Trainer(method, train, OptimConfig(), torch.device("cpu"), "fp32")
+    return Trainer(method, train, OptimConfig(), torch.device("cpu"), Execution())
 
 
 def teacher_of(trainer: Trainer) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from i2i import config, registry
 from i2i.config import Layer
+from i2i.execution import Execution
 from i2i.methods._adversarial import AdversarialLoss
 from i2i.methods._base import Images
 from i2i.run import build
@@ -55,7 +56,7 @@ def trainer_for(method: str, *overrides: str) -> Trainer:
     chosen = resolve(method, layers)
     torch.manual_seed(0)
     made = build.make_method(chosen, {"a": 3, "b": 3, "image": 3})
-    return Trainer(made, chosen.train, chosen.optim, torch.device("cpu"), "fp32")
+    return Trainer(made, chosen.train, chosen.optim, torch.device("cpu"), Execution())
 
 
 def batch(number: int, method: str) -> Images:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from i2i.compat.junyanz import convert, guess
 from i2i.direction import Direction
+from i2i.execution import Execution
 
 GOLDEN = Path(os.environ.get("I2I_GOLDEN", "no-reference-vectors"))
 INDEX: dict[str, dict[str, Any]] = (
@@ -87,7 +88,9 @@ def test_training_steps_give_the_reference_losses(name: str) -> None:
     options, model = case["options"], case["method"]
     method = reference_method(model, options, tensors)
     optim = OptimConfig(lr=options["lr"], betas=(options["beta1"], 0.999), lr_decay_start=1.0)
-    trainer = Trainer(method, TrainConfig(total_images=10**9), optim, torch.device("cpu"), "fp32")
+    trainer = Trainer(
+        method, TrainConfig(total_images=10**9), optim, torch.device("cpu"), Execution()
+    )
     a, b = ("B", "A") if options["direction"] == "BtoA" else ("A", "B")
     for step, losses in enumerate(case["losses"]):
         trainer.step([{"a": tensors[a][step], "b": tensors[b][step]}])

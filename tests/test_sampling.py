@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from i2i.execution import Execution
 from i2i.networks.generators.dcgan import DCGAN
 from i2i.networks.latent import LatentSpec
 from i2i.translation import TranslationError
@@ -17,7 +18,7 @@ from i2i.translation.sampling import Sampler, slerp, walk, write_animation
 def sampler() -> Sampler:
     torch.manual_seed(0)
     network = DCGAN(5, 3, size=(28, 28), width=4).eval()
-    return Sampler(network, LatentSpec(5), torch.device("cpu"), "fp32")
+    return Sampler(network, LatentSpec(5), torch.device("cpu"), Execution())
 
 
 def test_walk_begins_and_ends_at_the_images_of_its_seeds(sampler: Sampler) -> None:

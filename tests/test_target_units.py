@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from i2i.config import PairedData
 from i2i.data.dataset import PairedImages
 from i2i.evaluation.evaluate import EvaluationError, evaluate, table
+from i2i.execution import Execution
 from i2i.images import ImageError
 from i2i.images.spec import ChannelSpec, ImageSpec, read
 from i2i.networks.latent import LatentSpec
@@ -181,7 +182,7 @@ def test_images_from_noise_hold_what_training_files_hold(
         Constant(),
         LatentSpec(3),
         torch.device("cpu"),
-        "fp32",
+        Execution(),
         target=target,
         depth=target.depth or 8,
     )

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from i2i import config, registry
 from i2i.config import Config, Layer, OptimConfig, TrainConfig
+from i2i.execution import Execution
 from i2i.methods._base import Images, Method, Phase
 from i2i.run import build
 from i2i.run.settings import resolve
@@ -62,7 +63,7 @@ def trainer_for(method: str, *overrides: str, seed: int = 0) -> Trainer:
     torch.manual_seed(seed)
     networks = build.make_method(chosen, {"a": 3, "b": 3, "image": 3})
     torch.manual_seed(seed + 1)
-    return Trainer(networks, chosen.train, chosen.optim, torch.device("cpu"), "fp32")
+    return Trainer(networks, chosen.train, chosen.optim, torch.device("cpu"), Execution())
 
 
 def batch(step: int, method: str = "pix2pix") -> Images:
@@ -316,7 +317,7 @@ class Toy(Method):
 
 def toy_trainer(method: Method) -> Trainer:
     return Trainer(
-        method, TrainConfig(total_images=100), OptimConfig(lr=0.1), torch.device("cpu"), "fp32"
+        method, TrainConfig(total_images=100), OptimConfig(lr=0.1), torch.device("cpu"), Execution()
     )
 
 
@@ -417,7 +418,7 @@ def test_bfloat16_step_trains_and_keeps_weights_and_terms_in_float32() -> None:
     chosen = settings("pix2pix")
     torch.manual_seed(0)
     pix2pix = build.make_method(chosen, {"a": 3, "b": 3})
-    trainer = Trainer(pix2pix, chosen.train, chosen.optim, torch.device("cpu"), "bf16")
+    trainer = Trainer(pix2pix, chosen.train, chosen.optim, torch.device("cpu"), Execution("bf16"))
     trainer.step([batch(0)])
     terms = trainer.pop_metrics()
     reference = trainer_for("pix2pix")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from processes import start
 from torch import nn
 from writes import intercepted
 
@@ -604,20 +605,18 @@ def test_killed_processes_leave_nothing_half_written(tmp_path):
         tmp_path / "in", *(f"{number:02}.png" for number in range(40)), height=64, width=64
     )
     run(source, tmp_path / "whole")
-    code = (
-        "import os, sys, threading, random\n"
-        "sys.path.insert(0, sys.argv[3]); import test_translate_folder as t\n"
-        "moment = int(sys.argv[4])\n"
-        "def die(done, total):\n"
-        "    if done >= moment: os.kill(os.getpid(), 9)\n"
-        "t.run(t.Path(sys.argv[1]), t.Path(sys.argv[2]), progress=die)\n"
-    )
+
+    def killed_after(moment):
+        def progress(done, total):
+            if done >= moment:
+                os.kill(os.getpid(), 9)
+
+        run(source, tmp_path / "out", progress=progress)
+
     for moment in (1, 7):
-        arguments = [str(source), str(tmp_path / "out"), str(Path(__file__).parent), str(moment)]
-        done = subprocess.run(
-            [sys.executable, "-c", code, *arguments], capture_output=True, check=False
-        )
-        assert done.returncode == -9, done.stderr
+        process = start(killed_after, moment)
+        process.join()
+        assert process.exitcode == -9
         finished = {k: v for k, v in outputs(tmp_path / "out").items() if ".tmp-" not in k}
         assert finished.items() <= outputs(tmp_path / "whole").items()
     assert run(source, tmp_path / "out").failed == []

@@ -90,7 +90,7 @@ def choice(flag: str, values: str, **attributes: Any) -> Decorator:
 
 def precision(default: str | None) -> Decorator:
     """Return the --precision option; None leaves the choice to the config."""
-    text = "Number format. auto: bf16 on GPUs that support it, fp32 elsewhere."
+    text = "Number format. auto: the fastest here, by a test; fp32: exact."
     return choice("--precision", "auto|fp32|bf16|fp16", default=default, help=text)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from i2i.cli import _options
+from i2i.cli._imports import quick_imports
 from i2i.console import echo, log, progress
 from i2i.direction import Domain
 from i2i.files import check_new_folder
@@ -104,7 +105,8 @@ def check(
         value_range = old_range
     if not -math.inf < value_range[0] < value_range[1] < math.inf:
         raise click.BadParameter("LOW must be below HIGH, both finite.", param_hint="--value-range")
-    from i2i.data.check import check_folder, check_overlap, write_clean
+    with quick_imports():
+        from i2i.data.check import check_folder, check_overlap, write_clean
 
     if options["max_pixels"] is None:
         del options["max_pixels"]

@@ -3,6 +3,7 @@
 import click
 
 from i2i.cli import _options
+from i2i.cli._imports import quick_imports
 
 
 @click.command()
@@ -22,7 +23,9 @@ def command(mode: str, out: str, images: int | None, device: str) -> None:
 
     from i2i.console import echo
     from i2i.lock import new_folder
-    from i2i.run.demo import run_demo
+
+    with quick_imports():
+        from i2i.run.demo import run_demo
 
     with new_folder(Path(out)):
         run_demo(mode, Path(out), images, device, echo)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from i2i.cli import _options
+from i2i.cli._imports import quick_imports
 
 
 @click.command()
@@ -50,11 +51,13 @@ def command(
     paired.
     """
     from i2i.console import progress
-    from i2i.evaluation.evaluate import aligned, evaluate, table
-    from i2i.files import check_new_file
-    from i2i.report.sheet import write_sheet
-    from i2i.translation.options import parse_size
-    from i2i.translation.translator import load
+
+    with quick_imports():
+        from i2i.evaluation.evaluate import aligned, evaluate, table
+        from i2i.files import check_new_file
+        from i2i.report.sheet import write_sheet
+        from i2i.translation.options import parse_size
+        from i2i.translation.translator import load
 
     if sheet:
         check_new_file(Path(sheet), {".png"})

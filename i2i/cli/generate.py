@@ -3,6 +3,7 @@
 import click
 
 from i2i.cli import _options
+from i2i.cli._imports import quick_imports
 
 _MAX_SHEET = 10_000  # images
 
@@ -61,12 +62,13 @@ def command(
     _check(count, grid, interpolate, score)
     from pathlib import Path
 
-    from i2i import images
-    from i2i.console import echo, progress
-    from i2i.errors import OptionError
-    from i2i.files import check_new_file, check_new_folder
-    from i2i.lock import new_folder
-    from i2i.translation import sampling
+    with quick_imports():
+        from i2i import images
+        from i2i.console import echo, progress
+        from i2i.errors import OptionError
+        from i2i.files import check_new_file, check_new_folder
+        from i2i.lock import new_folder
+        from i2i.translation import sampling
 
     target = Path(out)
     if grid or interpolate:

@@ -3,6 +3,7 @@
 import click
 
 from i2i.cli import _options
+from i2i.cli._imports import quick_imports
 
 
 @click.command("import")
@@ -32,10 +33,11 @@ def command(
     """
     from pathlib import Path
 
-    from i2i.compat.junyanz import import_model
-    from i2i.console import echo
-    from i2i.files import check_new_file
-    from i2i.model_file import WEIGHTS, save_model
+    with quick_imports():
+        from i2i.compat.junyanz import import_model
+        from i2i.console import echo
+        from i2i.files import check_new_file
+        from i2i.model_file import WEIGHTS, save_model
 
     target = Path(out) / WEIGHTS
     hint = "Choose another --out, or pass --overwrite"

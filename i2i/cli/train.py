@@ -9,6 +9,7 @@ import click
 
 from i2i import registry
 from i2i.cli import _options
+from i2i.cli._imports import quick_imports
 from i2i.console import log
 
 if TYPE_CHECKING:
@@ -166,7 +167,8 @@ def start(
     if not flags["dry_run"] and _is_main():
         # at once: the libraries below take seconds to load, and reading the data minutes
         lock.check_held(Path(run))
-    from i2i.run.train import Request, train
+    with quick_imports():
+        from i2i.run.train import Request, train
 
     outcome = train(Request(method, layers, run, resume, flags["device"], flags["dry_run"]))
     if outcome is None or (outcome.finished and not outcome.signal):

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from i2i.cli import _options
+from i2i.cli._imports import quick_imports
 
 
 @click.command()
@@ -81,10 +82,12 @@ def command(
     import os
 
     from i2i.console import echo, log, progress
-    from i2i.translation.folder import translate_folder
-    from i2i.translation.options import Options, parse_size
-    from i2i.translation.shards import parse_shard, tasks_in_environment
-    from i2i.translation.translator import load
+
+    with quick_imports():
+        from i2i.translation.folder import translate_folder
+        from i2i.translation.options import Options, parse_size
+        from i2i.translation.shards import parse_shard, tasks_in_environment
+        from i2i.translation.translator import load
 
     part, tasks = parse_shard(shard, os.environ), tasks_in_environment(os.environ)
     if shard == "auto":

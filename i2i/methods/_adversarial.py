@@ -155,7 +155,8 @@ class AdversarialLoss(MetricsModule):
         real_logits, fake_logits = self(real_input), self(fake_input)
         self._record_accuracies(real_logits, fake_logits, flipped)
         if self.ada:
-            self.ada.update(real_logits, OBJECTIVES[self.objective].decision_threshold or 0.0)
+            threshold = OBJECTIVES[self.objective].decision_threshold or 0.0
+            self.ada.update(real_logits, threshold, self.peers)
         terms = adversarial.discriminator_loss(
             self.objective, real_logits, fake_logits, self.real_target
         )

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
-from kornia.geometry.transform import affine
 from torch import Tensor
 
 from i2i.losses.adversarial import Logits
+from i2i.methods._base import Peers
 
 AugmentName = Literal["none", "diffaugment", "ada"]
 Draw = Callable[[], Tensor]  # -> [N, 1, 1, 1]
@@ -25,6 +25,8 @@ def augment(
             sample; ada adds mirroring, quarter turns and scaling, each with `probability`.
         probability: of one operation on one sample; a float or 0-d.
     """
+    from kornia.geometry.transform import affine  # takes 0.4 s, and few runs augment
+
     n, device = views[0].shape[0], views[0].device
 
     def uniform() -> Tensor:
@@ -81,7 +83,7 @@ def _cutout(like: Tensor, uniform: Draw, active: Draw) -> Tensor:
 
 
 class AdaptiveProbability:
-    """Probability of augmentation that rises while D overfits, on the device.
+    """Probability of augmentation that rises while D overfits, on the device; one for all ranks.
 
     Karras et al., NeurIPS 2020, Sec. 3.1: r_t, the mean sign of D on reals, is kept at `target`.
     `images`: in which the probability can go from 0 to 1.
@@ -93,23 +95,28 @@ class AdaptiveProbability:
         self.target, self.images = target, images
         self.probability: Tensor | float = 0.0
         self._signs: Tensor | float = 0.0  # sum over the batches since the last adjustment
-        self._batches = self._images = 0
+        self._batches = self._images = 0  # batches of one rank, images of all
 
     @torch.no_grad()
-    def update(self, logits: Logits, decision_threshold: float) -> None:
-        """Take D's logits of a batch of reals; at `decision_threshold` D is undecided."""
+    def update(self, logits: Logits, decision_threshold: float, peers: Peers | None = None) -> None:
+        """Take D's logits of a batch of reals; at `decision_threshold` D is undecided.
+
+        Every `interval` batches the mean sign is averaged over `peers`, which all call this.
+        """
         scales = [logits] if isinstance(logits, Tensor) else list(logits)
         signs = [(scale.float() - decision_threshold).sign().mean() for scale in scales]
         total = self._signs + torch.stack(signs).mean()
         self._signs = total
         self._batches += 1
-        self._images += scales[0].shape[0]
+        self._images += scales[0].shape[0] * (peers.world_size if peers else 1)
         if self._batches == self.interval:
             # 64 bits, which MPS lacks: the steps are small
             wide = total if total.device.type == "mps" else total.double()
-            excess = wide / self._batches - self.target
+            sums = torch.stack([wide, wide.new_zeros(()) + self.probability])
+            signs, probability = peers.mean(sums) if peers else sums
+            excess = signs / self._batches - self.target
             step = torch.copysign(torch.ones_like(excess), excess) * self._images / self.images
-            self.probability = (self.probability + step).clamp(0.0, 1.0)
+            self.probability = (probability + step).clamp(0.0, 1.0)
             self._signs, self._batches, self._images = 0.0, 0, 0
 
     def state(self) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """The contract of a method: networks, fakes, and the phases of one step. The trainer runs them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 from torch import Tensor, nn
 
@@ -34,15 +34,21 @@ class Phase:
     """One optimizer update: minimize the sum of `loss(real, fake)` over the parameters of `nets`.
 
     `loss` is a function of its arguments and of what `state_dict` saves; it fetches nothing from
-    the device. `live` fakes carry the generators' graph; others are detached, and go through the
-    history pools.
+    the device. It returns its terms, or yields them in parts that share no graph but that of the
+    fakes: where memory is short, the graph of one part is freed before the next is computed.
+    `live` fakes carry the generators' graph; others are detached, and go through the history pools.
     """
 
     name: str
     nets: tuple[nn.Module, ...]
-    loss: Callable[[Images, Images], Terms]
+    loss: Callable[[Images, Images], Terms | Iterable[Terms]]
     live: bool = False
     schedule: Schedule = Schedule()  # every step
+
+    def parts(self, real: Images, fake: Images) -> Iterator[Terms]:
+        """Yield the terms of `loss` part by part, each computed when it is asked for."""
+        terms = self.loss(real, fake)
+        yield from filter(None, [terms] if isinstance(terms, dict) else terms)
 
     def trainable(self) -> list[nn.Parameter]:
         """Return the parameters that the phase updates: those that are not frozen."""
@@ -50,8 +56,18 @@ class Phase:
         return [parameter for parameter in parameters if parameter.requires_grad]
 
 
+class Peers(Protocol):
+    """The processes that train together, of which this is one."""
+
+    @property
+    def world_size(self) -> int: ...
+    def mean(self, values: Tensor) -> Tensor: ...
+
+
 class MetricsModule(nn.Module):
     """A module that keeps, besides the terms it returns, what is worth logging."""
+
+    peers: Peers | None = None  # given by the trainer: what steers training is averaged over them
 
     def __init__(self) -> None:
         super().__init__()

@@ -3,7 +3,7 @@
 Park et al., ECCV 2020.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -109,15 +109,14 @@ class CUT(Method):
         """Return Eqn. (1) from D's side, halved."""
         return self.D.discriminator_terms([real[self.target]], [fake[self.target]])
 
-    def generator_loss(self, real: Images, fake: Images) -> Terms:
-        """Return Eqn. (5); with the identity term both contrastive terms count half."""
-        terms = self.D.generator_terms([fake[self.target]], [real[self.target]])
+    def generator_loss(self, real: Images, fake: Images) -> Iterator[Terms]:
+        """Yield Eqn. (5); with the identity term both contrastive terms count half."""
+        yield self.D.generator_terms([fake[self.target]], [real[self.target]])
         weight = self.lambda_nce / (2 if self.nce_identity else 1)  # as in the authors' code
         flipped = fake.get("flipped")
-        terms["nce"] = weight * self._nce(fake[self.target], real[self.source], flipped)
+        yield {"nce": weight * self._nce(fake[self.target], real[self.source], flipped)}
         if self.nce_identity:
-            terms["nce_identity"] = weight * self._nce(fake["identity"], real[self.target])
-        return terms
+            yield {"nce_identity": weight * self._nce(fake["identity"], real[self.target])}
 
     def _nce(self, output: Tensor, source: Tensor, flipped: Tensor | None = None) -> Tensor:
         with torch.no_grad():

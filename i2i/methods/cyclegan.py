@@ -1,6 +1,6 @@
 """CycleGAN: unpaired translation with cycle-consistent GANs. Zhu et al., ICCV 2017."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -71,22 +71,21 @@ class CycleGAN(Method):
         """Return both directions."""
         return {"a2b": self.G_ab, "b2a": self.G_ba}
 
-    def generator_loss(self, real: Images, fake: Images) -> Terms:
-        """Return Eqn. (3) from the generators' side, and the identity term of Sec. 5.2."""
-        terms = _suffixed("b", self.D_b.generator_terms([fake["b"]], [real["b"]]))
-        terms |= _suffixed("a", self.D_a.generator_terms([fake["a"]], [real["a"]]))
-        terms["cycle_a"] = self.lambda_a * _distance(self.G_ba(fake["b"]), real["a"])
-        terms["cycle_b"] = self.lambda_b * _distance(self.G_ab(fake["a"]), real["b"])
+    def generator_loss(self, real: Images, fake: Images) -> Iterator[Terms]:
+        """Yield Eqn. (3) from the generators' side, and the identity term of Sec. 5.2."""
+        yield _suffixed("b", self.D_b.generator_terms([fake["b"]], [real["b"]]))
+        yield _suffixed("a", self.D_a.generator_terms([fake["a"]], [real["a"]]))
+        yield {"cycle_a": self.lambda_a * _distance(self.G_ba(fake["b"]), real["a"])}
+        yield {"cycle_b": self.lambda_b * _distance(self.G_ab(fake["a"]), real["b"])}
         if self.lambda_identity:
             weight_a, weight_b = (self.lambda_identity * x for x in (self.lambda_a, self.lambda_b))
-            terms["identity_b"] = weight_b * _distance(self.G_ab(real["b"]), real["b"])
-            terms["identity_a"] = weight_a * _distance(self.G_ba(real["a"]), real["a"])
-        return terms
+            yield {"identity_b": weight_b * _distance(self.G_ab(real["b"]), real["b"])}
+            yield {"identity_a": weight_a * _distance(self.G_ba(real["a"]), real["a"])}
 
-    def discriminator_loss(self, real: Images, fake: Images) -> Terms:
-        """Return Eqn. (1) from each discriminator's side, halved."""
-        terms = _suffixed("a", self.D_a.discriminator_terms([real["a"]], [fake["a"]]))
-        return terms | _suffixed("b", self.D_b.discriminator_terms([real["b"]], [fake["b"]]))
+    def discriminator_loss(self, real: Images, fake: Images) -> Iterator[Terms]:
+        """Yield Eqn. (1) from each discriminator's side, halved."""
+        yield _suffixed("a", self.D_a.discriminator_terms([real["a"]], [fake["a"]]))
+        yield _suffixed("b", self.D_b.discriminator_terms([real["b"]], [fake["b"]]))
 
 
 def _distance(x: Tensor, y: Tensor) -> Tensor:

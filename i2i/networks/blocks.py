@@ -8,6 +8,7 @@ their own. A convolution without a norm has a bias, except where `bias_without_n
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
@@ -30,14 +31,37 @@ Spectral = Annotated[bool, Doc("spectral normalization of all convolutions, what
 def norm_layer(name: NormName, channels: int) -> nn.Module:
     """Return a normalization of [N, C, H, W] -> [N, C, H, W], affine but for instance."""
     match name:
-        case "instance":  # Ulyanov et al., arXiv 1607.08022
-            return nn.InstanceNorm2d(channels, affine=False, track_running_stats=False)
+        case "instance":
+            return InstanceNorm(channels)
         case "batch":  # Ioffe and Szegedy, ICML 2015
             return nn.BatchNorm2d(channels, eps=1e-5, momentum=0.1)
         case "group":  # Wu and He, ECCV 2018; 32 groups, or the most below that divide the channels
             return nn.GroupNorm(max(n for n in range(1, 33) if channels % n == 0), channels)
         case "none":
             return nn.Identity()
+
+
+class InstanceNorm(nn.InstanceNorm2d):
+    """Normalization of each image and channel. Ulyanov et al., arXiv 1607.08022."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, affine=False, track_running_stats=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return instance_norm(x, self.eps)
+
+
+def instance_norm(
+    x: Tensor, eps: float, weight: Tensor | None = None, bias: Tensor | None = None
+) -> Tensor:
+    """Normalize each channel of each image of x, [N, C, H, W].
+
+    In channels-last memory as a group norm of one channel a group, which is the same function:
+    torch's instance norm would copy x to contiguous memory and return it so.
+    """
+    if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
+        return F.instance_norm(x, weight=weight, bias=bias, eps=eps)
+    return F.group_norm(x, x.shape[1], weight, bias, eps)
 
 
 def bias_without_norm(norm: NormName) -> bool:

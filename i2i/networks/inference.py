@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from i2i.networks.blocks import instance_norm
 from i2i.networks.contract import InputError
 
 
@@ -30,7 +30,7 @@ class _PerImageNorm(nn.Module):
             # zeros, or running statistics in this one layer, would be unlike anything in training
             reason = "per-image statistics of a map of a single pixel, which has no variance"
             raise InputError("input", reason, "Give larger images, or use running statistics")
-        return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
+        return instance_norm(x, self.eps, self.weight, self.bias)
 
 
 def per_image_statistics(net: nn.Module) -> nn.Module:
@@ -53,6 +53,16 @@ def per_image_statistics(net: nn.Module) -> nn.Module:
             if isinstance(child, _BatchNorm):
                 setattr(module, name, _PerImageNorm(child))
     return twin
+
+
+def without_content(net: nn.Module) -> nn.Module:
+    """Return a copy of `net` on the meta device: it computes shapes, and takes no memory."""
+    memo: dict[int, Tensor] = {}
+    for tensor in (*net.parameters(), *net.buffers()):
+        empty = torch.empty_like(tensor, device="meta")
+        trained = isinstance(tensor, nn.Parameter)
+        memo[id(tensor)] = nn.Parameter(empty, requires_grad=False) if trained else empty
+    return copy.deepcopy(net, memo)
 
 
 @contextmanager

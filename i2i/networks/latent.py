@@ -46,6 +46,7 @@ def recalibrate_batchnorm(net: nn.Module, latent: LatentSpec) -> nn.Module:
     twin = copy.deepcopy(net).train()
     norms = [layer for layer in twin.modules() if isinstance(layer, _BatchNorm)]
     for norm in norms:
+        norm.__class__ = nn.BatchNorm2d  # one process does this: it must not wait for the others
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over batches
     device = next(twin.parameters()).device

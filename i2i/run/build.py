@@ -22,6 +22,7 @@ from i2i.errors import OptionError
 from i2i.losses.adversarial import discriminator_loss_bounds
 from i2i.methods._adversarial import AdversarialLoss
 from i2i.methods._base import Method
+from i2i.networks.activation_checkpointing import checkpoint_activations
 from i2i.networks.contract import Discriminator, Generator, check_contract
 from i2i.networks.init import init_weights
 from i2i.options import option_fields
@@ -62,7 +63,11 @@ def make_method(config: Config, channels: Mapping[str, int]) -> Method:
             lambda: generator.factory(in_channels, out_channels, **config.generator.options()),
         )
         check_contract(net, Generator)
-        return _initialize(net, config, compiled=config.train.compile)
+        _initialize(net, config, compiled=config.train.compile)
+        if config.train.activation_checkpointing and not checkpoint_activations(net):
+            reason = f"has no effect: {config.generator.name} has none of the layers it is for"
+            raise ConfigError("train.activation_checkpointing", reason, "Leave it out")
+        return net
 
     def make_discriminator(in_channels: int) -> AdversarialLoss:
         net = _build(

@@ -80,8 +80,11 @@ def check_train(train: TrainConfig) -> TrainConfig:
     """Return `train`.
 
     Raises:
-        ConfigError: it sets no length.
+        ConfigError: it sets no length, or compiles layers that are to be computed twice.
     """
+    if train.compile and train.activation_checkpointing:
+        reason = "has no effect on compiled networks, which choose what they compute again"
+        raise ConfigError("train.activation_checkpointing", reason, "Leave out train.compile")
     if train.total_images is None and train.epochs is None:
         raise ConfigError(_LENGTHS, "one of them must set the length", "Pass --images or --epochs")
     return train

@@ -20,6 +20,7 @@ from i2i.data.dataset import Dataset
 from i2i.data.folders import DataError, SplitError
 from i2i.data.loader import batches
 from i2i.errors import I2IError
+from i2i.execution import Execution
 from i2i.files import (
     EVENTS,
     METRICS,
@@ -33,9 +34,10 @@ from i2i.files import (
 from i2i.lock import LOCK, InUseError, exclusive
 from i2i.methods._base import Method
 from i2i.model_file import WEIGHTS
-from i2i.precision import float32_networks, pick_device, pick_precision
+from i2i.precision import float32_networks, pick_device
 from i2i.report.run import REPORT, newest_sheet, run_report
 from i2i.run import build, describe, samples
+from i2i.run.execution import pick_execution, recorded_execution
 from i2i.run.model_card import model_card
 from i2i.run.settings import (
     CONFIG,
@@ -77,7 +79,7 @@ class _Run:
     dataset: Dataset
     method: Method
     device: torch.device
-    precision: str
+    execution: Execution
     rank: Rank
     before: Config | None = None  # settings of a resumed run so far
 
@@ -137,8 +139,12 @@ def _prepare(request: Request, device: torch.device, rank: Rank) -> _Run:
     before = saved(folder, request.method) if request.resume else None
     if not request.dry_run:
         dataset.open_cache(rank.local_size)
-    precision = pick_precision(settings.train.precision, device)
-    return _Run(folder, settings, dataset, method, device, precision, rank, before)
+    recorded = recorded_execution(folder, device) if request.resume else None
+    execution = None
+    if rank.is_main:
+        execution = pick_execution(settings, method, dataset.channels, device, recorded)
+    execution = rank.gather(execution)[0]
+    return _Run(folder, settings, dataset, method, device, execution, rank, before)
 
 
 def _train(run: _Run, resumed: bool, check_owner: Callable[[], None]) -> Outcome:
@@ -147,7 +153,7 @@ def _train(run: _Run, resumed: bool, check_owner: Callable[[], None]) -> Outcome
     if settings.train.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
-    trainer = Trainer(run.method, settings.train, settings.optim, run.device, run.precision, rank)
+    trainer = Trainer(run.method, settings.train, settings.optim, run.device, run.execution, rank)
     torch.manual_seed(settings.train.seed + rank.rank)  # ranks share weights, but not dropout
     if rank.is_main:
         remove_temporaries(run.folder)  # which may be a link: the user has named it
@@ -159,6 +165,7 @@ def _train(run: _Run, resumed: bool, check_owner: Callable[[], None]) -> Outcome
         "root": str(Path(settings.data.root).resolve()),
         "data": run.dataset.fingerprint() if rank.is_main else "",
         "channels": run.dataset.channels,
+        "execution": run.execution.to_dict(),
     }
     if resumed:
         _restore(trainer, run, facts)
@@ -317,8 +324,9 @@ def _print_plan(run: _Run, dry_run: bool) -> None:
     lines += [
         f"length: {images:,} images = {images / epoch_images:g} epochs "
         f"= {-(-images // step):,} steps of {step}",
-        f"on {run.device} in {run.precision}, {torch.get_num_threads()} threads, "
+        f"on {run.device} in {run.execution}, {torch.get_num_threads()} threads, "
         f"{run.rank.world_size} process(es)",
+        *([f"execution: {reason}"] if (reason := run.execution.reason) else []),
     ]
     for line in lines:
         (echo if dry_run else log)(line)
@@ -338,7 +346,8 @@ def _write_report(run: _Run, trainer: Trainer, ended: str) -> None:
         "training size": f"{height} x {width} pixels",
         "images seen": f"{trainer.images:,} of {trainer.total:,}",
         "ended": ended,
-        "device": f"{run.device} in {run.precision}, {run.rank.world_size} process(es)",
+        "device": f"{run.device}, {run.rank.world_size} process(es)",
+        "execution": f"{run.execution} ({run.execution.reason})",
         "i2i": __version__,
     }
     name = run.folder.resolve().name

@@ -47,15 +47,15 @@ class Rank:
         """Replace every gradient by its mean over ranks, in one flat all-reduce.
 
         Returns:
-            Whether any rank is `nonfinite`; False on a GPU, where asking would wait for the device.
+            Whether any rank is `nonfinite`; False where asking would wait for a device.
         """
         if self.world_size == 1:
             return nonfinite
         gradients = [p.grad for p in parameters if p.grad is not None]
-        flag = gradients[0].new_tensor([float(nonfinite)])
+        flag = gradients[0].new_full((1,), float(nonfinite))
         flat = torch.cat([*(gradient.flatten() for gradient in gradients), flag])
         dist.all_reduce(flat)
-        any_rank = not flat.is_cuda and bool(flat[-1] != 0)
+        any_rank = flat.device.type == "cpu" and bool(flat[-1] != 0)
         flat /= self.world_size
         sizes = [gradient.numel() for gradient in gradients]
         for gradient, part in zip(gradients, torch.split(flat[:-1], sizes), strict=True):

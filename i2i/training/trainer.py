@@ -1,6 +1,7 @@
 """One step of any method: a generator pass, then for each phase loss, backward, average, update."""
 
 import functools
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from i2i.checkpoint import MANIFEST, STATE, CheckpointError, step_name
 from i2i.config import OptimConfig, TrainConfig
-from i2i.methods._base import Images, Method, Phase, Terms
-from i2i.precision import autocast
+from i2i.execution import Execution
+from i2i.methods._base import Images, Method, MetricsModule, Phase, Terms
 from i2i.seeds import key
+from i2i.training.batch_norm import synchronize_batch_norm
 from i2i.training.distributed import Rank
 from i2i.training.ema import Ema
 from i2i.training.fakes import Fakes
@@ -43,7 +45,9 @@ class Trainer:
     """Networks, optimizers and all else that a step changes; `images` is the position in training.
 
     `check_every_step`, on for CPUs, raises NonFiniteError within the step, which waits for the
-    device. Without it terms are checked when they are fetched.
+    device. Without it terms are checked when they are fetched. With `execution.split` the parts
+    of a loss propagate back one after the other: the largest graph is in memory, not all of them,
+    and gradients are summed in another order.
     """
 
     def __init__(
@@ -52,14 +56,17 @@ class Trainer:
         train: TrainConfig,
         optim: OptimConfig,
         device: torch.device,
-        precision: str,
+        execution: Execution,
         rank: Rank | None = None,
     ) -> None:
         self.rank = rank or Rank()
-        if self.rank.world_size > 1 and device.type == "cuda":
-            nn.SyncBatchNorm.convert_sync_batchnorm(method)  # type: ignore[no-untyped-call]  # in place
-        self.method = method.to(device).train()
-        self.train, self.optim, self.device, self.precision = train, optim, device, precision
+        if self.rank.world_size > 1:
+            synchronize_batch_norm(method, device)
+        for module in method.modules():
+            if isinstance(module, MetricsModule):
+                module.peers = self.rank
+        self.method = execution.prepare(method.to(device)).train()
+        self.train, self.optim, self.device, self.execution = train, optim, device, execution
         # a phase whose networks are all frozen has nothing to do
         self.phases = tuple(phase for phase in method.phases() if phase.trainable())
         self.total = train.total_images or 0
@@ -69,7 +76,7 @@ class Trainer:
         half_life = train.ema_halflife_images
         self.ema = Ema(method.translators(), half_life) if half_life else None
         self.rank.broadcast([*method.parameters(), *method.buffers()])
-        self.optimizers = phase_optimizers(self.phases, optim, device, precision)
+        self.optimizers = phase_optimizers(self.phases, optim, device, execution.precision)
         self._meter = Meter(self.rank, device)
         self._image_stats = ImageStats(unpaired=method.kind == "unpaired")
 
@@ -126,7 +133,7 @@ class Trainer:
                 raise NonFiniteError(subject, update=self.updates)
         else:
             total = functools.reduce(torch.add, terms.values())
-            if self.precision != "fp16":  # whose scaler skips infinite gradients
+            if self.execution.precision != "fp16":  # whose scaler skips infinite gradients
                 total = total + norm
             self._meter.flag_nonfinite(total, self.updates)
         optimizer.step(self._lr_factor())
@@ -141,13 +148,27 @@ class Trainer:
         Both are divided by the number of accumulated batches. Inputs are static and the host is not
         synced: this is the part of a step to compile or to capture.
         """
-        accumulate = self.train.accumulate
+        accumulate, terms = self.train.accumulate, dict[str, Tensor]()
+        scaler = self.optimizers[phase.name].scaler
         with self._freeze_others(phase):
-            with autocast(self.device, self.precision):
-                terms = phase.loss(real, fakes)
-            loss = functools.reduce(torch.add, terms.values()) / accumulate
-            torch.autograd.backward(self.optimizers[phase.name].scaler.scale(loss))
-        return {name: term.detach().float() / accumulate for name, term in terms.items()}
+            inputs = _leaves(fakes) if self.execution.split else fakes
+            parts = phase.parts(real, inputs)
+            while part := self._compute(parts):
+                loss = functools.reduce(torch.add, part.values()) / accumulate
+                if (
+                    loss.requires_grad or not self.execution.split
+                ):  # a part may be of frozen networks only
+                    torch.autograd.backward(scaler.scale(loss))
+                terms |= {name: term.detach().float() / accumulate for name, term in part.items()}
+            if self.execution.split:
+                _backward(fakes, inputs)
+        return terms
+
+    def _compute(self, parts: Iterator[Terms]) -> Terms:
+        """Return the terms to propagate back together: of the next part with `split`, else all."""
+        with self.execution.context(self.device):
+            due = itertools.islice(parts, 1 if self.execution.split else None)
+            return {name: term for part in due for name, term in part.items()}
 
     @contextmanager
     def _freeze_others(self, phase: Phase) -> Iterator[None]:
@@ -163,7 +184,7 @@ class Trainer:
                 parameter.requires_grad_(True)
 
     def _generate(self, real: Images) -> Images:
-        with autocast(self.device, self.precision):
+        with self.execution.context(self.device):
             return self.method.fakes(real)
 
     def _query_pools(self, fakes: Images) -> Images:
@@ -269,6 +290,19 @@ class Trainer:
         torch.set_rng_state(own["cpu"])
         if self.device.type == "cuda" and own["cuda"] is not None:
             torch.cuda.set_rng_state(own["cuda"], self.device)
+
+
+def _leaves(fakes: Images) -> Images:
+    """Return `fakes` cut off from their graph, to gather the gradients of several parts in them."""
+    return {name: x.detach().requires_grad_(x.requires_grad) for name, x in fakes.items()}
+
+
+def _backward(fakes: Images, leaves: Images) -> None:
+    """Propagate what `leaves` have gathered through the graph of `fakes`."""
+    reached = [name for name, leaf in leaves.items() if leaf.grad is not None]
+    if reached:
+        gradients = [leaves[name].grad for name in reached]
+        torch.autograd.backward([fakes[name] for name in reached], gradients)
 
 
 def _fault(state: dict[str, Any]) -> str:

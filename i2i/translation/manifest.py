@@ -216,6 +216,11 @@ def _read(folder: Path) -> tuple[dict[str, dict[str, Any]], int]:
     return latest, damaged
 
 
+def has_lines(folder: Path, job: str) -> bool:
+    """Return True if the records in `folder` have lines of `job`."""
+    return any(entry.get("job") == job for entry in _read(folder)[0].values())
+
+
 def _last_job(path: Path) -> object:
     """Return the job of the last line that can be read."""
     with open_own(path, "r") as file:

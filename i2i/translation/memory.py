@@ -1,6 +1,5 @@
 """Memory that a network needs for an image, predicted from its layers."""
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from i2i.memory import free_bytes, is_out_of_memory
+from i2i.networks.inference import without_content
 from i2i.translation import TranslationError
 
 _LARGE = 4096  # bytes a pixel of a network that nobody has yet; where that is free, all is well
@@ -125,18 +125,9 @@ def _trace(network: nn.Module, channels: int, height: int, width: int) -> int:
     A network that cannot run so has 0, and one that refuses the size will say so itself.
     """
     try:
-        twin = _without_content(network)
+        twin = without_content(network)
         with torch.no_grad(), _Peak() as count:
             twin(torch.empty(1, channels, height, width, device="meta"))
     except Exception:  # of components of others, too
         return 0
     return int(_MARGIN * count.peak)
-
-
-def _without_content(network: nn.Module) -> nn.Module:
-    memo: dict[int, Tensor] = {}
-    for tensor in (*network.parameters(), *network.buffers()):
-        empty = torch.empty_like(tensor, device="meta")
-        trained = isinstance(tensor, nn.Parameter)
-        memo[id(tensor)] = nn.Parameter(empty, requires_grad=False) if trained else empty
-    return copy.deepcopy(network, memo)

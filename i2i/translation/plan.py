@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from i2i import images
 from i2i.data.pairing import normal
+from i2i.execution.choose import plainest
 from i2i.files import (
     check_no_link,
     check_writable,
@@ -25,6 +26,7 @@ from i2i.translation.manifest import Manifest, State
 from i2i.translation.options import Options, OutputFormat
 from i2i.translation.shards import shard_of
 from i2i.translation.translator import Translator
+from i2i.translation.tuning import Choice
 
 _REASONS: dict[State, str] = {
     "foreign": "was not written by this model with these options",
@@ -85,8 +87,13 @@ def make_plan(
     index, count = options.shard
     tasks = [task for task in every if shard_of(task.relative, count) == index]
     manifest, notes = None, [note for one in (inputs, *others) for note in one.notes]
+    choice = None
     if name is None:
         _check_links(root, tasks)
+        if translator.automatic:
+            translator.use(plainest(translator.device))
+            choice = Choice(translator, root, _job_hash(translator, options))
+            notes += choice.settle(every, options)
         origin = _origin(translator, source, options)
         manifest = Manifest(root, _job_hash(translator, options), options.shard, origin)
         check_no_link(manifest.path)
@@ -100,6 +107,8 @@ def make_plan(
     left, failed = _survived(left, manifest, options)
     failed += [folder for one in (inputs, *others) for folder in one.unreadable]
     _prepare_folders(root, left, manifest)
+    if choice and not choice.record():  # another shard was faster
+        return make_plan(translator, source, output, options)
     return Plan(root, left, done, failed, inputs.ignored, notes, manifest)
 
 

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from i2i import images
+from i2i.execution import Execution
 from i2i.files import check_empty, write_atomically
 from i2i.images import Array
 from i2i.images.spec import ImageSpec
 from i2i.model_file import GENERATE, default_spec, load_model
 from i2i.networks.latent import LatentSpec
-from i2i.precision import after_fork, autocast, pick_device, pick_precision
+from i2i.precision import after_fork, pick_device, pick_precision
 from i2i.translation import Progress, TranslationError
 
 
@@ -28,7 +29,7 @@ class Sampler:
     network: nn.Module
     latent: LatentSpec
     device: torch.device
-    precision: str
+    execution: Execution
     discriminator: nn.Module | None = None
     objective: str = "vanilla"  # that the discriminator was trained with
     target: ImageSpec = field(default_factory=lambda: default_spec(3))  # of its images
@@ -71,7 +72,7 @@ class Sampler:
         pictures, scores = [], []
         units = self.target.in_units(self.depth)
         for latent in latents:
-            with autocast(self.device, self.precision):
+            with self.execution.context(self.device):
                 image = self.network(latent.unsqueeze(0).to(self.device))
                 if self.discriminator is not None and score:
                     logits = self.discriminator(image)
@@ -110,7 +111,7 @@ def load_sampler(
         generator.eval().to(used),
         latent,
         used,
-        pick_precision(precision, used),
+        Execution(pick_precision(precision, used)),
         discriminator.eval().to(used) if discriminator else None,
         info.discriminator.objective if info.discriminator else "vanilla",
         info.domains["image"],

@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from i2i import images
 from i2i.config import AlphaUse
 from i2i.direction import Direction
+from i2i.execution import Execution
 from i2i.images import Array
 from i2i.images.spec import ChannelSpec, ImageSpec, convert_channels
 from i2i.model_file import ModelInfo, Statistics, default_spec, load_model
 from i2i.networks.inference import per_image_statistics
 from i2i.networks.padding import reflect
-from i2i.precision import after_fork, autocast, pick_device, pick_precision
+from i2i.precision import after_fork, pick_device, pick_precision
 from i2i.translation import TranslationError
 from i2i.translation.memory import MemoryNeed
 
@@ -98,11 +99,12 @@ class Translator:
         self.depth, self.half, self.resized_to = depth, half, resized_to
         self.max_pixels = max_pixels
         self.device = pick_device(device)
-        self.precision = pick_precision(precision, self.device)
+        self.execution = Execution(pick_precision(precision, self.device))
+        self.automatic = precision == "auto"  # a folder job may choose another execution
         used = per_image_statistics(network) if statistics == "image" else network
         self.network = used.eval().to(self.device)
         self._divisor = int(getattr(network, "size_divisor", 1))
-        self.memory = MemoryNeed(self.network, in_channels, self.device, self._padded)
+        self.memory = MemoryNeed(self.network, in_channels, self.device, self.padded)
         self.path = ""  # of the model, absolute, where it was loaded from a file
 
     @overload
@@ -167,7 +169,7 @@ class Translator:
         and cropped back.
         """
         height, width = x.shape[-2:]
-        rows, columns = self._padded(height) - height, self._padded(width) - width
+        rows, columns = self.padded(height) - height, self.padded(width) - width
         top, left = rows // 2, columns // 2
         padded = x.to(self.device, torch.float32)
         if rows or columns:
@@ -175,26 +177,39 @@ class Translator:
         # On a CPU the kernels that are chosen, and so the rounding, depend on the batch size: each
         # image goes alone.
         parts = padded.contiguous().chunk(len(x) if self.device.type == "cpu" else 1)
-        with torch.no_grad(), autocast(self.device, self.precision):
+        with torch.no_grad(), self.execution.context(self.device):
             y = torch.cat([self.network(part) for part in parts])
         return y.float()[..., top : top + height, left : left + width]
 
+    @property
+    def precision(self) -> str:
+        """Number format of activations: fp32, bf16 or fp16."""
+        return self.execution.precision
+
+    def use(self, execution: Execution) -> None:
+        """Compute in `execution` from now on."""
+        if execution != self.execution:
+            self.__dict__.pop("fingerprint", None)
+        self.execution = execution
+        execution.prepare(self.network)
+
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of all that decides a result: weights, statistics, alpha, precision, specs.
+        """Hash of all that decides a result: weights, statistics, alpha, execution, specs.
 
         Manifests recognize jobs by it: if it changes, jobs of earlier versions do not continue.
         """
         specs = f"{_spec_text(self.source)} {_spec_text(self.target)}"
         depth = f" {self.depth}" if self.depth else ""
-        settings = f"{self.statistics} {self.alpha} {self.precision} {specs}{depth}"
+        settings = f"{self.statistics} {self.alpha} {self.execution} {specs}{depth}"
         digest = hashlib.blake2b(settings.encode(), digest_size=8)
         for name, tensor in sorted(self.network.state_dict().items()):
             digest.update(f"{name} {tuple(tensor.shape)}".encode())
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def _padded(self, side: int) -> int:
+    def padded(self, side: int) -> int:
+        """Return the side, in pixels, that the network is given for a side of an image."""
         return -(-max(side, _MIN_SIDE) // self._divisor) * self._divisor
 
     def _array(self, array: NDArray[Any]) -> NDArray[Any]:

@@ -409,11 +409,15 @@ except KeyboardInterrupt:
 def test_interrupt_reaches_the_reader_and_not_the_workers() -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=hear_signals,
     )  # fmt: skip
-    assert process.stdout is not None
-    assert process.stdout.readline() == "running\n"
-    time.sleep(0.2)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
-    out, err = process.communicate(timeout=30)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "running\n"
+        time.sleep(0.2)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
+        out, err = process.communicate(timeout=30)
+    finally:
+        with suppress(ProcessLookupError):  # it has ended, as it should
+            os.killpg(process.pid, signal.SIGKILL)
     assert (process.returncode, out, err) == (0, "closed\n", "")

@@ -26,7 +26,7 @@ def foreign_text_is_printed_as_one_visible_line(subject: str, reason: str) -> No
 
 
 def _words() -> st.SearchStrategy[list[str]]:
-    commands = st.sampled_from(["list", "show", "translate", "generate", "evaluate", "import", "data", "demo", "resume", "train"])  # fmt: skip
+    commands = st.sampled_from(["list", "show", "translate", "generate", "evaluate", "import", "data", "demo", "resume", "bench", "train"])  # fmt: skip
     options = st.sampled_from(["--out", "--size", "--grid", "--seed", "--count", "--set", "--config", "--data", "--input", "--shard", "-", "--"])  # fmt: skip
     values = st.one_of(
         st.text(st.characters(), max_size=8),
@@ -53,7 +53,7 @@ def _words() -> st.SearchStrategy[list[str]]:
 
 @attacked(words=_words)
 def any_words_are_answered_by_visible_lines_and_a_status(words: list[str]) -> None:
-    if words[0] in ("demo", "data", "train"):  # which work for minutes where the words fit
+    if words[0] in ("demo", "data", "bench", "train"):  # which work for minutes where the words fit
         words = [*words, "--no-such-option"]
     with new_folder() as folder, chdir(folder):
         done = here(*words)

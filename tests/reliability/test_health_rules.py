@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from i2i import config, registry
 from i2i.checkpoint import steps
 from i2i.config import Layer
+from i2i.execution import Execution
 from i2i.files import read_rows
 from i2i.run import build
 from i2i.run.settings import resolve
 from i2i.run.train import Request, train
 from i2i.scenes import write_dataset
-from i2i.training.health import GRACE_UPDATES, WINDOW_UPDATES
+from i2i.training import health
 from i2i.training.trainer import Trainer
 
 KINDS = {"pix2pix": "facades", "cyclegan": "facades", "cut": "orchard", "dcgan": "portraits"}
@@ -32,8 +33,16 @@ SMALL = {
     ],
     "dcgan": ["generator.width=8", "method.latent=16", "train.batch=8"],
 }
-UPDATES = GRACE_UPDATES + WINDOW_UPDATES + 30
-ROW = 30  # updates
+ROW = 10  # updates
+
+
+@pytest.fixture(autouse=True)
+def window(thorough: bool, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Updates until the rules report; by default they wait for fewer than in a user's run."""
+    if not thorough:
+        monkeypatch.setattr(health, "GRACE_UPDATES", 30)
+        monkeypatch.setattr(health, "WINDOW_UPDATES", 90)
+    return health.GRACE_UPDATES + health.WINDOW_UPDATES
 
 
 @pytest.fixture(scope="module")
@@ -62,17 +71,18 @@ def reported(
     data: Path,
     *overrides: str,
     damage_method: Callable[[Any], None] | None = None,
-    updates: int = UPDATES,
+    windows: int = 1,
 ) -> list[str]:
     """Train, and return what the rules report."""
+    updates = windows * (health.GRACE_UPDATES + health.WINDOW_UPDATES + ROW)
     settings = resolve(method, layers(method, data, *overrides))
     dataset = build.open_data(settings)
     torch.manual_seed(0)
     networks = build.make_method(settings, dataset.channels)
     if damage_method:
         damage_method(networks)
-    trainer = Trainer(networks, settings.train, settings.optim, torch.device("cpu"), "fp32")
-    health = build.health(networks, settings, processes=1)
+    trainer = Trainer(networks, settings.train, settings.optim, torch.device("cpu"), Execution())
+    rules = build.health(networks, settings, processes=1)
     samples = [dataset.fixed(index) for index in range(len(dataset))]
     lines = []
     for update in range(1, updates + 1):
@@ -83,7 +93,7 @@ def reported(
             [{name: torch.stack([sample[name] for sample in chosen]) for name in chosen[0]}]
         )
         if update % ROW == 0:
-            lines += health.update({"images": trainer.images} | trainer.pop_metrics())
+            lines += rules.update({"images": trainer.images} | trainer.pop_metrics())
     return lines
 
 
@@ -165,9 +175,12 @@ def test_generators_that_invert_their_input_are_reported_to_invert(scenes: dict[
 
 @pytest.mark.parametrize("method", registry.names("methods"))
 def test_nothing_is_reported_about_healthy_training(
-    method: str, scenes: dict[str, Path], thorough: bool
+    method: str, scenes: dict[str, Path], thorough: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert reported(method, scenes[method], updates=3 * UPDATES if thorough else UPDATES) == []
+    if not thorough:  # healthy training looks failing at first, and for some updates later on
+        monkeypatch.setattr(health, "GRACE_UPDATES", 100)
+        monkeypatch.setattr(health, "WINDOW_UPDATES", 130)
+    assert reported(method, scenes[method], windows=3 if thorough else 1) == []
 
 
 def rows(run: Path) -> list[dict[str, float]]:
@@ -179,7 +192,7 @@ def rows(run: Path) -> list[dict[str, float]]:
 
 
 def test_resumed_run_has_the_rows_and_events_of_an_uninterrupted_one_and_repeats_none(
-    scenes: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    scenes: dict[str, Path], window: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     data = tmp_path / "data"
     shutil.copytree(scenes["dcgan"], data)
@@ -192,12 +205,12 @@ def test_resumed_run_has_the_rows_and_events_of_an_uninterrupted_one_and_repeats
     ]
     length = [
         "train.batch=2",
-        f"train.total_images={2 * (UPDATES + ROW)}",
+        f"train.total_images={2 * (window + 2 * ROW)}",
         "log.every_images=20",
         "log.tensorboard=false",
     ]
     kept = [
-        f"train.checkpoint_every_images={2 * (GRACE_UPDATES + WINDOW_UPDATES) // 4}",
+        f"train.checkpoint_every_images={2 * window // 4}",
         "train.keep_checkpoints=9",
         "log.samples=1",
     ]
@@ -218,7 +231,7 @@ def test_resumed_run_has_the_rows_and_events_of_an_uninterrupted_one_and_repeats
         broken = tmp_path / f"broken-{part}"
         shutil.copytree(reference, broken)
         for images, path in steps(broken / "checkpoints"):
-            if images > part * 2 * (GRACE_UPDATES + WINDOW_UPDATES) // 4:
+            if images > part * 2 * window // 4:
                 shutil.rmtree(path)
         capfd.readouterr()
         train(Request("dcgan", [], str(broken), resume=True, device="cpu"))

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 from processes import wait_for
-from runs import draw_scenes, finish, start_ranks, train_words
+from runs import draw_scenes, final_state, finish, rows, start_ranks, train_words
 
 from i2i.checkpoint import CHECKPOINTS, newest, steps
-from i2i.data.dataset import PairedImages
+from i2i.data.dataset import PairedImages, UnconditionalImages
 from i2i.files import DiskFullError
 from i2i.images import ImageError
 from i2i.training import loop
@@ -42,6 +42,41 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_run_of_two_processes_goes_on_in_one_and_in_two_again_and_meets_every_sample_once(
+    scenes: dict[str, Path], tmp_path: Path
+) -> None:
+    run, log, drawn = tmp_path / "run", tmp_path / "log", tmp_path / "drawn"
+
+    def prepare(index: int) -> None:
+        sample = UnconditionalImages.sample
+
+        def sampling(dataset: UnconditionalImages, *key: int) -> dict[str, torch.Tensor]:
+            with drawn.open("a") as file:
+                file.write(f"{key}\n")
+            return sample(dataset, *key)
+
+        UnconditionalImages.sample = sampling  # type: ignore[method-assign, assignment]
+
+    # averaged weights, batch norm and adaptive augmentation; 15 images, steps of 4
+    resumed = ["train", "dcgan", "--resume", str(run), "--device", "cpu", "--images"]
+    turns = {
+        20: (2, train_words("dcgan", scenes, run, "--images", 20)),
+        40: (1, [*resumed, "40", "--set", "train.batch=4"]),
+        60: (2, [*resumed, "60", "--set", "train.batch=2"]),
+    }
+    for images, (world, words) in turns.items():
+        assert finish(start_ranks(world, words, log, prepare)) == [0] * world, log.read_text()
+        state = final_state(run)
+        assert (state["images"], state["updates"]) == (images, images // 4)
+        assert len(state["ranks"]) == world
+        ada = [own["counters"]["D._extra_state"]["ada"]["probability"] for own in state["ranks"]]
+        assert len(set(ada)) == 1
+    every = [str((epoch, index)) for epoch in range(4) for index in range(15)]
+    assert sorted(drawn.read_text().splitlines()) == sorted(every)
+    assert [row["images"] for row in rows(run)] == list(range(4, 61, 4))
+    assert log.read_text().count("resuming from") == 2, "the first process speaks for all"
 
 
 @pytest.mark.parametrize("victim", [0, 1])

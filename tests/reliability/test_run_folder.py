@@ -28,6 +28,7 @@ from i2i.checkpoint import (
 )
 from i2i.config import ConfigError
 from i2i.errors import I2IError
+from i2i.execution import Execution
 from i2i.files import EVENTS, METRICS, JsonlWriter, read_rows, remove_temporaries
 from i2i.lock import InUseError, exclusive, new_folder
 from i2i.run.settings import resume
@@ -359,7 +360,7 @@ def test_part_of_a_state_that_is_missing_or_of_another_type_is_named(
 
     settings = saved(finished)
     method = build.make_method(settings, {"a": 3, "b": 3})
-    trainer = Trainer(method, settings.train, settings.optim, torch.device("cpu"), "fp32")
+    trainer = Trainer(method, settings.train, settings.optim, torch.device("cpu"), Execution())
     state = load_state(newest(finished / CHECKPOINTS)[0])
     trainer.restore(dict(state))
     path = newest(finished / CHECKPOINTS)[0]

@@ -127,7 +127,15 @@ def test_echo_of_a_signal_does_not_interrupt_the_cleanup(number: signal.Signals)
             signal.signal(each, handler)
 
 
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),  # by default, in forked processes
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+    ],
+    ids=lambda number: number.name,
+)
 def test_program_as_a_user_starts_it_stops_and_continues(
     number: signal.Signals, works: dict[str, Work], tmp_path: Path
 ) -> None:

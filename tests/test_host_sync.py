@@ -1,0 +1,58 @@
+"""Steps of every method on torch's meta device, whose tensors have no values: to ask for one is an error."""
+
+import contextlib
+from typing import Any
+
+import pytest
+import torch
+from test_trainer import METHODS, batch, settings
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from i2i.methods._augment import AdaptiveProbability
+from i2i.run import build
+from i2i.training.distributed import Rank
+from i2i.training.trainer import Trainer
+
+SETTINGS = ["method.augment=ada", "optim.clip=1", "train.ema_halflife_images=20"]
+
+
+class NoBlockingCopy(TorchFunctionMode):
+    """Refuses copies to the device that wait until it has done all before them."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        of_values = func in (torch.tensor, torch.as_tensor, Tensor.new_tensor)
+        moved = func is Tensor.to and args[0].device.type == "cpu"
+        if of_values or (moved and not (kwargs or {}).get("non_blocking")):
+            assert result.device.type == "cpu", f"{func} waits for the device"
+        return result
+
+
+@pytest.fixture(autouse=True)
+def two_ranks_without_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The meta device has neither autocast nor communication."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    for name in ("all_reduce", "broadcast"):
+        monkeypatch.setattr(torch.distributed, name, lambda *_: None)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_step_on_a_device_waits_for_none_of_its_values(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AdaptiveProbability, "interval", 1)
+    chosen = settings(method, *SETTINGS)
+    networks = build.make_method(chosen, {"a": 3, "b": 3, "image": 3})
+    trainer = Trainer(
+        networks, chosen.train, chosen.optim, torch.device("meta"), "fp32", Rank(1, 2)
+    )
+    with NoBlockingCopy():
+        trainer.step([batch(0, method)])
+    assert trainer.updates == 1
+    with pytest.raises(RuntimeError, match="meta"):
+        trainer.pop_metrics()
+    for copy in (torch.ones(()).to, lambda device: torch.tensor(1.0, device=device)):
+        with pytest.raises(AssertionError, match="waits"), NoBlockingCopy():
+            copy("meta")
