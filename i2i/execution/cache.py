@@ -1,21 +1,18 @@
 """Results of earlier tests, one small file for each machine and network."""
 
 import json
-import os
 from contextlib import suppress
-from pathlib import Path
 
 from i2i.errors import I2IError
 from i2i.execution import Execution
-from i2i.files import write_atomically
+from i2i.files import cache_folder, write_atomically
 
 
 class Cache:
     """The result under `key`, in the user's cache folder. Without one that can be written: none."""
 
     def __init__(self, key: str) -> None:
-        folder = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        self._path = Path(folder).expanduser() / "i2i" / f"execution-{key}.json"
+        self._path = cache_folder() / f"execution-{key}.json"
 
     def load(self) -> Execution | None:
         """Return the result of an earlier test; None without one that can be read."""

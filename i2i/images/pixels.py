@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.functional import interpolate
 
 from i2i.images.formats import CHANNEL_NAMES, Alpha, Array, ImageError, describe_channels
 
@@ -107,16 +107,14 @@ def from_tensor(tensor: Tensor, depth: int = 8) -> Array:
     Raises:
         ImageError: a value is not finite.
     """
-    values = tensor.detach().float()
-    # a finite sum has finite terms; only where it is not, they are looked at one by one
-    if not (bool(values.sum().isfinite()) or bool(torch.isfinite(values).all())):
+    values = tensor.detach().float().movedim(-3, -1)
+    if not bool(torch.isfinite(values).all()):
         raise ImageError("image", "holds values that are not finite")
     top = MAX_VALUE[depth]
-    levels = (values + 1).mul_(top / 2).clamp_(0, top)
+    levels = ((values + 1) * (top / 2)).clamp_(0, top)
     if depth != 32:
         levels = levels.round_().to(torch.uint8 if depth == 8 else torch.int32)
-    levels = levels.movedim(-3, -1).contiguous()
-    array: Array = levels.cpu().numpy().astype(_DTYPES[depth], copy=False)
+    array: Array = levels.contiguous().cpu().numpy().astype(_DTYPES[depth], copy=False)
     return array
 
 
@@ -176,25 +174,24 @@ def resize(image: ArrayOrTensor, size: tuple[int, int], nearest: bool = False) -
     Bicubic with antialiasing, clamped to the range; `nearest` takes single pixels, for labels.
     """
     if isinstance(image, Tensor):
-        flat = image.reshape(-1, *image.shape[-3:])
-        resized = _interpolated(flat, size, nearest).clamp(-1, 1)
-        return resized.reshape(*image.shape[:-2], *size)
+        planes = image.reshape(-1, *image.shape[-3:])
+        return _resampled(planes, size, nearest).reshape(*image.shape[:-2], *size).clamp(-1, 1)
     deep = image.dtype == np.uint16
     pixels = image.astype(np.float32) if deep else np.require(image, requirements=["C", "W"])
     # A view: the 8-bit kernel is fastest on interleaved channels.
     planes = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)
-    pixels = _interpolated(planes, size, nearest)[0].permute(1, 2, 0).numpy()
+    pixels = _resampled(planes, size, nearest)[0].permute(1, 2, 0).numpy()
     pixels = pixels.round() if deep else pixels
     return np.ascontiguousarray(pixels.clip(0, MAX_VALUE[depth_of(image)]).astype(image.dtype))
 
 
-def _interpolated(planes: Tensor, size: tuple[int, int], nearest: bool) -> Tensor:
-    """Return [N, C, H, W] resized as torchvision does, whose import takes seconds."""
+def _resampled(planes: Tensor, size: tuple[int, int], nearest: bool) -> Tensor:
     if planes.shape[-2:] == size:
         return planes
+    # torchvision calls this kernel too, and its import takes as long as that of torch
     if nearest:
-        return F.interpolate(planes, size, mode="nearest-exact")
-    return F.interpolate(planes, size, mode="bicubic", align_corners=False, antialias=True)
+        return interpolate(planes, size, mode="nearest-exact")
+    return interpolate(planes, size, mode="bicubic", align_corners=False, antialias=True)
 
 
 def to_display_rgb(array: Array, alpha: bool = True) -> NDArray[np.uint8]:
