@@ -110,7 +110,7 @@ class Filling(Diary):
 def test_peak_is_that_of_the_turns_without_weights(tmp_path: Path) -> None:
     contender = Contender("filling", [partial(Filling, tmp_path / "diary.txt", "A")])
     take_turns([contender], 2)
-    assert contender.facts["peak_bytes"] == pytest.approx(2**26, rel=0.1)
+    assert contender.facts["peak_bytes"] == pytest.approx(2**26, rel=0.2)
 
 
 class Starting(Diary):

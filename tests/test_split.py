@@ -11,6 +11,7 @@ import torch
 from test_trainer import METHODS, Toy, batch, toy_trainer, trainer_for
 from torch import Tensor
 
+from i2i.execution import Execution
 from i2i.methods._base import Images, Phase, Terms
 from i2i.training.trainer import Trainer
 
@@ -40,7 +41,7 @@ def gradients(trainer: Trainer, method: str) -> tuple[dict[str, list[Tensor]], d
 
 def compare(one: Trainer, method: str) -> None:
     parts = copy.deepcopy(one)
-    parts.split = True
+    parts.execution = Execution(split=True)
     (whole, row), (split, split_row) = gradients(one, method), gradients(parts, method)
     assert whole.keys() == split.keys()
     for name, expected in whole.items():
@@ -63,7 +64,7 @@ def test_gradients_of_the_parts_of_cyclegan_add_up_with(option: str) -> None:
 
 def test_split_step_holds_half_of_the_maps_at_once() -> None:
     whole, split = trainer_for("cyclegan"), trainer_for("cyclegan")
-    split.split = True
+    split.execution = Execution(split=True)
     assert most_saved(split) < 0.6 * most_saved(whole)
 
 
@@ -96,7 +97,7 @@ def test_part_without_a_gradient_is_logged_and_changes_nothing() -> None:
 
     method = Toy(lambda m: (Phase("G", (m.G,), loss, live=True),))
     trainer = toy_trainer(method)
-    trainer.split = True
+    trainer.execution = Execution(split=True)
     before = method.G.weight.item()
     trainer.step([{"a": torch.ones(1, 1, 2, 2)}])
     assert method.G.weight.item() == pytest.approx(before - 0.1, abs=1e-4)

@@ -84,7 +84,7 @@ class MemoryNeed:
     def _error(self, height: int, width: int) -> NotEnoughMemoryError:
         size, hint = f"{width}x{height} pixels", "Try a smaller --size"
         need, free = self.bytes(height, width), self._free()
-        reason = f"not limit memory for {size}"
+        reason = f"not enough memory for {size}"
         if free is not None and need > free:
             numbers = f"need about {need / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"
             reason = f"{size} {numbers}"

@@ -40,10 +40,11 @@ def walk(command: click.Command, name: tuple[str, ...] = ()) -> Iterator[tuple[s
 
 
 COMMANDS = dict(walk(group))
-SINKS = {"out", "fix", "sheet"}  # where something new is written
+SINKS = {"out", "fix", "sheet", "json_file"}  # where something new is written
 PATHS = {
     "init_from",
     "pairs",
+    "folder",
     "model",
     "paths",
     "data",
@@ -56,7 +57,18 @@ PATHS = {
     "resume",
 } | SINKS
 SIZES = {"size", "grid", "interpolate", "shard"}
-TEXTS = {"pair_pattern", "network", "device", "split", "inputs", "target", "overrides"}
+TEXTS = {
+    "generator",
+    "method",
+    "methods",
+    "pair_pattern",
+    "network",
+    "device",
+    "split",
+    "inputs",
+    "target",
+    "overrides",
+}
 HARMLESS = {"help", "version"}
 
 NUMBERS = ["-1", "0", "0.5", "nan", "inf", "-inf", "1e400", "true", "", "x", "1e9", str(2**31), str(2**32), str(2**63), str(2**64),
@@ -104,6 +116,10 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 BASES: dict[str, str] = {  # words that succeed, or nearly: {} is a name that nothing has
+    "bench data": "{stage}/missing",  # to be measured takes long
+    "bench scale": "--method nothing",
+    "bench train": "--method nothing",
+    "bench translate": "{stage}/missing",
     "data check": "{stage}/pairs",
     "data synth": "portraits {} --count 1 --size 16",
     "data unpack": "{stage}/photos.zip {}",
