@@ -50,14 +50,14 @@ def test_run_of_two_processes_goes_on_in_one_and_in_two_again_and_meets_every_sa
     run, log, drawn = tmp_path / "run", tmp_path / "log", tmp_path / "drawn"
 
     def prepare(index: int) -> None:
-        sample = UnconditionalImages.sample
+        sample = UnconditionalImages.pixels
 
         def sampling(dataset: UnconditionalImages, *key: int) -> dict[str, torch.Tensor]:
             with drawn.open("a") as file:
                 file.write(f"{key}\n")
             return sample(dataset, *key)
 
-        UnconditionalImages.sample = sampling  # type: ignore[method-assign, assignment]
+        UnconditionalImages.pixels = sampling  # type: ignore[method-assign, assignment]
 
     # averaged weights, batch norm and adaptive augmentation; 15 images, steps of 4
     resumed = ["train", "dcgan", "--resume", str(run), "--device", "cpu", "--images"]
@@ -113,7 +113,7 @@ def test_when_one_rank_is_killed_the_other_ends_with_a_message_and_no_process_is
 
 def poisoned(index: int, rank: int, what: float | Exception) -> None:
     """Let one rank meet, in step 5, an image of the value `what`, or one that cannot be read."""
-    step, sample, drawn = Trainer.step, PairedImages.sample, []
+    step, sample, drawn = Trainer.step, PairedImages.pixels, []
 
     def sampling(dataset: PairedImages, *key: int) -> dict[str, torch.Tensor]:
         drawn.append(key)
@@ -127,7 +127,7 @@ def poisoned(index: int, rank: int, what: float | Exception) -> None:
         step(trainer, batches)
 
     if index == rank:
-        PairedImages.sample = sampling  # type: ignore[method-assign, assignment]
+        PairedImages.pixels = sampling  # type: ignore[method-assign, assignment]
         Trainer.step = stepping  # type: ignore[method-assign, assignment]
 
 
