@@ -49,6 +49,7 @@ def make_translator(
         model, device=device, precision="fp32" if variant == "baseline" else precision
     )
     if translator.automatic:
-        tune(translator, np.zeros((size, size, translator.in_channels), np.uint8), 10**6)
+        shape = (size, size, translator.in_channels)
+        tune(translator, np.random.default_rng(0).integers(0, 256, shape, np.uint8), 10**6)
         translator.automatic = False  # the folder job keeps it
     return translator
