@@ -13,7 +13,6 @@ _FORK = multiprocessing.get_context("fork")
 # what commands import only when they need it, for seconds: here once for all forked processes
 for _name in (
     "torch._dynamo",  # by the first optimizer
-    "torchvision.transforms.v2.functional",
     "i2i.data.check",
     "i2i.evaluation.evaluate",
     "i2i.run.train",

@@ -1,8 +1,11 @@
 """Array files: every accepted kind comes back, everything else is refused from the header."""
 
+import gc
 import io
 import pickle
 import struct
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -271,3 +274,31 @@ def test_values_outside_their_range_are_refused_with_what_was_found(tmp_path):
         match=r"x\.npy: float values from -1001 to 2000, outside \[-1000, 3000\]\. Rescale",
     ):
         images.decode(path, value_range=(-1000, 3000))
+
+
+class Cycle:
+    """Garbage whose collection lets another thread run."""
+
+    def __init__(self):
+        self.me = self
+
+    def __del__(self):
+        time.sleep(1e-4)
+
+
+def test_headers_are_read_by_many_threads_at_once():
+    memory = io.BytesIO()
+    np.save(memory, np.zeros((4, 4, 5), np.uint16))
+
+    def read(_):
+        for _ in range(40):
+            Cycle()
+            npy.read_info(io.BytesIO(memory.getvalue()), 1000)
+
+    usual = gc.get_threshold()
+    gc.set_threshold(20)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(read, range(8)))
+    finally:
+        gc.set_threshold(*usual)

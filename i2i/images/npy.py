@@ -2,6 +2,7 @@
 
 import io
 import os
+import threading
 from typing import IO, NamedTuple, cast
 
 import numpy as np
@@ -15,6 +16,9 @@ HEADER_BYTES = 2**14  # read at most; the header of a plain array takes 128
 MAX_PIXEL_BYTES = 8  # the deepest pixel of another format, 16-bit RGBA
 _DEPTHS = {"b1": 8, "u1": 8, "u2": 16, "f2": 32, "f4": 32, "f8": 32}
 _READERS = {(1, 0): numpy_format.read_array_header_1_0, (2, 0): numpy_format.read_array_header_2_0}
+
+# numpy parses headers with `ast`, whose depth counter two threads of Python 3.11 share: SystemError
+_PARSING = threading.Lock()
 
 
 class ArrayInfo(NamedTuple):
@@ -35,7 +39,8 @@ def read_info(file: IO[bytes], max_pixels: int) -> ArrayInfo:
         version = numpy_format.read_magic(start)
         if version not in _READERS:  # (3, 0) is for field names that are not Latin
             raise ValueError(f"version {version[0]}.{version[1]} of the format is not supported")
-        shape, fortran, dtype = _READERS[version](start)
+        with _PARSING:
+            shape, fortran, dtype = _READERS[version](start)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
         reason = str(error).split("\n", 1)[0][:200]
         raise ImageError("image", f"corrupt or truncated: {reason}", REPLACE) from error
