@@ -97,6 +97,7 @@ def test_little_work_is_done_plainly_without_a_test(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_small_gain_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choose, "computes_in_bf16", lambda _: False)
     monkeypatch.setattr(choose, "_measure", timed({"fp32": 1.0, "fp32, channels last": 0.95}))
     assert choose.choose(generator(), picture(), "translate", 1e9, 0.1) == Execution()
 
