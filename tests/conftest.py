@@ -10,6 +10,10 @@ torch.set_num_threads(
     1
 )  # small networks: threads cost more than they save, and sums are rounded by their number
 
+# The first backward pass of a process starts autograd's threads, of all devices that torch then knows: after a first one on
+# tensors without content, forked processes could not train.
+torch.autograd.backward(torch.ones((), requires_grad=True).exp())
+
 
 @pytest.fixture
 def real_data() -> Path:
