@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from i2i import __version__
 from i2i.execution import Execution
 from i2i.execution.cache import Cache
+from i2i.networks.inference import inference
 from i2i.networks.tracing import without_content
 from i2i.precision import computes_in_bf16, machine_name, pick_precision
 
@@ -122,12 +123,8 @@ def _fastest(
 
 def _output(net: nn.Module, sample: Tensor, execution: Execution) -> Tensor:
     """Return the output without dropout, as float32."""
-    modes = [(module, module.training) for module in net.modules()]
-    net.eval()
-    with torch.no_grad(), execution.context(sample.device):
-        output: Tensor = net(sample)
-    for module, training in modes:
-        module.training = training
+    with inference(net) as used, execution.context(sample.device):
+        output: Tensor = used(sample)
     return output.float()
 
 
