@@ -79,6 +79,15 @@ class Manifest:
         self._stack = ExitStack()
         self._folder: Lock | None = None
 
+    @property
+    def has_lines(self) -> bool:
+        """True if an earlier run, or another shard, wrote lines of this job."""
+        return any(entry.get("job") == self._job for entry in self._latest.values())
+
+    def assign(self, job: str, origin: Mapping[str, Any]) -> None:
+        """Make it the record of another job, before it is opened."""
+        self._job, self._origin = job, origin
+
     def state(
         self, files: Sequence[Path], target: Path, output: str, verify: bool = False
     ) -> State:
@@ -214,11 +223,6 @@ def _read(folder: Path) -> tuple[dict[str, dict[str, Any]], int]:
             if output not in latest or latest[output]["time_ns"] <= entry["time_ns"]:
                 latest[output] = entry
     return latest, damaged
-
-
-def has_lines(folder: Path, job: str) -> bool:
-    """Return True if the records in `folder` have lines of `job`."""
-    return any(entry.get("job") == job for entry in _read(folder)[0].values())
 
 
 def _last_job(path: Path) -> object:

@@ -92,11 +92,14 @@ def make_plan(
         _check_links(root, tasks)
         if translator.automatic:
             translator.use(plainest(translator.device))
-            choice = Choice(translator, root, _job_hash(translator, options))
+        job = _job_hash(translator, options)
+        manifest = Manifest(root, job, options.shard)
+        check_no_link(manifest.path)
+        if translator.automatic:
+            choice = Choice(translator, root, job, manifest.has_lines)
             notes += choice.settle(every, options)
         origin = _origin(translator, source, options)
-        manifest = Manifest(root, _job_hash(translator, options), options.shard, origin)
-        check_no_link(manifest.path)
+        manifest.assign(_job_hash(translator, options), origin)
         notes += _suffix_notes(tasks, translator) if options.format == "keep" else []
         if manifest.damaged:
             notes.append(f"{manifest.damaged} lines of the record in {root} cannot be read")

@@ -10,7 +10,6 @@ from i2i.execution.choose import choose, is_emulated
 from i2i.files import check_no_link, write_error
 from i2i.images import Array
 from i2i.networks.padding import reflect
-from i2i.translation.manifest import has_lines
 from i2i.translation.options import Options
 from i2i.translation.translator import Translator
 
@@ -44,10 +43,11 @@ class Choice:
 
     Args:
         job: hash of the job as the plain execution has it.
+        has_outputs: that job has outputs, which the plain execution wrote.
     """
 
-    def __init__(self, translator: Translator, root: Path, job: str) -> None:
-        self._translator, self._root, self._job = translator, root, job
+    def __init__(self, translator: Translator, root: Path, job: str, has_outputs: bool) -> None:
+        self._translator, self._has_outputs = translator, has_outputs
         self._path = root / f".i2i-execution-{job}.json"
         check_no_link(self._path)
 
@@ -66,7 +66,7 @@ class Choice:
             text = f"computed in {translator.execution}, as this job began"
             slow = is_emulated(translator.execution, translator.device)
             return [f"{text}; this machine emulates it, and is slow" if slow else text]
-        if not has_lines(self._root, self._job):  # else the plain execution wrote outputs
+        if not self._has_outputs:
             self._choose(tasks, options)
         execution = translator.execution
         return [f"computed in {execution} ({execution.reason})"] if execution.is_measured else []
