@@ -1,5 +1,6 @@
 """What every test shares: small and repeatable."""
 
+import ctypes
 import os
 from pathlib import Path
 
@@ -9,6 +10,11 @@ import torch
 torch.set_num_threads(
     1
 )  # small networks: threads cost more than they save, and sums are rounded by their number
+
+# What a test frees goes back to the system: in the holes of a heap that glibc lets grow, the peaks of memory of the processes
+# that tests fork (peaks.py) would depend on the tests before.
+M_MMAP_THRESHOLD = -3  # malloc.h
+ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 2**20)
 
 # The first backward pass of a process starts autograd's threads, of all devices that torch then knows: after a first one on
 # tensors without content, forked processes could not train.

@@ -1,8 +1,10 @@
 """Peaks of memory, measured in a process of its own, whose terminal is kept too."""
 
+import ctypes
+import gc
 import json
 import os
-import resource
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +19,7 @@ class Measured(NamedTuple):
     """What a function did in its process."""
 
     answer: Any  # what it returned, through JSON
-    growth: int  # bytes by which the peak of its memory is above that of the preparation
+    growth: int  # bytes by which the peak of its memory is above what the preparation left
     said: str  # on the terminal
 
 
@@ -44,10 +46,24 @@ def _child(
             os.dup2(file.fileno(), stream)
     sys.stdout, sys.stderr = open(1, "w"), open(2, "w", buffering=1)  # noqa: SIM115 - they live as long as the process
     prepared = prepare()
-    before = _peak()
+    before = _memory_from_now()
     found = work(prepared)
-    answer.write_text(json.dumps([found, _peak() - before]), "utf-8")
+    answer.write_text(json.dumps([found, _memory("VmHWM") - before]), "utf-8")
 
 
-def _peak() -> int:
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def _memory_from_now() -> int:
+    """Return what the process holds, and start its peak anew.
+
+    What earlier tests have left goes back to the system first: work that takes it again would not be counted.
+    """
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5", "utf-8")  # resets VmHWM: proc_pid_clear_refs(5)
+    return _memory("VmRSS")
+
+
+def _memory(name: str) -> int:
+    status = Path("/proc/self/status").read_text("utf-8")
+    kibibytes = re.search(rf"^{name}:\s+(\d+) kB$", status, re.MULTILINE)
+    assert kibibytes is not None
+    return 1024 * int(kibibytes[1])
