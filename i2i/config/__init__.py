@@ -32,6 +32,7 @@ from i2i.config.sections import TrainConfig as TrainConfig
 from i2i.config.sections import TwoDomainsData as TwoDomainsData
 from i2i.config.sections import UnconditionalData as UnconditionalData
 from i2i.config.sections import UnpairedData as UnpairedData
+from i2i.config.sections import ValidateConfig as ValidateConfig
 from i2i.config.sections import height_width as height_width
 from i2i.config.sections import is_resumable as is_resumable
 from i2i.config.validate import component_model as component_model

@@ -1,5 +1,6 @@
 """All settings of a run: types, ranges, defaults and meanings. No torch."""
 
+import warnings
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
@@ -251,6 +252,30 @@ class LogConfig(_Settings):
     """write TensorBoard files"""
 
 
+class ValidateConfig(_Settings):
+    """Scores during training on images that it does not see; the best weights; early stop."""
+
+    every_images: Resumable[Count | None] = None
+    """interval of validations, in images; null: none"""
+    metrics: Resumable[tuple[str, ...] | None] = None
+    """scores; null: psnr, ssim and l1 of pairs, else kid_effnet where its extra is installed, and
+    swd"""
+    metric: Resumable[str | None] = None
+    """the one of metrics that chooses the best weights and stops early, a mean over directions;
+    null: ssim of pairs, else the first of metrics"""
+    images: Resumable[Annotated[int, Field(ge=2, le=100_000, strict=True)]] = 64
+    """largest number of images (pairs with paired data), spread evenly over those held out"""
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """share of the training images that is held out, chosen by the seed; without effect where the
+    data has a folder val"""
+    patience: Resumable[Count | None] = None
+    """validations without an improvement after which training ends; null: no early stop"""
+
+
+# the name of a section; pydantic has a deprecated method of that name, which nothing here calls
+warnings.filterwarnings("ignore", 'Field name "validate" in "Config" shadows', UserWarning)
+
+
 class Config(_Settings):
     """All settings of a run."""
 
@@ -263,6 +288,7 @@ class Config(_Settings):
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     log: LogConfig = LogConfig()
+    validate: ValidateConfig = ValidateConfig()  # type: ignore[assignment]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that `validate` accepts again."""

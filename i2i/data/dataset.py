@@ -17,7 +17,6 @@ from i2i import images
 from i2i.config import (
     DataConfig,
     PairedData,
-    TwoDomainsData,
     UnconditionalData,
     UnpairedData,
     height_width,
@@ -26,7 +25,7 @@ from i2i.data.augment import Arrays, Augment
 from i2i.data.cache import Cache, Group, open_caches
 from i2i.data.folders import DataError, Listing, find_pairs, list_split
 from i2i.data.inspect import Reading, Samples, inspect
-from i2i.data.layouts import spec_names
+from i2i.data.layouts import folder_names, spec_names
 from i2i.data.order import shuffled
 from i2i.data.paths import Paths as Paths
 from i2i.data.rules import (
@@ -39,14 +38,10 @@ from i2i.data.rules import (
     image_spec,
     resized_sizes,
 )
+from i2i.data.selection import HeldOut, sampled, without_held_out
 from i2i.images import Array, ImageError, ValueRange
 from i2i.images.spec import Half, ImageSpec, read
 from i2i.seeds import key
-
-
-def folder_names(config: TwoDomainsData) -> tuple[str, ...]:
-    """Return the folders of inputs and target that settings name, or none."""
-    return (*config.inputs, config.target) if config.target else ()
 
 
 class Dataset:
@@ -55,13 +50,15 @@ class Dataset:
     Args:
         config: what to read and how.
         seed: of the augmentation.
+        part: of the split that is used; None: all.
     """
 
     epoch_rule: str  # what one epoch is, for people
 
-    def __init__(self, config: DataConfig, seed: int) -> None:
+    def __init__(self, config: DataConfig, seed: int, part: HeldOut | None = None) -> None:
         self.config = config
         self.seed = seed
+        self.part = part
         self.specs: dict[str, ImageSpec] = {}  # domain -> how its files are read
         self.notes: tuple[str, ...] = ()  # what was noticed before the first sample, for people
         self.warnings: list[str] = []  # files skipped since the list was last emptied
@@ -202,7 +199,9 @@ class Dataset:
         """Read the files of a listing, and refuse or skip samples that break a rule."""
         config = self.config
         self.notes += (*listing.ignored(), *listing.remarks())
-        listing = self._sampled(listing)
+        listing, note = sampled(listing, config.max_images, self.seed)
+        listing, share = without_held_out(listing, self.part, self.seed)
+        self.notes += (*note, *share)
         reading: Reading = "header"
         if len(listing.files[0]) <= config.decode_check_limit:
             reading = "pixels"
@@ -221,21 +220,6 @@ class Dataset:
             samples = samples.keep(good)
         check_faults(samples, {rule: mask[good] for rule, mask in faults.items()}, config)
         return samples
-
-    def _sampled(self, listing: Listing) -> Listing:
-        """Return at most `max_images` rows, spread evenly over all in their order: one at random
-        out of each of as many parts.
-        """
-        total, count = len(listing.files[0]), self.config.max_images
-        if count is None or count >= total:
-            return listing
-        rows = []
-        for part in range(count):
-            start, end = part * total // count, (part + 1) * total // count
-            rows.append(start + key(self.seed, "sample", part) % (end - start))
-        kind = "files of this domain" if len(listing.files) == 1 else "pairs"
-        self.notes += (f"a random sample of {count} of {total} {kind} is used: data.max_images.",)
-        return listing._replace(files=[[paths[row] for row in rows] for paths in listing.files])
 
     def _admit(
         self, domain: str, samples: Samples, jitter: bool = True, names: Sequence[str] = ()
@@ -275,8 +259,15 @@ class PairedImages(Dataset):
         DataError: the data cannot be trained on.
     """
 
-    def __init__(self, config: PairedData, *, seed: int = 0, split: str = "train") -> None:
-        super().__init__(config, seed)
+    def __init__(
+        self,
+        config: PairedData,
+        *,
+        seed: int = 0,
+        split: str = "train",
+        part: HeldOut | None = None,
+    ) -> None:
+        super().__init__(config, seed, part)
         folders = folder_names(config)
         pairs = find_pairs(
             config.root,
@@ -334,8 +325,15 @@ class UnpairedImages(Dataset):
         DataError: the data cannot be trained on.
     """
 
-    def __init__(self, config: UnpairedData, *, seed: int = 0, split: str = "train") -> None:
-        super().__init__(config, seed)
+    def __init__(
+        self,
+        config: UnpairedData,
+        *,
+        seed: int = 0,
+        split: str = "train",
+        part: HeldOut | None = None,
+    ) -> None:
+        super().__init__(config, seed, part)
         names = spec_names(folder_names(config))
         for column, listing in enumerate(
             list_split(config.root, split, "unpaired", names=folder_names(config))
@@ -386,8 +384,15 @@ class UnconditionalImages(Dataset):
         DataError: the data cannot be trained on.
     """
 
-    def __init__(self, config: UnconditionalData, *, seed: int = 0, split: str = "train") -> None:
-        super().__init__(config, seed)
+    def __init__(
+        self,
+        config: UnconditionalData,
+        *,
+        seed: int = 0,
+        split: str = "train",
+        part: HeldOut | None = None,
+    ) -> None:
+        super().__init__(config, seed, part)
         (listing,) = list_split(config.root, split, "unconditional")
         self._admit("image", self._inspect(listing))
         self._augments = [Augment(config, ("image",), color=("image",))]

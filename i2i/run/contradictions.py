@@ -14,6 +14,7 @@ from i2i.config import (
     TrainConfig,
     TwoDomainsData,
     UnconditionalData,
+    ValidateConfig,
     height_width,
 )
 from i2i.methods._base import Method
@@ -88,6 +89,28 @@ def check_train(train: TrainConfig) -> TrainConfig:
     if train.total_images is None and train.epochs is None:
         raise ConfigError(_LENGTHS, "one of them must set the length", "Pass --images or --epochs")
     return train
+
+
+def check_validate(section: ValidateConfig) -> ValidateConfig:
+    """Return `section`.
+
+    Raises:
+        ConfigError: it names what only a validation uses, and there is none; or a metric that is
+            not measured.
+    """
+    errors = []
+    for key in ("metrics", "metric", "patience"):
+        if section.every_images is None and getattr(section, key) is not None:
+            reason = "has no effect: nothing is validated"
+            errors.append(ConfigError(f"validate.{key}", reason, "Set validate.every_images"))
+    if section.metric and section.metrics and section.metric not in section.metrics:
+        reason = f"{section.metric} is not one of validate.metrics, {', '.join(section.metrics)}"
+        errors.append(ConfigError("validate.metric", reason, "Add it there"))
+    if section.metrics == ():
+        errors.append(ConfigError("validate.metrics", "is empty", "Name one, or leave it out"))
+    if errors:
+        raise ConfigError.combine(errors)
+    return section
 
 
 def with_one_length(layer: Layer) -> Layer:

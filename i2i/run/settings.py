@@ -29,7 +29,7 @@ from i2i.console import log
 from i2i.data.walk import SPLITS
 from i2i.files import read_own
 from i2i.methods._adversarial import AdversarialLoss
-from i2i.run.contradictions import check_data, check_train, with_one_length
+from i2i.run.contradictions import check_data, check_train, check_validate, with_one_length
 
 CONFIG = "config.yaml"  # in a run folder
 _CHECKSUM = b"# sha256 of the lines above: "
@@ -244,6 +244,7 @@ def _config_model(method: str, networks: Mapping[str, type[Component]]) -> type[
     checks: dict[str, Any] = {
         "check_data": field_validator("data")(check_data),
         "check_train": field_validator("train")(check_train),
+        "check_validate": field_validator("validate")(check_validate),
     }
     sections = {
         "method": _method_model(method),
