@@ -229,7 +229,8 @@ class TrainConfig(_Settings):
     init_gain: Positive = 0.02
     """scale of the initial weights: standard deviation (normal) or gain (xavier, orthogonal)"""
     init_from: str | None = None
-    """trained model to start from: a run, a checkpoint, or a weights file, imported ones included;
+    """trained model to start from: a run (or RUN@best), a checkpoint, or a weights file, imported
+    too;
     the generator is its generator; null: random weights"""
     freeze: tuple[str, ...] = ()
     """parts whose weights stay as they are: names of networks or of parts of them, such as D or
