@@ -19,7 +19,6 @@ from i2i.config import (
     PairedData,
     UnconditionalData,
     UnpairedData,
-    height_width,
 )
 from i2i.data.augment import Arrays, Augment
 from i2i.data.cache import Cache, Group, open_caches
@@ -36,7 +35,7 @@ from i2i.data.rules import (
     describe_notes,
     find_faults,
     image_spec,
-    resized_sizes,
+    loaded_bytes,
 )
 from i2i.data.selection import HeldOut, sampled, without_held_out
 from i2i.images import Array, ImageError, ValueRange
@@ -111,6 +110,11 @@ class Dataset:
     def fixed(self, index: int) -> dict[str, Tensor]:
         """Return the images of a sample without augmentation, in the size and range of `sample`."""
         return _tensors(self._first_readable(index, self.count, self._plain))
+
+    def names(self, index: int) -> dict[str, str]:
+        """Return the first file of each domain of `fixed(index)`."""
+        names = {key: files[0][index % len(files[0])] for key, files in self._paths.items()}
+        return {domain: names.get(domain, names[min(names)]) for domain in self.specs}
 
     def open_cache(self, processes: int = 1) -> None:
         """Keep images once they are decoded, as `data.cache` says. Workers share what is kept.
@@ -236,15 +240,9 @@ class Dataset:
         self.specs[domain] = image_spec(domain, tuple(inputs), samples, columns, self.config)
         check_domain(domain, self.specs[domain], samples.facts[:, columns], self.config, jitter)
         self._paths[domain] = [Paths(samples.files[column]) for column in columns]
-        self._bytes[domain] = self._loaded_bytes(self.specs[domain], samples.sizes[:, columns[0]])
-
-    def _loaded_bytes(self, spec: ImageSpec, sizes: NDArray[np.int32]) -> NDArray[np.int64]:
-        """Return the bytes of images of `sizes`, [N, 2], once resized."""
-        pixel = spec.channels * (1 if spec.depth == 8 and not spec.ranged_integers else 4)
-        if self.config.resize != "stretch":
-            return np.asarray(resized_sizes(sizes, self.config).prod(axis=1) * pixel)
-        height, width = height_width(self.config.load_size)
-        return np.broadcast_to(np.int64(height * width * pixel), len(sizes))  # takes no memory
+        self._bytes[domain] = loaded_bytes(
+            self.specs[domain], samples.sizes[:, columns[0]], self.config
+        )
 
     def _value_range(self, domain: str) -> ValueRange:
         return self.config.value_range.get(domain, images.UNIT)

@@ -59,6 +59,18 @@ def open_validation(config: Config) -> Dataset:
     return _open(config, "val")
 
 
+def check_held_out(before: Config, after: Config) -> None:
+    """Refuse that a resumed run begins or ends to hold images out of training.
+
+    Raises:
+        ConfigError: it would train on images that it was scored on, or the reverse.
+    """
+    if _holds_out(before) != _holds_out(after):
+        reason = "would change which images are trained on: the data has no folder val"
+        hint = "Add one, or begin another run with another --out"
+        raise ConfigError("validate.every_images", reason, hint)
+
+
 def _holds_out(config: Config) -> bool:
     """Return True if images of the training split are for validation: there is no split val."""
     data = config.data

@@ -9,6 +9,7 @@ from i2i.config import (
     Config,
     ConfigError,
     DataConfig,
+    Kind,
     Layer,
     PairedData,
     TrainConfig,
@@ -17,6 +18,8 @@ from i2i.config import (
     ValidateConfig,
     height_width,
 )
+from i2i.evaluation.features import available
+from i2i.evaluation.metric import METRICS
 from i2i.methods._base import Method
 from i2i.networks.contract import Discriminator, Generator
 
@@ -111,6 +114,29 @@ def check_validate(section: ValidateConfig) -> ValidateConfig:
     if errors:
         raise ConfigError.combine(errors)
     return section
+
+
+def check_metrics(config: Config, kind: Kind) -> None:
+    """Compare the metrics of validation with data of `kind` and with this installation.
+
+    Raises:
+        ConfigError: all metrics that cannot be computed.
+    """
+    section = config.validate
+    computable, errors = {"paired": available("paired"), "set": available("set")}, []
+    for name in dict.fromkeys((*(section.metrics or ()), *filter(None, [section.metric]))):
+        subject = "validate.metrics" if name in (section.metrics or ()) else "validate.metric"
+        fitting = [*(computable["paired"] if kind == "paired" else ()), *computable["set"]]
+        hint = f"Choose among {', '.join(fitting)}"
+        if name not in METRICS:
+            errors.append(ConfigError(subject, f"there is no metric {name}", hint))
+        elif METRICS[name].kind == "paired" and kind != "paired":
+            reason = f"{name} compares pairs, and {config.method.name} trains on {kind} images"
+            errors.append(ConfigError(subject, reason, hint))
+        elif name not in fitting:
+            errors.append(ConfigError(subject, f"{name} cannot be computed here", hint))
+    if errors:
+        raise ConfigError.combine(errors)
 
 
 def with_one_length(layer: Layer) -> Layer:
