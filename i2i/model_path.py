@@ -44,14 +44,14 @@ def model_path(path: Path) -> Path:
     folder = Path(run)
     if not mark or path.exists() or not folder.is_dir():
         return path
-    named = {"best": folder / BEST, "last": folder}
-    named = {key: each for key, each in named.items() if (each / WEIGHTS).is_file()}
-    named |= {str(images): each for images, each in steps(folder / CHECKPOINTS)}
-    if name not in named:
-        there = ", ".join(f"{run}@{key}" for key in named) or "none"
+    choices = {"best": folder / BEST, "last": folder}
+    choices = {key: each for key, each in choices.items() if (each / WEIGHTS).is_file()}
+    choices |= {str(images): each for images, each in steps(folder / CHECKPOINTS)}
+    if name not in choices:
+        there = ", ".join(f"{run}@{key}" for key in choices) or "none"
         hint = "Set validate.every_images in training to keep the best" if name == "best" else ""
         raise ModelFileError(path, f"no such weights in this run; there are {there}", hint)
-    return named[name]
+    return choices[name]
 
 
 def weights_file(path: Path) -> Path:
