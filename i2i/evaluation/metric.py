@@ -21,6 +21,7 @@ class Metric:
 _ALL = (
     Metric("psnr", "PSNR", "dB", 2, True, "paired"),
     Metric("ssim", "SSIM", "", 3, True, "paired"),
+    Metric("ms_ssim", "MS-SSIM", "", 3, True, "paired"),
     Metric("l1", "L1", "", 4, False, "paired"),
     Metric("l1_units", "L1 in units of the files", "", 4, False, "paired"),
     Metric("swd", "SWD", "×10⁻³", 1, False, "set"),
