@@ -113,18 +113,18 @@ def describe(
     Raises:
         SetError: an image is too small for a metric.
     """
-    described = ImageSet(PatchStore(seed) if "swd" in metrics else None)
-    described.features = {name: {} for name in networks}
+    part = ImageSet(PatchStore(seed) if "swd" in metrics else None)
+    part.features = {name: {} for name in networks}
     numbered = zip(count() if numbers is None else numbers, images, strict=False)
     size = max((network.batch for network in networks.values()), default=1)
     while batch := list(islice(numbered, size)):
         for number, image in batch:
-            if described.patches:
-                described.patches.add(_planes(image, number), number)
+            if part.patches:
+                part.patches.add(_planes(image, number), number)
         for name, network in networks.items():
             features = network([image for _, image in batch])
-            described.features[name].update(zip((n for n, _ in batch), features, strict=True))
-    return described
+            part.features[name].update(zip((n for n, _ in batch), features, strict=True))
+    return part
 
 
 def compare(
