@@ -90,13 +90,13 @@ BUDGETS = {
     "training": 1990,
     "report": 230,
     "execution": 320,
-    "evaluation": 790,
+    "evaluation": 2330,
     "translation": 2260,
     "compat": 470,
     "config": 745,
     "run": 2185,
     "bench": 1310,
-    "cli": 1330,
+    "cli": 1420,
 }
 
 
