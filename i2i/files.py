@@ -19,6 +19,7 @@ from i2i.errors import I2IError
 METRICS = "metrics.jsonl"  # rows of losses and statistics, in the folder of a run
 SAMPLES = "samples"  # sheets, in a folder of the run
 EVENTS = "events.jsonl"  # diagnostics and interruptions of a run
+TRACKERS = "trackers"  # what other trackers keep of a run, in a folder of it
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # of file systems without fsync, often for folders: SMB, FUSE, shared folders of virtual machines

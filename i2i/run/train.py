@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from i2i import __version__
+from i2i import __version__, trackers
 from i2i.checkpoint import CHECKPOINTS, load_state, newest, read_manifest, steps
 from i2i.config import Config, ConfigError, Layer, height_width
 from i2i.console import echo, log
@@ -25,6 +25,7 @@ from i2i.files import (
     EVENTS,
     METRICS,
     SAMPLES,
+    TRACKERS,
     check_no_link,
     own_folder,
     read_own,
@@ -130,6 +131,7 @@ def _prepare(request: Request, device: torch.device, rank: Rank) -> _Run:
         _check_outside(folder, Path(settings.data.root))
         if not request.dry_run:
             _check_unused(folder)
+    trackers.load(settings.log.trackers)  # which refuses those that are not installed
     if settings.train.compile:
         build.check_compiler(device)
     dataset = build.open_data(settings)
@@ -237,7 +239,7 @@ def _nothing_left_behind(folder: Path, created: bool) -> Iterator[None]:
         raise
     except BaseException:
         if not steps(folder / CHECKPOINTS):
-            for name in (CHECKPOINTS, SAMPLES):
+            for name in (CHECKPOINTS, SAMPLES, TRACKERS):
                 shutil.rmtree(folder / name, ignore_errors=True)
             files = (CONFIG, "README.md", METRICS, EVENTS, WEIGHTS, LOCK)
             for path in (*(folder / name for name in files), *folder.glob("events.out.tfevents.*")):

@@ -137,8 +137,7 @@ class Loop:
         if not trainer.rank.is_main:
             yield
             return
-        tensorboard = self.config.log.tensorboard
-        logger = MetricsLogger(folder, trainer.total, trainer.images, tensorboard)
+        logger = MetricsLogger(folder, trainer.total, trainer.images, self.config)
         with closing(logger) as self._logger:
             self.context.health.replay(read_rows(folder / METRICS))
             for note in self.context.notes:
@@ -219,11 +218,11 @@ class Loop:
 
     def _log_row(self) -> None:
         trainer = self.trainer
-        metrics = trainer.pop_metrics()
+        metrics, histograms = trainer.pop_metrics(), trainer.pop_histograms()
         self.guard.clear()
         if self._logger and metrics:
             epoch = trainer.images / self.context.epoch_images
-            self._logger.log(trainer.images, epoch, metrics, trainer.lrs())
+            self._logger.log(trainer.images, epoch, metrics, trainer.lrs(), histograms)
             for text in self.context.health.update({"images": trainer.images} | metrics):
                 self._event("health", text)
 
