@@ -92,7 +92,7 @@ BUDGETS = {
     "training": 1855,
     "report": 230,
     "execution": 320,
-    "evaluation": 390,
+    "evaluation": 790,
     "translation": 2260,
     "compat": 470,
     "config": 710,
