@@ -95,7 +95,7 @@ BUDGETS = {
     "evaluation": 790,
     "translation": 2260,
     "compat": 470,
-    "config": 710,
+    "config": 720,
     "run": 1710,
     "bench": 1310,
     "cli": 1330,

@@ -31,8 +31,10 @@ class Tracker:
         run = saved_id(folder, "mlflow")
         if run is None:
             name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "i2i")
-            found = self._client.get_experiment_by_name(name)
-            experiment = found.experiment_id if found else self._client.create_experiment(name)
+            existing = self._client.get_experiment_by_name(name)
+            experiment = (
+                self._client.create_experiment(name) if existing is None else existing.experiment_id
+            )
             run = self._client.create_run(experiment, run_name=folder.resolve().name).info.run_id
             save_id(folder, "mlflow", run)
             params = [Param(key, str(value)) for key, value in flat(config).items()]
