@@ -22,6 +22,7 @@ EVENTS = "events.jsonl"  # diagnostics and interruptions of a run
 VALIDATIONS = "validation.jsonl"  # scores on images that are not trained on
 VALIDATION = "validation"  # pictures and scores of the newest validation and of the best
 BEST = "best"  # weights of the best validation
+TRACKERS = "trackers"  # what other trackers keep of a run, in a folder of it
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # of file systems without fsync, often for folders: SMB, FUSE, shared folders of virtual machines

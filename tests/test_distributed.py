@@ -84,6 +84,10 @@ def train(method: str, rank: Rank) -> dict[str, Any]:
         trainer.step([part(joint_batch(method, step), rank)])
     row = trainer.pop_metrics()
     assert rank.gather(row) == [row, row], "what is logged is the mean over ranks"
+    own = trainer.state()["ranks"]
+    for name, bins in trainer.pop_histograms().items():
+        counts = [each["terms"]["histograms"][name] for each in own]
+        assert bins == (counts[0] + counts[1]).tolist(), "histograms count all ranks"
     return trainer.state()
 
 

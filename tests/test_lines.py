@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from i2i.config import Layer
 from i2i.files import JsonlWriter, read_rows
+from i2i.run.settings import resolve
 from i2i.training.metrics_logger import MetricsLogger
 
 
@@ -50,17 +52,18 @@ def test_reopened_file_continues_after_the_position_and_forgets_a_half_written_r
 
 
 def logger(folder: Path, position: int = 0) -> MetricsLogger:
-    return MetricsLogger(folder, 100, position, tensorboard=True)
+    config = resolve("pix2pix", [Layer("", {"data": {"root": "data"}})])
+    return MetricsLogger(folder, 100, position, config)
 
 
 def test_full_disk_is_reported_once_for_each_file_and_stops_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = logger(tmp_path)
-    log.log(1, 0.1, {"G/gan": 1.0}, {})
+    log.log(1, 0.1, {"G/gan": 1.0}, {}, {})
     with room(10):
         for images in range(2, 6):
-            log.log(images, 0.1, {"G/gan": 1.0}, {})
+            log.log(images, 0.1, {"G/gan": 1.0}, {}, {})
             log.log_images(images, np.zeros((8, 8, 3), np.uint8))
             log.event(images, "health", "D wins")
     output = capsys.readouterr().err
@@ -84,7 +87,7 @@ def test_disk_that_is_full_from_the_beginning_to_the_end_is_survived(
 ) -> None:
     with room(0):
         log = logger(tmp_path)
-        log.log(1, 0.1, {"G/gan": 1.0}, {})
+        log.log(1, 0.1, {"G/gan": 1.0}, {}, {})
         log.close()
     output = capsys.readouterr().err
     assert "Traceback" not in output
@@ -115,11 +118,11 @@ def test_tensorboard_reads_scalars_and_images_and_forgets_what_a_resumed_run_wri
 
     first = logger(tmp_path)
     for images in (10, 20, 30):
-        first.log(images, 0.1, {"G/gan": 1.0}, {"G": 0.5})
+        first.log(images, 0.1, {"G/gan": 1.0}, {"G": 0.5}, {})
     first.log_images(30, np.full((8, 8, 3), 7, np.uint8))
     first.close()
     second = logger(tmp_path, 20)
-    second.log(30, 0.1, {"G/gan": 2.0}, {"G": 0.5})
+    second.log(30, 0.1, {"G/gan": 2.0}, {"G": 0.5}, {})
     second.log_images(30, np.full((8, 8, 3), 9, np.uint8))
     second.close()
     board: Any = EventAccumulator(str(tmp_path))

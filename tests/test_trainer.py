@@ -123,6 +123,9 @@ def test_restored_trainer_continues_bit_for_bit(method: str, accumulate: int) ->
     state = reference.state()
     assert equal(second.state()["ranks"][0]["image_stats"], state["ranks"][0]["image_stats"])
     assert second.pop_metrics() == reference.pop_metrics()
+    assert second.pop_histograms() == (counts := reference.pop_histograms())
+    assert all(sum(bins) for bins in counts.values())
+    assert reference.pop_histograms() == {}
     state = reference.state()
     assert equal(second.state() | {"ranks": 0}, state | {"ranks": 0})
     assert equal(second.state()["ranks"][0]["pools"], state["ranks"][0]["pools"])

@@ -255,6 +255,10 @@ class LogConfig(_Settings):
     """fixed inputs on a sample sheet"""
     tensorboard: Resumable[bool] = True
     """write TensorBoard files"""
+    trackers: Resumable[tuple[str, ...]] = ()
+    """other programs that metrics and sample sheets are sent to, by name, once they are installed:
+    wandb (offline, unless the environment sets WANDB_MODE), mlflow (below RUN, unless it sets
+    MLFLOW_TRACKING_URI)"""
 
 
 class ValidateConfig(_Settings):

@@ -144,7 +144,7 @@ class AdversarialLoss(MetricsModule):
     def discriminator_terms(self, real: Views, fake: Views) -> Terms:
         """Return the terms with which D learns to tell `real` from `fake`, and penalties when due.
 
-        Keeps D's accuracies as metrics: on what is real, whatever its flipped label says.
+        Keeps D's accuracies and logits for the log: by what is real, whatever a flipped label says.
         """
         flipped = None
         if self.label_flip:
@@ -153,7 +153,7 @@ class AdversarialLoss(MetricsModule):
             real, fake = _exchange(real, fake, flipped)
         real_input, fake_input = self._input(real), self._input(fake)
         real_logits, fake_logits = self(real_input), self(fake_input)
-        self._record_accuracies(real_logits, fake_logits, flipped)
+        self._record(real_logits, fake_logits, flipped)
         if self.ada:
             threshold = OBJECTIVES[self.objective].decision_threshold or 0.0
             self.ada.update(real_logits, threshold, self.peers)
@@ -166,11 +166,13 @@ class AdversarialLoss(MetricsModule):
         return terms
 
     @torch.no_grad()
-    def _record_accuracies(self, real: Logits, fake: Logits, flipped: Tensor | None) -> None:
+    def _record(self, real: Logits, fake: Logits, flipped: Tensor | None) -> None:
+        real, fake = ([x] if isinstance(x, Tensor) else x for x in (real, fake))
         if flipped is not None:
-            real, fake = ([x] if isinstance(x, Tensor) else x for x in (real, fake))
             real, fake = _exchange(real, fake, flipped)
         self.metrics = adversarial.accuracies(self.objective, real, fake)
+        maps = {"logits_real": real, "logits_fake": fake}
+        self.histograms = {name: self.histogram(logits) for name, logits in maps.items()}
 
     def generator_terms(self, fake: Views, real: Views) -> Terms:
         """Return the terms with which G learns to make D take `fake` for real.

@@ -1,10 +1,12 @@
 """The contract of a method: networks, fakes, and the phases of one step. The trainer runs them."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from i2i.networks.latent import LatentSpec
@@ -12,6 +14,10 @@ from i2i.networks.latent import LatentSpec
 Net = TypeVar("Net", bound=nn.Module)
 Images = dict[str, Tensor]  # domain -> [N, C, H, W] in [-1, 1]
 Terms = dict[str, Tensor]  # name -> weighted 0-d term: their sum is the loss, and they are the log
+
+# of the bins of a histogram: 0.01 apart at 0, by a tenth of the value far from it; the first and
+# the last bin hold what is beyond
+HISTOGRAM_EDGES = tuple(math.sinh(0.1 * step) / 8 for step in range(-96, 97))
 
 MakeGenerator = Callable[[int, int], nn.Module]  # (in_channels, out_channels)
 
@@ -68,10 +74,24 @@ class MetricsModule(nn.Module):
     """A module that keeps, besides the terms it returns, what is worth logging."""
 
     peers: Peers | None = None  # given by the trainer: what steers training is averaged over them
+    _edges: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.metrics: Terms = {}  # of the last call, 0-d; nothing of the training depends on it
+        self.histograms: Terms = {}  # of the last call, as `histogram` counts
+        # a buffer, since moving it with the network is the one copy that no step waits for
+        self.register_buffer("_edges", torch.tensor(HISTOGRAM_EDGES), persistent=False)
+
+    def histogram(self, maps: Iterable[Tensor]) -> Tensor:
+        """Return how many values lie in each bin of `HISTOGRAM_EDGES`, int64. No host sync.
+
+        Bins hold their lower edge. There is one more of them than there are edges.
+        """
+        values = torch.cat([x.detach().flatten().to(self._edges.dtype) for x in maps])
+        bins = torch.bucketize(values, self._edges, right=True)
+        counts = bins.new_zeros(len(self._edges) + 1)
+        return counts.scatter_add_(0, bins, torch.ones_like(bins))
 
 
 class Method(nn.Module, ABC):
@@ -127,6 +147,8 @@ class Method(nn.Module, ABC):
     def pop_metrics(self) -> Terms:
         """Return NETWORK/METRIC of the last calls and forget them; they are averaged and logged.
 
+        Counts of histograms are summed instead.
+
         The terms of a phase sum to its loss, so D's accuracy cannot be one of them. A second return
         value would pass through every method, though none has anything to add to what its
         discriminators know. So they keep it, and the trainer asks here after each phase.
@@ -134,6 +156,7 @@ class Method(nn.Module, ABC):
         metrics: Terms = {}
         for name, net in self.named_children():
             if isinstance(net, MetricsModule):
-                metrics |= {f"{name}/{metric}": value for metric, value in net.metrics.items()}
-                net.metrics = {}
+                kept = (net.metrics | net.histograms).items()
+                metrics |= {f"{name}/{metric}": value for metric, value in kept}
+                net.metrics, net.histograms = {}, {}
         return metrics

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from i2i.checkpoint import CHECKPOINTS, steps
 from i2i.config import ConfigError
-from i2i.files import EVENTS, METRICS, SAMPLES, VALIDATION, VALIDATIONS
+from i2i.files import EVENTS, METRICS, SAMPLES, TRACKERS, VALIDATION, VALIDATIONS
 from i2i.lock import LOCK, InUseError
 from i2i.model_file import WEIGHTS
 from i2i.run.settings import CONFIG
@@ -37,7 +37,7 @@ def nothing_left_behind(folder: Path, created: bool) -> Iterator[None]:
         raise
     except BaseException:
         if not steps(folder / CHECKPOINTS):
-            for name in (CHECKPOINTS, SAMPLES, VALIDATION):
+            for name in (CHECKPOINTS, SAMPLES, TRACKERS, VALIDATION):
                 shutil.rmtree(folder / name, ignore_errors=True)
             files = (CONFIG, "README.md", METRICS, EVENTS, VALIDATIONS, WEIGHTS, LOCK)
             for path in (*(folder / name for name in files), *folder.glob("events.out.tfevents.*")):

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from i2i import __version__
+from i2i import __version__, trackers
 from i2i.checkpoint import CHECKPOINTS, load_state, newest, read_manifest, steps
 from i2i.config import Config, Layer, height_width
 from i2i.console import echo, log
@@ -131,6 +131,7 @@ def _prepare(request: Request, device: torch.device, rank: Rank) -> _Run:
         check_outside(folder, Path(settings.data.root))
         if not request.dry_run:
             check_unused(folder)
+    trackers.load(settings.log.trackers)  # which refuses those that are not installed
     if settings.train.compile:
         build.check_compiler(device)
     dataset = build.open_data(settings)

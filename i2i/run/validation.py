@@ -115,15 +115,15 @@ class RunValidation:
                 real, file = self.dataset.fixed(index)["image"], self.dataset.names(index)["image"]
                 yield "generate", _Sample(fake, None, real, f"{number:06d}", file)
             return
-        seen: set[tuple[str, str]] = set()  # of a smaller domain, images come again
+        translated: set[tuple[str, str]] = set()  # of a smaller domain, images come again
         used = {name: per_image_statistics(net) for name, net in sorted(nets.items())}
         for index in self.indices:
             reals, files = self.dataset.fixed(index), self.dataset.names(index)
             for direction, net in used.items():
                 source, target = Direction(direction).source, Direction(direction).target
-                if (source, files[source]) in seen:
+                if (source, files[source]) in translated:
                     continue
-                seen.add((source, files[source]))
+                translated.add((source, files[source]))
                 output = translate(net, reals[source], self.device).cpu()
                 sample = _Sample(output, reals[source], reals[target], files[source], files[target])
                 yield direction, sample

@@ -64,9 +64,12 @@ class Rank:
 
     def mean(self, values: Tensor) -> Tensor:
         """Return the mean of `values` over ranks."""
+        return self.sum(values) / self.world_size if self.world_size > 1 else values
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Return the sum of `values` over ranks, in place."""
         if self.world_size > 1:
             dist.all_reduce(values)
-            values /= self.world_size
         return values
 
     def any(self, flag: int) -> int:

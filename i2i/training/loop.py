@@ -144,8 +144,8 @@ class Loop:
         if not trainer.rank.is_main:
             yield
             return
-        writes = self.config.log.tensorboard, self.context.validation is not None
-        logger = MetricsLogger(folder, trainer.total, trainer.images, *writes)
+        validates = self.context.validation is not None
+        logger = MetricsLogger(folder, trainer.total, trainer.images, self.config, validates)
         if lost := trainer.record.repair_best(folder):
             log(f"note: {lost}")
         with closing(logger) as self._logger:
@@ -242,11 +242,11 @@ class Loop:
 
     def _log_row(self) -> None:
         trainer = self.trainer
-        metrics = trainer.pop_metrics()
+        metrics, histograms = trainer.pop_metrics(), trainer.pop_histograms()
         self.guard.clear()
         if self._logger and metrics:
             epoch = trainer.images / self.context.epoch_images
-            self._logger.log(trainer.images, epoch, metrics, trainer.lrs())
+            self._logger.log(trainer.images, epoch, metrics, trainer.lrs(), histograms)
             for text in self.context.health.update({"images": trainer.images} | metrics):
                 self._event("health", text)
 

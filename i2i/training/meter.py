@@ -1,4 +1,4 @@
-"""Means of named terms between two rows of the log; they stay on the device until then."""
+"""Means and histograms of named terms between two rows of the log, on the device until then."""
 
 import math
 from typing import Any
@@ -28,17 +28,24 @@ class NonFiniteError(I2IError, ArithmeticError):
 
 
 class Meter:
-    """Sums and counts of terms since the last `pop`, and the first update that was not finite."""
+    """Sums and counts of terms since the last `pop`, and the first update that was not finite.
+
+    Histograms are counts of one dimension, and are summed.
+    """
 
     def __init__(self, rank: Rank, device: torch.device) -> None:
         self._rank, self._device = rank, device
         self._sums: Terms = {}
         self._counts: dict[str, int] = {}
+        self._histograms: Terms = {}
         self._nonfinite_at = torch.full((), -1, device=device)  # -1: none
 
     def record(self, terms: Terms) -> None:
-        """Add 0-d tensors to the means of their names."""
+        """Add 0-d tensors to the means of their names, and others to their histograms."""
         for name, term in terms.items():
+            if term.ndim:
+                add_term(self._histograms, name, term)
+                continue
             add_term(self._sums, name, term.detach())
             self._counts[name] = self._counts.get(name, 0) + 1
 
@@ -64,14 +71,25 @@ class Meter:
         self._sums, self._counts = {}, {}
         return dict(zip(means, values, strict=True))
 
+    def pop_histograms(self) -> dict[str, list[int]]:
+        """Return the counts of all ranks since the last call, in one fetch."""
+        if not self._histograms:
+            return {}
+        counts = self._rank.sum(torch.stack(list(self._histograms.values()))).tolist()
+        names, self._histograms = list(self._histograms), {}
+        return dict(zip(names, counts, strict=True))
+
     def state(self) -> dict[str, Any]:
         """Return the sums and counts of the unfinished interval."""
-        return {"sums": dict(self._sums), "counts": dict(self._counts)}
+        sums, counts, histograms = self._sums, self._counts, self._histograms
+        return {"sums": dict(sums), "counts": dict(counts), "histograms": dict(histograms)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Load what `state` returned."""
         self._sums = {name: total.to(self._device) for name, total in state["sums"].items()}
         self._counts = dict(state["counts"])
+        histograms = state.get("histograms", {})  # not in format 3 and before
+        self._histograms = {name: counts.to(self._device) for name, counts in histograms.items()}
         self._nonfinite_at.fill_(-1)
 
 

@@ -1,7 +1,7 @@
-"""The log of a run: rows of metrics and events as JSON lines, TensorBoard files, and progress."""
+"""The log of a run: metrics and events as JSON lines, TensorBoard, trackers, and progress."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,25 +9,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from i2i import trackers
+from i2i.config import Config
 from i2i.console import log, progress
+from i2i.errors import LONGEST_REASON, printable
 from i2i.files import EVENTS, METRICS, VALIDATIONS, JsonlWriter, read_rows
+from i2i.trackers import Tracker
 
 # not in the progress line
 _QUIET = ("grad_norm", "drift", "diversity", "saturation", "saturation_real", "correlation")
 
 
 class MetricsLogger:
-    """Writes rows and events to `folder`, and progress to the screen. A full disk stops nothing."""
+    """Writes rows and events to `folder`, and progress to the screen.
+
+    Neither a full disk nor a tracker that fails stops anything.
+    """
 
     def __init__(
-        self,
-        folder: Path,
-        total: int,
-        position: int,
-        tensorboard: bool,
-        validates: bool = False,
+        self, folder: Path, total: int, position: int, config: Config, validates: bool = False
     ) -> None:
         self._began, self._data_seconds = time.monotonic(), 0.0
+        self._total, self._position = total, position
+        self._last: dict[str, float] = {}  # values of the last row
         self._rows = JsonlWriter(folder / METRICS, position)
         self._events = JsonlWriter(folder / EVENTS, position)
         self._files = [self._rows, self._events]
@@ -40,11 +44,14 @@ class MetricsLogger:
         self._incomplete: set[object] = set()  # what was reported to lack rows
         self._summary = self._validated = ""  # of the last rows
         self._board: Any = None
-        if tensorboard:
+        if config.log.tensorboard:
             from i2i.training.tensorboard import TensorBoardWriter  # slow to import
 
             with self._survive_full_disk("TensorBoard", position):
-                self._board = TensorBoardWriter(folder, position)
+                self._board = TensorBoardWriter(folder, position, config)
+        self._trackers = trackers.load(config.log.trackers)
+        settings = config.to_dict()
+        self._track(lambda tracker: tracker.start(folder, settings))
         self._stack = ExitStack()
         self._progress = self._stack.enter_context(progress("training", total, start=position))
 
@@ -58,17 +65,26 @@ class MetricsLogger:
         self._progress.update(images, text.lstrip())
 
     def log(
-        self, images: int, epoch: float, metrics: Mapping[str, float], lrs: Mapping[str, float]
+        self,
+        images: int,
+        epoch: float,
+        metrics: Mapping[str, float],
+        lrs: Mapping[str, float],
+        histograms: Mapping[str, Sequence[int]],
     ) -> None:
-        """Write a row: the means of the metrics since the last one."""
+        """Write a row: the means of the metrics since the last one, and histograms as counts."""
         row = {"images": images, "epoch": round(epoch, 4), **metrics}
         row |= {f"lr/{name}": lr for name, lr in lrs.items()}
         row["images_per_second"] = round(self._progress.rate(images), 3)
         row["data_wait"] = round(self._data_share(), 4)
         self._append(self._rows, row)
+        self._position = images
+        self._last = last = {name: value for name, value in row.items() if name != "images"}
         if self._board:
             with self._survive_full_disk("TensorBoard", images):
-                self._board.scalars({k: v for k, v in row.items() if k != "images"}, images)
+                self._board.scalars(last, images)
+                self._board.histograms(histograms, images)
+        self._track(lambda tracker: tracker.log(images, last))
         terms = [name for name in metrics if name.split("/")[-1] not in _QUIET]
         self._summary = "  ".join(f"{name} {metrics[name]:.3g}" for name in terms)
 
@@ -76,25 +92,27 @@ class MetricsLogger:
         """Write a row of scores, {direction: {metric: {"mean", "low", "high"}}} and more."""
         self._append(self._files[-1], row)
         images, scores = row["images"], row["scores"]
+        several = len(scores) > 1
+        values = {
+            f"val/{metric}{f'/{direction}' * several}": interval["mean"]
+            for direction, metrics in scores.items()
+            for metric, interval in metrics.items()
+        }
         if self._board:
-            several = len(scores) > 1
-            values = {
-                f"val/{metric}{f'/{direction}' * several}": interval["mean"]
-                for direction, metrics in scores.items()
-                for metric, interval in metrics.items()
-            }
             with self._survive_full_disk("TensorBoard", images):
                 self._board.scalars(values, images)
+        self._track(lambda tracker: tracker.log(images, values))
         best = ", the best so far" if row["best"] else ""
         text = f"{row['metric']} {row['value']:.4g}"
         self._validated = f"  val {text}"
         log(f"validation, after {images} images: {text}{best}")
 
     def log_images(self, images: int, sheet: NDArray[np.uint8]) -> None:
-        """Add a sample sheet, [H, W, 3], to TensorBoard."""
+        """Add a sample sheet, [H, W, 3], to TensorBoard and the trackers."""
         if self._board:
             with self._survive_full_disk("TensorBoard", images):
                 self._board.image("samples", sheet, images)
+        self._track(lambda tracker: tracker.image(images, "samples", sheet))
 
     def event(self, images: int, kind: str, text: str, quiet: bool = False) -> None:
         """Note an event for the report, and print it unless `quiet`.
@@ -122,12 +140,27 @@ class MetricsLogger:
                 text = f"{name}: not written ({error.strerror}). {hint}Training continues."
                 self.event(images, "disk", text)
 
+    def _track(self, call: Callable[[Tracker], None]) -> None:
+        """Call each tracker; one that fails is not called again, since it may have waited long."""
+        for name, tracker in list(self._trackers.items()):
+            try:
+                call(tracker)
+            except Exception as error:  # of any library
+                del self._trackers[name]
+                reason = f"{name}: {type(error).__name__}: {error}"
+                text = f"{printable(reason, LONGEST_REASON)}. Training continues without it."
+                self.event(self._position, "tracker", text)
+
     def _data_share(self) -> float:
         return self._data_seconds / max(time.monotonic() - self._began, 1e-9)
 
     def close(self) -> None:
-        """End the progress bar and close the files."""
+        """End the progress bar, and close the files and the trackers."""
         self._stack.close()
+        self._track(lambda tracker: tracker.finish(self._last))
+        if self._board and self._position >= self._total:
+            with self._survive_full_disk("TensorBoard", self._position):
+                self._board.finish(self._position)
         for file in self._files:
             try:
                 file.close()

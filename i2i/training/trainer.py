@@ -200,7 +200,7 @@ class Trainer:
     # -- metrics -----------------------------------------------------------------------------------
 
     def pop_metrics(self) -> dict[str, float]:
-        """Return what was measured since the last call, in the only fetch from the device.
+        """Return what was measured since the last call, in one fetch from the device.
 
         Means of terms and of what networks noted, over steps and ranks, and `ImageStats`.
 
@@ -211,6 +211,10 @@ class Trainer:
         metrics = self._meter.pop(self._image_stats.compute())
         self._image_stats.reset()
         return metrics
+
+    def pop_histograms(self) -> dict[str, list[int]]:
+        """Return counts in the bins of `HISTOGRAM_EDGES` since the last call, over all ranks."""
+        return self._meter.pop_histograms()
 
     def lrs(self) -> dict[str, float]:
         """Return the learning rate of each optimizer at this position."""
