@@ -94,7 +94,7 @@ BUDGETS = {
     "translation": 2260,
     "compat": 470,
     "config": 745,
-    "run": 2185,
+    "run": 2215,
     "bench": 1310,
     "cli": 1420,
 }
