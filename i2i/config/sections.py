@@ -272,7 +272,7 @@ class ValidateConfig(_Settings):
     metric: Resumable[str | None] = None
     """the one of metrics that chooses the best weights and stops early, a mean over directions;
     null: ssim of pairs, else the first of metrics"""
-    images: Resumable[Annotated[int, Field(ge=2, le=100_000, strict=True)]] = 64
+    images: Resumable[Annotated[int, Field(ge=2, le=10_000, strict=True)]] = 64
     """largest number of images (pairs with paired data), spread evenly over those held out"""
     share: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """share of the training images that is held out, chosen by the seed; without effect where the

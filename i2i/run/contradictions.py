@@ -20,6 +20,7 @@ from i2i.config import (
 )
 from i2i.evaluation.features import available
 from i2i.evaluation.metric import METRICS
+from i2i.evaluation.paired import MS_SSIM_SIDE, WINDOW
 from i2i.methods._base import Method
 from i2i.networks.contract import Discriminator, Generator
 
@@ -116,25 +117,40 @@ def check_validate(section: ValidateConfig) -> ValidateConfig:
     return section
 
 
+def chosen_metrics(config: Config, kind: Kind) -> tuple[tuple[str, ...], str]:
+    """Return the metrics of a validation on data of `kind`, and the one that chooses the best."""
+    section, computable = config.validate, available("set")
+    metrics = section.metrics or ("psnr", "ssim", "l1")
+    if kind != "paired" and not section.metrics:
+        metrics = tuple(name for name in ("kid_effnet", "swd") if name in computable)
+    metric = section.metric or ("ssim" if kind == "paired" and "ssim" in metrics else metrics[0])
+    return (metrics if metric in metrics else (*metrics, metric)), metric
+
+
 def check_metrics(config: Config, kind: Kind) -> None:
     """Compare the metrics of validation with data of `kind` and with this installation.
 
     Raises:
         ConfigError: all metrics that cannot be computed.
     """
-    section = config.validate
-    computable, errors = {"paired": available("paired"), "set": available("set")}, []
-    for name in dict.fromkeys((*(section.metrics or ()), *filter(None, [section.metric]))):
-        subject = "validate.metrics" if name in (section.metrics or ()) else "validate.metric"
-        fitting = [*(computable["paired"] if kind == "paired" else ()), *computable["set"]]
-        hint = f"Choose among {', '.join(fitting)}"
+    section, errors = config.validate, []
+    fitting = [*(available("paired") if kind == "paired" else ()), *available("set")]
+    hint = f"Choose among {', '.join(fitting)}"
+    side = min(height_width(config.data.crop_size))
+    smallest = {"ssim": WINDOW, "ms_ssim": MS_SSIM_SIDE}
+    for name in chosen_metrics(config, kind)[0]:
+        subject = "validate.metric" if name == section.metric else "validate.metrics"
         if name not in METRICS:
             errors.append(ConfigError(subject, f"there is no metric {name}", hint))
         elif METRICS[name].kind == "paired" and kind != "paired":
             reason = f"{name} compares pairs, and {config.method.name} trains on {kind} images"
             errors.append(ConfigError(subject, reason, hint))
         elif name not in fitting:
-            errors.append(ConfigError(subject, f"{name} cannot be computed here", hint))
+            need = "Install it with: pip install 'i2i[features]'"
+            errors.append(ConfigError(subject, f"{name} needs an extra that is missing", need))
+        elif side < smallest.get(name, 0):
+            reason = f"{name} needs sides of at least {smallest[name]} pixels, data.crop_size is"
+            errors.append(ConfigError(subject, f"{reason} {side}", "Leave it out"))
     if errors:
         raise ConfigError.combine(errors)
 

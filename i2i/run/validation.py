@@ -1,36 +1,38 @@
 """Scores of a run on images that it does not train on."""
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from i2i.config import Config, Kind, height_width
+from i2i import images
+from i2i.config import Config, height_width
 from i2i.data.dataset import Dataset
 from i2i.data.folders import DataError
 from i2i.direction import Direction
-from i2i.evaluation.features import available
+from i2i.evaluation.features import NO_WEIGHTS, feature_facts
+from i2i.evaluation.features.load import load_networks
+from i2i.evaluation.fingerprint import Collector
 from i2i.evaluation.metric import METRICS
-from i2i.evaluation.paired import Interval, bootstrap, score_pairs
-from i2i.evaluation.sets import set_scores
+from i2i.evaluation.paired import Interval
+from i2i.evaluation.protocol import Protocol
+from i2i.evaluation.scoring import ImageScores, Scorer
+from i2i.evaluation.sets import ImageSet, Picture, compare, describe
 from i2i.files import VALIDATION
+from i2i.images import MAX_VALUE, Array
 from i2i.images.spec import ImageSpec
 from i2i.methods._base import Method
 from i2i.networks.inference import per_image_statistics
 from i2i.run import build
-from i2i.run.contradictions import check_metrics
+from i2i.run.contradictions import check_metrics, chosen_metrics
 from i2i.run.gallery import Gallery, Row, picture_name, prune
 from i2i.run.samples import evenly, generate, to_rgb, translate
 from i2i.training.validation import Nets, Validated
 
-Picture = NDArray[np.uint8]  # [H, W, 3]
+Reals = dict[str, dict[int | str, tuple[str, Array]]]  # domain -> file and image of each
 
 
 class _Sample(NamedTuple):
@@ -40,7 +42,6 @@ class _Sample(NamedTuple):
     input: Tensor | None
     real: Tensor  # of pairs the target
     file: str  # of the input, or a number where there is no input
-    real_file: str
 
 
 class RunValidation:
@@ -49,6 +50,7 @@ class RunValidation:
     Raises:
         ConfigError: a metric cannot be computed here.
         DataError: the images cannot be used, or differ in channels from those of training.
+        FeatureError: the weights of a feature network are damaged.
     """
 
     def __init__(
@@ -60,39 +62,51 @@ class RunValidation:
         device: torch.device,
     ) -> None:
         check_metrics(settings, method.kind)
-        dataset = build.open_validation(settings)
-        if dataset.channels != training.channels:
-            reason = f"validation has channels {dataset.channels}, training {training.channels}"
+        self.dataset = build.open_validation(settings)
+        if self.dataset.channels != training.channels:
+            channels = f"{self.dataset.channels}, those of training {training.channels}"
+            reason = f"images of validation have channels {channels}"
             raise DataError("data.root", reason, "Give both the same kind of images")
         self.folder, self.device, self.latent = folder / VALIDATION, device, method.latent
-        self.dataset, self.indices = dataset, evenly(settings.validate.images, dataset)
+        self.indices = evenly(settings.validate.images, self.dataset)
         self.seed, self.paired = settings.train.seed, method.kind == "paired"
         self.metrics, self.metric = chosen_metrics(settings, method.kind)
-        self.protocol = _protocol(settings, dataset, len(self.indices), self.metrics)
+        of_sets = [name for name in self.metrics if METRICS[name].kind == "set"]
+        self.networks = load_networks(of_sets, NO_WEIGHTS, device)
+        reals: Reals = {domain: {} for domain in self.dataset.specs}
+        for index in self.indices:
+            files = self.dataset.names(index)
+            for domain, image in self.dataset.fixed(index).items():
+                key = index if self.paired else files[domain]  # of a smaller one, they repeat
+                array = _stored(image, _depth(self.dataset.specs[domain]))
+                reals[domain].setdefault(key, (files[domain], array))
+        self.directions = sorted(method.translators())
+        self.protocol = self._protocol(settings, reals, of_sets)
+        self.real_sets: dict[str, ImageSet] = {}  # by direction
+        for direction in self.directions if of_sets else ():
+            arrays = [array for _, array in reals[_target(direction)].values()]
+            pictures = [images.to_display_rgb(array, alpha=False) for array in arrays]
+            self.real_sets[direction] = describe(pictures, of_sets, self.networks)
 
     def score(self, nets: Nets, position: int, busy: Callable[[], None]) -> Validated:
         """Score networks, by direction, after `position` images; `busy` is called now and then.
 
         Raises:
             ImageError: an image cannot be read any more.
-            SetError, FeatureError: a metric cannot be computed.
+            SetError: there are too few images for a metric, or one is too small.
         """
         gallery = Gallery(self.folder, position)
-        scorers = {name: _Scorer(self.metrics, self._spec(name)) for name in sorted(nets)}
-        for direction, sample in self._samples(nets):
-            name = scorers[direction].add(sample)
-            parts = {"input": sample.input, "output": sample.output}
-            if self.paired:
-                parts["target"] = sample.real
-            pictures = {part: to_rgb(image) for part, image in parts.items() if image is not None}
-            gallery.add(direction, name, pictures)
-            busy()
-        scores = {name: scorer.scores(self.device, busy) for name, scorer in scorers.items()}
-        gallery.publish(self._worst_first(scorers))
+        scores, rows = {}, []
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            for direction in self.directions:
+                busy()
+                scores[direction], own = self._score(nets, direction, gallery, busy)
+                rows += [(direction, each.name, each.values) for each in own]
+        gallery.publish(self._worst_first(rows))
         return Validated(
             scores,
-            self.protocol,
-            _short_hash(self.protocol),
+            self.protocol.as_json() | {"checkpoint": f"after {position} images"},
+            self.protocol.hash,
             self.metric,
             fmean(each[self.metric].mean for each in scores.values()),
             METRICS[self.metric].higher_is_better,
@@ -103,116 +117,112 @@ class RunValidation:
         """Remove the pictures of all positions but those to keep."""
         prune(self.folder, keep)
 
-    def _spec(self, direction: str) -> ImageSpec:
-        return self.dataset.specs["image" if self.latent else Direction(direction).target]
-
-    def _samples(self, nets: Nets) -> Iterator[tuple[str, _Sample]]:
-        """Yield (direction, sample): each input once."""
-        if self.latent is not None:
-            net, count = nets["generate"], len(self.indices)
-            fakes = generate(net, count, self.latent, self.seed, self.device)
-            for number, (index, fake) in enumerate(zip(self.indices, fakes, strict=True)):
-                real, file = self.dataset.fixed(index)["image"], self.dataset.names(index)["image"]
-                yield "generate", _Sample(fake, None, real, f"{number:06d}", file)
-            return
-        translated: set[tuple[str, str]] = set()  # of a smaller domain, images come again
-        used = {name: per_image_statistics(net) for name, net in sorted(nets.items())}
-        for index in self.indices:
-            reals, files = self.dataset.fixed(index), self.dataset.names(index)
-            for direction, net in used.items():
-                source, target = Direction(direction).source, Direction(direction).target
-                if (source, files[source]) in translated:
-                    continue
-                translated.add((source, files[source]))
-                output = translate(net, reals[source], self.device).cpu()
-                sample = _Sample(output, reals[source], reals[target], files[source], files[target])
-                yield direction, sample
-
-    def _worst_first(self, scorers: Mapping[str, "_Scorer"]) -> list[Row]:
-        """Return a row for each image, ordered by the metric that chooses, or by the first."""
-        rows: list[Row] = [
-            (direction, name, values)
-            for direction, scorer in scorers.items()
-            for name, values in scorer.values.items()
-        ]
+    def _score(
+        self, nets: Nets, direction: str, gallery: Gallery, busy: Callable[[], None]
+    ) -> tuple[dict[str, Interval], Sequence[ImageScores]]:
+        """Return the scores of a direction, and those of each image."""
+        spec = self.dataset.specs[_target(direction)]
         own = [name for name in self.metrics if METRICS[name].kind == "paired"]
+        of_sets = [name for name in self.metrics if METRICS[name].kind == "set"]
+        scorer, depth = Scorer(own, spec), _depth(spec)
+        outputs: dict[str, Picture] = {}
+        for sample in self._samples(nets, direction):
+            name = picture_name(sample.file, outputs)
+            parts = {"input": sample.input, "output": sample.output}
+            parts |= {"target": sample.real} if self.paired else {}
+            shown = {part: to_rgb(image) for part, image in parts.items() if image is not None}
+            gallery.add(direction, name, shown)
+            outputs[name] = shown["output"]
+            if own:
+                output, target = (_stored(each, depth) for each in (sample.output, sample.real))
+                scorer.add(name, target, [(direction, output)], depth)
+            busy()
+        scores: dict[str, Interval] = {}
+        each_image = [ImageScores(name, {}) for name in outputs]
         if own:
-            by = self.metric if self.metric in own else own[0]
-            rows.sort(key=lambda row: row[2][by] * (1 if METRICS[by].higher_is_better else -1))
-        return rows
+            result = scorer.result()
+            scores |= result.scores[direction]
+            each_image = list(result.images[direction])
+        if of_sets:
+            fakes = describe(outputs.values(), of_sets, self.networks)
+            busy()
+            scores |= compare(self.real_sets[direction], fakes, of_sets)
+        return scores, each_image
+
+    def _samples(self, nets: Nets, direction: str) -> Iterator[_Sample]:
+        """Yield a sample for each input."""
+        if self.latent is not None:
+            count = len(self.indices)
+            fakes = generate(nets[direction], count, self.latent, self.seed, self.device)
+            for number, (index, fake) in enumerate(zip(self.indices, fakes, strict=True)):
+                yield _Sample(fake, None, self.dataset.fixed(index)["image"], f"{number:06d}")
+            return
+        source, net = Direction(direction).source, per_image_statistics(nets[direction])
+        done: set[str] = set()  # of a smaller domain, images come again
+        for index in self.indices:
+            file = self.dataset.names(index)[source]
+            if self.paired or file not in done:
+                done.add(file)
+                reals = self.dataset.fixed(index)
+                output = translate(net, reals[source], self.device).float().cpu()
+                yield _Sample(output, reals[source], reals[_target(direction)], file)
+
+    def _worst_first(self, rows: list[Row]) -> list[Row]:
+        """Return a row for each image, ordered by the metric that chooses, or by the first."""
+        own = [name for name in self.metrics if METRICS[name].kind == "paired"]
+        if not own:
+            return rows
+        by = self.metric if self.metric in own else own[0]
+        sign = 1 if METRICS[by].higher_is_better else -1
+        return sorted(rows, key=lambda row: sign * row[2][by])
+
+    def _protocol(self, settings: Config, reals: Reals, of_sets: list[str]) -> Protocol:
+        """Return all that makes the numbers, the same for every validation of a run."""
+        targets = [_target(direction) for direction in self.directions]
+        sources = [] if self.latent else [Direction(each).source for each in self.directions]
+        spec = self.dataset.specs[targets[0]]
+        depth, part = _depth(spec), self.dataset.part
+        highest = float(MAX_VALUE[depth])
+        prints, order = [], list[str]()  # of pairs: hashes of the targets
+        for domains in (targets, sources):
+            pictures = [each for domain in domains for each in reals[domain].values()]
+            collector = Collector(file for file, _ in pictures)
+            hashes = [collector.add(*picture) for picture in pictures]
+            order = order or hashes
+            prints.append(collector.result(order if self.paired else ()) if pictures else None)
+        of_targets, of_inputs = prints
+        assert of_targets is not None, "a data set is not empty"
+        height, width = height_width(settings.data.crop_size)
+        seed = settings.train.seed
+        return Protocol(
+            split=f"{part.share:g} of train, held out by seed {seed}" if part else "val",
+            direction=", ".join(self.directions),
+            paired=self.paired,
+            size=f"{width}x{height}",
+            resizer=f"{'nearest' if spec.mask else 'bicubic, antialiased'}; "
+            f"{settings.data.resize}, cropped at the center",
+            channels=spec.channels,
+            depth=depth,
+            value_range=spec.value_range if spec.in_units(depth) else (0.0, highest),
+            targets=of_targets,
+            inputs=of_inputs,
+            features=feature_facts(of_sets) if of_sets else None,
+            precision="fp32",
+        )
 
 
-class _Scorer:
-    """Scores of one direction, collected image by image."""
-
-    def __init__(self, metrics: tuple[str, ...], spec: ImageSpec) -> None:
-        self.own = [name for name in metrics if METRICS[name].kind == "paired"]
-        self.of_sets = [name for name in metrics if METRICS[name].kind == "set"]
-        depth = spec.taken_depth(spec.depth or 8)
-        self.depth = 32 if spec.in_units(depth) else depth
-        low, high = spec.value_range if spec.in_units(depth) else (0, 2**depth - 1)
-        self.width = high - low
-        self.values: dict[str, dict[str, float]] = {}  # by name of the image
-        self.fakes: dict[str, Picture] = {}  # by file
-        self.reals: dict[str, Picture] = {}
-
-    def add(self, sample: _Sample) -> str:
-        """Score a sample and return its name."""
-        name = picture_name(sample.file, self.values)
-        values = {}
-        if self.own:
-            pair = sample.output.float()[None].cpu(), sample.real[None]
-            values = {key: float(each) for key, each in score_pairs(*pair, self.depth).items()}
-            values["l1_units"] = values["l1"] * self.width
-        self.values[name] = {metric: values[metric] for metric in self.own}
-        if self.of_sets:
-            self.fakes[sample.file] = to_rgb(sample.output)
-            self.reals[sample.real_file] = to_rgb(sample.real)
-        return name
-
-    def scores(self, device: torch.device, busy: Callable[[], None]) -> dict[str, Interval]:
-        """Return the interval of each metric."""
-        scores = {}
-        for metric in self.own:
-            column = [values[metric] for values in self.values.values()]
-            scores[metric] = bootstrap(torch.tensor(column, dtype=torch.float64))
-        if self.of_sets:
-            sets = list(self.reals.values()), list(self.fakes.values())
-            scores |= set_scores(
-                *sets, self.of_sets, device=device, progress=lambda _done, _total: busy()
-            )
-        return scores
+def _target(direction: str) -> str:
+    """Return the domain that a direction makes images of."""
+    return Direction(direction).target if direction in list(Direction) else "image"
 
 
-def chosen_metrics(settings: Config, kind: Kind) -> tuple[tuple[str, ...], str]:
-    """Return the metrics of a validation, and the one that chooses the best."""
-    section = settings.validate
-    if section.metrics:
-        metrics = section.metrics
-    elif kind == "paired":
-        metrics = ("psnr", "ssim", "l1")
-    else:
-        computable = available("set")
-        metrics = tuple(name for name in ("kid_effnet", "swd") if name in computable)
-    metric = section.metric or ("ssim" if kind == "paired" and "ssim" in metrics else metrics[0])
-    return (metrics if metric in metrics else (*metrics, metric)), metric
+def _depth(spec: ImageSpec) -> int:
+    """Return the bits in which images of a domain are scored; 32: floats."""
+    depth = spec.taken_depth(spec.depth or 8)
+    return 32 if spec.in_units(depth) else depth
 
 
-def _protocol(
-    settings: Config, dataset: Dataset, images: int, metrics: tuple[str, ...]
-) -> dict[str, Any]:
-    """Return all that makes the numbers of a validation, as plain values."""
-    held_out = f"{settings.validate.share:g} of train, seed {settings.train.seed}"
-    height, width = height_width(settings.data.crop_size)
-    return {
-        "split": held_out if dataset.part else "val",
-        "data": dataset.fingerprint(),
-        "images": images,
-        "size": f"{width}x{height}",
-        "resize": settings.data.resize,
-        "metrics": list(metrics),
-    }
-
-
-def _short_hash(protocol: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:8]
+def _stored(image: Tensor, depth: int) -> Array:
+    """Return [C, H, W] in [-1, 1] as an array [H, W, C] of a depth."""
+    array: Array = images.from_tensor(image, depth)
+    return array

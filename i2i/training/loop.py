@@ -290,19 +290,19 @@ class Loop:
         trainer = self.trainer
         images, before = trainer.images, trainer.record
         try:
-            found = validation.score(trainer.translators(), images, self._say_busy)
+            scored = validation.score(trainer.translators(), images, self._say_busy)
         except I2IError as error:
             return self._event("validation", f"no scores ({error}). Training continues.")
-        if found.trouble:
-            self._event("disk", f"{found.trouble}. Training continues.")
-        metric, code = found.metric, found.protocol_hash
+        if scored.trouble:
+            self._event("disk", f"{scored.trouble}. Training continues.")
+        metric, code = scored.metric, scored.protocol_hash
         if before.metric and not before.comparable(metric, code):
             text = f"{metric} under protocol {code} is not compared with what was scored before: "
-            self._event("validation", f"{text}the best begins anew")
-        trainer.record = before.after(images, metric, code, found.value, found.higher_is_better)
+            self._event("validation", f"{text}the best starts from scratch")
+        trainer.record = before.after(images, metric, code, scored.value, scored.higher_is_better)
         if self._logger:
             epoch = images / self.context.epoch_images
-            self._logger.log_validation(found.row(images, epoch, trainer.record.images == images))
+            self._logger.log_validation(scored.row(images, epoch, trainer.record.images == images))
 
     def _trouble(self) -> str:
         if not self._failed_saves:

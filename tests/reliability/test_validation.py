@@ -17,10 +17,14 @@ from processes import start
 from runs import command, draw_scenes, final_state, finish, rows, start_ranks, train_words
 from states import equal
 
-from i2i import load
+from i2i import load, registry
 from i2i.checkpoint import CHECKPOINTS, WEIGHTS, steps
+from i2i.config import Layer
 from i2i.evaluation.evaluate import evaluate
 from i2i.files import BEST, EVENTS, VALIDATION, VALIDATIONS, DiskFullError
+from i2i.run import contradictions
+from i2i.run.contradictions import chosen_metrics
+from i2i.run.settings import resolve
 from i2i.training import loop
 from i2i.training.distributed import process_group
 from i2i.training.validation import Record
@@ -142,8 +146,8 @@ def test_resumed_run_validates_as_an_uninterrupted_one(
     unbroken, broken = finished, tmp_path / "broken"
     if method != "pix2pix":
         unbroken = tmp_path / "unbroken"
-        average = ["--set", "train.ema_halflife_images=20"]
-        run_to_the_end(train_words(method, scenes, unbroken, *EVERY, *average), tmp_path / "log")
+        more = ["--set", "train.ema_halflife_images=20", "--set", 'validate.metrics=["swd"]']
+        run_to_the_end(train_words(method, scenes, unbroken, *EVERY, *more), tmp_path / "log")
     shutil.copytree(unbroken, broken)
     for images, path in steps(broken / CHECKPOINTS):
         if images > 12:
@@ -312,6 +316,21 @@ def test_metric_that_does_not_fit_is_refused_before_anything_is_written(
     assert ended.status == 2
     assert reason in ended.err
     assert not (tmp_path / "run").exists()
+
+
+def test_sets_are_compared_by_pretrained_features_where_they_are_installed(
+    scenes: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def chosen(method: str, *computable: str) -> Any:
+        monkeypatch.setattr(contradictions, "available", lambda _: list(computable))
+        data = {"root": str(scenes["orchard"])}
+        config = resolve(method, [Layer("", {"data": data, "validate": {"every_images": 8}})])
+        return chosen_metrics(config, registry.find("methods", method).factory.kind)
+
+    for method in ("cyclegan", "dcgan"):
+        assert chosen(method, "swd", "kid_effnet") == (("kid_effnet", "swd"), "kid_effnet")
+        assert chosen(method, "swd") == (("swd",), "swd")
+    assert chosen("pix2pix", "swd", "kid_effnet") == (("psnr", "ssim", "l1"), "ssim")
 
 
 def test_best_is_chosen_by_the_direction_of_the_metric_and_ties_are_no_improvement() -> None:
