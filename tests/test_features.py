@@ -19,8 +19,9 @@ from i2i.evaluation.features import (
     effnet,
     feature_facts,
     inception,
+    lpips,
 )
-from i2i.evaluation.features.load import load_networks
+from i2i.evaluation.features.load import load_lpips, load_networks
 from i2i.evaluation.features.network import FeatureNetwork, Features
 from i2i.evaluation.features.resize import clean_resize
 from i2i.evaluation.influence import Influence
@@ -34,7 +35,7 @@ EFFNET = [f"{name}_effnet" for name in ("kid", "fd", "precision", "recall", "den
 def pictures(count: int, seed: int = 0, low: int = 0) -> list[NDArray[np.uint8]]:
     rng = np.random.default_rng(seed)
     small = rng.integers(low, 256, (count, 5, 6, 3), dtype=np.uint8)
-    return [np.asarray(Image.fromarray(image).resize((40, 32))) for image in small]
+    return [np.array(Image.fromarray(image).resize((40, 32))) for image in small]
 
 
 def features(count: int, dim: int, seed: int = 0, scale: float = 1.0) -> Tensor:
@@ -326,6 +327,42 @@ def test_fid_needs_the_weights_that_define_it(tmp_path: Path) -> None:
         load_networks(["fid"], NO_WEIGHTS)
     with pytest.raises(FeatureError, match=r"none.pth: no such file"):
         load_networks(["fid"], FeatureWeights(inception=tmp_path / "none.pth"))
+
+
+def test_lpips_equals_that_of_its_package_on_the_same_backbone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    package = pytest.importorskip("lpips")
+    torch.manual_seed(0)
+    reference = package.LPIPS(net="alex", pnet_rand=True, verbose=False)
+    backbone = {
+        f"features.{name.split('.', 1)[1]}": weight
+        for name, weight in reference.net.state_dict().items()
+    }
+    path = tmp_path / "alexnet.pth"
+    torch.save(backbone | {"classifier.6.bias": torch.zeros(1000)}, path)
+    weights = FeatureWeights(lpips=path)
+    with pytest.raises(FeatureError, match=r"not with 7be5be79. Get https://.*--lpips-weights"):
+        load_lpips(weights)
+    monkeypatch.setattr(lpips.AlexNet, "digest", sha256(path))
+    ours = load_lpips(weights)
+    distances = []
+    for one, other in zip(pictures(3), pictures(3, seed=1), strict=True):
+        pair = [torch.from_numpy(x).movedim(-1, 0)[None] / 127.5 - 1 for x in (one, other)]
+        distances.append(ours(one, other))
+        assert distances[-1] == pytest.approx(float(reference(*pair)), abs=1e-6)
+        assert ours(one, one) == 0
+    assert min(distances) > 1e-3
+    assert "lpips" in available("paired", weights)
+    assert feature_facts(["lpips"], weights)["alexnet_sha256"] == sha256(path)
+    with pytest.raises(ValueError, match=r"40x30 and 40x30 pixels, LPIPS needs .* at least 31"):
+        ours(one[:30], other[:30])
+
+
+def test_lpips_without_weights_is_not_available_and_says_where_they_are() -> None:
+    assert "lpips" not in available("paired")
+    with pytest.raises(FeatureError, match=r"alexnet: has no weights here. Get https://.*alexnet"):
+        load_lpips(NO_WEIGHTS)
 
 
 def test_too_few_images_are_refused_by_the_metric_that_needs_more() -> None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from i2i.errors import I2IError
-from i2i.evaluation.features import effnet, inception
-from i2i.evaluation.features.network import FeatureNetwork
+from i2i.evaluation.features import effnet, inception, lpips
+from i2i.evaluation.features.network import FeatureNetwork, Pretrained
 from i2i.evaluation.metric import METRICS, Kind, Network
 from i2i.evaluation.neighbors import NEIGHBORS
 from i2i.evaluation.wasserstein import DIRECTIONS, PATCH, PATCHES
@@ -26,9 +26,10 @@ class FeatureWeights:
 
 
 NO_WEIGHTS = FeatureWeights()
-NETWORKS: dict[Network, type[FeatureNetwork]] = {
+NETWORKS: dict[Network, type[Pretrained]] = {
     "effnet": effnet.EfficientNetLite0,
     "inception": inception.Inception,
+    "alexnet": lpips.AlexNet,
 }
 
 
@@ -44,7 +45,7 @@ def weights_file(network: Network, weights: FeatureWeights = NO_WEIGHTS) -> Path
     Raises:
         FeatureError: an extra or a file is missing.
     """
-    path = effnet.weights_file() if network == "effnet" else weights.inception
+    path = _files(weights)[network]
     if path is None:
         raise FeatureError(network, "has no weights here", NETWORKS[network].source)
     if not path.is_file():
@@ -59,9 +60,9 @@ def quantity_of(metric: str) -> str:
 
 def available(kind: Kind, weights: FeatureWeights = NO_WEIGHTS) -> list[str]:
     """Return the names of the metrics of a kind that can be computed here, in order."""
-    present = {None: True, "effnet": effnet.weights_file(), "inception": weights.inception}
+    files = _files(weights)
     chosen = [metric for metric in METRICS.values() if metric.kind == kind]
-    return [metric.name for metric in chosen if present[metric.network]]
+    return [each.name for each in chosen if each.network is None or files[each.network]]
 
 
 def feature_facts(metrics: Iterable[str], weights: FeatureWeights = NO_WEIGHTS) -> dict[str, str]:
@@ -78,6 +79,15 @@ def feature_facts(metrics: Iterable[str], weights: FeatureWeights = NO_WEIGHTS) 
     for network in networks_of(metrics):
         kind, path = NETWORKS[network], weights_file(network, weights)
         facts[network] = kind.title
-        facts[f"{network}_input"] = f"{kind.side} pixels, Pillow bicubic of each float channel"
+        if issubclass(kind, FeatureNetwork):
+            facts[f"{network}_input"] = f"{kind.side} pixels, Pillow bicubic of each float channel"
         facts[f"{network}_sha256"] = sha256(path)
     return facts
+
+
+def _files(weights: FeatureWeights) -> dict[Network, Path | None]:
+    return {
+        "effnet": effnet.weights_file(),
+        "inception": weights.inception,
+        "alexnet": weights.lpips,
+    }
