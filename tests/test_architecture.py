@@ -89,13 +89,13 @@ BUDGETS = {
     "training": 1755,
     "report": 230,
     "execution": 320,
-    "evaluation": 2330,
+    "evaluation": 2760,
     "translation": 2260,
     "compat": 470,
     "config": 705,
     "run": 1710,
     "bench": 1310,
-    "cli": 1420,
+    "cli": 1520,
 }
 
 
