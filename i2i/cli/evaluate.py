@@ -229,7 +229,7 @@ def _evaluate_model(
     data_options = {name: options[name] for name in names}
     results = []
     for each in wanted:
-        with progress(f"evaluating {each.direction}") as job:
+        with progress(f"evaluating {each.direction}" if len(wanted) > 1 else "evaluating") as job:
             result = evaluate(
                 each,
                 data,
