@@ -93,13 +93,13 @@ BUDGETS = {
     "training": 2080,
     "report": 230,
     "execution": 320,
-    "evaluation": 2330,
+    "evaluation": 2760,
     "translation": 2260,
     "compat": 470,
     "config": 760,
     "run": 2230,
     "bench": 1310,
-    "cli": 1420,
+    "cli": 1520,
 }
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from i2i.cli import _options
 from i2i.cli._imports import quick_imports
@@ -24,10 +25,38 @@ if TYPE_CHECKING:
 @_options.choice(
     "--layout", "auto|ab|ba|folders", help="Layout of pairs.  [default: that of training]"
 )
-@click.option("--split", default="test", help="Split to score.")
+@click.option("--split", help="Split to score.  [default: test]")
+@click.option(
+    "--paired/--unpaired",
+    "paired",
+    default=None,
+    help="Images that belong together, or two sets.  [default: pairs if most files have a partner]",
+)
 @_options.pair_pattern
 @_options.pairs
 @_options.size
+@click.option(
+    "--metrics",
+    metavar="NAME,...",
+    help="psnr, ssim, ms_ssim, l1, l1_units, and of sets swd, kid_effnet, fd_effnet and more.  "
+    "[default: those of pairs, or swd]",
+)
+@click.option(
+    "--inception-weights",
+    type=_options.path,
+    metavar="FILE",
+    help="Weights of Inception, for fid, kid, precision, recall, density, coverage.",
+)
+@click.option(
+    "--lpips-weights", type=_options.path, metavar="FILE", help="Weights of AlexNet, for lpips."
+)
+@click.option(
+    "--value-range",
+    type=_options.Number(),
+    nargs=2,
+    metavar="LOW HIGH",
+    help="Range of the floats, or else of the integers, in two folders.",
+)
 @click.option(
     "--mask",
     type=_options.path,
@@ -53,26 +82,29 @@ if TYPE_CHECKING:
 @click.option("--markdown", is_flag=True, help="Print the table in Markdown.")
 @_options.device
 @_options.precision("auto")
+@click.pass_context
 def command(
+    context: click.Context,
+    /,
     model: str,
     data: str,
-    direction: str | None,
-    size: str,
     sheet: str | None,
     csv_file: str | None,
     explain: str | None,
     as_json: bool,
     markdown: bool,
-    device: str,
-    precision: str,
     **options: Any,
 ) -> None:
-    """Score MODEL on the pairs of DATA: PSNR, SSIM, MS-SSIM and L1, with 95 % intervals.
+    """Score MODEL on DATA, or the images of one folder against those of another.
 
-    Outputs are scored as their files would be: at the depth of the targets, relative to the range
-    of their values (data.value_range, or all that the depth holds). The intervals are bootstrapped
-    over images. DATA has pairs as for training, or is an unpaired data set whose test split is
-    paired.
+    \b
+    i2i evaluate runs/photos photos
+    i2i evaluate outputs photos/test/b
+
+    Pairs are scored one by one: PSNR, SSIM, MS-SSIM and L1, with 95 % intervals bootstrapped over
+    images. Outputs are scored as their files would be: at the depth of the targets, relative to the
+    range of their values (data.value_range, or all that the depth holds). Images without pairs are
+    compared as sets. DATA is as for training.
 
     The protocol below the table is all that makes the numbers, as a hash: numbers of one hash are
     comparable.
@@ -82,7 +114,6 @@ def command(
     with quick_imports():
         from i2i.evaluation.protocol import explain as differences
         from i2i.evaluation.protocol import read_protocol
-        from i2i.evaluation.tables import as_json as to_json
         from i2i.evaluation.tables import write_csv
         from i2i.files import check_new_file
         from i2i.report.sheet import write_sheet
@@ -91,63 +122,137 @@ def command(
         if file:
             check_new_file(Path(file), {suffix})
     other = read_protocol(Path(explain)) if explain else None
-    examples = 8 if sheet else 0
-    results = _evaluate_model(model, data, direction, device, precision, size, examples, options)
+    folders = _is_folder_of_images(model)
+    _check_effects(context, folders)
+    score = _evaluate_folders if folders else _evaluate_model
+    results = score(model, data, 8 if sheet else 0, options)
     if sheet:
         rows = [row for result in results for row in result.examples]
-        write_sheet(rows, ["input", "output", "target"], Path(sheet))
+        write_sheet(rows, ["input", "output", "target"][folders:], Path(sheet))
     if csv_file:
         write_csv(Path(csv_file), results)
-    lines = [differences(result.protocol, other) for result in results] if other else []
+    compared = [differences(result.protocol, other) if other else None for result in results]
     if as_json:
-        parts = [to_json(result) for result in results]
-        for part, texts in zip(parts, lines, strict=False):
-            part["differences"] = texts
-        content = parts[0] if len(parts) == 1 else {"directions": parts}
-        click.echo(json.dumps(content, indent=1))
+        _print_json(results, compared)
         return
-    for number, result in enumerate(results):
-        _print(result, size, markdown)
-        if other:
-            _print_differences(lines[number], other.hash, explain or "")
+    for result, lines in zip(results, compared, strict=True):
+        _print(result, options["size"], markdown)
+        if other and lines is not None:
+            click.echo(f"compared with {explain} (protocol {other.hash}):")
+            for line in lines or ["nothing differs"]:
+                click.echo(f"  {line}")
+
+
+def _is_folder_of_images(path: str) -> bool:
+    """Return True for a folder that is no model and holds images."""
+    from i2i.data.folders import scan
+    from i2i.model_file import WEIGHTS
+
+    folder = Path(path)
+    if not folder.is_dir() or (folder / WEIGHTS).exists() or any(folder.glob("*.pth")):
+        return False
+    return bool(scan(folder).images)
+
+
+def _check_effects(context: click.Context, folders: bool) -> None:
+    """Raise UsageError for an option that only the other form of the command has."""
+    of_models = ("direction", "layout", "split", "pairs", "precision")
+    for name in of_models if folders else ("value_range",):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            form = "two folders" if folders else "a model"
+            flag = f"--{name.replace('_', '-')}"
+            raise click.UsageError(f"{flag} has no effect on {form}.")
+
+
+def _measures(options: dict[str, Any]) -> dict[str, Any]:
+    """Take the options of metrics out of those of the command, as `Measures` takes them."""
+    from i2i.evaluation.features import FeatureWeights
+    from i2i.translation.options import parse_size
+
+    inception, lpips = options.pop("inception_weights"), options.pop("lpips_weights")
+    names = (options.pop("metrics") or "").split(",")
+    return {
+        "metrics": [name.strip() for name in names if name.strip()],
+        "size": parse_size(options["size"]),
+        "mask": options.pop("mask"),
+        "weights": FeatureWeights(*(Path(file) if file else None for file in (inception, lpips))),
+    }
+
+
+def _evaluate_folders(
+    outputs: str, targets: str, examples: int, options: dict[str, Any]
+) -> "list[Evaluation]":
+    from i2i.console import progress
+
+    with quick_imports():
+        from i2i.evaluation.folders import evaluate_folders
+        from i2i.evaluation.record import Measures
+
+    measures = Measures(**_measures(options))
+    with progress("evaluating") as job:
+        result = evaluate_folders(
+            outputs,
+            targets,
+            measures,
+            paired=options["paired"],
+            pair_pattern=options["pair_pattern"],
+            value_range=options["value_range"],
+            examples=examples,
+            device=options["device"],
+            progress=job,
+        )
+    return [result]
 
 
 def _evaluate_model(
-    model: str,
-    data: str,
-    direction: str | None,
-    device: str,
-    precision: str,
-    size: str,
-    examples: int,
-    options: dict[str, Any],
+    model: str, data: str, examples: int, options: dict[str, Any]
 ) -> "list[Evaluation]":
     from i2i.console import log, progress
 
     with quick_imports():
         from i2i.evaluation.evaluate import evaluate
-        from i2i.translation.options import parse_size
         from i2i.translation.translator import load
 
+    direction, device, precision = (options[n] for n in ("direction", "device", "precision"))
     translator = load(model, None if direction == "both" else direction, device, precision)
     wanted = [translator]
     if direction == "both":
         others = [each for each in translator.directions if each != translator.direction]
         if not others:
-            reason = f"translates {translator.direction} only"
-            raise click.UsageError(f"--direction both: {model} {reason}.")
+            only = f"{model} translates {translator.direction} only"
+            raise click.UsageError(f"--direction both: {only}.")
         wanted += [load(model, each, device, precision) for each in others]
     elif direction is None and len(translator.directions) > 1:
         log("note: this model translates in both directions; --direction both scores both")
-    options["layout"] = options["layout"] or "auto"
+    measures = _measures(options)
+    names = ("pair_pattern", "pairs", "paired")
+    data_options = {name: options[name] for name in names}
     results = []
     for each in wanted:
-        with progress(f"evaluating {each.direction}") as job:
+        with progress(f"evaluating {each.direction}" if len(wanted) > 1 else "evaluating") as job:
             result = evaluate(
-                each, data, size=parse_size(size), examples=examples, **options, progress=job
+                each,
+                data,
+                layout=options["layout"] or "auto",
+                split=options["split"] or "test",
+                examples=examples,
+                **data_options,
+                **measures,
+                progress=job,
             )
         results.append(result)
     return results
+
+
+def _print_json(results: "list[Evaluation]", compared: list[list[str] | None]) -> None:
+    from i2i.evaluation.tables import as_json
+
+    parts = [as_json(result) for result in results]
+    for part, lines in zip(parts, compared, strict=True):
+        if lines is not None:
+            part["differences"] = lines
+    content = parts[0] if len(parts) == 1 else {"directions": parts}
+    click.echo(json.dumps(content, indent=1))
 
 
 def _print(result: "Evaluation", size: str, in_markdown: bool) -> None:
@@ -165,9 +270,3 @@ def _print(result: "Evaluation", size: str, in_markdown: bool) -> None:
     click.echo(f"\n{markdown(rows)}\n" if in_markdown else aligned(rows))
     for line in remarks(result):
         click.echo(line)
-
-
-def _print_differences(lines: list[str], code: str, name: str) -> None:
-    click.echo(f"compared with {name} (protocol {code}):" + ("" if lines else " nothing differs"))
-    for line in lines:
-        click.echo(f"  {line}")

@@ -6,15 +6,14 @@ from pathlib import Path
 from i2i import images
 from i2i.config import Layout
 from i2i.evaluation.baselines import Baselines
+from i2i.evaluation.features import NO_WEIGHTS, FeatureWeights
 from i2i.evaluation.fingerprint import Collector
 from i2i.evaluation.pairs import EvaluationError, PairFiles, Pairs, resized
-from i2i.evaluation.record import Evaluation, Example, Progress, Record
-from i2i.evaluation.scoring import PAIRED
+from i2i.evaluation.record import Evaluation, Example, Measures, Progress, Record
+from i2i.evaluation.unpaired import ASSUMED, MODEL, evaluate_unpaired, is_paired, output_of
 from i2i.images import Array
-from i2i.translation.options import TargetSize, check_size
+from i2i.translation.options import TargetSize
 from i2i.translation.translator import Translator
-
-MODEL = "model"  # the row of its scores
 
 
 def evaluate(
@@ -27,35 +26,44 @@ def evaluate(
     examples: int = 0,
     pair_pattern: Sequence[str] = (),
     pairs: str | None = None,
-    metrics: Sequence[str] = PAIRED,
+    paired: bool | None = None,
+    metrics: Sequence[str] = (),
     mask: str | Path | None = None,
+    weights: FeatureWeights = NO_WEIGHTS,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Translate the input of every pair in `data` and score the output against the target.
+    """Translate the inputs in `data` and score the outputs against the targets.
 
     Args:
         translator: its direction determines which image of a pair is the input.
         data: folder with two folders matched by stem, or with side-by-side images; also an unpaired
-            data set whose `split` is paired.
+            data set.
         layout: of the pairs, as in the config.
         split: images to score; a folder without splits is its own `train`.
         size: images are resized to it before anything else.
         examples: number of rows of images to return.
         pair_pattern, pairs: settings of `data` with these names; `pairs` is the table of `split`.
-        metrics: names of `METRICS`.
+        paired: each input has its target; None: unless most files of two folders have no partner.
+        metrics: names of `METRICS`; (): `PAIRED`, or `OF_SETS` without pairs.
         mask: folder of masks with the stems of the targets; only pixels above 0 count.
-        progress: is called with pairs scored and their total.
+        weights: files of pretrained networks that some metrics need.
+        progress: is called with images scored and their total.
 
     Raises:
         DataError, ImageError: there are no pairs, or one cannot be read.
         TranslationError: `size` is out of range.
         EvaluationError: an input and its target differ in size or are too small for SSIM, a layout
-            is given for a model whose inputs and target have folders of their own names, or a mask
-            does not fit.
+            is given for a model whose inputs and target have folders of their own names, a mask
+            does not fit, or a metric is unknown or needs pairs.
+        SetError, FeatureError: a metric of sets cannot be computed.
     """
-    check_size(size)
+    measures = Measures(metrics, size, mask, weights)
+    given = layout != "auto" or bool(pair_pattern) or pairs is not None
+    if not _pairs_wanted(paired, given, data, split):
+        notes = [ASSUMED] if paired is None else []
+        return evaluate_unpaired(translator, data, measures, split, examples, notes, progress)
     pair_files = Pairs(translator, data, layout, size, pair_pattern, pairs, split)
-    job = _Job(pair_files, pair_files.files(split), metrics, mask, examples)
+    job = _Job(pair_files, pair_files.files(split), measures, examples)
     for number in range(len(job.files)):
         job.score(number)
         if progress:
@@ -70,6 +78,14 @@ def evaluate(
     )
 
 
+def _pairs_wanted(paired: bool | None, given: bool, data: str | Path, split: str) -> bool:
+    """Return True for pairs; `given`: the command says how they are found."""
+    if paired is False and given:
+        reason = "has no effect on a layout, a pattern or a table of pairs"
+        raise EvaluationError("--unpaired", reason, "Leave it out")
+    return given or is_paired(data, split) if paired is None else paired
+
+
 class _Job:
     """Evaluation of a model on pairs, one by one."""
 
@@ -77,8 +93,7 @@ class _Job:
         self,
         pairs: Pairs,
         files: Sequence[PairFiles],
-        metrics: Sequence[str],
-        mask: str | Path | None,
+        measures: Measures,
         examples: int,
     ) -> None:
         self.pairs, self.files, self.examples = pairs, files, examples
@@ -87,7 +102,8 @@ class _Job:
         self.inputs = Collector(name for name, _ in self.names)
         self.baselines = Baselines(pairs.training_targets(), pairs.training_pairs())
         targets = [name for _, name in self.names]
-        self.record = Record(pairs.translator.target, targets, metrics, pairs.size, mask)
+        translator = pairs.translator
+        self.record = Record(translator.target, targets, measures, device=translator.device)
         self.rows: list[Example] = []
 
     def score(self, number: int) -> None:
@@ -99,7 +115,7 @@ class _Job:
         image = resized(source, size, translator.source.mask)
         target = resized(read, size, translator.target.mask)
         _check_sizes(pair.a[0], image, target)
-        output = _output(translator, image, depth)
+        output = output_of(translator, image, depth)
         outputs = [(MODEL, output), *self.baselines.outputs(image, target)]
         self.record.add(self.names[number][1], read, target, outputs, depth)
         if len(self.rows) < self.examples:
@@ -112,12 +128,6 @@ def _example(translator: Translator, image: Array, output: Array, target: Array)
         source,
         *(images.to_display_rgb(each, translator.target.alpha) for each in (output, target)),
     ]
-
-
-def _output(translator: Translator, image: Array, depth: int) -> Array:
-    """Return what a file of the output would hold; `depth`: bits of the target."""
-    stored = translator.pixels(image[None], translator.output_depth(depth))[0]
-    return translator.target.unit(stored)
 
 
 def _check_sizes(name: str, image: Array, target: Array) -> None:

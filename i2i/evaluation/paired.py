@@ -120,10 +120,12 @@ def resampled_means(values: Tensor, seed: int = 0, rounds: int = 1000) -> Tensor
         raise ValueError(f"rounds: must be at least 1, got {rounds}")
     sample = values.detach().to("cpu", torch.float64)
     rng = torch.Generator().manual_seed(seed)
-    means = torch.empty(rounds, dtype=torch.float64)
-    for number in range(rounds):
-        means[number] = sample[torch.randint(len(sample), (len(sample),), generator=rng)].mean()
-    return means
+    count, means = len(sample), []
+    at_once = max(1, 2**20 // count)  # draws that fit a cache
+    for first in range(0, rounds, at_once):
+        draws = torch.randint(count, (min(at_once, rounds - first), count), generator=rng)
+        means.append(sample[draws].mean(dim=1))
+    return torch.cat(means)
 
 
 def _levels(outputs: Tensor, targets: Tensor, depth: int) -> tuple[Tensor, Tensor]:

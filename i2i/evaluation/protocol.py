@@ -26,7 +26,6 @@ _TITLES = {
     "channels": "channels",
     "depth": "bits of targets (32: floats)",
     "value_range": "value range",
-    "features": "feature networks",
     "bootstrap": "bootstrap",
     "arithmetic": "version of the arithmetic",
     "precision": "number format of the network",
@@ -84,7 +83,11 @@ class Protocol:
             "not resized" if self.size == "keep" else f"resized to {self.size} ({self.resizer})",
             f"{kind} values from {low:g} to {high:g}",
             "inside masks" if self.masks else "",
-            *(f"{name} {text}" for name, text in (self.features or {}).items()),
+            *(
+                f"{name.removesuffix('_sha256')} {text[:8]}"
+                for name, text in (self.features or {}).items()
+                if name.endswith("_sha256")
+            ),
             f"checkpoint {self.checkpoint}" if self.checkpoint else "",
             f"bootstrap {self.bootstrap}",
         ]
@@ -121,6 +124,11 @@ def explain(one: Protocol, other: Protocol) -> list[str]:
         mine, theirs = getattr(one, name), getattr(other, name)
         if mine != theirs:
             lines.append(f"{title}: {_text(mine)}; {_text(theirs)} in the other")
+    mine, theirs = (each.features or {} for each in (one, other))
+    for name in sorted(mine.keys() | theirs.keys()):
+        if mine.get(name) != theirs.get(name):
+            texts = (_text(each.get(name)) for each in (mine, theirs))
+            lines.append(f"features, {name}: {'; '.join(texts)} in the other")
     for name in ("targets", "inputs", "masks", "outputs"):
         lines += [f"{name}: {text}" for text in _data(getattr(one, name), getattr(other, name))]
     if one.checkpoint != other.checkpoint:
@@ -174,6 +182,4 @@ def _data(one: Fingerprint | None, other: Fingerprint | None) -> Iterator[str]:
 def _text(value: object) -> str:
     if isinstance(value, tuple):
         return " to ".join(f"{each:g}" for each in value)
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {text}" for name, text in value.items()) or "none"
     return printable("none" if value in ("", None) else value, 60)

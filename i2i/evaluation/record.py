@@ -6,18 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from i2i.data.folders import preview
-from i2i.evaluation.fingerprint import Collector, Fingerprint
+from i2i.evaluation.features import NO_WEIGHTS, FeatureWeights, feature_facts
+from i2i.evaluation.fingerprint import Collector
 from i2i.evaluation.masks import Masks
+from i2i.evaluation.metric import METRICS
 from i2i.evaluation.paired import WINDOW
 from i2i.evaluation.pairs import EvaluationError
 from i2i.evaluation.protocol import Protocol
-from i2i.evaluation.scoring import Scored, Scorer
+from i2i.evaluation.scoring import OF_SETS, PAIRED, Scored, Scorer
 from i2i.images import Array
 from i2i.images.spec import ImageSpec
-from i2i.translation.options import TargetSize
+from i2i.translation.options import TargetSize, check_size
 
 Progress = Callable[[int, int], None]  # called with images scored and their total
 Example = list[NDArray[np.uint8]]  # images side by side, [H, W, 3]
@@ -27,10 +30,58 @@ Example = list[NDArray[np.uint8]]  # images side by side, [H, W, 3]
 class Evaluation(Scored):
     """Scores of a model and of baselines, or of a folder, on the same images."""
 
-    count: int  # images scored
+    count: int  # outputs scored
     protocol: Protocol
     examples: list[Example]  # rows of input, output, target
     notes: Sequence[str] = ()  # what was assumed or left out
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Metrics, and the form of the images that they are computed on.
+
+    Raises:
+        EvaluationError: a metric is unknown, or a mask has no effect on it.
+        TranslationError: `size` is out of range.
+    """
+
+    metrics: Sequence[str] = ()  # names of `METRICS`; (): those of the kind of data
+    size: TargetSize = "keep"  # to which images are resized before they are scored
+    mask: str | Path | None = None  # folder of masks; None: whole images count
+    weights: FeatureWeights = NO_WEIGHTS  # files of networks that some metrics need
+
+    def __post_init__(self) -> None:
+        check_size(self.size)
+        for name in self.metrics:
+            if name not in METRICS:
+                raise EvaluationError(
+                    "--metrics", f"no metric {name}", f"Choose among {', '.join(METRICS)}"
+                )
+            if self.mask and METRICS[name].kind == "set":
+                reason = f"has no effect on {name}, which compares sets of whole images"
+                raise EvaluationError("--mask", reason, "Leave one out")
+        networks = {METRICS[name].network for name in self.metrics}
+        for flag, file, network in (
+            ("--inception-weights", self.weights.inception, "inception"),
+            ("--lpips-weights", self.weights.lpips, "alexnet"),
+        ):
+            if file and network not in networks:
+                raise EvaluationError(flag, "no metric that is computed needs it", "See --metrics")
+
+    def names(self, paired: bool) -> Sequence[str]:
+        """Return the metrics to compute.
+
+        Raises:
+            EvaluationError: one needs pairs, and there are none.
+        """
+        if paired:
+            return self.metrics or PAIRED
+        for name in self.metrics:
+            if METRICS[name].kind == "paired":
+                raise EvaluationError(f"--metrics {name}", "needs pairs, and the data has none")
+        if self.mask:
+            raise EvaluationError("--mask", "has no effect without pairs", "Leave it out")
+        return self.metrics or OF_SETS
 
 
 class Record:
@@ -39,25 +90,26 @@ class Record:
     Args:
         spec: of the targets.
         names: files of the targets.
-        metrics: names of `METRICS`.
-        size: to which images are resized before they are scored.
-        mask: folder of masks; None: whole images count.
+        measures: to take.
+        paired: each output has its target.
+        device: of networks that metrics need.
 
     Raises:
-        DataError, EvaluationError: there is no mask for each image.
+        DataError, EvaluationError: there is no mask for each image, or a metric cannot be computed.
     """
 
     def __init__(
         self,
         spec: ImageSpec,
         names: Sequence[str],
-        metrics: Sequence[str],
-        size: TargetSize = "keep",
-        mask: str | Path | None = None,
+        measures: Measures,
+        paired: bool = True,
+        device: torch.device | str = "cpu",
     ) -> None:
-        self.spec, self.size = spec, size
-        self.scorer = Scorer(metrics, spec)
-        self.masks = Masks(mask, names) if mask else None
+        self.spec, self.measures, self.paired = spec, measures, paired
+        self.metrics = measures.names(paired)
+        self.scorer = Scorer(self.metrics, spec, measures.weights, device)
+        self.masks = Masks(measures.mask, names) if measures.mask else None
         self._targets = Collector(names)
         self._order: list[str] = []
         self._outside: list[str] = []
@@ -78,9 +130,9 @@ class Record:
             EvaluationError: an image is too small for SSIM, or its mask does not fit.
         """
         self._order.append(self._targets.add(name, read))
-        inside = self.masks.read(name, read, self.size) if self.masks else None
+        inside = self.masks.read(name, read, self.measures.size) if self.masks else None
         height, width = target.shape[:2]
-        ssim = "ssim" in self.scorer.metrics
+        ssim = "ssim" in self.metrics
         if ssim and min(height, width) < WINDOW:
             reason = f"{width}x{height} pixels, smaller than the {WINDOW}x{WINDOW} window of SSIM"
             raise EvaluationError(name, reason, "Pass a larger --size")
@@ -90,44 +142,62 @@ class Record:
         else:
             self._outside.append(name)
 
+    def add_real(self, name: str, read: Array, target: Array, depth: int) -> None:
+        """Add a target without an output of its own; arguments as in `add`."""
+        self._order.append(self._targets.add(name, read))
+        self.scorer.add_real(target, depth)
+
     def result(
         self,
         examples: list[Example],
         notes: Iterable[str] = (),
         inputs: Collector | None = None,
-        outputs: Fingerprint | None = None,
+        outputs: Collector | None = None,
         **facts: Any,
     ) -> Evaluation:
         """Return the evaluation; `facts` are further fields of its protocol.
 
         Raises:
             EvaluationError: no image has anything inside its mask.
+            SetError: there are too few images for a metric of sets.
         """
         scored = self.scorer.result()
         if not scored.scores:
             raise EvaluationError("--mask", "no mask has a pixel that counts", "Check the masks")
         if self._outside:
-            notes = [*notes, f"left out, nothing inside of their masks: {self._left_out()}"]
-        height_width = self.size if isinstance(self.size, tuple) else None
-        size = f"{height_width[1]}x{height_width[0]}" if height_width else str(self.size)
-        resizer = "nearest" if self.spec.mask else "bicubic, antialiased"
+            left_out = f"{len(self._outside)} images ({preview(self._outside)})"
+            notes = [*notes, f"left out, nothing inside of their masks: {left_out}"]
+        order = self._order if self.paired else ()
+        count = len(self._order) - len(self._outside)
+        if not self.paired:
+            count = max(each.result().images for each in (inputs, outputs) if each)
         protocol = Protocol(
-            paired=True,
-            size=size,
-            resizer="none" if self.size == "keep" else resizer,
+            paired=self.paired,
+            size=self._size(),
+            resizer=self._resizer(),
             channels=self.spec.channels,
             depth=scored.depth,
             value_range=scored.value_range,
             targets=self._targets.result(),
-            inputs=inputs.result(self._order) if inputs else None,
-            masks=self.masks.collector.result(self._order) if self.masks else None,
-            outputs=outputs,
+            inputs=inputs.result(order) if inputs else None,
+            masks=self.masks.collector.result(order) if self.masks else None,
+            outputs=outputs.result(order) if outputs else None,
+            features=self._features(),
             **facts,
         )
-        count = len(self._order) - len(self._outside)
         return Evaluation(
             **vars(scored), count=count, protocol=protocol, examples=examples, notes=tuple(notes)
         )
 
-    def _left_out(self) -> str:
-        return f"{len(self._outside)} images ({preview(self._outside)})"
+    def _size(self) -> str:
+        size = self.measures.size
+        return f"{size[1]}x{size[0]}" if isinstance(size, tuple) else str(size)
+
+    def _resizer(self) -> str:
+        if self.measures.size == "keep":
+            return "none"
+        return "nearest" if self.spec.mask else "bicubic, antialiased"
+
+    def _features(self) -> dict[str, str] | None:
+        of_sets = [name for name in self.metrics if METRICS[name].kind == "set"]
+        return feature_facts(of_sets, self.measures.weights) if of_sets else None

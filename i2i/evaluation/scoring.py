@@ -10,12 +10,15 @@ import torch
 from numpy.typing import NDArray
 
 from i2i import images
+from i2i.evaluation.features import NO_WEIGHTS, FeatureWeights
 from i2i.evaluation.metric import METRICS
 from i2i.evaluation.paired import MS_SSIM_SIDE, Interval, bootstrap, l1, ms_ssim, psnr, ssim
+from i2i.evaluation.set_scoring import SetScorer
 from i2i.images import MAX_VALUE, Array, ValueRange
 from i2i.images.spec import ImageSpec
 
-PAIRED = ("psnr", "ssim", "ms_ssim", "l1", "l1_units")  # computed by default, in this order
+PAIRED = ("psnr", "ssim", "ms_ssim", "l1", "l1_units")  # computed of pairs by default, in order
+OF_SETS = ("swd",)  # computed of what is not paired
 _WORST = ("ssim", "psnr", "ms_ssim", "l1", "l1_units")  # the first that is computed orders images
 # psnr (dB), ssim, l1 (of the range 0 to 1), l1_units (of the range of files) -> mean, 95 % interval
 Scores = dict[str, Interval]
@@ -45,12 +48,26 @@ class Scorer:
     """Scores outputs against targets as files hold them.
 
     Args:
-        metrics: names of paired metrics, see `METRICS`.
+        metrics: names of `METRICS`; those of sets compare all outputs of a row with all targets.
         spec: of the targets.
+        weights: files of pretrained networks that some metrics need.
+        device: of these networks.
+
+    Raises:
+        SetError, FeatureError: a metric of sets lacks an extra or a file.
     """
 
-    def __init__(self, metrics: Sequence[str], spec: ImageSpec) -> None:
-        self.metrics, self.spec = tuple(metrics), spec
+    def __init__(
+        self,
+        metrics: Sequence[str],
+        spec: ImageSpec,
+        weights: FeatureWeights = NO_WEIGHTS,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.metrics = tuple(name for name in metrics if METRICS[name].kind == "paired")
+        of_sets = [name for name in metrics if METRICS[name].kind == "set"]
+        self.sets = SetScorer(of_sets, weights, device) if of_sets else None
+        self.spec = spec
         self.depth = 8
         self._names: list[str] = []
         self._values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
@@ -78,9 +95,24 @@ class Scorer:
         height, width = target.shape[:2]
         if min(height, width) < MS_SSIM_SIDE:
             self._small.append(f"{name}, {width}x{height}")
+        if self.sets:
+            self.add_real(target, depth)
         for row, output in outputs:
+            if self.sets:
+                self.add_fake(row, output)
             for metric, value in self._paired(output, target, inside).items():
                 self._values[row][metric].append(value)
+
+    def add_real(self, image: Array, depth: int) -> None:
+        """Add a real image [H, W, C] for metrics of sets, read from a file of `depth` bits."""
+        assert self.sets, "a metric of sets is computed"
+        self.depth = max(self.depth, depth)
+        self.sets.add(None, images.to_display_rgb(image, self.spec.alpha))
+
+    def add_fake(self, row: str, image: Array) -> None:
+        """Add an output [H, W, C] of a row for metrics of sets."""
+        assert self.sets, "a metric of sets is computed"
+        self.sets.add(row, images.to_display_rgb(image, self.spec.alpha))
 
     def _paired(self, output: Array, target: Array, inside: Mask | None) -> dict[str, float]:
         depth = max(images.depth_of(output), images.depth_of(target))
@@ -95,7 +127,11 @@ class Scorer:
         return values
 
     def result(self) -> Scored:
-        """Return the scores of all images so far."""
+        """Return the scores of all images so far.
+
+        Raises:
+            SetError: there are too few for a metric of sets.
+        """
         low, high = self.value_range
         omitted = self._not_computed()
         wanted = [metric for metric in self.metrics if metric not in omitted]
@@ -115,6 +151,8 @@ class Scorer:
             if order:
                 best = METRICS[order].higher_is_better
                 ranked[row].sort(key=lambda each: each.values[order] * (1 if best else -1))
+        for row, intervals in (self.sets.scores() if self.sets else {}).items():
+            scores[row] = scores.get(row, {}) | intervals
         return Scored(scores, ranked, order, omitted, self.depth, self.value_range)
 
     @property

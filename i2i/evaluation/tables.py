@@ -53,7 +53,7 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
 def remarks(result: Evaluation) -> list[str]:
     """Return lines that belong below the table: worst images, what is missing, the protocol."""
     lines = []
-    row, ranked = next(iter(result.images.items()))
+    row, ranked = next(iter(result.images.items()), ("", ()))
     if result.ordered_by and len(ranked) > 1:
         metric = METRICS[result.ordered_by]
         worst = ", ".join(
@@ -99,7 +99,7 @@ def as_json(result: Evaluation) -> dict[str, Any]:
         "value_range": result.value_range,
         "not_computed": dict(result.not_computed),
         "notes": list(result.notes),
-        "worst": [name for name, _ in next(iter(result.images.values()))[:_WORST]],
+        "worst": [name for name, _ in next(iter(result.images.values()), ())[:_WORST]],
         "protocol_hash": result.protocol.hash,
         "protocol": result.protocol.as_json(),
     }
