@@ -130,9 +130,9 @@ class RunValidation:
             name = picture_name(sample.file, outputs)
             parts = {"input": sample.input, "output": sample.output}
             parts |= {"target": sample.real} if self.paired else {}
-            shown = {part: to_rgb(image) for part, image in parts.items() if image is not None}
-            gallery.add(direction, name, shown)
-            outputs[name] = shown["output"]
+            pictures = {part: to_rgb(image) for part, image in parts.items() if image is not None}
+            gallery.add(direction, name, pictures)
+            outputs[name] = pictures["output"]
             if own:
                 output, target = (_stored(each, depth) for each in (sample.output, sample.real))
                 scorer.add(name, target, [(direction, output)], depth)
