@@ -89,7 +89,7 @@ BUDGETS = {
     "losses": 220,
     "methods": 985,
     "trackers": 195,
-    "training": 1855,
+    "training": 1856,
     "report": 230,
     "execution": 320,
     "evaluation": 790,
