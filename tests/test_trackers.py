@@ -89,7 +89,9 @@ def test_tracker_of_another_package_is_told_all_and_its_failure_stops_nothing(
     run = tmp_path / "run"
     words = train_words("pix2pix", scenes, run, "--set", 'log.trackers=["mine"]', "--images")
     assert here(*words, 4).status == 0
-    assert here(*words, 16, "--resume").status == 0
+    done = here(*words, 16, "--resume")
+    assert done.status == 0
+    assert done.err.count("mine: RuntimeError: the service is gone. Training continues") == 1
     logged = {row["images"]: row["G/l1"] for row in rows(run)}
     assert list(logged) == [4, 8, 12, 16]
     assert mine == [

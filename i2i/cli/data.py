@@ -1,4 +1,4 @@
-"""`i2i data`: draw a data set, unpack one, or check one for what training would stumble over."""
+"""`i2i data`: draw, unpack, check or preview a data set."""
 
 import math
 from pathlib import Path
@@ -8,15 +8,16 @@ import click
 
 from i2i.cli import _options
 from i2i.cli._imports import quick_imports
+from i2i.cli.train import data_options, read_layers
 from i2i.console import echo, log, progress
 from i2i.direction import Domain
-from i2i.files import check_new_folder
+from i2i.files import check_new_file, check_new_folder
 from i2i.lock import new_folder
 
 
 @click.group(cls=_options.CommandGroup)
 def command() -> None:
-    """Draw, unpack or check a data set."""
+    """Draw, unpack, check or preview a data set."""
 
 
 @command.command()
@@ -126,6 +127,35 @@ def check(
         with new_folder(Path(fix)):
             (log if as_json else echo)(f"{write_clean(report, fix)} files linked into {fix}")
     return 0 if report.ok else 1
+
+
+@command.command()
+@click.argument("path", type=_options.path, metavar="DATA")
+@click.argument("method")
+@click.option(
+    "--out", type=_options.path, default="preview.png", metavar="PNG", help="New file of the sheet."
+)
+@click.option(
+    "--count", type=click.IntRange(1, 100), default=6, metavar="N", help="Samples on the sheet."
+)
+@click.option(
+    "--draws", type=click.IntRange(1, 20), default=3, metavar="N", help="Random views of each."
+)
+@data_options
+def preview(path: str, method: str, out: str, count: int, draws: int, **flags: Any) -> None:
+    """Draw what the networks of METHOD will see of DATA, before anything is trained.
+
+    A row is a sample: its files, then random views of them, as the settings crop, mirror, rotate
+    and color them. Sizes on the way from file to network are printed.
+    """
+    layers = read_layers({**flags, "data": path})
+    check_new_file(Path(out), {".png"})
+    with quick_imports():
+        from i2i.run.preview import preview as write_preview
+
+    for line in write_preview(method, layers, Path(out), count, draws):
+        echo(line)
+    echo(f"sheet: {out}")
 
 
 @command.command()

@@ -15,8 +15,7 @@ from i2i.console import log
 if TYPE_CHECKING:
     from i2i.config import Layer
 
-_OPTIONS = (
-    click.option("--data", type=_options.path, metavar="PATH", help="Folder of the data set."),
+_DATA_OPTIONS = (
     click.option(
         "--config",
         "config_file",
@@ -27,12 +26,6 @@ _OPTIONS = (
     click.option(
         "--set", "overrides", multiple=True, metavar="a.b=v", help="One setting; may be repeated."
     ),
-    click.option(
-        "--epochs",
-        type=_options.Number(min=0, max=1e9, min_open=True),
-        help="Total length, in passes over the data.",
-    ),
-    click.option("--images", type=click.IntRange(1, 10**12), help="Total length, in images."),
     click.option("--seed", type=click.IntRange(0, _options.MAX_SEED), help="Random seed."),
     click.option(
         "--input",
@@ -50,6 +43,17 @@ _OPTIONS = (
         is_flag=True,
         help="Leave out files without a partner (pairs only).",
     ),
+)
+_OPTIONS = (
+    click.option("--data", type=_options.path, metavar="PATH", help="Folder of the data set."),
+    *_DATA_OPTIONS[:2],
+    click.option(
+        "--epochs",
+        type=_options.Number(min=0, max=1e9, min_open=True),
+        help="Total length, in passes over the data.",
+    ),
+    click.option("--images", type=click.IntRange(1, 10**12), help="Total length, in images."),
+    *_DATA_OPTIONS[2:],
     click.option(
         "--init-from",
         type=_options.path,
@@ -80,6 +84,13 @@ _SETTINGS = {  # flag -> the setting it sets
 def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that new and resumed runs share."""
     for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def data_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add those of them that say what data is read, and how."""
+    for option in reversed(_DATA_OPTIONS):
         function = option(function)
     return function
 
@@ -136,8 +147,8 @@ def _subcommand(method: str, summary: str) -> click.Command:
 
 
 def read_layers(flags: dict[str, Any]) -> list["Layer"]:
-    """Return the settings that `run_options` give, and print a note for each old name."""
-    if flags["epochs"] is not None and flags["images"] is not None:
+    """Return the settings that `run_options` or `data_options` give; note each old name."""
+    if flags.get("epochs") is not None and flags.get("images") is not None:
         raise click.UsageError("--epochs and --images both set the length: give one")
     from i2i import config, recipes
 
@@ -150,7 +161,7 @@ def read_layers(flags: dict[str, Any]) -> list["Layer"]:
             log(f"note: {old} is now {config.RENAMED[old]} (in {layer.source})")
     values: dict[str, dict[str, Any]] = {}
     for flag, (section, key) in _SETTINGS.items():
-        if flags[flag] not in (None, (), False):
+        if flags.get(flag) not in (None, (), False):
             value = flags[flag]
             values.setdefault(section, {})[key] = list(value) if isinstance(value, tuple) else value
     flagged = config.Layer("the command line", values)

@@ -149,7 +149,8 @@ class MetricsLogger:
                 del self._trackers[name]
                 reason = f"{name}: {type(error).__name__}: {error}"
                 text = f"{printable(reason, LONGEST_REASON)}. Training continues without it."
-                self.event(self._position, "tracker", text)
+                log(text)  # each time that a run is resumed, while the event is kept once
+                self.event(self._position, "tracker", text, quiet=True)
 
     def _data_share(self) -> float:
         return self._data_seconds / max(time.monotonic() - self._began, 1e-9)

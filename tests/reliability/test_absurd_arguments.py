@@ -121,6 +121,7 @@ BASES: dict[str, str] = {  # words that succeed, or nearly: {} is a name that no
     "bench train": "--method nothing",
     "bench translate": "{stage}/missing",
     "data check": "{stage}/pairs",
+    "data preview": "{stage}/pairs pix2pix --out {}.png --count 1 --draws 1 --set data.load_size=32 --set data.crop_size=32",
     "data synth": "portraits {} --count 1 --size 16",
     "data unpack": "{stage}/photos.zip {}",
     "demo": "--out {stage}/folder",
@@ -190,7 +191,16 @@ def test_words_that_are_attacked_succeed_by_themselves(
     stage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("data check", "data synth", "evaluate", "generate", "list", "show", "translate"):
+    for name in (
+        "data check",
+        "data preview",
+        "data synth",
+        "evaluate",
+        "generate",
+        "list",
+        "show",
+        "translate",
+    ):
         words = [word.format(f"new {name}", stage=stage) for word in BASES[name].split()]
         done = here(*name.split(), *words)
         assert done.status == 0, (name, done)
