@@ -72,6 +72,12 @@ class MetricsModule(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.metrics: Terms = {}  # of the last call, 0-d; nothing of the training depends on it
+        self.calls = 0  # counted by the program, or by a CUDA graph's replay in its place
+        self.uncapturable = ""  # why more than `decisions` differs between calls
+
+    def decisions(self, calls: int) -> tuple[bool, ...]:
+        """Return what the program will decide by counting in its next `calls`."""
+        return ()
 
 
 class Method(nn.Module, ABC):

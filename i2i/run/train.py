@@ -130,8 +130,7 @@ def _prepare(request: Request, device: torch.device, rank: Rank) -> _Run:
         _check_outside(folder, Path(settings.data.root))
         if not request.dry_run:
             _check_unused(folder)
-    if settings.train.compile:
-        build.check_compiler(device)
+    build.check_device(settings.train, device)
     dataset = build.open_data(settings)
     settings = with_length(settings, len(dataset))
     torch.manual_seed(settings.train.seed)
