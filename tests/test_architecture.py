@@ -89,7 +89,7 @@ BUDGETS = {
     "training": 2160,
     "report": 230,
     "execution": 320,
-    "evaluation": 390,
+    "evaluation": 790,
     "translation": 2260,
     "compat": 470,
     "config": 708,

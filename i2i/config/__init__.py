@@ -16,6 +16,7 @@ from i2i.config.layers import parse_override as parse_override
 from i2i.config.layers import read_yaml as read_yaml
 from i2i.config.schema import section_schema as section_schema
 from i2i.config.sections import DATA as DATA
+from i2i.config.sections import WITHOUT_SOURCE as WITHOUT_SOURCE
 from i2i.config.sections import AlphaUse as AlphaUse
 from i2i.config.sections import Component as Component
 from i2i.config.sections import Config as Config

@@ -89,6 +89,13 @@ def bootstrap(values: Tensor, seed: int = 0, rounds: int = 1000) -> Interval:
     """
     if values.ndim != 1 or len(values) == 0:
         raise ValueError(f"bootstrap: expected values [N], N > 0, got {list(values.shape)}")
+    means = resampled_means(values, seed, rounds)
+    low, high = torch.quantile(means, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return Interval(float(values.detach().to("cpu", torch.float64).mean()), low, high)
+
+
+def resampled_means(values: Tensor, seed: int = 0, rounds: int = 1000) -> Tensor:
+    """Return the means [rounds] float64 of `values` [N], each drawn from them with replacement."""
     if rounds < 1:
         raise ValueError(f"rounds: must be at least 1, got {rounds}")
     sample = values.detach().to("cpu", torch.float64)
@@ -96,8 +103,7 @@ def bootstrap(values: Tensor, seed: int = 0, rounds: int = 1000) -> Interval:
     means = torch.empty(rounds, dtype=torch.float64)
     for number in range(rounds):
         means[number] = sample[torch.randint(len(sample), (len(sample),), generator=rng)].mean()
-    low, high = torch.quantile(means, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return Interval(float(sample.mean()), low, high)
+    return means
 
 
 def _levels(outputs: Tensor, targets: Tensor, depth: int) -> tuple[Tensor, Tensor]:

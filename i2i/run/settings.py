@@ -14,6 +14,7 @@ from i2i.config import (
     DATA,
     SECTIONS,
     VERSION,
+    WITHOUT_SOURCE,
     Component,
     Config,
     ConfigError,
@@ -251,7 +252,13 @@ def _config_model(method: str, networks: Mapping[str, type[Component]]) -> type[
         **networks,
     }
     fields: dict[str, Any] = {section: (model, ...) for section, model in sections.items()}
-    return create_model("Config", __base__=Config, __validators__=checks, **fields)
+    return create_model(
+        "Config",
+        __base__=Config,
+        __cls_kwargs__=WITHOUT_SOURCE,
+        __validators__=checks,
+        **fields,
+    )
 
 
 def _method_model(name: str) -> type[Component]:
