@@ -92,8 +92,8 @@ BUDGETS = {
     "evaluation": 790,
     "translation": 2260,
     "compat": 470,
-    "config": 708,
-    "run": 1710,
+    "config": 715,
+    "run": 1715,
     "bench": 1310,
     "cli": 1330,
 }
