@@ -90,7 +90,7 @@ BUDGETS = {
     "losses": 220,
     "methods": 985,
     "trackers": 195,
-    "training": 2080,
+    "training": 2160,
     "report": 230,
     "execution": 320,
     "evaluation": 2760,

@@ -10,11 +10,14 @@ from peaks import measure
 from test_trainer import METHODS, batch, settings
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from i2i.execution import Execution
 from i2i.methods._augment import AdaptiveProbability
 from i2i.run import build
 from i2i.training.distributed import Rank
+from i2i.training.graphs import Passes
 from i2i.training.trainer import Trainer
 
 SETTINGS = ["method.augment=ada", "optim.clip=1", "train.ema_halflife_images=20"]
@@ -63,3 +66,45 @@ def step_without_values(method: str) -> None:
     for copy in (torch.ones(()).to, lambda device: torch.tensor(1.0, device=device)):
         with pytest.raises(AssertionError, match="waits"), NoBlockingCopy():
             copy("meta")
+
+
+class OnDevice(TorchDispatchMode):
+    """Refuses to compute on the host, which no CUDA graph repeats."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for value in tree_leaves((args, kwargs, result)):
+            assert getattr(value, "device", None) != torch.device("cpu"), f"{func} on the host"
+        return result
+
+
+class PassesOnDevice(Passes):
+    def images(self, *arguments: Any) -> Any:
+        with OnDevice():
+            return super().images(*arguments)
+
+    def terms(self, *arguments: Any) -> Any:
+        with OnDevice():
+            return super().terms(*arguments)
+
+
+GRAPHS = [
+    ("pix2pix", "method.feature_matching=1", "method.label_flip=0.1", "method.instance_noise=0.1"),
+    ("cyclegan", "method.r1=1", "method.r2=1"),
+    ("cut", "method.fast=true", "method.augment=diffaugment"),
+    ("dcgan", "method.objective=wgan-gp", "discriminator.norm=none", "method.augment=diffaugment"),
+]
+
+
+def test_passes_that_graphs_capture_compute_nothing_on_the_host(tmp_path: Path) -> None:
+    measure(lambda: None, lambda _: [passes_on_device(*case) for case in GRAPHS], tmp_path)
+
+
+def passes_on_device(method: str, *overrides: str) -> None:
+    chosen, meta = settings(method, *overrides), torch.device("meta")
+    networks = build.make_method(chosen, {"a": 3, "b": 3, "image": 3})
+    trainer = Trainer(networks, chosen.train, chosen.optim, meta, Execution())
+    trainer.graphs.choose = lambda *_: PassesOnDevice(meta)  # type: ignore[method-assign]
+    trainer.step([batch(0, method)])
+    with pytest.raises(AssertionError, match="on the host"), OnDevice():
+        torch.rand(())

@@ -240,6 +240,9 @@ class TrainConfig(_Settings):
     activation_checkpointing: Resumable[bool] = False
     """keep only the inputs of the generators' layers for the backward pass and compute the rest
     again there: less memory, more time, same gradients"""
+    cuda_graphs: Resumable[bool] = False
+    """capture the forward and backward passes of each kind of step as CUDA graphs and replay those;
+    what cannot be captured is computed as without it, and the run says why; CUDA only"""
     deterministic: Resumable[bool] = False
     """refuse kernels whose results may differ between runs"""
 

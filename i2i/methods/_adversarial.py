@@ -96,7 +96,8 @@ class AdversarialLoss(MetricsModule):
         self.d_schedule, self.g_schedule = _schedules(d_steps, g_steps, alternate == "blocks")
         if not lambda_gan:
             self.d_schedule = Schedule(length=0)
-        self._updates = 0  # of D, for lazy penalties
+        if self.ada:
+            self.uncapturable = "augment=ada adapts its probability in the program"
         self._check_combination(penalty_interval)
 
     def _check_combination(self, penalty_interval: int | None) -> None:
@@ -160,10 +161,15 @@ class AdversarialLoss(MetricsModule):
         terms = adversarial.discriminator_loss(
             self.objective, real_logits, fake_logits, self.real_target
         )
-        if self._updates % self.penalty_interval == 0:
+        if self.decisions(1)[0]:
             terms |= self._penalties(real_input.detach(), fake_input.detach())
-        self._updates += 1
+        self.calls += 1
         return terms
+
+    def decisions(self, calls: int) -> tuple[bool, ...]:
+        """Return for each of the next `calls` of `discriminator_terms` if it adds penalties."""
+        updates = range(self.calls, self.calls + calls)
+        return tuple(self.penalized and n % self.penalty_interval == 0 for n in updates)
 
     @torch.no_grad()
     def _record(self, real: Logits, fake: Logits, flipped: Tensor | None) -> None:
@@ -234,11 +240,11 @@ class AdversarialLoss(MetricsModule):
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return the counters that a checkpoint keeps besides the weights."""
-        return {"asked": self._updates, "ada": self.ada.state() if self.ada else {}}
+        return {"asked": self.calls, "ada": self.ada.state() if self.ada else {}}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Continue from what `get_extra_state` returned."""
-        self._updates = state["asked"]
+        self.calls = state["asked"]
         if self.ada:
             self.ada.restore(state["ada"])
 

@@ -80,6 +80,8 @@ class MetricsModule(nn.Module):
         super().__init__()
         self.metrics: Terms = {}  # of the last call, 0-d; nothing of the training depends on it
         self.histograms: Terms = {}  # of the last call, as `histogram` counts
+        self.calls = 0  # counted by the program, or by a CUDA graph's replay in its place
+        self.uncapturable = ""  # why more than `decisions` differs between calls
         # a buffer, since moving it with the network is the one copy that no step waits for
         self.register_buffer("_edges", torch.tensor(HISTOGRAM_EDGES), persistent=False)
 
@@ -92,6 +94,10 @@ class MetricsModule(nn.Module):
         bins = torch.bucketize(values, self._edges, right=True)
         counts = bins.new_zeros(len(self._edges) + 1)
         return counts.scatter_add_(0, bins, torch.ones_like(bins))
+
+    def decisions(self, calls: int) -> tuple[bool, ...]:
+        """Return what the program will decide by counting in its next `calls`."""
+        return ()
 
 
 class Method(nn.Module, ABC):

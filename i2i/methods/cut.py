@@ -85,7 +85,7 @@ class CUT(Method):
         """
         source, extra = real[self.source], {}
         if self.fast:
-            flipped = (torch.rand(()) < 0.5).to(source.device, non_blocking=True)
+            flipped = torch.rand((), device=source.device) < 0.5
             source, extra = _flip(source, flipped), {"flipped": flipped}
         if not self.nce_identity:
             return {self.target: self.G(source)} | extra

@@ -16,6 +16,7 @@ from i2i.config import (
     ConfigError,
     Kind,
     PairedData,
+    TrainConfig,
     TwoDomainsData,
     UnconditionalData,
     UnpairedData,
@@ -169,6 +170,19 @@ def _initialize(net: nn.Module, config: Config, compiled: bool) -> nn.Module:
     if compiled:
         net.compile(dynamic=False)
     return net
+
+
+def check_device(train: TrainConfig, device: torch.device) -> None:
+    """Compare `train` with the device that was picked.
+
+    Raises:
+        ConfigError: it wants CUDA graphs elsewhere, or compiled networks where torch compiles none.
+    """
+    if train.cuda_graphs and device.type != "cuda":
+        hint = "Set it to false, or choose --device cuda"
+        raise ConfigError("train.cuda_graphs", f"has no effect on {device}", hint)
+    if train.compile:
+        check_compiler(device)
 
 
 def check_compiler(device: torch.device) -> None:

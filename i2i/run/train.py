@@ -132,8 +132,7 @@ def _prepare(request: Request, device: torch.device, rank: Rank) -> _Run:
         if not request.dry_run:
             check_unused(folder)
     trackers.load(settings.log.trackers)  # which refuses those that are not installed
-    if settings.train.compile:
-        build.check_compiler(device)
+    build.check_device(settings.train, device)
     dataset = build.open_data(settings)
     settings = with_length(settings, len(dataset))
     torch.manual_seed(settings.train.seed)

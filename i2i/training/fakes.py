@@ -6,6 +6,8 @@ import torch
 
 from i2i.methods._base import Images
 
+QueryPools = Callable[[Images], Images]  # exchanges detached fakes for older ones
+
 
 class Fakes:
     """Fakes for one batch of a step.
@@ -17,7 +19,7 @@ class Fakes:
     def __init__(
         self,
         generate: Callable[[], Images],  # runs the generators on the batch
-        query_pools: Callable[[Images], Images],  # exchanges detached fakes for older ones
+        query_pools: QueryPools,
         keep_graph: bool,
     ) -> None:
         self._generate, self._query_pools, self._keep_graph = generate, query_pools, keep_graph

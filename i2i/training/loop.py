@@ -226,6 +226,8 @@ class Loop:
         batch_images = [batch.images for batch in batches]
         if self.guard.admit([key for batch in batches for key in batch.keys]):
             trainer.step(batch_images)
+            for text in trainer.graphs.pop_notices():
+                self._event("cuda graphs", text)
         else:
             trainer.skip(batch_images)
         if self._logger:

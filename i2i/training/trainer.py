@@ -18,9 +18,11 @@ from i2i.execution import Execution
 from i2i.methods._base import Images, Method, MetricsModule, Phase, Terms
 from i2i.seeds import key
 from i2i.training.batch_norm import synchronize_batch_norm
+from i2i.training.capture import CudaRecorder
 from i2i.training.distributed import Rank
 from i2i.training.ema import Ema
-from i2i.training.fakes import Fakes
+from i2i.training.fakes import Fakes, QueryPools
+from i2i.training.graphs import Passes, StepGraphs, why_eager
 from i2i.training.image_pool import ImagePool
 from i2i.training.image_stats import ImageStats
 from i2i.training.meter import Meter, NonFiniteError, add_term, nonfinite
@@ -42,6 +44,7 @@ _STATE_TYPES = {
 _OPTIONAL = {"epoch_images", "validation"}  # not in old states
 OLD_STATE_KEYS = {"observer": "image_stats"}  # in the state of a rank, formats 1 and 2 -> today
 _REMOVE = "Remove it to use the one before"
+_Pair = tuple[Images, Fakes]  # reals of one batch, and the fakes made with them
 
 
 class Trainer:
@@ -81,6 +84,9 @@ class Trainer:
         self.ema = Ema(method.translators(), half_life) if half_life else None
         self.rank.broadcast([*method.parameters(), *method.buffers()])
         self.optimizers = phase_optimizers(self.phases, optim, device, execution.precision)
+        recorder = CudaRecorder(device) if train.cuda_graphs and device.type == "cuda" else None
+        reason = why_eager(method, train, execution, self.rank)
+        self.graphs = StepGraphs(device, method, recorder, reason)
         self._meter = Meter(self.rank, device)
         self._image_stats = ImageStats(unpaired=method.kind == "unpaired")
 
@@ -97,20 +103,17 @@ class Trainer:
         """
         assert len(batches) == self.train.accumulate
         due = [phase for phase in self.phases if phase.schedule.is_due(self.updates)]
-        keep_graph = len(batches) == 1 and any(phase.live for phase in due)
-        pairs = []
-        for batch in batches:
-            real = {name: x.to(self.device, non_blocking=True) for name, x in batch.items()}
-            generate = functools.partial(self._generate, real)
-            pairs.append((real, Fakes(generate, self._query_pools, keep_graph)))
-        for phase in due:
-            self._update(phase, pairs)
-        for real, fakes in pairs:
-            self._image_stats.update(real, fakes.first)
-        step_images = self.skip(batches)
-        self.updates += 1
-        if self.ema:
-            self.ema.update(step_images, self.images)
+        passes = self.graphs.choose(due, batches, functools.partial(self._rehearse, due))
+        with passes.context():
+            pairs = self._pairs(passes, passes.load(batches), due, self._query_pools)
+            for phase in due:
+                self._update(passes, phase, pairs)
+            for real, fakes in pairs:
+                self._image_stats.update(real, fakes.first)
+            step_images = self.skip(batches)
+            self.updates += 1
+            if self.ema:
+                self.ema.update(step_images, self.images)
 
     def skip(self, batches: Sequence[Images]) -> int:
         """Move the position past `batches`, and return how far: their images over all ranks."""
@@ -118,15 +121,41 @@ class Trainer:
         self.images += images
         return images
 
-    def _update(self, phase: Phase, pairs: Sequence[tuple[Images, Fakes]]) -> None:
-        optimizer = self.optimizers[phase.name]
+    def _rehearse(self, due: Sequence[Phase], passes: Passes, reals: Sequence[Images]) -> None:
+        """Ask for the passes of a step in their order."""
+        pairs = self._pairs(passes, reals, due, self._like_pools)
+        for phase in due:
+            self._accumulate(passes, phase, pairs)
+
+    def _pairs(
+        self, passes: Passes, reals: Sequence[Images], due: Sequence[Phase], query_pools: QueryPools
+    ) -> list[_Pair]:
+        keep_graph = len(reals) == 1 and any(phase.live for phase in due)
+        pairs = []
+        for real in reals:
+            generate = functools.partial(passes.images, self._generate, real)
+            pairs.append((real, Fakes(generate, query_pools, keep_graph)))
+        return pairs
+
+    def _accumulate(self, passes: Passes, phase: Phase, pairs: Sequence[_Pair]) -> Terms:
+        """Compute the gradient of `phase` on all batches; return the sums of its terms."""
+        optimizer, terms = self.optimizers[phase.name], dict[str, Tensor]()
         optimizer.adam.zero_grad(set_to_none=True)
-        terms: Terms = {}
+        measure = functools.partial(self._measure, phase)
         for real, fakes in pairs:
             fake = fakes.live() if phase.live else fakes.detached()
-            for name, term in self.forward_backward(phase, real, fake).items():
+            own, metrics = passes.terms(measure, real, fake)
+            for name, term in own.items():
                 add_term(terms, name, term)
-            self._meter.record(self.method.pop_metrics())
+            self._meter.record(metrics)
+        passes.keep_gradients(phase.name, optimizer.parameters)
+        for _, fakes in pairs if phase.live else ():
+            fakes.generator_moved()
+        return terms
+
+    def _update(self, passes: Passes, phase: Phase, pairs: Sequence[_Pair]) -> None:
+        optimizer = self.optimizers[phase.name]
+        terms = self._accumulate(passes, phase, pairs)
         names = nonfinite(terms) if self.check_every_step else []
         any_rank = self.rank.average_gradients(optimizer.parameters, bool(names))
         norm = optimizer.clip_gradients()
@@ -141,16 +170,18 @@ class Trainer:
                 total = total + norm
             self._meter.flag_nonfinite(total, self.updates)
         optimizer.step(self._lr_factor())
-        for _, fakes in pairs if phase.live else ():
-            fakes.generator_moved()
         terms["grad_norm"] = norm
         self._meter.record({f"{phase.name}/{name}": term for name, term in terms.items()})
+
+    def _measure(self, phase: Phase, real: Images, fakes: Images) -> tuple[Terms, Terms]:
+        """Return the terms of `forward_backward`, and what networks noted meanwhile."""
+        return self.forward_backward(phase, real, fakes), self.method.pop_metrics()
 
     def forward_backward(self, phase: Phase, real: Images, fakes: Images) -> Terms:
         """Add the gradient of `phase` on one batch to its networks; return its terms, detached.
 
         Both are divided by the number of accumulated batches. Inputs are static and the host is not
-        synced: this is the part of a step to compile or to capture.
+        synced: this is the part of a step to compile, and that graphs capture.
         """
         accumulate, terms = self.train.accumulate, dict[str, Tensor]()
         scaler = self.optimizers[phase.name].scaler
@@ -193,6 +224,10 @@ class Trainer:
 
     def _query_pools(self, fakes: Images) -> Images:
         return {name: self.pools[name].query(fake) for name, fake in fakes.items()}
+
+    def _like_pools(self, fakes: Images) -> Images:
+        """Return what pools would, without content: a tensor of its own for each that has one."""
+        return {n: torch.empty_like(x) for n, x in fakes.items()} if self.method.history else fakes
 
     def _lr_factor(self) -> float:
         return lr_factor(self.images, self.total, self.optim.lr_decay_start)
