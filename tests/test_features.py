@@ -355,7 +355,7 @@ def test_lpips_equals_that_of_its_package_on_the_same_backbone(
     assert min(distances) > 1e-3
     assert "lpips" in available("paired", weights)
     assert feature_facts(["lpips"], weights)["alexnet_sha256"] == sha256(path)
-    with pytest.raises(ValueError, match=r"40x30 and 40x30 pixels, LPIPS needs .* at least 31"):
+    with pytest.raises(FeatureError, match="lpips: 40x30 pixels, needs sides of at least 31"):
         ours(one[:30], other[:30])
 
 
@@ -373,3 +373,8 @@ def test_too_few_images_are_refused_by_the_metric_that_needs_more() -> None:
         compare(small(1), small(2), ["kid_effnet"])
     with pytest.raises(SetError, match="coverage_effnet: 5 reals and 6 fakes, needs at least 6"):
         compare(small(5), small(6), ["kid_effnet", "coverage_effnet"])
+    for metric in ("swd", "kid_effnet"):
+        with pytest.raises(SetError, match=f"{metric}: 0 reals and 6 fakes, needs at least 2"):
+            compare(
+                ImageSet(), describe(pictures(6), ["swd"], {"effnet": Features(Tiny())}), [metric]
+            )

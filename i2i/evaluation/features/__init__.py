@@ -4,17 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from i2i.errors import I2IError
 from i2i.evaluation.features import effnet, inception, lpips
+from i2i.evaluation.features.network import FeatureError as FeatureError
 from i2i.evaluation.features.network import FeatureNetwork, Pretrained
 from i2i.evaluation.metric import METRICS, Kind, Network
 from i2i.evaluation.neighbors import NEIGHBORS
 from i2i.evaluation.wasserstein import DIRECTIONS, PATCH, PATCHES
 from i2i.files import sha256
-
-
-class FeatureError(I2IError, ValueError):
-    """Weights of a feature network that are missing or not those that a metric is defined by."""
 
 
 @dataclass(frozen=True)

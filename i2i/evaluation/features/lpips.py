@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from i2i.evaluation.features.network import Pretrained
+from i2i.evaluation.features.network import FeatureError, Pretrained
 
 MIN_SIDE = 31  # pixels, for the last level to have one
 _CHANNELS = Path(__file__).with_name("lpips_alex.safetensors")
@@ -79,15 +79,12 @@ class Lpips:
         """Return the distance of two RGB images [H, W, 3] of one size, 0 for equal ones.
 
         Raises:
-            ValueError: their sizes differ, or a side is below 31 pixels.
+            FeatureError: a side is below 31 pixels.
         """
         height, width = output.shape[:2]
-        if output.shape != target.shape or min(height, width) < MIN_SIDE:
-            other = f"{target.shape[1]}x{target.shape[0]}"
-            raise ValueError(
-                f"pairs: {width}x{height} and {other} pixels, LPIPS needs two images of one size "
-                f"with sides of at least {MIN_SIDE}"
-            )
+        if min(height, width) < MIN_SIDE:
+            reason = f"{width}x{height} pixels, needs sides of at least {MIN_SIDE}"
+            raise FeatureError("lpips", reason, "Choose a larger size")
         pair = torch.from_numpy(np.stack([output, target])).movedim(-1, 1).float()
         total = 0.0
         # TF32, the default of cuDNN, would round features to three digits
