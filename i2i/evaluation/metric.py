@@ -26,6 +26,7 @@ _ALL = (
     Metric("ms_ssim", "MS-SSIM", "", 3, True, "paired"),
     Metric("l1", "L1", "", 4, False, "paired"),
     Metric("l1_units", "L1 in units of the files", "", 4, False, "paired"),
+    Metric("lpips", "LPIPS", "", 4, False, "paired", "alexnet"),
     Metric("swd", "SWD", "×10⁻³", 1, False, "set"),
     Metric("kid_effnet", "KID on EfficientNet", "", 4, False, "set", "effnet"),
     Metric("fd_effnet", "FD on EfficientNet", "", 2, False, "set", "effnet"),
@@ -33,5 +34,11 @@ _ALL = (
     Metric("recall_effnet", "Recall on EfficientNet", "", 3, True, "set", "effnet"),
     Metric("density_effnet", "Density on EfficientNet", "", 3, True, "set", "effnet"),
     Metric("coverage_effnet", "Coverage on EfficientNet", "", 3, True, "set", "effnet"),
+    Metric("fid", "FID", "", 2, False, "set", "inception"),
+    Metric("kid", "KID", "", 4, False, "set", "inception"),
+    Metric("precision", "Precision", "", 3, True, "set", "inception"),
+    Metric("recall", "Recall", "", 3, True, "set", "inception"),
+    Metric("density", "Density", "", 3, True, "set", "inception"),
+    Metric("coverage", "Coverage", "", 3, True, "set", "inception"),
 )
 METRICS = {metric.name: metric for metric in _ALL}

@@ -137,14 +137,16 @@ def compare(
     """
     check_metrics(metrics)
     scores: dict[str, Influence] = {}
-    if reals.patches and fakes.patches:
-        _check_counts("swd", len(reals.patches.images), len(fakes.patches.images))
-        scores["swd"] = mean(distances(reals.patches, fakes.patches))
+    if "swd" in metrics:
+        stores = [each.patches or PatchStore(seed) for each in (reals, fakes)]
+        _check_counts("swd", [len(store.images) for store in stores])
+        scores["swd"] = mean(distances(*stores))
     for network in networks_of(metrics):
         names = {quantity_of(name): name for name in metrics if METRICS[name].network == network}
-        one, other = reals.matrix(network), fakes.matrix(network)
+        counts = [len(each.features.get(network, ())) for each in (reals, fakes)]
         for quantity, name in names.items():
-            _check_counts(name, len(one), len(other), MIN_IMAGES if quantity in NEIGHBORS else 2)
+            _check_counts(name, counts, MIN_IMAGES if quantity in NEIGHBORS else 2)
+        one, other = reals.matrix(network), fakes.matrix(network)
         for quantity, score in _feature_scores(one, other, names.keys()).items():
             scores[names[quantity]] = score
     lowest = {name: -inf if quantity_of(name) == "kid" else 0 for name in metrics}  # unbiased
@@ -162,9 +164,9 @@ def _feature_scores(one: Tensor, other: Tensor, wanted: Set[str]) -> dict[str, I
     return {name: scores[name] for name in wanted}
 
 
-def _check_counts(metric: str, reals: int, fakes: int, fewest: int = 2) -> None:
-    if min(reals, fakes) < fewest:
-        reason = f"{reals} reals and {fakes} fakes, needs at least {fewest} of each"
+def _check_counts(metric: str, counts: Sequence[int], fewest: int = 2) -> None:
+    if min(counts) < fewest:
+        reason = f"{counts[0]} reals and {counts[1]} fakes, needs at least {fewest} of each"
         raise SetError(metric, reason)
 
 

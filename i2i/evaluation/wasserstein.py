@@ -59,8 +59,9 @@ class PatchStore:
     def merge(self, other: "PatchStore") -> None:
         """Add the images of another part of the same set, such as that of another rank."""
         self.images.update(other.images)
+        differ = self.per_image != other.per_image
         self.per_image = min(self.per_image, other.per_image)
-        self._thin(always=True)
+        self._thin(differ)
 
     def levels(self) -> int:
         """Return the number of levels that all images have."""

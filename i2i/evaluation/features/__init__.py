@@ -4,15 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from i2i.errors import I2IError
-from i2i.evaluation.features import effnet
+from i2i.evaluation.features import effnet, inception, lpips
+from i2i.evaluation.features.network import FeatureError as FeatureError
+from i2i.evaluation.features.network import FeatureNetwork, Pretrained
 from i2i.evaluation.metric import METRICS, Kind, Network
 from i2i.evaluation.neighbors import NEIGHBORS
 from i2i.evaluation.wasserstein import DIRECTIONS, PATCH, PATCHES
-
-
-class FeatureError(I2IError, ValueError):
-    """Weights of a feature network that are missing or not those that a metric is defined by."""
+from i2i.files import sha256
 
 
 @dataclass(frozen=True)
@@ -24,12 +22,31 @@ class FeatureWeights:
 
 
 NO_WEIGHTS = FeatureWeights()
+NETWORKS: dict[Network, type[Pretrained]] = {
+    "effnet": effnet.EfficientNetLite0,
+    "inception": inception.Inception,
+    "alexnet": lpips.AlexNet,
+}
 
 
 def networks_of(metrics: Iterable[str]) -> list[Network]:
     """Return the names of the networks that metrics need, each once."""
     names = dict.fromkeys(METRICS[name].network for name in metrics)
     return [name for name in names if name]
+
+
+def weights_file(network: Network, weights: FeatureWeights = NO_WEIGHTS) -> Path:
+    """Return the file with the weights of a network.
+
+    Raises:
+        FeatureError: an extra or a file is missing.
+    """
+    path = _files(weights)[network]
+    if path is None:
+        raise FeatureError(network, "has no weights here", NETWORKS[network].source)
+    if not path.is_file():
+        raise FeatureError(path, "no such file")
+    return path
 
 
 def quantity_of(metric: str) -> str:
@@ -39,9 +56,9 @@ def quantity_of(metric: str) -> str:
 
 def available(kind: Kind, weights: FeatureWeights = NO_WEIGHTS) -> list[str]:
     """Return the names of the metrics of a kind that can be computed here, in order."""
-    present = {None, "effnet"} if effnet.weights_file() else {None}
+    files = _files(weights)
     chosen = [metric for metric in METRICS.values() if metric.kind == kind]
-    return [metric.name for metric in chosen if metric.network in present]
+    return [each.name for each in chosen if each.network is None or files[each.network]]
 
 
 def feature_facts(metrics: Iterable[str], weights: FeatureWeights = NO_WEIGHTS) -> dict[str, str]:
@@ -56,9 +73,17 @@ def feature_facts(metrics: Iterable[str], weights: FeatureWeights = NO_WEIGHTS) 
     }
     facts = {name: fact for name, fact in facts.items() if name in quantities}
     for network in networks_of(metrics):
-        facts[network] = "EfficientNet-Lite0 on ImageNet, pooled"
-        facts[f"{network}_input"] = (
-            f"{effnet.EfficientNetLite0.side} pixels, Pillow bicubic of each float channel"
-        )
-        facts[f"{network}_sha256"] = effnet.SHA256
+        kind, path = NETWORKS[network], weights_file(network, weights)
+        facts[network] = kind.title
+        if issubclass(kind, FeatureNetwork):
+            facts[f"{network}_input"] = f"{kind.side} pixels, Pillow bicubic of each float channel"
+        facts[f"{network}_sha256"] = sha256(path)
     return facts
+
+
+def _files(weights: FeatureWeights) -> dict[Network, Path | None]:
+    return {
+        "effnet": effnet.weights_file(),
+        "inception": weights.inception,
+        "alexnet": weights.lpips,
+    }

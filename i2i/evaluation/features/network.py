@@ -8,12 +8,30 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from i2i.errors import I2IError
 from i2i.evaluation.features.resize import clean_resize
 
 _BATCH = 32  # images on a GPU; a CPU gains nothing by batches, and rounds differently in them
 
 
-class FeatureNetwork(nn.Module):
+class FeatureError(I2IError, ValueError):
+    """Weights that are missing or not those of a metric, or images that its network cannot take."""
+
+
+class Pretrained(nn.Module):
+    """Network whose weights are in a file that everybody uses."""
+
+    title: str
+    digest: str  # beginning of the sha256 of the file with the weights
+    source: str  # how to get that file
+
+    @staticmethod
+    def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weights of the file under the names of this network."""
+        return state
+
+
+class FeatureNetwork(Pretrained):
     """Network that maps pixels [N, 3, side, side] in [0, 255] to features [N, D]."""
 
     side: int  # pixels
