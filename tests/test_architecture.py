@@ -93,7 +93,7 @@ BUDGETS = {
     "training": 2160,
     "report": 230,
     "execution": 320,
-    "evaluation": 2760,
+    "evaluation": 3120,
     "translation": 2260,
     "compat": 470,
     "config": 760,
