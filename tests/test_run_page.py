@@ -16,8 +16,9 @@ from PIL import Image
 
 from i2i import images
 from i2i.errors import I2IError
+from i2i.report import pictures
 from i2i.report.curves import MAX_POINTS, charts, thin
-from i2i.report.pictures import MAX_BYTES, MAX_CARDS, gallery, samples_over_time
+from i2i.report.pictures import MAX_CARDS, gallery, samples_over_time
 from i2i.report.record import read_record
 from i2i.report.run import write_run_page
 from i2i.run.report import write_report
@@ -237,18 +238,25 @@ def test_sample_sheets_of_another_form_are_shown_in_one_piece(tmp_path: Path) ->
     page_of(run)
 
 
-def test_pictures_of_a_page_are_bounded_whatever_their_number(tmp_path: Path) -> None:
+def test_pictures_of_a_page_are_bounded_whatever_their_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "MAX_BYTES", 500_000)
     run = write_run(tmp_path / "run", validated=False, sampled=False)
     (run / "samples").mkdir()
-    rng = np.random.default_rng(0)
-    noise = rng.integers(0, 256, (1600, 1600, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
     for step in range(20):
-        noise[0, 0] = step
+        noise[0, 0] = 12 * step
         images.encode(noise, run / "samples" / f"{step:08d}.png", "PNG")
     samples = samples_over_time(read_record(run))
-    assert sum(map(len, samples.uris)) < 1.1 * MAX_BYTES
+    assert 400_000 < sum(map(len, samples.uris)) < 600_000
     assert (samples.steps[0], samples.steps[-1]) == (0, 19)
     assert samples.left_out == f"{len(samples.steps)} of 20 sheets, evenly spread."
+    write_validation(run, 30, 128, "h")
+    monkeypatch.setattr(pictures, "MAX_BYTES", 40_000)
+    ranks = [card.rank for card in gallery(read_record(run)).cards]
+    assert ranks == list(range(len(ranks)))  # the worst come first
+    assert 3 < len(ranks) < 30
 
 
 def test_names_in_a_table_of_scores_lead_nowhere_else(tmp_path: Path) -> None:
