@@ -4,7 +4,6 @@ import hashlib
 import itertools
 import json
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -29,14 +28,15 @@ from i2i.files import (
     write_error,
 )
 from i2i.model_file import FORMAT, ModelFileError, check_format
-from i2i.model_file import WEIGHTS as WEIGHTS
+from i2i.model_path import CHECKPOINTS as CHECKPOINTS
+from i2i.model_path import WEIGHTS as WEIGHTS
+from i2i.model_path import step_name as step_name
+from i2i.model_path import steps as steps
 
-CHECKPOINTS = "checkpoints"  # folder of a run
 STATE = "state.pt"
 MANIFEST = "manifest.json"
 
 _FILES = (STATE, WEIGHTS, MANIFEST)
-_STEP = re.compile(r"step-(\d{8,})")
 
 
 class CheckpointError(I2IError, ValueError):
@@ -89,11 +89,6 @@ def publish(
     return final
 
 
-def step_name(images: int) -> str:
-    """Return the name of the checkpoint after `images` images."""
-    return f"step-{images:08d}"
-
-
 def prune(folder: Path, images: int, keep: int) -> None:
     """Remove all but the newest `keep` checkpoints of at most `images` images.
 
@@ -105,16 +100,6 @@ def prune(folder: Path, images: int, keep: int) -> None:
     for path in earlier[:-keep]:
         with suppress(OSError):
             _remove(path)
-
-
-def steps(folder: Path) -> list[tuple[int, Path]]:
-    """Return (images, path) of every published checkpoint in `folder`, oldest first, unverified."""
-    published = []
-    for path in folder.iterdir() if folder.is_dir() else ():
-        match = _STEP.fullmatch(path.name)
-        if match and path.is_dir():
-            published.append((int(match[1]), path))
-    return sorted(published)
 
 
 def newest(folder: Path) -> tuple[Path, list[str]]:

@@ -21,3 +21,8 @@ class Direction(StrEnum):
     def target(self) -> Domain:
         """Domain of the outputs."""
         return "b" if self is Direction.A2B else "a"
+
+    @property
+    def domains(self) -> tuple[Domain, Domain]:
+        """Domains of the inputs and of the outputs."""
+        return self.source, self.target

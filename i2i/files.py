@@ -19,16 +19,19 @@ from i2i.errors import I2IError
 METRICS = "metrics.jsonl"  # rows of losses and statistics, in the folder of a run
 SAMPLES = "samples"  # sheets, in a folder of the run
 EVENTS = "events.jsonl"  # diagnostics and interruptions of a run
+VALIDATIONS = "validation.jsonl"  # scores on images that are not trained on
+VALIDATION = "validation"  # pictures and scores of the newest validation and of the best
+BEST = "best"  # weights of the best validation
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # of file systems without fsync, often for folders: SMB, FUSE, shared folders of virtual machines
 _NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EPERM, errno.EACCES, errno.ENOSYS)
 _LONGEST = 100  # bytes of a temporary name; some encrypting file systems take 143
 _REPLACE_SECONDS = 2.0  # in which an indexer or virus scanner closes a file on a network share
-_OWN_FOLDERS = re.compile(r"step-\d{8,}")  # whose temporaries may be removed from a run
+_OWN_FOLDERS = re.compile(r"(step-)?\d{8,}")  # whose temporaries may be removed from a run
 _OWN_FILES = re.compile(
-    r"config\.yaml|README\.md|weights\.safetensors|report\.html|(latest|environment)\.json|"
-    r"metrics\.jsonl|events\.jsonl|.+\.png"
+    r"config\.yaml|README\.md|weights\.safetensors|report\.html|.+\.png|"
+    r"(metrics|events|validation)\.jsonl|(latest|best|environment)\.json"
 )
 _TEMPORARY = re.compile(r"\.?(?P<name>.+)\.tmp-(?P<pid>\d+)")
 
@@ -156,19 +159,6 @@ def replace(source: Path, target: Path) -> None:
             if not busy or not os.access(target.parent, os.W_OK) or time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
-
-
-def process_alive(pid: int) -> bool:
-    """Return True if a process of this machine has the id `pid`."""
-    if os.name != "posix":  # there, signal 0 would be a Ctrl-C
-        return True
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def sha256(path: Path) -> str:
@@ -388,11 +378,22 @@ def _parse_row(line: bytes, name: str) -> dict[str, Any] | None:
     """Return the row in a line of the file `name`; None for one that is damaged."""
     try:
         row = json.loads(line)
-        texts = {row[key] for key in ("kind", "text")} if name == EVENTS else set()
-        numbers = {row["images"]} if name == EVENTS else set(row.values()) | {row["images"]}
+        texts, numbers = _fields(row, name)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     valid = all(type(value) is str for value in texts) and all(
         type(value) in (int, float) for value in numbers
     )
     return row if valid and type(row["images"]) is int else None
+
+
+def _fields(row: dict[str, Any], name: str) -> tuple[list[Any], list[Any]]:
+    """Return what must be texts and what must be numbers in a row of the file `name`."""
+    if name == EVENTS:
+        return [row["kind"], row["text"]], [row["images"]]
+    if name == VALIDATIONS:
+        intervals = [each for own in row["scores"].values() for each in own.values()]
+        means = [each[key] for each in intervals for key in ("mean", "low", "high")]
+        texts = [row["metric"], row["protocol_hash"], *row["protocol"]]
+        return texts, [row["images"], row["epoch"], row["value"], row["best"] + 0, *means]
+    return [], [row["images"], *row.values()]

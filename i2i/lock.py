@@ -168,3 +168,16 @@ def _owner(folder: Path) -> str:
         text = file.read(200).decode("utf-8", "replace").strip()
         return f" ({text})" if text.isprintable() and text else ""
     return ""
+
+
+def process_alive(pid: int) -> bool:
+    """Return True if a process of this machine has the id `pid`."""
+    if os.name != "posix":  # there, signal 0 would be a Ctrl-C
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True

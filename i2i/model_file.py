@@ -27,14 +27,16 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from i2i import registry
 from i2i.config import AlphaUse, Layer, Layout, Section, migrate
 from i2i.direction import Direction
-from i2i.errors import I2IError, printable
+from i2i.errors import printable
 from i2i.files import write_atomically
 from i2i.images.spec import ChannelSpec, ImageSpec
+from i2i.model_path import WEIGHTS as WEIGHTS
+from i2i.model_path import ModelFileError as ModelFileError
+from i2i.model_path import weights_file
 from i2i.networks.latent import LatentDistribution, LatentSpec
 from i2i.options import Count, explain
 from i2i.precision import after_fork, float32_networks
 
-WEIGHTS = "weights.safetensors"  # in run folders and checkpoints
 FORMAT = 3  # of weights files and checkpoints; raise it when they change, and extend `_migrate`
 GENERATE = "generate"  # the direction of a generator from noise
 DISCRIMINATOR = "discriminator"  # prefix of its tensors
@@ -49,10 +51,6 @@ _TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int
 _RESTORE = "Restore the file from a backup"
 _VERSION = "Use the version that wrote the file"
 _CONVERT = "Convert files of known toolkits with `i2i import`"
-
-
-class ModelFileError(I2IError, ValueError):
-    """A weights file that is missing, damaged, not written by i2i, or of another version."""
 
 
 # -- contents --------------------------------------------------------------------------------------
@@ -292,32 +290,13 @@ def _at_most(count: int) -> Iterator[None]:
         yield
 
 
-def weights_file(path: Path) -> Path:
-    """Return the weights file of a run folder or a checkpoint folder, or the file itself.
-
-    Raises:
-        ModelFileError: there is none.
-    """
-    file = path / WEIGHTS if path.is_dir() else path
-    if file.suffix in (".pth", ".pt", ".ckpt", ".pkl") and file.exists():
-        raise ModelFileError(path, "not written by i2i", _CONVERT)
-    if not file.exists() and any(path.glob("*.pth")):
-        raise ModelFileError(path, "a folder of another toolkit", _CONVERT)
-    if not file.exists():
-        reason = f"no {WEIGHTS} in this folder" if path.is_dir() else "no such model"
-        raise ModelFileError(path, reason, "Give a run folder, a checkpoint, or a weights file")
-    if not file.is_file():  # a pipe would wait for its writer
-        raise ModelFileError(file, "not a regular file", "Move it away")
-    return file
-
-
 def read_info(path: str | os.PathLike[str]) -> ModelInfo:
     """Return the description of a model as `load_model` does, without tensors and checksum."""
     return _read(weights_file(Path(path)), with_tensors=False).info
 
 
 def load_model(path: str | os.PathLike[str]) -> Model:
-    """Return the model in a run folder, a checkpoint folder, or a weights file.
+    """Return the model in a run folder (or RUN@best), a checkpoint folder, or a weights file.
 
     Raises:
         ModelFileError: there is none, it is damaged (the message names the field), not written by

@@ -90,10 +90,10 @@ def write_validation(
     (pictures / "a2b").mkdir(parents=True)
     with open(pictures / "scores.csv", "w", newline="") as file:
         table = csv.writer(file)
-        table.writerow(["direction", "name", "ssim", "psnr"])
+        table.writerow(["direction", "name", "psnr", "ssim"])
         for number, value in enumerate(values):
             name = f"p{number:03d}"
-            table.writerow(["a2b", name, value, 30 - number])
+            table.writerow(["a2b", name, 30 - number, value])
             colors = {"input": (200, 0, 0), "output": (0, 200, 0), "target": (0, 0, 200)}
             for role, color in colors.items():
                 images.encode(flat(color, side), pictures / "a2b" / f"{name}.{role}.png", "PNG")

@@ -27,6 +27,7 @@ GROUND = {
     "recipes",
     "seeds",
     "lock",
+    "model_path",
     "memory",
     "precision",
 }
@@ -78,24 +79,24 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # Lines of each room, blank ones counted: raise a budget in the commit that needs it, with the reason in its message.
 BUDGETS = {
-    "ground floor": 1492,
+    "ground floor": 1590,
     "checkpoint and model_file": 720,
     "images": 2205,
     "scenes": 780,
-    "data": 3460,
+    "data": 3555,
     "networks": 1065,
     "losses": 220,
     "methods": 960,
-    "training": 1755,
+    "training": 1990,
     "report": 920,
     "execution": 320,
-    "evaluation": 790,
+    "evaluation": 2330,
     "translation": 2260,
     "compat": 470,
-    "config": 705,
-    "run": 1830,
+    "config": 745,
+    "run": 2315,
     "bench": 1310,
-    "cli": 1330,
+    "cli": 1420,
 }
 
 

@@ -15,6 +15,7 @@ from i2i import load, registry
 from i2i.checkpoint import steps
 from i2i.cli import group, main
 from i2i.config import read_yaml
+from i2i.evaluation.baselines import COLORS, INPUT, MEAN
 
 FACADES = "facades"
 
@@ -287,7 +288,7 @@ def test_evaluation_of_a_model_stands_beside_what_costs_nothing(
     result = i2i("evaluate", model, scenes[FACADES], "--json", "--sheet", tmp_path / "sheet.png")
     found = json.loads(result.output)
     assert found["images"] == 3
-    assert set(found["scores"]) == {"model", "output = input", "output = mean training picture"}
+    assert list(found["scores"]) == ["model", INPUT, MEAN, COLORS]
     interval = found["scores"]["model"]["psnr"]
     assert interval["low"] <= interval["mean"] <= interval["high"]
     assert (tmp_path / "sheet.png").stat().st_size > 0

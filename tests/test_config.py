@@ -308,7 +308,7 @@ def saved(tmp_path: Path) -> Path:
 def test_resumed_run_may_change_what_is_resumable_and_nothing_else(saved: Path) -> None:
     for key, setting in documented("pix2pix"):
         if setting.get("resumable"):
-            assert key.startswith(("method.", "optim.", "log.", "train.", "data."))
+            assert key.startswith(("method.", "optim.", "log.", "train.", "data.", "validate."))
     resumable = {key for key, setting in documented("pix2pix") if setting.get("resumable")}
     fixed = {"seed", "init", "init_gain", "ema_halflife_images", "init_from", "freeze"}
     weights = ("lambda_l1", "lambda_gan", "instance_noise", "r1", "r2", "feature_matching")
@@ -318,6 +318,7 @@ def test_resumed_run_may_change_what_is_resumable_and_nothing_else(saved: Path) 
         *(f"optim.{key}" for key in values["optim"]),
         *(f"log.{key}" for key in values["log"]),
         *(f"train.{key}" for key in values["train"] if key not in fixed),
+        *(f"validate.{key}" for key in values["validate"] if key != "share"),
         *("data.root", "data.workers", "data.cache", "data.on_bad_file", "data.max_pixels"),
         *(f"data.{key}" for key in images),
         *(f"method.{key}" for key in weights),

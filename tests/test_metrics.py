@@ -1,12 +1,21 @@
-"""PSNR, SSIM and L1 against plain loops and known values, and the bootstrap interval against theory."""
+"""PSNR, SSIM, MS-SSIM and L1 against plain loops, torchmetrics, scikit-image and known values; intervals against theory."""
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
+from torchmetrics.functional.image import (
+    multiscale_structural_similarity_index_measure,
+    structural_similarity_index_measure,
+)
+from torchmetrics.functional.image import (
+    peak_signal_noise_ratio as torchmetrics_psnr,
+)
 
-from i2i.evaluation.paired import bootstrap, l1, psnr, score_pairs, ssim
+from i2i.evaluation.paired import bootstrap, l1, ms_ssim, psnr, score_pairs, ssim
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -147,3 +156,78 @@ def test_bootstrap_of_one_value_is_that_value_and_of_none_is_refused() -> None:
         bootstrap(torch.empty(0))
     with pytest.raises(ValueError, match="rounds: must be at least 1"):
         bootstrap(torch.ones(3), rounds=0)
+
+
+def stored(image: Tensor, depth: int) -> Tensor:
+    """[N, C, H, W] in [-1, 1] as levels of a depth in [0, 1], float64."""
+    unit = (image.float() + 1) / 2
+    top = {8: 255, 16: 65535}.get(depth)
+    return unit.double() if top is None else (unit * top).round().double() / top
+
+
+@pytest.mark.parametrize(("channels", "depth"), [(1, 8), (3, 16), (1, 32)])
+def test_metrics_equal_torchmetrics_and_scikit_image(channels: int, depth: int) -> None:
+    target = noise(2, channels, 177, 193)
+    output = (0.8 * target + 0.3 * noise(2, channels, 177, 193, seed=1)).clamp(-1, 1)
+    one, other = stored(output, depth), stored(target, depth)
+    # whose mean is over an image padded by reflection, and scikit-image's over whole windows
+    _, maps = structural_similarity_index_measure(
+        one, other, data_range=1.0, return_full_image=True
+    )
+    inner = maps[..., 5:-5, 5:-5].mean(dim=(1, 2, 3)).tolist()
+    similar = [
+        structural_similarity(
+            *(x[n].numpy() for x in (one, other)),
+            channel_axis=0,
+            gaussian_weights=True,
+            use_sample_covariance=False,
+            data_range=1.0,
+        )
+        for n in range(2)
+    ]
+    assert ssim(output, target, depth).tolist() == pytest.approx(inner, abs=1e-6)
+    assert ssim(output, target, depth).tolist() == pytest.approx(similar, abs=1e-6)
+    expected = multiscale_structural_similarity_index_measure(
+        one, other, data_range=1.0, reduction="none"
+    )
+    assert ms_ssim(output, target, depth).tolist() == pytest.approx(expected.tolist(), abs=1e-6)
+    for n in range(2):
+        found = float(psnr(output, target, depth)[n])
+        library = float(torchmetrics_psnr(one[n], other[n], data_range=1.0))
+        assert found == pytest.approx(library, abs=1e-6)
+        library = peak_signal_noise_ratio(other[n].numpy(), one[n].numpy(), data_range=1.0)
+        assert found == pytest.approx(library, abs=1e-6)
+        difference = np.abs(one[n].numpy() - other[n].numpy()).mean()
+        assert float(l1(output, target, depth)[n]) == pytest.approx(difference, abs=1e-9)
+
+
+def test_ms_ssim_of_opposite_images_is_0_and_of_small_ones_an_error() -> None:
+    image = noise(1, 1, 176, 180)
+    assert ms_ssim(image, image).item() == pytest.approx(1)
+    assert ms_ssim(image, -image).item() == 0
+    with pytest.raises(ValueError, match="ms_ssim: images of 180x175 are smaller than what its 5"):
+        ms_ssim(image[:, :, 1:], image[:, :, 1:])
+
+
+def test_only_pixels_inside_of_a_mask_count() -> None:
+    one, other = noise(1, 3, 40, 30), noise(1, 3, 40, 30, seed=1)
+    inside = torch.zeros(1, 40, 30, dtype=torch.bool)
+    inside[:, 5:25, 8:20] = True
+    part = [x[:, :, 5:25, 8:20] for x in (one, other)]
+    assert psnr(one, other, inside=inside).item() == pytest.approx(psnr(*part).item())
+    assert l1(one, other, inside=inside).item() == pytest.approx(l1(*part).item())
+    (full,) = (stored(x, 8)[0].numpy() for x in (one,))
+    _, maps = structural_similarity(
+        full,
+        stored(other, 8)[0].numpy(),
+        channel_axis=0,
+        gaussian_weights=True,
+        use_sample_covariance=False,
+        data_range=1.0,
+        full=True,
+    )
+    assert ssim(one, other, inside=inside).item() == pytest.approx(
+        maps[:, 5:25, 8:20].mean(), abs=1e-6
+    )
+    everything = torch.ones_like(inside)
+    assert ssim(one, other, inside=everything).item() == pytest.approx(ssim(one, other).item())

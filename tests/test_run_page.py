@@ -127,8 +127,9 @@ def test_page_escapes_every_text_of_the_files(tmp_path: Path) -> None:
     write_lines(run / "events.jsonl", [event, failure])
     write_lines(run / "metrics.jsonl", [{"images": 1, f"{EVIL}/x": 1.0}])
     scores = {EVIL: {EVIL: {"mean": 1, "low": 0, "high": 2}}}
-    row = {"images": 2000, "scores": scores, "metric": EVIL, "protocol_hash": EVIL}
-    write_lines(run / "validation.jsonl", [row | {"protocol": {EVIL: EVIL}}])
+    row = json.loads((run / "validation.jsonl").read_text().splitlines()[0]) | {"scores": scores}
+    row |= {"metric": EVIL, "protocol_hash": EVIL, "protocol": {EVIL: EVIL}}
+    write_lines(run / "validation.jsonl", [row])
     (run / "environment.json").write_text(json.dumps({EVIL: EVIL, "ended": EVIL}))
     page = page_of(run, title=EVIL, scores=[[EVIL, EVIL], [EVIL, EVIL]])
     scripts = [attributes for tag, attributes in page.tags if tag == "script"]
@@ -158,12 +159,13 @@ def test_run_without_validation_or_samples_or_settings_has_a_page(tmp_path: Path
 
 def test_values_that_are_not_finite_are_gaps_that_the_page_counts(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
-    odd = {"mean": float("nan"), "low": None, "high": "x"}
-    row = {"images": 3000, "scores": {"a2b": {"ssim": odd}}, "metric": "ssim", "best": True}
+    odd = {"mean": math.nan, "low": -math.inf, "high": math.nan}
+    row = json.loads((run / "validation.jsonl").read_text().splitlines()[0])
+    row |= {"images": 3000, "best": True, "scores": {"a2b": {"ssim": odd}}}
     with open(run / "validation.jsonl", "a") as file:
         file.write(json.dumps(row) + "\n")
     scores = run / "validation" / "00002000" / "scores.csv"
-    scores.write_text(scores.read_text().replace(",30\n", ",inf\n").replace(",30\r\n", ",inf\r\n"))
+    scores.write_text(scores.read_text().replace(",30,", ",inf,"))
     page = page_of(run)
     assert "G/gan: 1 value is not finite and left out." in page.words
     assert "SSIM: 1 value is not finite and left out." in page.words

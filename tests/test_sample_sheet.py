@@ -1,7 +1,6 @@
 """Images of the sample sheet: those of the test split, without broken ones, or a note that they are not."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 
 from i2i import images
 from i2i.config import ConfigError, Layer
-from i2i.run import train
+from i2i.run import samples
 from i2i.run.build import open_data
 from i2i.run.settings import resolve
 
@@ -34,7 +33,7 @@ def pairs(tmp_path: Path) -> Path:
 
 def held_out(root: Path) -> Any:
     config = settings(root)
-    return train._held_out(SimpleNamespace(settings=config, dataset=open_data(config)))  # type: ignore[arg-type]
+    return samples.open_test_split(config, open_data(config))
 
 
 def test_broken_test_images_are_named_and_the_others_are_shown(

@@ -11,7 +11,7 @@ from scipy.stats import wasserstein_distance
 
 from i2i.evaluation.features import available
 from i2i.evaluation.metric import METRICS
-from i2i.evaluation.sets import ImageSet, SetError, compare, set_scores
+from i2i.evaluation.sets import SetError, compare, describe, set_scores
 from i2i.evaluation.wasserstein import PatchStore, distances, pyramid, sliced
 from i2i.seeds import key
 
@@ -142,13 +142,13 @@ def test_parts_of_a_set_merge_into_the_scores_of_the_complete_set(
     complete = set_scores(reals, fakes, ["swd"])
     sets = []
     for images in (reals, fakes):
-        ranks = [ImageSet(["swd"]) for _ in range(2)]
-        for number, image in enumerate(images):
-            ranks[number % 2].add(image, number)
-        ranks[1].merge(ranks[0])
-        sets.append(ranks[1])
+        first = describe(images[::2], ["swd"], {}, numbers=range(0, len(images), 2))
+        second = describe(images[1::2], ["swd"], {}, numbers=range(1, len(images), 2))
+        second.merge(first)
+        sets.append(second)
+    assert sets[0].patches
     assert sets[0].patches.per_image == 32
-    assert compare(*sets) == complete
+    assert compare(*sets, ["swd"]) == complete
 
 
 def test_images_of_many_sizes_are_compared_at_the_levels_that_all_have() -> None:
@@ -164,7 +164,7 @@ def test_images_of_many_sizes_are_compared_at_the_levels_that_all_have() -> None
 def test_sets_that_cannot_be_compared_are_refused() -> None:
     with pytest.raises(SetError, match=r"swd: image 1 has 32x15 pixels, SWD needs .* at least 16"):
         set_scores([*pictures(1), *pictures(1, 15)], pictures(2), ["swd"])
-    with pytest.raises(SetError, match="fakes: 1 images, a metric of sets needs at least 2"):
+    with pytest.raises(SetError, match="swd: 2 reals and 1 fakes, needs at least 2 of each"):
         set_scores(pictures(2), pictures(1), ["swd"])
     with pytest.raises(SetError, match=r"psnr: no metric of sets of images. Choose among swd"):
         set_scores(pictures(2), pictures(2), ["psnr"])

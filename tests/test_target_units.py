@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from i2i.config import PairedData
 from i2i.data.dataset import PairedImages
-from i2i.evaluation.evaluate import EvaluationError, evaluate, table
+from i2i.evaluation.evaluate import evaluate
+from i2i.evaluation.pairs import EvaluationError
+from i2i.evaluation.tables import table
 from i2i.execution import Execution
 from i2i.images import ImageError
 from i2i.images.spec import ChannelSpec, ImageSpec, read

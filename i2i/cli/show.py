@@ -30,8 +30,9 @@ def command(what: str, schema: bool) -> None:
         raise click.UsageError(f"--schema: {what} is no method; choose from {_methods()}")
     else:
         from i2i.model_file import load_model
+        from i2i.model_path import model_path
 
-        if not Path(what).exists():
+        if not model_path(Path(what)).exists():
             raise click.UsageError(f"{what}: no method and no model; methods: {_methods()}")
         click.echo(load_model(what).info.to_yaml(), nl=False)  # whose checksum holds
 

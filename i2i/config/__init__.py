@@ -16,6 +16,7 @@ from i2i.config.layers import parse_override as parse_override
 from i2i.config.layers import read_yaml as read_yaml
 from i2i.config.schema import section_schema as section_schema
 from i2i.config.sections import DATA as DATA
+from i2i.config.sections import WITHOUT_SOURCE as WITHOUT_SOURCE
 from i2i.config.sections import AlphaUse as AlphaUse
 from i2i.config.sections import Component as Component
 from i2i.config.sections import Config as Config
@@ -32,6 +33,7 @@ from i2i.config.sections import TrainConfig as TrainConfig
 from i2i.config.sections import TwoDomainsData as TwoDomainsData
 from i2i.config.sections import UnconditionalData as UnconditionalData
 from i2i.config.sections import UnpairedData as UnpairedData
+from i2i.config.sections import ValidateConfig as ValidateConfig
 from i2i.config.sections import height_width as height_width
 from i2i.config.sections import is_resumable as is_resumable
 from i2i.config.validate import component_model as component_model

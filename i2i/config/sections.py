@@ -1,5 +1,6 @@
 """All settings of a run: types, ranges, defaults and meanings. No torch."""
 
+import warnings
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
@@ -37,6 +38,10 @@ Size = Side | tuple[Side, Side]  # side of a square, or (height, width), in pixe
 def height_width(size: Size) -> tuple[int, int]:
     """Return a `Size` as (height, width)."""
     return (size, size) if isinstance(size, int) else size
+
+
+# of models made at run time, for whose source pydantic would search all modules, 0.07 s each
+WITHOUT_SOURCE = {"use_attribute_docstrings": False}
 
 
 class Section(BaseModel):
@@ -224,7 +229,8 @@ class TrainConfig(_Settings):
     init_gain: Positive = 0.02
     """scale of the initial weights: standard deviation (normal) or gain (xavier, orthogonal)"""
     init_from: str | None = None
-    """trained model to start from: a run, a checkpoint, or a weights file, imported ones included;
+    """trained model to start from: a run (or RUN@best), a checkpoint, or a weights file, imported
+    too;
     the generator is its generator; null: random weights"""
     freeze: tuple[str, ...] = ()
     """parts whose weights stay as they are: names of networks or of parts of them, such as D or
@@ -251,6 +257,30 @@ class LogConfig(_Settings):
     """write TensorBoard files"""
 
 
+class ValidateConfig(_Settings):
+    """Scores during training on images that it does not see; the best weights; early stop."""
+
+    every_images: Resumable[Count | None] = None
+    """interval of validations, in images; null: none"""
+    metrics: Resumable[tuple[str, ...] | None] = None
+    """scores; null: psnr, ssim and l1 of pairs, else kid_effnet where its extra is installed, and
+    swd"""
+    metric: Resumable[str | None] = None
+    """the one of metrics that chooses the best weights and stops early, a mean over directions;
+    null: ssim of pairs, else the first of metrics"""
+    images: Resumable[Annotated[int, Field(ge=2, le=100_000, strict=True)]] = 64
+    """largest number of images (pairs with paired data), spread evenly over those held out"""
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """share of the training images that is held out, chosen by the seed; without effect where the
+    data has a folder val"""
+    patience: Resumable[Count | None] = None
+    """validations without an improvement after which training ends; null: no early stop"""
+
+
+# the name of a section; pydantic has a deprecated method of that name, which nothing here calls
+warnings.filterwarnings("ignore", 'Field name "validate" in "Config" shadows', UserWarning)
+
+
 class Config(_Settings):
     """All settings of a run."""
 
@@ -263,6 +293,7 @@ class Config(_Settings):
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     log: LogConfig = LogConfig()
+    validate: ValidateConfig = ValidateConfig()  # type: ignore[assignment]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that `validate` accepts again."""

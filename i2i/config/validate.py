@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from i2i.config.errors import ConfigError
 from i2i.config.layers import RENAMED, Layer, merge
-from i2i.config.sections import Component, Config
+from i2i.config.sections import WITHOUT_SOURCE, Component, Config
 from i2i.options import explain, option_fields
 
 MAX_ERRORS = 20  # reported at once
@@ -27,7 +27,9 @@ def component_model(
         for key, (hint, default) in option_fields(factory).items():
             fields[key] = (hint, preset.get(key, default))
     title = f"{factories[0].__module__}.{name}"  # methods and networks may share a name
-    model: type[Component] = create_model(title, __base__=Component, __doc__=summary, **fields)
+    model: type[Component] = create_model(
+        title, __base__=Component, __cls_kwargs__=WITHOUT_SOURCE, __doc__=summary, **fields
+    )
     return model
 
 

@@ -17,16 +17,14 @@ from i2i import images
 from i2i.config import (
     DataConfig,
     PairedData,
-    TwoDomainsData,
     UnconditionalData,
     UnpairedData,
-    height_width,
 )
 from i2i.data.augment import Arrays, Augment
 from i2i.data.cache import Cache, Group, open_caches
 from i2i.data.folders import DataError, Listing, find_pairs, list_split
 from i2i.data.inspect import Reading, Samples, inspect
-from i2i.data.layouts import spec_names
+from i2i.data.layouts import folder_names, spec_names
 from i2i.data.order import shuffled
 from i2i.data.paths import Paths as Paths
 from i2i.data.rules import (
@@ -37,16 +35,12 @@ from i2i.data.rules import (
     describe_notes,
     find_faults,
     image_spec,
-    resized_sizes,
+    loaded_bytes,
 )
+from i2i.data.selection import HeldOut, sampled, without_held_out
 from i2i.images import Array, ImageError, ValueRange
 from i2i.images.spec import Half, ImageSpec, read
 from i2i.seeds import key
-
-
-def folder_names(config: TwoDomainsData) -> tuple[str, ...]:
-    """Return the folders of inputs and target that settings name, or none."""
-    return (*config.inputs, config.target) if config.target else ()
 
 
 class Dataset:
@@ -55,13 +49,15 @@ class Dataset:
     Args:
         config: what to read and how.
         seed: of the augmentation.
+        part: of the split that is used; None: all.
     """
 
     epoch_rule: str  # what one epoch is, for people
 
-    def __init__(self, config: DataConfig, seed: int) -> None:
+    def __init__(self, config: DataConfig, seed: int, part: HeldOut | None = None) -> None:
         self.config = config
         self.seed = seed
+        self.part = part
         self.specs: dict[str, ImageSpec] = {}  # domain -> how its files are read
         self.notes: tuple[str, ...] = ()  # what was noticed before the first sample, for people
         self.warnings: list[str] = []  # files skipped since the list was last emptied
@@ -114,6 +110,11 @@ class Dataset:
     def fixed(self, index: int) -> dict[str, Tensor]:
         """Return the images of a sample without augmentation, in the size and range of `sample`."""
         return _tensors(self._first_readable(index, self.count, self._plain))
+
+    def names(self, index: int) -> dict[str, str]:
+        """Return the first file of each domain of `fixed(index)`."""
+        names = {key: files[0][index % len(files[0])] for key, files in self._paths.items()}
+        return {domain: names.get(domain, names[min(names)]) for domain in self.specs}
 
     def open_cache(self, processes: int = 1) -> None:
         """Keep images once they are decoded, as `data.cache` says. Workers share what is kept.
@@ -202,7 +203,9 @@ class Dataset:
         """Read the files of a listing, and refuse or skip samples that break a rule."""
         config = self.config
         self.notes += (*listing.ignored(), *listing.remarks())
-        listing = self._sampled(listing)
+        listing, note = sampled(listing, config.max_images, self.seed)
+        listing, share = without_held_out(listing, self.part, self.seed)
+        self.notes += (*note, *share)
         reading: Reading = "header"
         if len(listing.files[0]) <= config.decode_check_limit:
             reading = "pixels"
@@ -222,21 +225,6 @@ class Dataset:
         check_faults(samples, {rule: mask[good] for rule, mask in faults.items()}, config)
         return samples
 
-    def _sampled(self, listing: Listing) -> Listing:
-        """Return at most `max_images` rows, spread evenly over all in their order: one at random
-        out of each of as many parts.
-        """
-        total, count = len(listing.files[0]), self.config.max_images
-        if count is None or count >= total:
-            return listing
-        rows = []
-        for part in range(count):
-            start, end = part * total // count, (part + 1) * total // count
-            rows.append(start + key(self.seed, "sample", part) % (end - start))
-        kind = "files of this domain" if len(listing.files) == 1 else "pairs"
-        self.notes += (f"a random sample of {count} of {total} {kind} is used: data.max_images.",)
-        return listing._replace(files=[[paths[row] for row in rows] for paths in listing.files])
-
     def _admit(
         self, domain: str, samples: Samples, jitter: bool = True, names: Sequence[str] = ()
     ) -> None:
@@ -252,15 +240,9 @@ class Dataset:
         self.specs[domain] = image_spec(domain, tuple(inputs), samples, columns, self.config)
         check_domain(domain, self.specs[domain], samples.facts[:, columns], self.config, jitter)
         self._paths[domain] = [Paths(samples.files[column]) for column in columns]
-        self._bytes[domain] = self._loaded_bytes(self.specs[domain], samples.sizes[:, columns[0]])
-
-    def _loaded_bytes(self, spec: ImageSpec, sizes: NDArray[np.int32]) -> NDArray[np.int64]:
-        """Return the bytes of images of `sizes`, [N, 2], once resized."""
-        pixel = spec.channels * (1 if spec.depth == 8 and not spec.ranged_integers else 4)
-        if self.config.resize != "stretch":
-            return np.asarray(resized_sizes(sizes, self.config).prod(axis=1) * pixel)
-        height, width = height_width(self.config.load_size)
-        return np.broadcast_to(np.int64(height * width * pixel), len(sizes))  # takes no memory
+        self._bytes[domain] = loaded_bytes(
+            self.specs[domain], samples.sizes[:, columns[0]], self.config
+        )
 
     def _value_range(self, domain: str) -> ValueRange:
         return self.config.value_range.get(domain, images.UNIT)
@@ -275,8 +257,15 @@ class PairedImages(Dataset):
         DataError: the data cannot be trained on.
     """
 
-    def __init__(self, config: PairedData, *, seed: int = 0, split: str = "train") -> None:
-        super().__init__(config, seed)
+    def __init__(
+        self,
+        config: PairedData,
+        *,
+        seed: int = 0,
+        split: str = "train",
+        part: HeldOut | None = None,
+    ) -> None:
+        super().__init__(config, seed, part)
         folders = folder_names(config)
         pairs = find_pairs(
             config.root,
@@ -334,8 +323,15 @@ class UnpairedImages(Dataset):
         DataError: the data cannot be trained on.
     """
 
-    def __init__(self, config: UnpairedData, *, seed: int = 0, split: str = "train") -> None:
-        super().__init__(config, seed)
+    def __init__(
+        self,
+        config: UnpairedData,
+        *,
+        seed: int = 0,
+        split: str = "train",
+        part: HeldOut | None = None,
+    ) -> None:
+        super().__init__(config, seed, part)
         names = spec_names(folder_names(config))
         for column, listing in enumerate(
             list_split(config.root, split, "unpaired", names=folder_names(config))
@@ -386,8 +382,15 @@ class UnconditionalImages(Dataset):
         DataError: the data cannot be trained on.
     """
 
-    def __init__(self, config: UnconditionalData, *, seed: int = 0, split: str = "train") -> None:
-        super().__init__(config, seed)
+    def __init__(
+        self,
+        config: UnconditionalData,
+        *,
+        seed: int = 0,
+        split: str = "train",
+        part: HeldOut | None = None,
+    ) -> None:
+        super().__init__(config, seed, part)
         (listing,) = list_split(config.root, split, "unconditional")
         self._admit("image", self._inspect(listing))
         self._augments = [Augment(config, ("image",), color=("image",))]

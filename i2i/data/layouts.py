@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import chain, product
 from pathlib import Path
 
+from i2i.config import TwoDomainsData
 from i2i.data.pairing import SplitError, in_split
 from i2i.data.walk import (
     SPLIT_NAMES,
@@ -213,6 +214,11 @@ def _present(folders: Sequence[Folder]) -> list[Folder]:
     present = {folder.path.resolve(): folder for folder in folders[::-1] if folder.path.is_dir()}
     above = {parent for path in present for parent in path.parents}
     return [folder for path, folder in present.items() if path not in above][::-1]
+
+
+def folder_names(config: TwoDomainsData) -> tuple[str, ...]:
+    """Return the folders of inputs and target that settings name, or none."""
+    return (*config.inputs, config.target) if config.target else ()
 
 
 def spec_names(folders: Sequence[str]) -> tuple[str, ...]:

@@ -84,6 +84,17 @@ def resized_sizes(sizes: NDArray[np.int32], config: DataConfig) -> NDArray[np.in
     return np.array(after, np.int64).reshape(-1, 2)[kind.reshape(-1)]
 
 
+def loaded_bytes(
+    spec: ImageSpec, sizes: NDArray[np.int32], config: DataConfig
+) -> NDArray[np.int64]:
+    """Return the bytes of images of `sizes`, [N, 2], once resized."""
+    pixel = spec.channels * (1 if spec.depth == 8 and not spec.ranged_integers else 4)
+    if config.resize != "stretch":
+        return np.asarray(resized_sizes(sizes, config).prod(axis=1) * pixel)
+    height, width = height_width(config.load_size)
+    return np.broadcast_to(np.int64(height * width * pixel), len(sizes))  # takes no memory
+
+
 def _unequal(samples: Samples, columns: slice) -> Mask:
     """Return the files of `columns` in rows where their images differ in size."""
     sizes, readable = samples.sizes[:, columns], samples.readable[:, columns]

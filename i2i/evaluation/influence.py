@@ -38,10 +38,10 @@ def interval(influence: Influence, seed: int = 0, lowest: float = -float("inf"))
     Args:
         influence: of the score.
         seed: the same one gives the same interval.
-        lowest: value of the metric.
+        lowest: value of the metric, below which the interval does not extend.
     """
     reals = resampled_means(influence.reals - influence.reals.mean(), key(seed, "reals") >> 1)
     fakes = resampled_means(influence.fakes - influence.fakes.mean(), key(seed, "fakes") >> 1)
     limits = torch.tensor([0.025, 0.975], dtype=torch.float64)
     low, high = (influence.score + torch.quantile(reals + fakes, limits)).tolist()
-    return Interval(influence.score, max(low, lowest), high)
+    return Interval(*(max(value, lowest) for value in (influence.score, low, high)))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["paired", "set"]
+Network = Literal["effnet", "inception", "alexnet"]
 
 
 @dataclass(frozen=True)
@@ -16,13 +17,21 @@ class Metric:
     decimals: int  # of a printed value
     higher_is_better: bool
     kind: Kind  # paired: one value per output and target; set: all outputs against all reals
+    network: Network | None = None  # whose features are compared
 
 
 _ALL = (
     Metric("psnr", "PSNR", "dB", 2, True, "paired"),
     Metric("ssim", "SSIM", "", 3, True, "paired"),
+    Metric("ms_ssim", "MS-SSIM", "", 3, True, "paired"),
     Metric("l1", "L1", "", 4, False, "paired"),
     Metric("l1_units", "L1 in units of the files", "", 4, False, "paired"),
     Metric("swd", "SWD", "×10⁻³", 1, False, "set"),
+    Metric("kid_effnet", "KID on EfficientNet", "", 4, False, "set", "effnet"),
+    Metric("fd_effnet", "FD on EfficientNet", "", 2, False, "set", "effnet"),
+    Metric("precision_effnet", "Precision on EfficientNet", "", 3, True, "set", "effnet"),
+    Metric("recall_effnet", "Recall on EfficientNet", "", 3, True, "set", "effnet"),
+    Metric("density_effnet", "Density on EfficientNet", "", 3, True, "set", "effnet"),
+    Metric("coverage_effnet", "Coverage on EfficientNet", "", 3, True, "set", "effnet"),
 )
 METRICS = {metric.name: metric for metric in _ALL}

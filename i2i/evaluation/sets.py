@@ -1,16 +1,24 @@
 """Scores of a set of generated images against a set of real ones, with bootstrap intervals."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from itertools import count, islice
+from math import inf
 from operator import length_hint
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from i2i.errors import I2IError
-from i2i.evaluation.features import NO_WEIGHTS, FeatureWeights
-from i2i.evaluation.influence import interval, mean
+from i2i.evaluation.distances import frechet_distance, kernel_distance
+from i2i.evaluation.features import NO_WEIGHTS, FeatureWeights, networks_of, quantity_of
+from i2i.evaluation.features.load import load_networks
+from i2i.evaluation.features.network import Features
+from i2i.evaluation.influence import Influence, interval, mean
 from i2i.evaluation.metric import METRICS
+from i2i.evaluation.neighbors import MIN_IMAGES, NEIGHBORS, neighbor_scores
 from i2i.evaluation.paired import Interval
 from i2i.evaluation.wasserstein import MIN_SIDE, PatchStore, distances
 
@@ -22,38 +30,25 @@ class SetError(I2IError, ValueError):
     """Sets of images that a metric cannot compare."""
 
 
+@dataclass
 class ImageSet:
-    """Descriptors of images that metrics of sets compare: of a complete set, or a part of it.
+    """Descriptors of images that metrics of sets compare: of a complete set, or a part of it."""
 
-    Args:
-        metrics: names of metrics of sets that will be computed.
-        seed: of the patches that are drawn.
-    """
-
-    def __init__(self, metrics: Sequence[str], seed: int = 0) -> None:
-        check_metrics(metrics)
-        self.metrics = list(metrics)
-        self.patches = PatchStore(seed)
-        self.numbers: list[int] = []  # of the images, in the complete set
-
-    def add(self, picture: Picture, number: int) -> None:
-        """Add an image, whose `number` in the complete set no other one has.
-
-        Raises:
-            SetError: it is too small for a metric.
-        """
-        if min(picture.shape[:2]) < MIN_SIDE:
-            size = f"{picture.shape[1]}x{picture.shape[0]}"
-            reason = f"image {number} has {size} pixels, SWD needs sides of at least {MIN_SIDE}"
-            raise SetError("swd", reason, "Choose a larger size")
-        planes = torch.from_numpy(np.ascontiguousarray(picture)).movedim(-1, 0)
-        self.patches.add(planes.float() / 255, number)
-        self.numbers.append(number)
+    patches: PatchStore | None = None  # where a metric needs them
+    # name of a network -> features [D] of each image number
+    features: dict[str, dict[int, Tensor]] = field(default_factory=dict)
 
     def merge(self, other: "ImageSet") -> None:
         """Add the images of another part; scores are those of one set of all images."""
-        self.patches.merge(other.patches)
-        self.numbers += other.numbers
+        if self.patches and other.patches:
+            self.patches.merge(other.patches)
+        for name, features in other.features.items():
+            self.features[name].update(features)
+
+    def matrix(self, network: str) -> Tensor:
+        """Return the features [N, D] of a network, in the order of image numbers."""
+        features = self.features[network]
+        return torch.stack([features[number] for number in sorted(features)])
 
 
 def set_scores(
@@ -73,39 +68,116 @@ def set_scores(
         metrics: names of metrics of sets, see `METRICS`.
         weights: files of pretrained networks that some metrics need.
         seed: of what is drawn: patches, directions, resamplings.
-        device: of networks that compute features.
+        device: of the networks that compute features.
         progress: is called with images done and the length of both sets, 0 where one has none.
 
     Raises:
-        SetError: a set has fewer than 2 images, or one is too small for a metric.
+        SetError: a set has too few images, or one is too small for a metric.
         FeatureError: a metric needs an extra or a file that is missing.
     """
+    check_metrics(metrics)
+    networks = load_networks(metrics, weights, device)
     lengths = length_hint(reals), length_hint(fakes)
-    done, total = 0, sum(lengths) if all(lengths) else 0
-    sets: list[ImageSet] = []
-    for images in (reals, fakes):
-        collected = ImageSet(metrics, seed)
-        for number, picture in enumerate(images):
-            collected.add(picture, number)
+    total = sum(lengths) if all(lengths) else 0
+    done = 0
+
+    def counted(images: Iterable[Picture]) -> Iterator[Picture]:
+        nonlocal done
+        for image in images:
+            yield image
             done += 1
             if progress:
                 progress(done, total)
-        sets.append(collected)
-    return compare(sets[0], sets[1], seed)
+
+    one, other = (describe(counted(images), metrics, networks, seed) for images in (reals, fakes))
+    return compare(one, other, metrics, seed)
 
 
-def compare(reals: ImageSet, fakes: ImageSet, seed: int = 0) -> dict[str, Interval]:
-    """Return each metric of two complete sets, as `set_scores`, which see.
+def describe(
+    images: Iterable[Picture],
+    metrics: Sequence[str],
+    networks: Mapping[str, Features],
+    seed: int = 0,
+    numbers: Iterable[int] | None = None,
+) -> ImageSet:
+    """Return descriptors of images, for `compare`.
+
+    Args:
+        images: RGB [H, W, 3] uint8.
+        metrics: that will be computed.
+        networks: from `load_networks`.
+        seed: of the patches that are drawn.
+        numbers: of the images, in the complete set of which they are a part, such as
+            `range(rank, count, ranks)`; None: they are complete.
 
     Raises:
-        SetError: a set has fewer than 2 images.
+        SetError: an image is too small for a metric.
     """
-    for name, images in (("reals", reals), ("fakes", fakes)):
-        if len(images.numbers) < 2:
-            reason = f"{len(images.numbers)} images, a metric of sets needs at least 2"
-            raise SetError(name, reason)
-    levels = distances(reals.patches, fakes.patches)
-    return {"swd": interval(mean(levels), seed, lowest=0)}
+    part = ImageSet(PatchStore(seed) if "swd" in metrics else None)
+    part.features = {name: {} for name in networks}
+    numbered = zip(count() if numbers is None else numbers, images, strict=False)
+    size = max((network.batch for network in networks.values()), default=1)
+    while batch := list(islice(numbered, size)):
+        for number, image in batch:
+            if part.patches:
+                part.patches.add(_planes(image, number), number)
+        for name, network in networks.items():
+            features = network([image for _, image in batch])
+            part.features[name].update(zip((n for n, _ in batch), features, strict=True))
+    return part
+
+
+def compare(
+    reals: ImageSet, fakes: ImageSet, metrics: Sequence[str], seed: int = 0
+) -> dict[str, Interval]:
+    """Return each metric of two complete sets and its 95 % bootstrap interval over images.
+
+    Raises:
+        SetError: a set has too few images for a metric.
+    """
+    check_metrics(metrics)
+    scores: dict[str, Influence] = {}
+    if reals.patches and fakes.patches:
+        _check_counts("swd", len(reals.patches.images), len(fakes.patches.images))
+        scores["swd"] = mean(distances(reals.patches, fakes.patches))
+    for network in networks_of(metrics):
+        names = {quantity_of(name): name for name in metrics if METRICS[name].network == network}
+        one, other = reals.matrix(network), fakes.matrix(network)
+        for quantity, name in names.items():
+            _check_counts(name, len(one), len(other), MIN_IMAGES if quantity in NEIGHBORS else 2)
+        for quantity, score in _feature_scores(one, other, names.keys()).items():
+            scores[names[quantity]] = score
+    lowest = {name: -inf if quantity_of(name) == "kid" else 0 for name in metrics}  # unbiased
+    return {name: interval(scores[name], seed, lowest[name]) for name in metrics}
+
+
+def _feature_scores(one: Tensor, other: Tensor, wanted: Set[str]) -> dict[str, Influence]:
+    scores: dict[str, Influence] = {}
+    if "kid" in wanted:
+        scores["kid"] = kernel_distance(one, other)
+    if "fd" in wanted:
+        scores["fd"] = frechet_distance(one, other)
+    if wanted & NEIGHBORS.keys():
+        scores |= neighbor_scores(one, other)
+    return {name: scores[name] for name in wanted}
+
+
+def _check_counts(metric: str, reals: int, fakes: int, fewest: int = 2) -> None:
+    if min(reals, fakes) < fewest:
+        reason = f"{reals} reals and {fakes} fakes, needs at least {fewest} of each"
+        raise SetError(metric, reason)
+
+
+def _planes(picture: Picture, number: int) -> Tensor:
+    """Return [3, H, W] in [0, 1] for patches."""
+    height, width = picture.shape[:2]
+    if min(height, width) < MIN_SIDE:
+        reason = (
+            f"image {number} has {width}x{height} pixels, SWD needs sides of at least {MIN_SIDE}"
+        )
+        raise SetError("swd", reason, "Choose a larger size")
+    pixels = np.require(picture, requirements=["C", "W"])
+    return torch.from_numpy(pixels).movedim(-1, 0).float() / 255
 
 
 def check_metrics(metrics: Sequence[str]) -> None:

@@ -134,7 +134,7 @@ def sliced(reals: Tensor, fakes: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]
     weights = torch.full(patches.shape[1:], -1 / (patches.shape[1] - split), dtype=torch.float64)
     weights[:split] = 1 / split
     total = torch.zeros_like(weights)
-    for some in directions.split(_AT_ONCE):
+    for some in torch.split(directions, _AT_ONCE):
         values = some @ patches
         order = torch.from_numpy(np.argsort(values.numpy()))  # three times as fast as torch's
         excess = weights[order].cumsum(1)[:, :-1]  # of the reals' distribution function

@@ -25,23 +25,20 @@ def charts(records: Sequence[Record]) -> list[dict[str, Any]]:
                 several = len(validation.scores) > 1
                 for name, estimate in metrics.items():
                     title = metric_title(name) + (f" ({direction})" if several else "")
-                    series = collected.setdefault(("Validation", title), {})
-                    series.setdefault(index, []).append((validation.images, *estimate))
+                    of_runs = collected.setdefault(("Validation", title), {})
+                    of_runs.setdefault(index, []).append((validation.images, *estimate))
         for row in record.rows:
             for name, value in row.items():
                 if name not in ("images", "epoch"):
-                    series = collected.setdefault((_group(name), name), {})
-                    series.setdefault(index, []).append((row["images"], number(value)))
+                    of_runs = collected.setdefault((_group(name), name), {})
+                    of_runs.setdefault(index, []).append((row["images"], number(value)))
     order = ["Validation", "Losses", "Diagnostics", "Schedule and speed"]
     keys = sorted(collected, key=lambda key: order.index(key[0]))
-    return [
-        {
-            "group": group,
-            "title": title,
-            "series": [_series(index, points) for index, points in collected[group, title].items()],
-        }
-        for group, title in keys
-    ]
+    result = []
+    for group, title in keys:
+        series = [_series(index, points) for index, points in collected[group, title].items()]
+        result.append({"group": group, "title": title, "series": series})
+    return result
 
 
 def metric_title(name: str) -> str:

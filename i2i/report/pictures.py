@@ -1,9 +1,11 @@
 """Pictures of a run as JPEG inside of a page, at the size at which they are shown."""
 
 import base64
+import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +15,7 @@ from PIL import Image
 
 from i2i.config import height_width
 from i2i.errors import I2IError
+from i2i.files import VALIDATION
 from i2i.images import decode, to_display_rgb
 from i2i.report.record import ImageScore, Json, Record, image_scores, sheets
 
@@ -70,7 +73,7 @@ def samples_over_time(record: Record) -> Samples:
     A sheet whose form is not that of the settings is shown in one piece.
     """
     paths = sheets(record.folder)
-    result, numbers, size = Samples(), dict[str, int](), 0
+    result, numbers, size = Samples(), dict[bytes, int](), 0
     chosen = _spread(paths, MAX_STEPS)
     for count, (images, path) in enumerate(chosen, 1):
         sheet = load(path)
@@ -81,21 +84,26 @@ def samples_over_time(record: Record) -> Samples:
             result, numbers, size = Samples(), {}, 0  # the settings changed: keep what came after
         if not result.steps:
             result.labels, result.sheet = labels, len(cells) == 1 and labels == ["sheet"]
-            result.cells = [[[] for _ in row] for row in cells]
+            result.cells = [_empty_lists(len(row)) for row in cells]
         for row, columns in zip(cells, result.cells, strict=True):
             for picture, column in zip(row, columns, strict=True):
-                uri = data_uri(picture, SHEET_SIDE if result.sheet else SIDE)
-                if uri not in numbers:
-                    numbers[uri] = len(numbers)
+                key = hashlib.sha256(picture.tobytes()).digest()
+                if key not in numbers:
+                    uri = data_uri(picture, SHEET_SIDE if result.sheet else SIDE)
+                    numbers[key] = len(numbers)
                     result.uris.append(uri)
                     size += len(uri)
-                column.append(numbers[uri])
+                column.append(numbers[key])
         result.steps.append(images)
         if size > MAX_BYTES * count / len(chosen) and count == 1:
             chosen[1:] = _spread(chosen[1:], max(1, MAX_BYTES // size))
     if len(result.steps) < len(paths):
         result.left_out = f"{len(result.steps)} of {len(paths)} sheets, evenly spread."
     return result
+
+
+def _empty_lists(count: int) -> list[list[int]]:
+    return [[] for _ in range(count)]
 
 
 def _spread(items: Sequence[Any], count: int) -> list[Any]:
@@ -120,11 +128,12 @@ def _cut(sheet: Picture, settings: Json) -> tuple[list[str], list[list[Picture]]
         return ["sheet"], [[sheet]]
     if row_rest or column_rest or not rows or not columns:
         return ["sheet"], [[sheet]]
-    tops = [GAP + row * (height + GAP) for row in range(rows)]
-    lefts = [GAP + column * (width + GAP) for column in range(columns)]
-    tiles = [[sheet[y : y + height, x : x + width] for x in lefts] for y in tops]
+    tiles = []
+    for top in range(GAP, rows * (height + GAP), height + GAP):
+        lefts = range(GAP, columns * (width + GAP), width + GAP)
+        tiles.append([sheet[top : top + height, left : left + width] for left in lefts])
     if "direction" not in data:  # generated from noise
-        return ["sample"], [[tile] for row in tiles for tile in row][: 3 * MAX_SAMPLES]
+        return ["sample"], [[tile] for tile in chain(*tiles)][: 3 * MAX_SAMPLES]
     labels = {3: ["input", "output", "target"], 4: ["a", "a to b", "b", "b to a"]}.get(columns)
     return (labels, tiles[:MAX_SAMPLES]) if labels else (["sheet"], [[sheet]])
 
@@ -157,7 +166,8 @@ class Gallery:
 
     @property
     def roles(self) -> list[Role]:
-        return [role for role in ROLES if any(role in card.uris for card in self.cards)]
+        present = set(chain.from_iterable(card.uris for card in self.cards))
+        return [role for role in ROLES if role in present]
 
     @property
     def directions(self) -> list[str]:
@@ -173,7 +183,7 @@ class Gallery:
 
 def gallery(record: Record) -> Gallery:
     """Return the validation images of the best networks, or of the newest that left pictures."""
-    root, best = record.folder / "validation", record.headline
+    root, best = record.folder / VALIDATION, record.headline
     folders = {
         int(path.name): path
         for path in (root.iterdir() if root.is_dir() else ())
@@ -182,7 +192,7 @@ def gallery(record: Record) -> Gallery:
     if not folders:
         return Gallery()
     images = best.images if best and best.images in folders else max(folders)
-    result, size = Gallery(images, image_scores(folders[images])), 0
+    result, size = Gallery(images, image_scores(folders[images], best.metric if best else "")), 0
     ranks = _ranks(len(result.scores))
     for rank in ranks:
         score = result.scores[rank]

@@ -3,18 +3,17 @@
 import csv
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from i2i.config import ConfigError, merge, read_yaml
 from i2i.errors import I2IError
-from i2i.files import EVENTS, METRICS, SAMPLES, read_own, read_rows
+from i2i.files import EVENTS, METRICS, SAMPLES, VALIDATIONS, read_own, read_rows
 
 CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"  # machine, duration and end of a run
-VALIDATION = "validation.jsonl"  # scores during training; pictures are in the folder of that name
 SCORES = "scores.csv"  # of every image, in a folder of pictures
 MAX_SCORES = 20_000  # images whose scores are read
 
@@ -108,7 +107,7 @@ def read_record(folder: Path) -> Record:
         settings,
         read_rows(folder / METRICS),
         read_rows(folder / EVENTS),
-        [each for row in _objects(folder / VALIDATION) if (each := _validation(row))],
+        list(map(_validation, read_rows(folder / VALIDATIONS))),
         read_environment(folder),
         problems,
     )
@@ -149,52 +148,31 @@ class ImageScore:
     values: Mapping[str, float]
 
 
-def image_scores(folder: Path) -> list[ImageScore]:
-    """Return the rows of `scores.csv` in a folder of validation pictures, worst first."""
+def image_scores(folder: Path, metric: str) -> list[ImageScore]:
+    """Return the rows of `scores.csv` in a folder of validation pictures, worst first.
+
+    Values are in the order of the columns, but `metric` comes first.
+    """
     path = folder / SCORES
     if not path.is_file():
         return []
     rows = csv.DictReader(read_own(path).decode("utf-8", "replace").splitlines())
     scores = []
+    names = [name for name in rows.fieldnames or () if name not in ("direction", "name")]
+    names.sort(key=lambda name: name != metric)
     for row in rows:
-        values = {
-            name: number(text)
-            for name, text in row.items()
-            if name not in ("direction", "name", None)
-        }
+        values = {name: number(row[name]) for name in names}
         scores.append(ImageScore(row.get("direction") or "", row.get("name") or "", values))
         if len(scores) == MAX_SCORES:
             break
     return scores
 
 
-def _objects(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the JSON objects of a file, one a line, without damaged lines."""
-    for line in read_own(path).splitlines() if path.is_file() else ():
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(value, dict):
-            yield value
-
-
-def _validation(row: Json) -> Validation | None:
-    images, given = row.get("images"), row.get("scores")
-    if type(images) is not int or not isinstance(given, dict):
-        return None
+def _validation(row: Json) -> Validation:
     scores: dict[str, dict[str, Estimate]] = {}
-    for direction, metrics in given.items():
-        for name, interval in metrics.items() if isinstance(metrics, dict) else ():
-            if isinstance(interval, dict):
-                values = (number(interval.get(key)) for key in Estimate._fields)
-                scores.setdefault(direction, {})[name] = Estimate(*values)
-    protocol = row.get("protocol")
-    return Validation(
-        images,
-        scores,
-        str(row.get("metric") or ""),
-        protocol if isinstance(protocol, dict) else {},
-        str(row.get("protocol_hash") or ""),
-        row.get("best") is True,
-    )
+    for direction, metrics in row["scores"].items():
+        for name, interval in metrics.items():
+            values = (interval[key] for key in Estimate._fields)
+            scores.setdefault(direction, {})[name] = Estimate(*values)
+    parts = (row["metric"], row["protocol"], row["protocol_hash"], row["best"])
+    return Validation(row["images"], scores, *parts)

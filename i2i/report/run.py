@@ -1,6 +1,7 @@
 """`report.html` of a run: its result in one glance, curves, pictures, diagnostics, settings."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -236,5 +237,7 @@ def _metric_texts(images: Gallery) -> dict[int, str]:
 
 def _broken(curves: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Return how many values of each curve are not finite, without those that have none."""
-    counts = {c["title"]: sum(series["broken"] for series in c["series"]) for c in curves}
-    return {title: count for title, count in counts.items() if count}
+    counts: Counter[str] = Counter()
+    for chart in curves:
+        counts[chart["title"]] += sum(series["broken"] for series in chart["series"])
+    return dict(+counts)

@@ -11,13 +11,19 @@ from torch import nn
 
 from i2i import registry
 from i2i.config import (
+    DATA,
     Config,
     ConfigError,
+    Kind,
     PairedData,
+    TwoDomainsData,
     UnconditionalData,
     UnpairedData,
 )
 from i2i.data.dataset import Dataset, PairedImages, UnconditionalImages, UnpairedImages
+from i2i.data.folders import SplitError, list_split
+from i2i.data.layouts import folder_names
+from i2i.data.selection import HeldOut
 from i2i.errors import OptionError
 from i2i.losses.adversarial import discriminator_loss_bounds
 from i2i.methods._adversarial import AdversarialLoss
@@ -32,18 +38,63 @@ from i2i.training.health import Health, RunInfo
 
 
 def open_data(config: Config, split: str = "train") -> Dataset:
-    """Return the data set of `split`, its headers checked.
+    """Return the data set of `split`, its headers checked; without what is held out of training.
 
     Raises:
         DataError: it cannot be trained on.
     """
+    if split == "train" and _holds_out(config):
+        return _open(config, split, HeldOut(config.validate.share, wanted=False))
+    return _open(config, split)
+
+
+def open_validation(config: Config) -> Dataset:
+    """Return the data set of validation: the split val, or what is held out of training.
+
+    Raises:
+        DataError: it cannot be used.
+    """
+    if _holds_out(config):
+        return _open(config, "train", HeldOut(config.validate.share, wanted=True))
+    return _open(config, "val")
+
+
+def check_held_out(before: Config, after: Config) -> None:
+    """Refuse that a resumed run begins or ends to hold images out of training.
+
+    Raises:
+        ConfigError: it would train on images that it was scored on, or the reverse.
+    """
+    if _holds_out(before) != _holds_out(after):
+        reason = "would change which images are trained on: the data has no folder val"
+        hint = "Add one, or begin another run with another --out"
+        raise ConfigError("validate.every_images", reason, hint)
+
+
+def _holds_out(config: Config) -> bool:
+    """Return True if images of the training split are for validation: there is no split val."""
+    data = config.data
+    if config.validate.every_images is None:
+        return False
+    kind: Kind = next(kind for kind, section in DATA.items() if isinstance(data, section))
+    names = folder_names(data) if isinstance(data, TwoDomainsData) else ()
+    own = (data.pair_pattern, data.pairs) if isinstance(data, PairedData) else ((), None)
+    layout = data.layout if isinstance(data, PairedData) else "auto"
+    try:
+        list_split(data.root, "val", kind, layout, names, patterns=own[0], table=own[1])
+    except SplitError:
+        return True
+    return False
+
+
+def _open(config: Config, split: str, part: HeldOut | None = None) -> Dataset:
     data, seed = config.data, config.train.seed
     if isinstance(data, PairedData):
-        return PairedImages(data, seed=seed, split=split)
+        return PairedImages(data, seed=seed, split=split, part=part)
     if isinstance(data, UnpairedData):
-        return UnpairedImages(data, seed=seed, split=split)
+        return UnpairedImages(data, seed=seed, split=split, part=part)
     assert isinstance(data, UnconditionalData)
-    return UnconditionalImages(data, seed=seed)
+    return UnconditionalImages(data, seed=seed, split=split, part=part)
 
 
 def make_method(config: Config, channels: Mapping[str, int]) -> Method:

@@ -9,13 +9,17 @@ from i2i.config import (
     Config,
     ConfigError,
     DataConfig,
+    Kind,
     Layer,
     PairedData,
     TrainConfig,
     TwoDomainsData,
     UnconditionalData,
+    ValidateConfig,
     height_width,
 )
+from i2i.evaluation.features import available
+from i2i.evaluation.metric import METRICS
 from i2i.methods._base import Method
 from i2i.networks.contract import Discriminator, Generator
 
@@ -88,6 +92,51 @@ def check_train(train: TrainConfig) -> TrainConfig:
     if train.total_images is None and train.epochs is None:
         raise ConfigError(_LENGTHS, "one of them must set the length", "Pass --images or --epochs")
     return train
+
+
+def check_validate(section: ValidateConfig) -> ValidateConfig:
+    """Return `section`.
+
+    Raises:
+        ConfigError: it names what only a validation uses, and there is none; or a metric that is
+            not measured.
+    """
+    errors = []
+    for key in ("metrics", "metric", "patience"):
+        if section.every_images is None and getattr(section, key) is not None:
+            reason = "has no effect: nothing is validated"
+            errors.append(ConfigError(f"validate.{key}", reason, "Set validate.every_images"))
+    if section.metric and section.metrics and section.metric not in section.metrics:
+        reason = f"{section.metric} is not one of validate.metrics, {', '.join(section.metrics)}"
+        errors.append(ConfigError("validate.metric", reason, "Add it there"))
+    if section.metrics == ():
+        errors.append(ConfigError("validate.metrics", "is empty", "Name one, or leave it out"))
+    if errors:
+        raise ConfigError.combine(errors)
+    return section
+
+
+def check_metrics(config: Config, kind: Kind) -> None:
+    """Compare the metrics of validation with data of `kind` and with this installation.
+
+    Raises:
+        ConfigError: all metrics that cannot be computed.
+    """
+    section = config.validate
+    computable, errors = {"paired": available("paired"), "set": available("set")}, []
+    for name in dict.fromkeys((*(section.metrics or ()), *filter(None, [section.metric]))):
+        subject = "validate.metrics" if name in (section.metrics or ()) else "validate.metric"
+        fitting = [*(computable["paired"] if kind == "paired" else ()), *computable["set"]]
+        hint = f"Choose among {', '.join(fitting)}"
+        if name not in METRICS:
+            errors.append(ConfigError(subject, f"there is no metric {name}", hint))
+        elif METRICS[name].kind == "paired" and kind != "paired":
+            reason = f"{name} compares pairs, and {config.method.name} trains on {kind} images"
+            errors.append(ConfigError(subject, reason, hint))
+        elif name not in fitting:
+            errors.append(ConfigError(subject, f"{name} cannot be computed here", hint))
+    if errors:
+        raise ConfigError.combine(errors)
 
 
 def with_one_length(layer: Layer) -> Layer:

@@ -10,7 +10,8 @@ from i2i.config import Layer, parse_override
 from i2i.console import progress
 from i2i.data.folders import find_images
 from i2i.errors import I2IError
-from i2i.evaluation.evaluate import aligned, evaluate, table
+from i2i.evaluation.evaluate import evaluate
+from i2i.evaluation.tables import aligned, table
 from i2i.files import check_new_folder
 from i2i.report.run import REPORT
 from i2i.report.sheet import write_sheet

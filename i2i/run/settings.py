@@ -14,6 +14,7 @@ from i2i.config import (
     DATA,
     SECTIONS,
     VERSION,
+    WITHOUT_SOURCE,
     Component,
     Config,
     ConfigError,
@@ -29,7 +30,7 @@ from i2i.console import log
 from i2i.data.walk import SPLITS
 from i2i.files import read_own
 from i2i.methods._adversarial import AdversarialLoss
-from i2i.run.contradictions import check_data, check_train, with_one_length
+from i2i.run.contradictions import check_data, check_train, check_validate, with_one_length
 
 CONFIG = "config.yaml"  # in a run folder
 _CHECKSUM = b"# sha256 of the lines above: "
@@ -244,6 +245,7 @@ def _config_model(method: str, networks: Mapping[str, type[Component]]) -> type[
     checks: dict[str, Any] = {
         "check_data": field_validator("data")(check_data),
         "check_train": field_validator("train")(check_train),
+        "check_validate": field_validator("validate")(check_validate),
     }
     sections = {
         "method": _method_model(method),
@@ -251,7 +253,13 @@ def _config_model(method: str, networks: Mapping[str, type[Component]]) -> type[
         **networks,
     }
     fields: dict[str, Any] = {section: (model, ...) for section, model in sections.items()}
-    return create_model("Config", __base__=Config, __validators__=checks, **fields)
+    return create_model(
+        "Config",
+        __base__=Config,
+        __cls_kwargs__=WITHOUT_SOURCE,
+        __validators__=checks,
+        **fields,
+    )
 
 
 def _method_model(name: str) -> type[Component]:

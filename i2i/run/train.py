@@ -2,42 +2,41 @@
 
 import functools
 import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from i2i.checkpoint import CHECKPOINTS, load_state, newest, read_manifest, steps
-from i2i.config import Config, ConfigError, Layer
+from i2i.config import Config, Layer
 from i2i.console import echo, log
 from i2i.data.dataset import Dataset
-from i2i.data.folders import DataError, SplitError
+from i2i.data.folders import DataError
 from i2i.data.loader import batches
 from i2i.execution import Execution
 from i2i.files import (
-    EVENTS,
-    METRICS,
+    BEST,
     SAMPLES,
+    VALIDATION,
     check_no_link,
     own_folder,
     read_own,
     remove_temporaries,
     write_atomically,
 )
-from i2i.lock import LOCK, InUseError, exclusive
+from i2i.lock import exclusive
 from i2i.methods._base import Method
 from i2i.model_file import WEIGHTS
 from i2i.precision import float32_networks, pick_device
-from i2i.run import build, describe, samples
+from i2i.run import build, describe
 from i2i.run.execution import pick_execution, recorded_execution
+from i2i.run.folder import check_outside, check_unused, nothing_left_behind
 from i2i.run.memory import explaining_out_of_memory
 from i2i.run.model_card import model_card
 from i2i.run.report import RunReport, machine
+from i2i.run.samples import sample_sheet
 from i2i.run.settings import (
     CONFIG,
     changes,
@@ -52,9 +51,10 @@ from i2i.run.warm_start import init_from_layers, load_weights
 from i2i.signals import StopRequest
 from i2i.training.distributed import Rank, process_group
 from i2i.training.guard import GuardError
-from i2i.training.loop import Draw, Loop, Outcome, RunContext
+from i2i.training.loop import Loop, Outcome, RunContext
 from i2i.training.optim import lr_factor
 from i2i.training.trainer import Trainer
+from i2i.training.validation import Validation
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ class _Run:
     execution: Execution
     rank: Rank
     before: Config | None = None  # settings of a resumed run so far
+    validation: Validation | None = None  # None: none, or another process validates
 
 
 def train(request: Request) -> Outcome | None:
@@ -112,8 +113,8 @@ def train(request: Request) -> Outcome | None:
         with exclusive(run.folder) as lock:
             if request.resume:
                 return _train(run, True, lock.check)
-            _check_unused(run.folder)  # another may have used it while the data was read
-            with _nothing_left_behind(run.folder, created):
+            check_unused(run.folder)  # another may have used it while the data was read
+            with nothing_left_behind(run.folder, created):
                 return _train(run, False, lock.check)
 
 
@@ -125,9 +126,9 @@ def _prepare(request: Request, device: torch.device, rank: Rank) -> _Run:
     else:
         assert request.method is not None, "only a resumed run knows its method"
         settings = with_absolute_paths(resolve(request.method, init_from_layers(request.layers)))
-        _check_outside(folder, Path(settings.data.root))
+        check_outside(folder, Path(settings.data.root))
         if not request.dry_run:
-            _check_unused(folder)
+            check_unused(folder)
     if settings.train.compile:
         build.check_compiler(device)
     dataset = build.open_data(settings)
@@ -137,6 +138,8 @@ def _prepare(request: Request, device: torch.device, rank: Rank) -> _Run:
     if settings.train.init_from and not (request.resume and steps(folder / CHECKPOINTS)):
         method.notes += load_weights(method, Path(settings.train.init_from))
     before = saved(folder, request.method) if request.resume else None
+    if before:
+        build.check_held_out(before, settings)
     if not request.dry_run:
         dataset.open_cache(rank.local_size)
     recorded = recorded_execution(folder, device) if request.resume else None
@@ -144,7 +147,12 @@ def _prepare(request: Request, device: torch.device, rank: Rank) -> _Run:
     if rank.is_main:
         execution = pick_execution(settings, method, dataset.channels, device, recorded)
     execution = rank.gather(execution)[0]
-    return _Run(folder, settings, dataset, method, device, execution, rank, before)
+    validation = None
+    if settings.validate.every_images and rank.is_main:
+        from i2i.run.validation import RunValidation  # slow to import
+
+        validation = RunValidation(folder, settings, dataset, method, device)
+    return _Run(folder, settings, dataset, method, device, execution, rank, before, validation)
 
 
 def _train(run: _Run, resumed: bool, check_owner: Callable[[], None]) -> Outcome:
@@ -157,7 +165,7 @@ def _train(run: _Run, resumed: bool, check_owner: Callable[[], None]) -> Outcome
     torch.manual_seed(settings.train.seed + rank.rank)  # ranks share weights, but not dropout
     if rank.is_main:
         remove_temporaries(run.folder)  # which may be a link: the user has named it
-        for folder in (run.folder / CHECKPOINTS, run.folder / SAMPLES):
+        for folder in (run.folder / name for name in (CHECKPOINTS, SAMPLES, VALIDATION, BEST)):
             check_no_link(folder)
             remove_temporaries(folder)
     facts = {
@@ -170,9 +178,9 @@ def _train(run: _Run, resumed: bool, check_owner: Callable[[], None]) -> Outcome
     if resumed:
         _restore(trainer, run, facts)
     if rank.is_main:
-        card = model_card(settings, run.dataset.channels)
         write_atomically(run.folder / CONFIG, config_text(settings))
-        write_atomically(run.folder / "README.md", card.encode())
+        card = model_card(settings, run.dataset.channels).encode()
+        write_atomically(run.folder / "README.md", card)
     pack = functools.partial(describe.pack, settings, run.dataset.specs, run.method)
     open_stream = functools.partial(
         batches,
@@ -190,61 +198,26 @@ def _train(run: _Run, resumed: bool, check_owner: Callable[[], None]) -> Outcome
         run.dataset.files,
         len(run.dataset),
         (*run.dataset.notes, *run.method.notes),
-        _sample_sheet(run),
+        sample_sheet(settings, run.dataset, run.method, run.device) if rank.is_main else None,
         pack,
         build.health(run.method, settings, rank.world_size),
         facts,
         check_owner,
+        run.validation,
+        _page_writer(run),
     )
-    loop, write_page = Loop(trainer, settings, context), _page_writer(run)
     advice = explaining_out_of_memory(trainer, settings, run.dataset.channels, run.folder)
     try:
         with StopRequest(alone=rank.world_size == 1).listening() as stop, advice:
-            outcome = loop.run(stop)
+            outcome = Loop(trainer, settings, context).run(stop)
     except GuardError as error:
-        write_page(error.explanation)
+        context.write_page(error.explanation)
         raise
-    write_page(outcome.ended)
+    context.write_page(outcome.ended)
     return outcome
 
 
 # -- the run folder --------------------------------------------------------------------------------
-
-
-def _check_unused(folder: Path) -> None:
-    """Refuse a folder whose settings, weights or README a run would replace."""
-    if (folder / CONFIG).exists() or steps(folder / CHECKPOINTS):
-        hint = f"Continue it with i2i resume {folder} (or --resume), or choose another --out"
-        raise ConfigError(folder, "holds a run already", hint)
-    if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
-        raise ConfigError(folder, "is not empty and holds no run", "Choose another --out")
-
-
-def _check_outside(folder: Path, data: Path) -> None:
-    """Refuse a run folder in the data: sample sheets would become training images."""
-    if data.resolve() in (folder.resolve(), *folder.resolve().parents):
-        raise ConfigError(folder, f"lies inside the data, {data}", "Choose another --out")
-
-
-@contextmanager
-def _nothing_left_behind(folder: Path, created: bool) -> Iterator[None]:
-    """Remove what was written of a new run that ends before its first checkpoint."""
-    try:
-        yield
-    except InUseError:  # it is another's now
-        raise
-    except BaseException:
-        if not steps(folder / CHECKPOINTS):
-            for name in (CHECKPOINTS, SAMPLES):
-                shutil.rmtree(folder / name, ignore_errors=True)
-            files = (CONFIG, "README.md", METRICS, EVENTS, WEIGHTS, LOCK)
-            for path in (*(folder / name for name in files), *folder.glob("events.out.tfevents.*")):
-                with suppress(OSError):
-                    path.unlink(missing_ok=True)
-            with suppress(OSError):
-                if created:
-                    folder.rmdir()
-        raise
 
 
 def _restore(trainer: Trainer, run: _Run, facts: Mapping[str, Any]) -> None:
@@ -287,6 +260,12 @@ def _restore(trainer: Trainer, run: _Run, facts: Mapping[str, Any]) -> None:
     if is_main and run.before:
         for note in _changes(run.before, run.settings, trainer.images):
             log(f"note: {note}")
+    patience = run.settings.validate.patience
+    if is_main and patience and trainer.record.since >= patience:
+        log(
+            f"{folder} stopped early after {trainer.images} images. To train on, raise "
+            "validate.patience, or set it to null."
+        )
     if is_main and trainer.images >= trainer.total:
         log(
             f"{folder} has seen all its {trainer.total} images. To train longer, raise --epochs "
@@ -341,35 +320,3 @@ def _page_writer(run: _Run) -> Callable[[str], None]:
     reason = f" ({run.execution.reason})" if run.execution.reason else ""
     facts |= {"execution": f"{run.execution}{reason}", "parameters": nets}
     return RunReport(run.folder, facts).write
-
-
-def _sample_sheet(run: _Run) -> Draw:
-    """Return a function that draws samples, of test images where there are some."""
-    settings, count = run.settings, run.settings.log.samples
-    if not run.rank.is_main:
-        return lambda _: np.empty((0, 0, 3), np.uint8)  # never called
-    if run.method.latent is not None:
-        return samples.generation_sheet(count, run.method.latent, settings.train.seed, run.device)
-    dataset = _held_out(run) or run.dataset
-    count = min(count, dataset.count)
-    fixed = [dataset.fixed(index * dataset.count // count) for index in range(count)]
-    return samples.translation_sheet(fixed, run.device)
-
-
-def _held_out(run: _Run) -> Dataset | None:
-    """Return the test split; None without one, or with a note if it cannot be used."""
-    data = run.settings.data.model_copy(update={"on_bad_file": "skip"})
-    try:
-        dataset = build.open_data(run.settings.model_copy(update={"data": data}), "test")
-    except SplitError:
-        return None
-    except DataError as error:
-        log(f"note: the sample sheet shows training images, not those of the test split: {error}")
-        return None
-    for note in dataset.notes:
-        if note.startswith("skipped"):
-            log(f"note: in the test split: {note}")
-    if dataset.channels != run.dataset.channels:
-        log("note: the sample sheet shows training images; the test split has other channels")
-        return None
-    return dataset

@@ -10,6 +10,7 @@ from i2i.config import ConfigError, Layer, merge
 from i2i.methods._adversarial import AdversarialLoss
 from i2i.methods._base import Method
 from i2i.model_file import Model, load_model, read_info
+from i2i.model_path import model_path
 
 Tensors = Mapping[str, Tensor]
 Channels = tuple[int, int]  # of the input and of the output
@@ -65,7 +66,7 @@ def load_weights(method: Method, source: Path) -> tuple[str, ...]:
             notes += _load_generator(net, model, direction)
         else:
             notes.append(f"{direction} starts from random weights: {source} has none for it.")
-    saved = _discriminator_tensors(model, source)
+    saved = _discriminator_tensors(model, model_path(source))
     for name, part in method.named_children():
         if isinstance(part, AdversarialLoss) and not _load_if_fits(part.net, saved.get(name, {})):
             notes.append(f"{name} starts from random weights: {source} has none that fit.")

@@ -4,13 +4,12 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from i2i import images
 from i2i.checkpoint import CHECKPOINTS, WEIGHTS, publish, steps
@@ -26,9 +25,10 @@ from i2i.training.health import Health
 from i2i.training.meter import NonFiniteError
 from i2i.training.metrics_logger import MetricsLogger
 from i2i.training.trainer import Trainer
+from i2i.training.validation import Nets, Validation
 
 # reasons to stop besides signals, and larger than their numbers, so that all ranks agree on one
-_TIME_LIMIT, _NO_DATA = 1000, 2000
+_TIME_LIMIT, _NO_PATIENCE, _NO_DATA = 1000, 1500, 2000
 _PAUSE_SECONDS = 2.0  # between attempts to write the last state
 
 
@@ -44,7 +44,6 @@ class Batch(Protocol):
 
 
 Stream = Generator[Batch, None, None]
-Nets = Mapping[str, nn.Module]  # by direction
 Draw = Callable[[Nets], NDArray[np.uint8]]  # -> sample sheet [H, W, 3]
 Pack = Callable[[Nets, int], bytes]  # networks, position -> weights file
 
@@ -58,11 +57,13 @@ class RunContext:
     files: Callable[[int, int], list[str]]  # epoch, index -> paths behind a sample
     epoch_images: int  # length of the data set
     notes: Sequence[str]  # on data and method, for the report
-    draw: Draw
+    draw: Draw | None  # None: another process draws
     pack: Pack
     health: Health
     facts: Mapping[str, Any]  # what a resumed run is compared with: for the manifest
     check_owner: Callable[[], None]  # raises if the folder is no longer this process's
+    validation: Validation | None = None  # None: none, or another process validates
+    write_page: Callable[[str], None] = lambda _: None  # with the reason of the end, or ""
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,15 @@ class Outcome:
     images: int
     finished: bool
     signal: int = 0
+    early: str = ""  # why it finished before its last image
 
     @property
     def ended(self) -> str:
         """Words for the report."""
         if self.signal:
             return f"stopped by signal {self.signal}; resume with --resume"
+        if self.early:
+            return f"finished early: {self.early}"
         return "finished" if self.finished else "stopped by train.max_minutes; resume with --resume"
 
 
@@ -88,6 +92,7 @@ class Every:
     interval: int
     action: Callable[[], None]
     at_end: bool = True
+    at_start: bool = True
 
     def is_due(self, before: int, now: int) -> bool:
         """Return True if a step from `before` to `now` images reached a multiple of `interval`."""
@@ -101,11 +106,14 @@ class Loop:
         self.trainer, self.config, self.context = trainer, config, run
         self.checkpoints = run.folder / CHECKPOINTS
         self.guard = Guard(trainer, self.checkpoints, run.files)
-        self.table = (
+        self.table = [
             Every(config.log.every_images, self._log_row),
             Every(config.log.sample_every_images, self._log_samples),
-            Every(config.train.checkpoint_every_images, self._try_save, at_end=False),
-        )
+        ]
+        if interval := config.validate.every_images:
+            self.table.append(Every(interval, self._validate, at_start=False))
+        save = Every(config.train.checkpoint_every_images, self._try_save, at_end=False)
+        self.table.append(save)
         self._logger: MetricsLogger | None = None  # of the main rank
         self._saved = trainer.images or -1  # position of the newest checkpoint
         self._failed_saves, self._failing_since = 0, ""
@@ -137,8 +145,10 @@ class Loop:
         if not trainer.rank.is_main:
             yield
             return
-        tensorboard = self.config.log.tensorboard
-        logger = MetricsLogger(folder, trainer.total, trainer.images, tensorboard)
+        writes = self.config.log.tensorboard, self.context.validation is not None
+        logger = MetricsLogger(folder, trainer.total, trainer.images, *writes)
+        if lost := trainer.record.repair_best(folder):
+            log(f"note: {lost}")
         with closing(logger) as self._logger:
             self.context.health.replay(read_rows(folder / METRICS))
             for note in self.context.notes:
@@ -147,15 +157,18 @@ class Loop:
 
     def _train(self, stream: Stream, stop: StopRequest, deadline: float) -> Outcome:
         trainer = self.trainer
-        reason, failure = 0, None
+        reason, failure, early = 0, None, ""
         while trainer.images < trainer.total:
             batches, failure = self._fetch(stream, stop)
             own_reason = stop.signal or (_TIME_LIMIT if time.monotonic() > deadline else 0)
+            if early := self._exhausted():
+                own_reason = _NO_PATIENCE
             reason = trainer.rank.any(_NO_DATA if failure else own_reason)
             if trainer.images == 0 and reason != _NO_DATA:
                 self._save()  # where that is impossible, training would be in vain
                 for entry in self.table:
-                    entry.action()
+                    if entry.at_start:
+                        entry.action()
             if reason:
                 break
             self._step(batches)
@@ -174,7 +187,18 @@ class Loop:
         if reason == _NO_DATA:
             cause = "another process of this run could not read its images"
             raise RankLostError(f"rank {trainer.rank.rank}", cause, "Its last lines say why")
+        if reason == _NO_PATIENCE:
+            self._event("validation", early)
+            return Outcome(trainer.images, True, early=early)
         return Outcome(trainer.images, finished, 0 if reason == _TIME_LIMIT else reason)
+
+    def _exhausted(self) -> str:
+        """Return why training ends early, or ""."""
+        record, patience = self.trainer.record, self.config.validate.patience
+        if patience is None or record.since < patience:
+            return ""
+        best = f"{record.value:.4g} after {record.images} images"
+        return f"{record.metric} has not improved on {best} in {record.since} validations"
 
     def _fetch(self, stream: Stream, stop: StopRequest) -> tuple[list[Batch], Exception | None]:
         """Return the batches of one step, or an error to raise once the state is saved.
@@ -228,7 +252,7 @@ class Loop:
                 self._event("health", text)
 
     def _log_samples(self) -> None:
-        if not self._logger:
+        if not self._logger or not self.context.draw:
             return
         sheet = self.context.draw(self.trainer.translators())
         path = self.context.folder / SAMPLES / f"{self.trainer.images:08d}.png"
@@ -240,6 +264,47 @@ class Loop:
             reason = error.reason if isinstance(error, I2IError) else error.strerror or error
             text = f"{path.parent}: a sample sheet was not written ({reason}). Training continues."
             self._event("disk", text)
+
+    def _validate(self) -> None:
+        """Score the networks, and save them if they are the best; the main rank works alone."""
+        trainer, rank, before = self.trainer, self.trainer.rank, self.trainer.record
+        if before.validated == trainer.images:
+            return  # a run that is resumed at its end
+        if self.context.validation:
+            self._score(self.context.validation)
+            rank.any(0)
+        else:
+            while rank.any(0):  # the main rank says that it is busy, however long that takes
+                pass
+        if rank.any(trainer.record.images == trainer.images):
+            self._try_save()
+            if self._failed_saves:  # the best is what can be kept
+                trainer.record = replace(before, validated=trainer.images, since=before.since + 1)
+        trainer.record = rank.gather(trainer.record)[0]
+        if self.context.validation:
+            self.context.validation.prune(trainer.record.images, trainer.record.validated)
+            self.context.write_page("")
+
+    def _say_busy(self) -> None:
+        self.trainer.rank.any(1)
+
+    def _score(self, validation: Validation) -> None:
+        trainer = self.trainer
+        images, before = trainer.images, trainer.record
+        try:
+            scored = validation.score(trainer.translators(), images, self._say_busy)
+        except I2IError as error:
+            return self._event("validation", f"no scores ({error}). Training continues.")
+        if scored.trouble:
+            self._event("disk", f"{scored.trouble}. Training continues.")
+        metric, code = scored.metric, scored.protocol_hash
+        if before.metric and not before.comparable(metric, code):
+            text = f"{metric} under protocol {code} is not compared with what was scored before: "
+            self._event("validation", f"{text}the best starts from scratch")
+        trainer.record = before.after(images, metric, code, scored.value, scored.higher_is_better)
+        if self._logger:
+            epoch = images / self.context.epoch_images
+            self._logger.log_validation(scored.row(images, epoch, trainer.record.images == images))
 
     def _trouble(self) -> str:
         if not self._failed_saves:
@@ -282,7 +347,10 @@ class Loop:
             self.context.check_owner()
             try:
                 publish(self.checkpoints, self.trainer.images, state, weights, keep, facts)
-                return write_atomically(self.context.folder / WEIGHTS, weights)
+                write_atomically(self.context.folder / WEIGHTS, weights)
+                if self.trainer.record.images == self.trainer.images > 0:
+                    self.trainer.record.write_best(self.context.folder, weights)
+                return
             except WriteError as error:
                 if (left := deadline - time.monotonic()) <= 0:
                     raise

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2i.console import log, progress
-from i2i.files import EVENTS, METRICS, JsonlWriter, read_rows
+from i2i.files import EVENTS, METRICS, VALIDATIONS, JsonlWriter, read_rows
 
 # not in the progress line
 _QUIET = ("grad_norm", "drift", "diversity", "saturation", "saturation_real", "correlation")
@@ -19,16 +19,26 @@ _QUIET = ("grad_norm", "drift", "diversity", "saturation", "saturation_real", "c
 class MetricsLogger:
     """Writes rows and events to `folder`, and progress to the screen. A full disk stops nothing."""
 
-    def __init__(self, folder: Path, total: int, position: int, tensorboard: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        total: int,
+        position: int,
+        tensorboard: bool,
+        validates: bool = False,
+    ) -> None:
         self._began, self._data_seconds = time.monotonic(), 0.0
         self._rows = JsonlWriter(folder / METRICS, position)
         self._events = JsonlWriter(folder / EVENTS, position)
-        for file in (self._rows, self._events):
+        self._files = [self._rows, self._events]
+        if validates or (folder / VALIDATIONS).exists():
+            self._files.append(JsonlWriter(folder / VALIDATIONS, position))
+        for file in self._files:
             if file.damaged:
                 log(f"note: {file.path}: {file.damaged} damaged lines were removed")
         self._logged = {(event["kind"], event["text"]) for event in read_rows(self._events.path)}
         self._incomplete: set[object] = set()  # what was reported to lack rows
-        self._summary = ""  # of the last row
+        self._summary = self._validated = ""  # of the last rows
         self._board: Any = None
         if tensorboard:
             from i2i.training.tensorboard import TensorBoardWriter  # slow to import
@@ -44,7 +54,7 @@ class MetricsLogger:
 
     def show_progress(self, images: int, trouble: str = "") -> None:
         """Show the position, the share of time spent waiting for data, and the last terms."""
-        text = f"{trouble}  data {self._data_share():.0%}  {self._summary}"
+        text = f"{trouble}  data {self._data_share():.0%}  {self._summary}{self._validated}"
         self._progress.update(images, text.lstrip())
 
     def log(
@@ -61,6 +71,24 @@ class MetricsLogger:
                 self._board.scalars({k: v for k, v in row.items() if k != "images"}, images)
         terms = [name for name in metrics if name.split("/")[-1] not in _QUIET]
         self._summary = "  ".join(f"{name} {metrics[name]:.3g}" for name in terms)
+
+    def log_validation(self, row: Mapping[str, Any]) -> None:
+        """Write a row of scores, {direction: {metric: {"mean", "low", "high"}}} and more."""
+        self._append(self._files[-1], row)
+        images, scores = row["images"], row["scores"]
+        if self._board:
+            several = len(scores) > 1
+            values = {
+                f"val/{metric}{f'/{direction}' * several}": interval["mean"]
+                for direction, metrics in scores.items()
+                for metric, interval in metrics.items()
+            }
+            with self._survive_full_disk("TensorBoard", images):
+                self._board.scalars(values, images)
+        best = ", the best so far" if row["best"] else ""
+        text = f"{row['metric']} {row['value']:.4g}"
+        self._validated = f"  val {text}"
+        log(f"validation, after {images} images: {text}{best}")
 
     def log_images(self, images: int, sheet: NDArray[np.uint8]) -> None:
         """Add a sample sheet, [H, W, 3], to TensorBoard."""
@@ -100,7 +128,7 @@ class MetricsLogger:
     def close(self) -> None:
         """End the progress bar and close the files."""
         self._stack.close()
-        for file in (self._rows, self._events):
+        for file in self._files:
             try:
                 file.close()
             except OSError as error:

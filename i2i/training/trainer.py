@@ -5,6 +5,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,13 @@ from i2i.training.image_pool import ImagePool
 from i2i.training.image_stats import ImageStats
 from i2i.training.meter import Meter, NonFiniteError, add_term, nonfinite
 from i2i.training.optim import lr_factor, phase_optimizers
+from i2i.training.validation import Record
 
 _STATE_TYPES = {
     "images": int,
     "updates": int,
     "epoch_images": int,
+    "validation": dict,
     "method": dict,
     "optimizers": dict,
     "scalers": dict,
@@ -36,7 +39,7 @@ _STATE_TYPES = {
     "threads": int,
     "ranks": list,
 }
-_OPTIONAL = {"epoch_images"}  # added by the loop; not in format 1
+_OPTIONAL = {"epoch_images", "validation"}  # not in old states
 OLD_STATE_KEYS = {"observer": "image_stats"}  # in the state of a rank, formats 1 and 2 -> today
 _REMOVE = "Remove it to use the one before"
 
@@ -71,6 +74,7 @@ class Trainer:
         self.phases = tuple(phase for phase in method.phases() if phase.trainable())
         self.total = train.total_images or 0
         self.images = self.updates = 0
+        self.record = Record()
         self.check_every_step = device.type == "cpu"
         self.pools: dict[str, ImagePool] = defaultdict(lambda: ImagePool(method.history))
         half_life = train.ema_halflife_images
@@ -231,6 +235,7 @@ class Trainer:
         return {
             "images": self.images,
             "updates": self.updates,
+            "validation": asdict(self.record),
             "method": self.method.state_dict(),
             "optimizers": {each.name: each.adam.state_dict() for each in optimizers},
             "scalers": {each.name: each.scaler.state_dict() for each in optimizers},
@@ -272,6 +277,7 @@ class Trainer:
         own = state["ranks"][self.rank.rank % len(state["ranks"])]
         own = {OLD_STATE_KEYS.get(name, name): value for name, value in own.items()}
         self.images, self.updates = state["images"], state["updates"]
+        self.record = Record.restored(state.get("validation", {}))
         self.method.load_state_dict(state["method"])
         for each in self.optimizers.values():
             each.restore(state["optimizers"][each.name], state["scalers"][each.name])

@@ -14,12 +14,12 @@ from i2i.execution.choose import plainest
 from i2i.files import (
     check_no_link,
     check_writable,
-    process_alive,
     temporary_of,
     temporary_stem,
     write_error,
 )
 from i2i.images.spec import ImageSpec
+from i2i.lock import process_alive
 from i2i.translation import TranslationError
 from i2i.translation.inputs import Inputs, Source, check_order, find_inputs
 from i2i.translation.manifest import Manifest, State

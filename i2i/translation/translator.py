@@ -298,7 +298,7 @@ def load(
     half: Literal["left", "right", "whole"] | None = None,
     max_pixels: int = images.MAX_PIXELS,
 ) -> Translator:
-    """Return the translator of a run folder, a weights file, or a checkpoint folder.
+    """Return the translator of a run folder (or RUN@best), a weights file, or a checkpoint folder.
 
     Args:
         direction: "a2b" or "b2a"; None: the one that the model names.

@@ -1,0 +1,156 @@
+"""Pairs of a data set as a model reads them: which files belong together, and their pixels."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from i2i import images
+from i2i.config import Layout
+from i2i.data.dataset import halves
+from i2i.data.folders import (
+    DataError,
+    Listing,
+    SplitError,
+    domain_folders,
+    find_images,
+    find_pairs,
+)
+from i2i.data.rules import check_guess
+from i2i.direction import Domain
+from i2i.errors import I2IError
+from i2i.images import Array
+from i2i.images.spec import read
+from i2i.translation.options import TargetSize, target_size
+from i2i.translation.translator import Translator
+
+Find = partial[Listing]  # `find_pairs`, with the arguments of the command
+
+
+class EvaluationError(I2IError, ValueError):
+    """A data set on which nothing can be scored."""
+
+
+class PairFiles(NamedTuple):
+    """Files of a pair."""
+
+    a: tuple[str, ...]  # one file per stacked input
+    b: tuple[str, ...]
+    layout: Literal["ab", "ba", "folders"]
+    form_of_training: bool  # the layout was not asked for: files must look like those of training
+
+    def file(self, domain: Domain) -> str:
+        """Return the file of a domain, of a stack the first."""
+        return self.a[0] if domain == "a" else self.b[0]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A data set as `translator` reads it, its images resized to `size` where asked."""
+
+    translator: Translator
+    data: str | Path
+    layout: Layout
+    size: TargetSize
+    pair_pattern: Sequence[str] = ()
+    table: str | None = None  # of `table_split`
+    table_split: str = "test"
+
+    @property
+    def _find(self) -> Find:
+        return partial(
+            find_pairs,
+            patterns=self.pair_pattern,
+            table=self.table,
+            table_split=self.table_split,
+        )
+
+    def files(self, split: str) -> list[PairFiles]:
+        """Return the pairs of a split.
+
+        Raises:
+            DataError: there are none.
+            EvaluationError: a layout is given for a model whose inputs and target have folders of
+                their own names.
+        """
+        translator = self.translator
+        specs = sorted(  # those of a before that of b
+            [
+                (translator.direction.source, translator.source),
+                (translator.direction.target, translator.target),
+            ],
+            key=lambda pair: pair[0],
+        )
+        names = [each.name for _, spec in specs for each in spec.inputs]
+        folders = names if any(names) and self.table is None else []  # of training
+        if folders and self.layout != "auto":
+            reason = f"this model reads the folders {', '.join(names)}"
+            raise EvaluationError(f"--layout {self.layout}", reason, "Leave it out")
+        trained = self._layout(split) if self.layout == "auto" and not folders else "auto"
+        try:
+            wanted = trained if self.layout == "auto" else self.layout
+            pairs = self._find(self.data, split, wanted, folders, outside=False)
+        except SplitError:
+            if len(folders) != 2:  # a stack is known by its names only
+                raise
+            pairs = self._find(self.data, split)
+        check_guess(pairs)
+        rows = zip(*pairs.files, strict=True)
+        checked = trained in ("ab", "ba") and translator.source.size is not None
+        return [PairFiles(row[:-1] or row, row[-1:], pairs.layout, checked) for row in rows]
+
+    def _layout(self, split: str) -> Layout:
+        """Return the layout of training, unless the data has folders of a and b."""
+        source, half = self.translator.direction.source, self.translator.source.half
+        if half is None or domain_folders(self.data, split) is not None:
+            return "folders" if self.translator.layout == "folders" else "auto"
+        return "ab" if (half == "left") == (source == "a") else "ba"
+
+    def read(self, pair: PairFiles, domain: Domain) -> tuple[Array, int]:
+        """Return an image of a pair before it is resized, and the bits of its file."""
+        source = domain == self.translator.direction.source
+        spec = self.translator.source if source else self.translator.target
+        stack = read(pair.a if domain == "a" else pair.b, spec, self.translator.alpha)
+        array = stack.array
+        if pair.layout != "folders":
+            height, width = array.shape[:2]
+            if pair.form_of_training and not self.translator.source.half_of(height, width):
+                reason = f"{width}x{height} pixels: not the form of the pairs side by side in "
+                hint = f"If it is a pair, pass --layout {pair.layout}"
+                raise EvaluationError(pair.a[0], f"{reason}training", hint)
+            array = halves(array, pair.layout)[domain]
+        return array, stack.depth
+
+    def training_targets(self) -> Iterator[Array]:
+        """Yield resized targets of training images, of pairs or not; none without a split."""
+        domain, target = self.translator.direction.target, self.translator.target
+        try:
+            stacked = any(each.name for each in target.inputs)
+            folders = None if stacked else domain_folders(self.data, "train")
+            if folders is None:
+                for pair in self.files("train"):
+                    yield resized(self.read(pair, domain)[0], self.size, target.mask)
+            else:  # of any kind of data: only one domain is read
+                for path in find_images(*folders["ab".index(domain)]):
+                    array = read([path], target, self.translator.alpha).array
+                    yield resized(array, self.size, target.mask)
+        except DataError:
+            return  # no training images
+
+    def training_pairs(self) -> Iterator[tuple[Array, Array]]:
+        """Yield input and target of training pairs; none without such a split, or of labels."""
+        direction = self.translator.direction
+        try:
+            pairs = [] if self.translator.target.mask else self.files("train")
+        except DataError:
+            return  # no training pairs
+        for pair in pairs:
+            yield self.read(pair, direction.source)[0], self.read(pair, direction.target)[0]
+
+
+def resized(array: Array, size: TargetSize, nearest: bool) -> Array:
+    """Return an image [H, W, C] at the size that `size` means; `nearest`: of labels."""
+    goal = target_size(array.shape[0], array.shape[1], size)
+    result: Array = images.resize(array, goal, nearest)
+    return result

@@ -1,0 +1,157 @@
+"""Scores of several outputs for each target, collected image by image."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from i2i import images
+from i2i.evaluation.metric import METRICS
+from i2i.evaluation.paired import MS_SSIM_SIDE, Interval, bootstrap, l1, ms_ssim, psnr, ssim
+from i2i.images import MAX_VALUE, Array, ValueRange
+from i2i.images.spec import ImageSpec
+
+PAIRED = ("psnr", "ssim", "ms_ssim", "l1", "l1_units")  # computed by default, in this order
+_WORST = ("ssim", "psnr", "ms_ssim", "l1", "l1_units")  # the first that is computed orders images
+# psnr (dB), ssim, l1 (of the range 0 to 1), l1_units (of the range of files) -> mean, 95 % interval
+Scores = dict[str, Interval]
+Mask = NDArray[np.bool_]
+
+
+class ImageScores(NamedTuple):
+    """Metrics of one output."""
+
+    name: str
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of each row of a table."""
+
+    scores: Mapping[str, Scores]
+    images: Mapping[str, Sequence[ImageScores]]  # of each row, the worst by `ordered_by` first
+    ordered_by: str  # name of a paired metric, "" without any
+    not_computed: Mapping[str, str]  # metric -> reason
+    depth: int  # bits of the deepest target; 32: floats
+    value_range: ValueRange  # of the targets; PSNR and SSIM are relative to its width
+
+
+class Scorer:
+    """Scores outputs against targets as files hold them.
+
+    Args:
+        metrics: names of paired metrics, see `METRICS`.
+        spec: of the targets.
+    """
+
+    def __init__(self, metrics: Sequence[str], spec: ImageSpec) -> None:
+        self.metrics, self.spec = tuple(metrics), spec
+        self.depth = 8
+        self._names: list[str] = []
+        self._values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        self._small: list[str] = []
+        self._masked = False
+
+    def add(
+        self,
+        name: str,
+        target: Array,
+        outputs: Iterable[tuple[str, Array]],
+        depth: int,
+        inside: Mask | None = None,
+    ) -> None:
+        """Score (row, output) against a target, [H, W, C] each.
+
+        Args:
+            name: of the target.
+            depth: bits of the target's file.
+            inside: pixels [H, W] that count; at least one at the center of a window of SSIM.
+        """
+        self._names.append(name)
+        self.depth = max(self.depth, depth)
+        self._masked |= inside is not None
+        height, width = target.shape[:2]
+        if min(height, width) < MS_SSIM_SIDE:
+            self._small.append(f"{name}, {width}x{height}")
+        for row, output in outputs:
+            for metric, value in self._paired(output, target, inside).items():
+                self._values[row][metric].append(value)
+
+    def _paired(self, output: Array, target: Array, inside: Mask | None) -> dict[str, float]:
+        depth = max(images.depth_of(output), images.depth_of(target))
+        one, other = images.to_tensor(output)[None], images.to_tensor(target)[None]
+        mask = None if inside is None else torch.from_numpy(inside)[None]
+        values = {}
+        for name, metric in (("psnr", psnr), ("ssim", ssim), ("l1", l1)):
+            if name in self.metrics or (name == "l1" and "l1_units" in self.metrics):
+                values[name] = float(metric(one, other, depth, mask))
+        if "ms_ssim" in self.metrics and not self._small and not self._masked:
+            values["ms_ssim"] = float(ms_ssim(one, other, depth))
+        return values
+
+    def result(self) -> Scored:
+        """Return the scores of all images so far."""
+        low, high = self.value_range
+        omitted = self._not_computed()
+        wanted = [metric for metric in self.metrics if metric not in omitted]
+        order = next((metric for metric in _WORST if metric in wanted), "")
+        scores: dict[str, Scores] = {}
+        ranked: dict[str, list[ImageScores]] = {}
+        for row, values in self._values.items():
+            if "l1" in values:
+                values["l1_units"] = [value * (high - low) for value in values["l1"]]
+            tensors = {name: torch.tensor(values[name], dtype=torch.float64) for name in wanted}
+            scores[row] = {name: bootstrap(each) for name, each in tensors.items()}
+            columns = zip(*(values[metric] for metric in wanted), strict=True)
+            ranked[row] = [
+                ImageScores(name, dict(zip(wanted, column, strict=True)))
+                for name, column in zip(self._names, columns, strict=True)
+            ]
+            if order:
+                best = METRICS[order].higher_is_better
+                ranked[row].sort(key=lambda each: each.values[order] * (1 if best else -1))
+        return Scored(scores, ranked, order, omitted, self.depth, self.value_range)
+
+    @property
+    def value_range(self) -> ValueRange:
+        """The lowest and highest value that targets may have."""
+        in_units = self.spec.in_units(self.depth)
+        return self.spec.value_range if in_units else (0.0, float(MAX_VALUE[self.depth]))
+
+    def _not_computed(self) -> dict[str, str]:
+        if "ms_ssim" not in self.metrics:
+            return {}
+        if self._masked:
+            return {"ms_ssim": "its coarse scales have no mask"}
+        if self._small:
+            count = f"{len(self._small)} of {len(self._names)} images"
+            side = f"a side below {MS_SSIM_SIDE} pixels"
+            return {"ms_ssim": f"{count} have {side} (first: {self._small[0]})"}
+        return {}
+
+
+def score_images(
+    outputs: Iterable[Array],
+    targets: Iterable[Array],
+    spec: ImageSpec,
+    metrics: Sequence[str] = PAIRED,
+    names: Sequence[str] = (),
+    row: str = "model",
+) -> Scored:
+    """Score outputs in memory, [H, W, C] each, against their targets.
+
+    `names`: of the images; by default their numbers. Arguments else as in `Scorer`.
+
+    Raises:
+        ValueError: an output and its target differ in shape.
+    """
+    scorer = Scorer(metrics, spec)
+    for number, (output, target) in enumerate(zip(outputs, targets, strict=True)):
+        name = names[number] if names else f"{number:06d}"
+        scorer.add(name, target, [(row, output)], images.depth_of(target))
+    return scorer.result()
