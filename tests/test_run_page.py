@@ -11,17 +11,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import i2i as command
 from pages import HEALTH, SIDE, flat, write_lines, write_run, write_validation
 from PIL import Image
+from runs import COMMON, SMALL, draw_scenes
 
-from i2i import images
+from i2i import config, images
 from i2i.errors import I2IError
 from i2i.report import pictures
 from i2i.report.curves import MAX_POINTS, charts, thin
 from i2i.report.pictures import MAX_CARDS, gallery, samples_over_time
 from i2i.report.record import read_record
 from i2i.report.run import write_run_page
-from i2i.run.report import write_report
+from i2i.run.report import RunReport, write_report
+from i2i.run.train import Request, train
 
 EVIL = '<script>alert("1")</script>&'
 
@@ -279,3 +282,44 @@ def test_charts_of_a_run_without_rows_are_none(tmp_path: Path) -> None:
     assert charts([record]) == []
     write_run_page(run / "x.html", record)
     assert "Curves" not in Page(run / "x.html").words.replace("Curves and sliders", "")
+
+
+def test_command_writes_the_page_of_a_run_and_refuses_what_is_none(tmp_path: Path) -> None:
+    run, other = write_run(tmp_path / "run"), write_run(tmp_path / "other")
+    streams, page = tmp_path / "streams", tmp_path / "page.html"
+    assert command(streams, "report", run).out == f"{run / 'report.html'}\n"
+    assert command(streams, "report", run).status == 0  # what was written before is replaced
+    assert command(streams, "report", run, other).status == 2
+    assert command(streams, "report", run, other, "--out", page).status == 0
+    assert Page(page).values()["runs"] == ["run", "other"]
+    again = command(streams, "report", run, "--out", page)
+    assert (again.status, "exists" in again.err) == (2, True)
+    missing = command(streams, "report", tmp_path / "nothing")
+    assert "nothing: holds no run (there is no config.yaml)" in missing.err
+
+
+def test_training_writes_the_page_at_every_validation_and_at_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes, original = [], RunReport.write
+
+    def write(self: RunReport, ended: str = "") -> None:
+        original(self, ended)
+        page = Page(self.folder / "report.html")
+        writes.append((ended, len(page.values()["gallery"]["scores"]) > 0))
+
+    monkeypatch.setattr(RunReport, "write", write)
+    layers = [config.parse_override(text) for text in (*COMMON, *SMALL["pix2pix"][1])]
+    length = {"train": {"total_images": 8}, "validate": {"every_images": 4}}
+    data = {"data": {"root": str(draw_scenes(tmp_path, 10)["facades"])}}
+    layers += [config.parse_override("discriminator.layers=1"), config.Layer("", length | data)]
+    run = tmp_path / "run"
+    train(Request("pix2pix", layers, str(run), device="cpu"))
+    assert writes == [("", True), ("", True), ("finished", True)]
+    record = json.loads((run / "environment.json").read_text())
+    assert record["ended"] == "finished"
+    assert record["seconds"] > 0
+    assert record["parameters"].keys() == {"G", "D"}
+    page = page_of(run)
+    assert all(fact in page.words for fact in ("peak memory", "finished", "cpu, 1 threads"))
+    assert "Too short to be diagnosed" in page.words
