@@ -31,8 +31,8 @@ _LONGEST = 100  # bytes of a temporary name; some encrypting file systems take 1
 _REPLACE_SECONDS = 2.0  # in which an indexer or virus scanner closes a file on a network share
 _OWN_FOLDERS = re.compile(r"(step-)?\d{8,}")  # whose temporaries may be removed from a run
 _OWN_FILES = re.compile(
-    r"config\.yaml|README\.md|weights\.safetensors|report\.html|latest\.json|"
-    r"(metrics|events|validation)\.jsonl|best\.json|.+\.png"
+    r"config\.yaml|README\.md|weights\.safetensors|report\.html|.+\.png|"
+    r"(metrics|events|validation)\.jsonl|(latest|best|environment)\.json"
 )
 _TEMPORARY = re.compile(r"\.?(?P<name>.+)\.tmp-(?P<pid>\d+)")
 

@@ -9,10 +9,12 @@ from commands import i2i
 from hypothesis import given
 from hypothesis import strategies as st
 from models import write_model, write_pictures
+from pages import write_run
 
 from i2i.config import ConfigError
 from i2i.errors import LONGEST, LONGEST_REASON, I2IError, printable
-from i2i.report.page import html_report
+from i2i.report.record import read_record
+from i2i.report.run import Remarks, write_run_page
 
 FORGED = "a\nfailed: b.png: \x1b[31m\u202egnp\x9b2J\x07.png"
 UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # categories of Unicode
@@ -95,11 +97,12 @@ def test_foreign_names_stay_on_one_line_in_every_list(tmp_path: Path) -> None:
 
 
 def test_page_with_foreign_names_is_written(tmp_path: Path) -> None:
-    page = tmp_path / "x.html"
-    html_report(page, f"\udcff{FORGED}<b>", {"data": FORGED}, [], [], {FORGED: b"x"}, {})
+    page, record = tmp_path / "x.html", read_record(write_run(tmp_path / FORGED))
+    write_run_page(page, record, Remarks(title=f"\udcff{FORGED}<b>"))
     text = page.read_text("utf-8")
     assert r"\udcffa\nfailed" in text
-    assert "<b>" not in text
+    assert "gnp<b>" not in text
+    assert "2J<b>" not in text
     assert "\u202e" not in text
 
 

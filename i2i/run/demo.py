@@ -13,8 +13,9 @@ from i2i.errors import I2IError
 from i2i.evaluation.evaluate import evaluate
 from i2i.evaluation.tables import aligned, table
 from i2i.files import check_new_folder
-from i2i.report.run import REPORT, run_report
+from i2i.report.run import REPORT
 from i2i.report.sheet import write_sheet
+from i2i.run.report import write_report
 from i2i.run.train import Request, train
 from i2i.scenes import write_dataset
 from i2i.translation.folder import translate_folder
@@ -93,14 +94,11 @@ def run_demo(mode: str, out: Path, length: int | None, device: str, echo: Echo) 
         error = DemoError("", f"stopped by signal {outcome.signal}; the model is in {out / 'run'}")
         error.exit_code = 128 + outcome.signal
         raise error
-    facts = {"method": mode, "scenes": demo.scenes, "training images seen": outcome.images}
-    scores = (
-        _generate(out, device, echo) if mode == "dcgan" else _translate(out, device, facts, echo)
-    )
-    facts["seconds in all"] = round(time.monotonic() - began)
+    scores = _generate(out, device, echo) if mode == "dcgan" else _translate(out, device, echo)
     sheet = out / "sheet.png"
-    pictures = {"Held-out scenes" if scores else "Samples": sheet.read_bytes()}
-    run_report(out / REPORT, out / "run", "i2i demo", facts, scores, pictures)
+    pictures = {"Held-out scenes" if scores else "Samples": sheet}
+    write_report(out / "run", out / REPORT, (), "i2i demo", scores, pictures)
+    echo(f"{time.monotonic() - began:.0f} seconds in all")
     echo(f"look at {sheet} and {out / REPORT}")
 
 
@@ -131,7 +129,7 @@ def _generate(out: Path, device: str, echo: Echo) -> list[list[str]]:
     return []
 
 
-def _translate(out: Path, device: str, facts: dict[str, object], echo: Echo) -> list[list[str]]:
+def _translate(out: Path, device: str, echo: Echo) -> list[list[str]]:
     """Translate and score the test split, write a sheet of it, and return the table of scores."""
     translator = load(out / "run", device=device)
     folder = out / "data" / "test" / translator.direction.source
@@ -144,5 +142,4 @@ def _translate(out: Path, device: str, facts: dict[str, object], echo: Echo) -> 
     for line in (f"on {result.count} held-out scenes:", *aligned(scores).split("\n")):
         echo(line)
     write_sheet(result.examples, ["input", "output", "target"], out / "sheet.png")
-    facts |= {"held-out scenes": result.count, "device": str(translator.device)}
     return scores

@@ -9,14 +9,13 @@ from typing import Any
 
 import torch
 
-from i2i import __version__, trackers
+from i2i import trackers
 from i2i.checkpoint import CHECKPOINTS, load_state, newest, read_manifest, steps
-from i2i.config import Config, Layer, height_width
+from i2i.config import Config, Layer
 from i2i.console import echo, log
 from i2i.data.dataset import Dataset
 from i2i.data.folders import DataError
 from i2i.data.loader import batches
-from i2i.errors import I2IError
 from i2i.execution import Execution
 from i2i.files import (
     BEST,
@@ -32,12 +31,12 @@ from i2i.lock import exclusive
 from i2i.methods._base import Method
 from i2i.model_file import WEIGHTS
 from i2i.precision import float32_networks, pick_device
-from i2i.report.run import REPORT, newest_sheet, run_report
 from i2i.run import build, describe
 from i2i.run.execution import pick_execution, recorded_execution
 from i2i.run.folder import check_outside, check_unused, nothing_left_behind
 from i2i.run.memory import explaining_out_of_memory
 from i2i.run.model_card import model_card
+from i2i.run.report import RunReport, machine
 from i2i.run.samples import sample_sheet
 from i2i.run.settings import (
     CONFIG,
@@ -180,9 +179,9 @@ def _train(run: _Run, resumed: bool, check_owner: Callable[[], None]) -> Outcome
     if resumed:
         _restore(trainer, run, facts)
     if rank.is_main:
-        card = model_card(settings, run.dataset.channels)
         write_atomically(run.folder / CONFIG, config_text(settings))
-        write_atomically(run.folder / "README.md", card.encode())
+        card = model_card(settings, run.dataset.channels).encode()
+        write_atomically(run.folder / "README.md", card)
     pack = functools.partial(describe.pack, settings, run.dataset.specs, run.method)
     open_stream = functools.partial(
         batches,
@@ -206,16 +205,16 @@ def _train(run: _Run, resumed: bool, check_owner: Callable[[], None]) -> Outcome
         facts,
         check_owner,
         run.validation,
+        _page_writer(run),
     )
-    loop = Loop(trainer, settings, context)
     advice = explaining_out_of_memory(trainer, settings, run.dataset.channels, run.folder)
     try:
         with StopRequest(alone=rank.world_size == 1).listening() as stop, advice:
-            outcome = loop.run(stop)
+            outcome = Loop(trainer, settings, context).run(stop)
     except GuardError as error:
-        _write_report(run, trainer, error.explanation)
+        context.write_page(error.explanation)
         raise
-    _write_report(run, trainer, outcome.ended)
+    context.write_page(outcome.ended)
     return outcome
 
 
@@ -313,28 +312,12 @@ def _print_plan(run: _Run, dry_run: bool) -> None:
         (echo if dry_run else log)(line)
 
 
-def _write_report(run: _Run, trainer: Trainer, ended: str) -> None:
-    """Write the page of the run. A failure is only logged: all that matters is on the disk."""
+def _page_writer(run: _Run) -> Callable[[str], None]:
+    """Return a function that writes the page of the run, with the reason of its end."""
     if not run.rank.is_main:
-        return
-    settings, page = run.settings, run.folder / REPORT
-    height, width = height_width(settings.data.crop_size)
-    facts = {
-        "method": settings.method.name,
-        "data": settings.data.root,
-        "generator": settings.generator.name,
-        "discriminator": settings.discriminator.name,
-        "training size": f"{height} x {width} pixels",
-        "images seen": f"{trainer.images:,} of {trainer.total:,}",
-        "ended": ended,
-        "device": f"{run.device}, {run.rank.world_size} process(es)",
-        "execution": f"{run.execution} ({run.execution.reason})",
-        "i2i": __version__,
-    }
-    name = run.folder.resolve().name
-    try:
-        run_report(page, run.folder, name, facts, [], newest_sheet(run.folder))
-    except (OSError, I2IError) as error:
-        log(f"{error}; everything else is complete")
-    else:
-        log(f"report: {page}")
+        return lambda _: None
+    nets = {name: build.count_parameters(net) for name, net in run.method.named_children()}
+    facts = machine(run.device, run.rank.world_size)
+    reason = f" ({run.execution.reason})" if run.execution.reason else ""
+    facts |= {"execution": f"{run.execution}{reason}", "parameters": nets}
+    return RunReport(run.folder, facts).write

@@ -63,6 +63,7 @@ class RunContext:
     facts: Mapping[str, Any]  # what a resumed run is compared with: for the manifest
     check_owner: Callable[[], None]  # raises if the folder is no longer this process's
     validation: Validation | None = None  # None: none, or another process validates
+    write_page: Callable[[str], None] = lambda _: None  # with the reason of the end, or ""
 
 
 @dataclass(frozen=True)
@@ -284,6 +285,7 @@ class Loop:
         trainer.record = rank.gather(trainer.record)[0]
         if self.context.validation:
             self.context.validation.prune(trainer.record.images, trainer.record.validated)
+            self.context.write_page("")
 
     def _say_busy(self) -> None:
         self.trainer.rank.any(1)

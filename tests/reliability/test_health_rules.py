@@ -260,7 +260,7 @@ def test_page_of_a_run_that_was_stopped_by_its_time_limit_says_so(
     assert not outcome.finished
     page = (tmp_path / "run" / "report.html").read_text("utf-8")
     assert "stopped by train.max_minutes" in page
-    assert "data:image/png;base64," in page
+    assert "data:image/jpeg;base64," in page
 
 
 def test_page_that_cannot_be_written_costs_a_line_and_nothing_else(

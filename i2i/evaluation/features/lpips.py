@@ -1,21 +1,22 @@
 """Learned perceptual distance of pairs of images (LPIPS). Zhang et al., CVPR 2018, Eqn. (1).
 
 Version 0.1 on AlexNet: the backbone comes from a file, the weights of its channels, which are
-learned from judgments of people, are part of i2i (BSD-2-Clause, see the file's metadata).
+learned from judgments of people, from the package `lpips` (BSD-2-Clause, extra [lpips]).
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from i2i.evaluation.features.network import FeatureError, Pretrained
+from i2i.files import sha256
 
 MIN_SIDE = 31  # pixels, for the last level to have one
-_CHANNELS = Path(__file__).with_name("lpips_alex.safetensors")
+_CHANNELS_SHA256 = "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0"
 _LEVELS = {1, 4, 7, 9, 11}  # layers whose output is compared: each ReLU
 _SHIFT = (-0.030, -0.088, -0.188)  # of pixels in [-1, 1], per channel
 _SCALE = (0.458, 0.448, 0.450)
@@ -65,14 +66,29 @@ class AlexNet(Pretrained):
         return {name: weight for name, weight in state.items() if name.startswith("features.")}
 
 
+def channels_file() -> Path:
+    """Return the file with the weights of channels inside the installed package `lpips`.
+
+    Raises:
+        FeatureError: the package is not installed, or the file holds other weights.
+    """
+    spec = find_spec("lpips")
+    if spec is None or not spec.submodule_search_locations:
+        raise FeatureError("lpips", "needs an extra", "pip install 'i2i[lpips]'")
+    path = Path(spec.submodule_search_locations[0], "weights", "v0.1", "alex.pth")
+    if not path.is_file() or sha256(path) != _CHANNELS_SHA256:
+        raise FeatureError(path, "is not the file of lpips 0.1.4", "pip install lpips==0.1.4")
+    return path
+
+
 class Lpips:
     """LPIPS of pairs of images, on a device."""
 
     def __init__(self, network: Pretrained, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
         self._network = network.to(self.device).eval().requires_grad_(False)
-        channels = load_file(_CHANNELS, str(self.device))
-        self._channels = [channels[f"lin{level}"] for level in range(len(_LEVELS))]
+        state = torch.load(channels_file(), map_location=self.device, weights_only=True)
+        self._channels = [state[f"lin{k}.model.1.weight"].flatten() for k in range(len(_LEVELS))]
 
     @torch.no_grad()
     def __call__(self, output: NDArray[np.uint8], target: NDArray[np.uint8]) -> float:
