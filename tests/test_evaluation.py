@@ -16,13 +16,15 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from i2i import images, registry
 from i2i.evaluation.baselines import COLORS, INPUT, Baselines, color_fit
-from i2i.evaluation.features import FeatureWeights
+from i2i.evaluation.features import FeatureWeights, lpips
+from i2i.evaluation.features.load import load_lpips
 from i2i.evaluation.folders import evaluate_folders
 from i2i.evaluation.pairs import EvaluationError
 from i2i.evaluation.record import Measures
 from i2i.evaluation.scoring import score_images
 from i2i.evaluation.sets import set_scores
 from i2i.evaluation.tables import markdown
+from i2i.files import sha256
 from i2i.images.spec import ChannelSpec, ImageSpec
 from i2i.model_file import WEIGHTS, GeneratorInfo, ModelInfo, named_tensors, save_model
 
@@ -315,3 +317,22 @@ def test_a_table_in_markdown_escapes_its_cells() -> None:
 def test_a_file_of_weights_that_no_metric_needs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="--inception-weights: no metric"):
         Measures(("psnr",), weights=FeatureWeights(inception=tmp_path))
+
+
+def test_lpips_of_a_file_of_weights_stands_beside_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    path = tmp_path / "alexnet.pth"
+    torch.save(lpips.AlexNet().state_dict(), path)
+    monkeypatch.setattr(lpips.AlexNet, "digest", sha256(path))
+    outputs = write(tmp_path / "out", {f"{n}.png": near(noise(n), n + 9) for n in range(2)})
+    targets = write(tmp_path / "real", {f"{n}.png": noise(n) for n in range(2)})
+    weights = FeatureWeights(lpips=path)
+    result = evaluate_folders(outputs, targets, Measures(("psnr", "lpips"), weights=weights))
+    distance = load_lpips(weights)
+    expected = np.mean([distance(near(noise(n), n + 9), noise(n)) for n in range(2)])
+    assert result.scores["outputs"]["lpips"].mean == pytest.approx(expected)
+    assert result.protocol.features is not None
+    assert result.protocol.features["alexnet_sha256"] == sha256(path)
+    assert f"alexnet {sha256(path)[:8]}" in str(result.protocol)

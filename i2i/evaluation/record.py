@@ -57,8 +57,8 @@ class Measures:
                 raise EvaluationError(
                     "--metrics", f"no metric {name}", f"Choose among {', '.join(METRICS)}"
                 )
-            if self.mask and METRICS[name].kind == "set":
-                reason = f"has no effect on {name}, which compares sets of whole images"
+            if self.mask and (METRICS[name].kind == "set" or name == "lpips"):
+                reason = f"has no effect on {name}, which compares whole images"
                 raise EvaluationError("--mask", reason, "Leave one out")
         networks = {METRICS[name].network for name in self.metrics}
         for flag, file, network in (
@@ -199,5 +199,8 @@ class Record:
         return "nearest" if self.spec.mask else "bicubic, antialiased"
 
     def _features(self) -> dict[str, str] | None:
-        of_sets = [name for name in self.metrics if METRICS[name].kind == "set"]
-        return feature_facts(of_sets, self.measures.weights) if of_sets else None
+        plain = [
+            name for name, each in METRICS.items() if each.kind == "paired" and not each.network
+        ]
+        names = [name for name in self.metrics if name not in plain]
+        return feature_facts(names, self.measures.weights) if names else None

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from i2i import images
 from i2i.evaluation.features import NO_WEIGHTS, FeatureWeights
+from i2i.evaluation.features.load import load_lpips
 from i2i.evaluation.metric import METRICS
 from i2i.evaluation.paired import MS_SSIM_SIDE, Interval, bootstrap, l1, ms_ssim, psnr, ssim
 from i2i.evaluation.set_scoring import SetScorer
@@ -54,7 +55,7 @@ class Scorer:
         device: of these networks.
 
     Raises:
-        SetError, FeatureError: a metric of sets lacks an extra or a file.
+        SetError, FeatureError: a metric lacks an extra or a file.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Scorer:
         self.metrics = tuple(name for name in metrics if METRICS[name].kind == "paired")
         of_sets = [name for name in metrics if METRICS[name].kind == "set"]
         self.sets = SetScorer(of_sets, weights, device) if of_sets else None
+        self.lpips = load_lpips(weights, device) if "lpips" in metrics else None
         self.spec = spec
         self.depth = 8
         self._names: list[str] = []
@@ -124,6 +126,9 @@ class Scorer:
                 values[name] = float(metric(one, other, depth, mask))
         if "ms_ssim" in self.metrics and not self._small and not self._masked:
             values["ms_ssim"] = float(ms_ssim(one, other, depth))
+        if self.lpips:
+            pictures = (images.to_display_rgb(each, self.spec.alpha) for each in (output, target))
+            values["lpips"] = self.lpips(*pictures)
         return values
 
     def result(self) -> Scored:
