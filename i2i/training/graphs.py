@@ -108,8 +108,10 @@ class Recording(Passes):
             return {}, {}
         static = self._replay([real, fake])
         values = [value for group in static for value in group.values()]
-        fresh = iter(torch.stack(values).unbind())  # the next replay overwrites `values`
-        terms, metrics = ({name: next(fresh) for name in group} for group in static)
+        scalars = iter(torch.stack([value for value in values if value.ndim == 0]).unbind())
+        # copies, since the next replay overwrites `values`
+        fresh = iter([value.clone() if value.ndim else next(scalars) for value in values])
+        terms, metrics = (dict(zip(group, fresh, strict=False)) for group in static)
         return terms, metrics
 
     def keep_gradients(self, phase: str, parameters: Sequence[nn.Parameter]) -> None:

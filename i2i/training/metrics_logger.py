@@ -93,11 +93,10 @@ class MetricsLogger:
         self._append(self._files[-1], row)
         images, scores = row["images"], row["scores"]
         several = len(scores) > 1
-        values = {
-            f"val/{metric}{f'/{direction}' * several}": interval["mean"]
-            for direction, metrics in scores.items()
-            for metric, interval in metrics.items()
-        }
+        values: dict[str, float] = {}
+        for direction, metrics in scores.items():
+            suffix = f"/{direction}" if several else ""
+            values |= {f"val/{name}{suffix}": score["mean"] for name, score in metrics.items()}
         if self._board:
             with self._survive_full_disk("TensorBoard", images):
                 self._board.scalars(values, images)

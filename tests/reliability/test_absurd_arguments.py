@@ -40,7 +40,7 @@ def walk(command: click.Command, name: tuple[str, ...] = ()) -> Iterator[tuple[s
 
 
 COMMANDS = dict(walk(group))
-SINKS = {"out", "fix", "sheet", "json_file"}  # where something new is written
+SINKS = {"out", "fix", "sheet", "json_file", "csv_file"}  # where something new is written
 PATHS = {
     "init_from",
     "pairs",
@@ -55,6 +55,11 @@ PATHS = {
     "config_file",
     "run",
     "resume",
+    "runs",
+    "mask",
+    "explain",
+    "inception_weights",
+    "lpips_weights",
 } | SINKS
 SIZES = {"size", "grid", "interpolate", "shard"}
 TEXTS = {
@@ -68,6 +73,8 @@ TEXTS = {
     "inputs",
     "target",
     "overrides",
+    "metrics",
+    "value_range",
 }
 HARMLESS = {"help", "version"}
 
@@ -129,6 +136,7 @@ BASES: dict[str, str] = {  # words that succeed, or nearly: {} is a name that no
     "generate": "{stage}/faces {}",
     "import": "{stage}/noise.pth --out {}",
     "list": "methods",
+    "report": "{stage}/folder --out {}.html",
     "resume": "{stage}/folder",
     "show": "pix2pix",
     "translate": "{stage}/model {stage}/photos {}",
