@@ -47,9 +47,9 @@ def command(runs: tuple[str, ...], as_json: bool, markdown: bool, out: str | Non
     if as_json:
         click.echo(json.dumps(compare.as_json(comparison), indent=1))
         return
-    scores, shown = compare.score_tables(comparison), partial(printable, limit=60)
+    scores, visible = compare.score_tables(comparison), partial(printable, limit=60)
     for table in (*scores, compare.cost_table(comparison), compare.settings_table(comparison)):
-        rows = [list(map(shown, row)) for row in table.rows]
+        rows = [list(map(visible, row)) for row in table.rows]
         if len(rows) > 1:
             text = tables.markdown(rows) if markdown else tables.aligned(rows)
             for line in (table.title, *[""] * markdown, *text.split("\n"), *table.notes, ""):
