@@ -174,8 +174,8 @@ def facts(record: Record) -> dict[str, str]:
     facts = {"images seen": f"{images:,} of {total:,}" if total else f"{images:,}"}
     if math.isfinite(record.minutes):
         facts["training time"] = duration(record.minutes)
-        if record.minutes > 0:
-            facts["speed"] = f"{images / record.minutes / 60:.1f} images/s"
+        if math.isfinite(record.speed):
+            facts["speed"] = f"{record.speed:.1f} images/s"
     parameters = record.environment.get("parameters")
     if isinstance(parameters, dict):
         counts = [value for value in parameters.values() if isinstance(value, int)]

@@ -98,11 +98,12 @@ def _score_rows(group: Mapping[str, Validation], metric: str) -> list[list[str]]
     columns: dict[tuple[str, str], None] = {}
     for direction, own in chain.from_iterable(each.scores.items() for each in group.values()):
         columns |= dict.fromkeys(product([direction], own))
-    titles = [metric_title(name) + (f" ({way})" if several else "") for way, name in columns]
+    ordered = sorted(columns, key=lambda column: column[1] != metric)
+    titles = [metric_title(name) + (f" ({way})" if several else "") for way, name in ordered]
     rows = [["", *titles, "weights after"]]
     for run, each in sorted(group.items(), key=lambda item: _rank(item[1], metric)):
         cells = []
-        for direction, name in columns:
+        for direction, name in ordered:
             estimate = each.scores.get(direction, {}).get(name)
             mean, interval = estimate_text(name, estimate) if estimate else (_MISSING, "")
             cells.append(f"{mean} [{interval.replace(' – ', ', ')}]" if interval else mean)
@@ -163,6 +164,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
             "folder": str(record.folder),
             "images": record.images,
             "minutes": record.minutes,
+            "images_per_second": record.speed,
             **{key: record.environment.get(key) for key in _OF_COST},
             "validation": asdict(best) if best else None,
         }
