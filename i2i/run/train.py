@@ -254,6 +254,11 @@ def _restore(trainer: Trainer, run: _Run, facts: Mapping[str, Any]) -> None:
                 f"note: the files in {facts['root']} are not those that the run was trained on "
                 "before: names or sizes differ"
             )
+            if run.validation and run.dataset.part:
+                log(
+                    "note: images that are held out now may have been trained on before, and "
+                    "score too well; a folder val keeps them apart"
+                )
         # it may have been killed between the checkpoint and the run's own weights
         weights = read_own(path / WEIGHTS)
         if not (folder / WEIGHTS).exists() or read_own(folder / WEIGHTS) != weights:

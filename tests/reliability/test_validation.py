@@ -302,6 +302,26 @@ def test_resumed_run_cannot_begin_to_hold_out_what_it_was_trained_on(
         assert (run / VALIDATIONS).exists() == fits
 
 
+@pytest.mark.parametrize("change", ["a file is removed", "the folder val is removed"])
+def test_resuming_says_that_images_held_out_now_may_have_been_trained_on(
+    change: str, with_val: dict[str, Path], tmp_path: Path
+) -> None:
+    data, run, log = tmp_path / "data", tmp_path / "run", tmp_path / "log"
+    shutil.copytree(with_val["facades"], data)
+    if change == "a file is removed":
+        shutil.rmtree(data / "val")
+    run_to_the_end(train_words("pix2pix", {"facades": data}, run, *EVERY), tmp_path / "first")
+    run_to_the_end(resume_words(run, "--images", 26), tmp_path / "same")
+    assert "held out now" not in (tmp_path / "same").read_text()
+    if change == "a file is removed":
+        for domain in "ab":
+            min((data / "train" / domain).iterdir()).unlink()
+    else:
+        shutil.rmtree(data / "val")
+    run_to_the_end(resume_words(run, "--images", 28), log)
+    assert "images that are held out now may have been trained on before" in log.read_text()
+
+
 @pytest.mark.parametrize(
     ("method", "metrics", "reason"),
     [
