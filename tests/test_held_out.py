@@ -56,6 +56,15 @@ def test_training_does_not_see_the_share_that_is_held_out_whatever_the_seed_and_
     assert files(open_data(settings(method, tmp_path, None))) == files(training) | files(held_out)
 
 
+def test_images_that_are_added_leave_nearly_all_that_are_held_out_where_they_are(
+    tmp_path: Path,
+) -> None:
+    config = settings("dcgan", draw(tmp_path, "", count=40), share=0.25)
+    before = files(open_validation(config))
+    draw(tmp_path, "", count=44)
+    assert len(before & files(open_validation(config))) >= 8
+
+
 def test_pairs_are_held_out_together_also_those_that_share_an_input(tmp_path: Path) -> None:
     draw(tmp_path, "a", "b")
     rows = [f"a/{number // 2:02d}.png,b/{number:02d}.png" for number in range(20)]

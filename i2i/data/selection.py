@@ -1,8 +1,9 @@
 """Rows of a listing that are used: a random sample, and a share held out for validation."""
 
+import os
+from pathlib import Path
 from typing import NamedTuple
 
-from i2i.data.order import shuffled
 from i2i.data.pairing import Listing
 from i2i.data.walk import DataError
 from i2i.seeds import key
@@ -36,8 +37,9 @@ def sampled(listing: Listing, count: int | None, seed: int) -> tuple[Listing, tu
 def without_held_out(listing: Listing, part: HeldOut | None) -> tuple[Listing, tuple[str, ...]]:
     """Return the rows that `part` wants (None: all), and a note of their number.
 
-    The choice is random and the same for every seed of a run: scores of several seeds compare.
-    Rows that begin with the same file are held out together: an image that has several targets.
+    Names decide, by a hash: the choice is the same for every seed of a run, so that their scores
+    compare, and stays nearly the same where files are added. Rows that begin with the same file are
+    held out together: an image that has several targets.
 
     Raises:
         DataError: too few images are held out, or remain.
@@ -50,11 +52,14 @@ def without_held_out(listing: Listing, part: HeldOut | None) -> tuple[Listing, t
     if total - count < _LEAST:
         reason = f"of {total} {_kind(listing)}, {count} are held out: {total - count} would remain"
         raise DataError("validate.share", reason, "Lower it, or add a folder val to the data")
-    own = key(0, "validation", *listing.domains)
-    held = {firsts[shuffled(number, total, own)] for number in range(count)}
+    held = set(sorted(firsts, key=_rank)[:count])
     rows = [row for row, file in enumerate(listing.files[0]) if (file in held) == part.wanted]
     note = f"{count} of {total} {_kind(listing)} are held out of training: validate.share."
     return _rows(listing, rows), (note,)
+
+
+def _rank(file: str) -> int:
+    return key("validation", os.fsencode(Path(file).name).hex())
 
 
 def _rows(listing: Listing, rows: list[int]) -> Listing:
