@@ -85,6 +85,8 @@ def test_foreign_names_stay_on_one_line_in_every_list(tmp_path: Path) -> None:
         ["translate", FORGED, "in", "out", "--device", FORGED],
         ["generate", FORGED, "out", "--grid", FORGED],
         ["evaluate", FORGED, FORGED],
+        ["report", FORGED],
+        ["compare", FORGED, "x"],
         ["import", FORGED, "--out", tmp_path / "imported"],
     ]
     for words in commands:
@@ -104,6 +106,16 @@ def test_page_with_foreign_names_is_written(tmp_path: Path) -> None:
     assert "gnp<b>" not in text
     assert "2J<b>" not in text
     assert "\u202e" not in text
+
+
+def test_name_of_a_run_forges_no_line_of_a_comparison(tmp_path: Path) -> None:
+    run = write_run(tmp_path / FORGED, settings=("data.root=x\\ny",))
+    other = write_run(tmp_path / "other")
+    for form in ([], ["--markdown"], ["--json"]):
+        done = i2i(tmp_path / "streams", "compare", run, other, *form)
+        assert done.status == 0, done
+        assert visible((done.out + done.err).replace("\n", ""))
+        assert not any(line.startswith("failed:") for line in done.out.splitlines())
 
 
 def test_missing_file_is_named_as_it_is(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def files(dataset: Dataset) -> set[str]:
 
 
 @pytest.mark.parametrize("method", FOLDERS)
-def test_training_does_not_see_the_share_that_is_held_out_and_both_are_the_whole(
+def test_training_does_not_see_the_share_that_is_held_out_whatever_the_seed_and_both_are_the_whole(
     method: str, tmp_path: Path
 ) -> None:
     draw(tmp_path, *FOLDERS[method])
@@ -52,7 +52,7 @@ def test_training_does_not_see_the_share_that_is_held_out_and_both_are_the_whole
     assert files(training) | files(held_out) == {str(path) for path in tmp_path.rglob("*.png")}
     assert "5 of 20" in "".join(training.notes)
     assert files(open_validation(config)) == files(held_out)
-    assert files(open_validation(settings(method, tmp_path, seed=1, share=0.25))) != files(held_out)
+    assert files(open_validation(settings(method, tmp_path, seed=1, share=0.25))) == files(held_out)
     assert files(open_data(settings(method, tmp_path, None))) == files(training) | files(held_out)
 
 

@@ -12,6 +12,7 @@ import pytest
 from pages import write_run
 from PIL import Image
 
+from i2i.run.compare import compare, write_comparison
 from i2i.run.report import write_report
 
 CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrome")
@@ -250,5 +251,30 @@ def test_page_without_validation_and_its_print_have_no_faults(browser: Any, tmp_
     opened.page.emulate_media(media="print")
     assert opened.page.locator("#curve-tools").is_hidden()
     assert opened.page.locator(".charts svg").count() == 7
+    assert opened.trouble == []
+    context.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1400, "light")])
+def test_page_of_a_comparison_is_readable_and_hides_the_runs_one_unchecks(
+    browser: Any, tmp_path: Path, width: int, scheme: str
+) -> None:
+    long = ("generator.name=resnet", f"data.root=/{'long' * 30}/photos")
+    runs = [
+        write_run(tmp_path / "a-run-with-a-long-name-that-says-all", protocol_hash="22222222"),
+        write_run(tmp_path / "other", settings=long),
+        write_run(tmp_path / "plain", validated=False, sampled=False),
+    ]
+    write_comparison(tmp_path / "page.html", compare(runs))
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    opened = Watched(context, tmp_path / "page.html")
+    assert opened.page.evaluate(CONTRAST)[1] == []
+    assert opened.page.evaluate(OVERFLOW) == [width, []]
+    names = opened.page.locator("#settings tbody th code")
+    assert max(name.bounding_box()["height"] for name in names.all()) < 50  # in one line
+    mean = opened.page.locator(".charts figure", has_text="G/l1").locator(".mean")
+    assert mean.count() == 3
+    opened.page.get_by_label("plain").uncheck()
+    assert mean.count() == 2
     assert opened.trouble == []
     context.close()

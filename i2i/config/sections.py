@@ -278,8 +278,8 @@ class ValidateConfig(_Settings):
     images: Resumable[Annotated[int, Field(ge=2, le=10_000, strict=True)]] = 64
     """largest number of images (pairs with paired data), spread evenly over those held out"""
     share: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """share of the training images that is held out, chosen by the seed; without effect where the
-    data has a folder val"""
+    """share of the training images that is held out, the same for every seed; without effect where
+    the data has a folder val"""
     patience: Resumable[Count | None] = None
     """validations without an improvement after which training ends; null: no early stop"""
 

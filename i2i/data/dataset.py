@@ -204,7 +204,7 @@ class Dataset:
         config = self.config
         self.notes += (*listing.ignored(), *listing.remarks())
         listing, note = sampled(listing, config.max_images, self.seed)
-        listing, share = without_held_out(listing, self.part, self.seed)
+        listing, share = without_held_out(listing, self.part)
         self.notes += (*note, *share)
         reading: Reading = "header"
         if len(listing.files[0]) <= config.decode_check_limit:

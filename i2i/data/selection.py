@@ -33,11 +33,10 @@ def sampled(listing: Listing, count: int | None, seed: int) -> tuple[Listing, tu
     return _rows(listing, rows), (note,)
 
 
-def without_held_out(
-    listing: Listing, part: HeldOut | None, seed: int
-) -> tuple[Listing, tuple[str, ...]]:
-    """Return the rows that `part` wants (None: all), chosen by `seed`, and a note of their number.
+def without_held_out(listing: Listing, part: HeldOut | None) -> tuple[Listing, tuple[str, ...]]:
+    """Return the rows that `part` wants (None: all), and a note of their number.
 
+    The choice is random and the same for every seed of a run: scores of several seeds compare.
     Rows that begin with the same file are held out together: an image that has several targets.
 
     Raises:
@@ -51,7 +50,7 @@ def without_held_out(
     if total - count < _LEAST:
         reason = f"of {total} {_kind(listing)}, {count} are held out: {total - count} would remain"
         raise DataError("validate.share", reason, "Lower it, or add a folder val to the data")
-    own = key(seed, "validation", *listing.domains)
+    own = key(0, "validation", *listing.domains)
     held = {firsts[shuffled(number, total, own)] for number in range(count)}
     rows = [row for row, file in enumerate(listing.files[0]) if (file in held) == part.wanted]
     note = f"{count} of {total} {_kind(listing)} are held out of training: validate.share."

@@ -78,7 +78,8 @@ class Protocol:
         more = ", …" if len(self.targets.sizes) > 2 else ""
         kind = "floats" if self.depth == 32 else f"{self.depth}-bit"
         parts = [
-            f"{self.targets.images} {self.split} targets of {sizes}{more}".replace("  ", " "),
+            f"{self.targets.images} targets of {sizes}{more}",
+            f"split {self.split}" if self.split else "",
             self.direction,
             "not resized" if self.size == "keep" else f"resized to {self.size} ({self.resizer})",
             f"{kind} values from {low:g} to {high:g}",

@@ -16,15 +16,18 @@ Point = tuple[float, ...]  # images seen, value, and for an interval its ends
 def charts(records: Sequence[Record]) -> list[dict[str, Any]]:
     """Return charts in groups; each has a series of every run that logged it.
 
-    Points that are not finite are kept as gaps, and counted.
+    Scores under different protocols are in different charts. Points that are not finite are kept as
+    gaps, and counted.
     """
     collected: dict[tuple[str, str], dict[int, list[Point]]] = {}
+    protocols = {each.protocol_hash for record in records for each in record.validations}
     for index, record in enumerate(records):
         for validation in record.validations:
             for direction, metrics in validation.scores.items():
                 several = len(validation.scores) > 1
                 for name, estimate in metrics.items():
                     title = metric_title(name) + (f" ({direction})" if several else "")
+                    title += f", protocol {validation.protocol_hash}" if len(protocols) > 1 else ""
                     of_runs = collected.setdefault(("Validation", title), {})
                     of_runs.setdefault(index, []).append((validation.images, *estimate))
         for row in record.rows:

@@ -85,6 +85,11 @@ class Record:
             seconds = self.images / rate if rate > 0 else math.nan
         return seconds / 60
 
+    @property
+    def speed(self) -> float:
+        """Images per second of training; NaN: not known."""
+        return self.images / self.minutes / 60 if self.minutes > 0 else math.nan
+
 
 def read_record(folder: Path) -> Record:
     """Read a run; settings that cannot be read are named in `problems`.

@@ -64,7 +64,7 @@ def _environment() -> Environment:
         finalize=_printable,
     )
     environment.filters["number"] = text
-    environment.filters["value"] = _setting
+    environment.filters["value"] = setting_text
     return environment
 
 
@@ -72,7 +72,7 @@ def _printable(value: object) -> object:
     return printable(value, MAX_TEXT) if type(value) is str else value
 
 
-def _setting(value: object) -> str:
+def setting_text(value: object) -> str:
     """Return the value of a setting as it is written on the command line."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
@@ -89,15 +89,18 @@ def _hash(content: str) -> str:
 
 def _json(data: Mapping[str, Any]) -> str:
     """Return JSON that can stand inside of a script element."""
-    content = json.dumps(_finite(data), allow_nan=False, separators=(",", ":"))
+    content = json.dumps(finite(data), allow_nan=False, separators=(",", ":"))
     return content.replace("<", "\\u003c")
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return JSON with null for numbers that are not finite, and with printable texts."""
+    if hasattr(value, "_asdict"):
+        return finite(value._asdict())
     if isinstance(value, Mapping):
-        return {printable(key, MAX_TEXT): _finite(item) for key, item in value.items()}
+        return {printable(key, MAX_TEXT): finite(item) for key, item in value.items()}
     if isinstance(value, str):
         return value if value.startswith("data:image/") else printable(value, MAX_TEXT)
     if isinstance(value, Sequence):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -93,14 +93,14 @@ def write_run_page(
         hero=_hero(samples, images),
         failures=failures(record.events),
         events=[event for event in record.events if event["kind"] != "health"],
-        facts=_facts(record),
+        facts=facts(record),
         environment=_environment(record),
         samples=samples,
         gallery=images,
         metric_titles={name: metric_title(name) for name in images.metrics},
         metric_texts=_metric_texts(images),
         groups=list(dict.fromkeys(chart["group"] for chart in curves)),
-        broken=_broken(curves),
+        broken=broken(curves),
     )
 
 
@@ -168,14 +168,14 @@ def _hero(samples: Samples, images: Gallery) -> Hero | None:
     return Hero(pictures, caption, small)
 
 
-def _facts(record: Record) -> dict[str, str]:
+def facts(record: Record) -> dict[str, str]:
     """Return what the top of the page says in small letters."""
     images, total = record.images, record.total
     facts = {"images seen": f"{images:,} of {total:,}" if total else f"{images:,}"}
     if math.isfinite(record.minutes):
         facts["training time"] = duration(record.minutes)
-        if record.minutes > 0:
-            facts["speed"] = f"{images / record.minutes / 60:.1f} images/s"
+        if math.isfinite(record.speed):
+            facts["speed"] = f"{record.speed:.1f} images/s"
     parameters = record.environment.get("parameters")
     if isinstance(parameters, dict):
         counts = [value for value in parameters.values() if isinstance(value, int)]
@@ -235,7 +235,7 @@ def _metric_texts(images: Gallery) -> dict[int, str]:
     return texts
 
 
-def _broken(curves: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+def broken(curves: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Return how many values of each curve are not finite, without those that have none."""
     counts: Counter[str] = Counter()
     for chart in curves:

@@ -193,9 +193,8 @@ class RunValidation:
         of_targets, of_inputs = prints
         assert of_targets is not None, "a data set is not empty"
         height, width = height_width(settings.data.crop_size)
-        seed = settings.train.seed
         return Protocol(
-            split=f"{part.share:g} of train, held out by seed {seed}" if part else "val",
+            split=f"{part.share:g} of train" if part else "val",
             direction=", ".join(self.directions),
             paired=self.paired,
             size=f"{width}x{height}",

@@ -13,6 +13,7 @@ import click
 import pytest
 from commands import Ended, here
 from models import write_model, write_pictures
+from pages import write_run
 
 from i2i.cli import group
 from i2i.config import ConfigError, Layer, parse_override
@@ -108,6 +109,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_model(root / "faces", "dcgan")
     write_pictures(root / "photos", 1)
     write_dataset("facades", root / "pairs", 5, 32, seed=0)
+    for name in ("run", "other"):
+        write_run(root / name, sampled=False)
     (root / "photos.zip").write_bytes(b"PK")
     (root / "empty").write_bytes(b"")
     (root / "noise").write_bytes(random.Random(0).randbytes(4_000))
@@ -127,6 +130,7 @@ BASES: dict[str, str] = {  # words that succeed, or nearly: {} is a name that no
     "bench scale": "--method nothing",
     "bench train": "--method nothing",
     "bench translate": "{stage}/missing",
+    "compare": "{stage}/run {stage}/other --out {}.html",
     "data check": "{stage}/pairs",
     "data preview": "{stage}/pairs pix2pix --out {}.png --count 1 --draws 1 --set data.load_size=32 --set data.crop_size=32",
     "data synth": "portraits {} --count 1 --size 16",
@@ -136,7 +140,7 @@ BASES: dict[str, str] = {  # words that succeed, or nearly: {} is a name that no
     "generate": "{stage}/faces {}",
     "import": "{stage}/noise.pth --out {}",
     "list": "methods",
-    "report": "{stage}/folder --out {}.html",
+    "report": "{stage}/run --out {}.html",
     "resume": "{stage}/folder",
     "show": "pix2pix",
     "translate": "{stage}/model {stage}/photos {}",
@@ -200,12 +204,14 @@ def test_words_that_are_attacked_succeed_by_themselves(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in (
+        "compare",
         "data check",
         "data preview",
         "data synth",
         "evaluate",
         "generate",
         "list",
+        "report",
         "show",
         "translate",
     ):
