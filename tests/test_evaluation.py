@@ -319,6 +319,15 @@ def test_empty_masks_are_left_out_and_all_empty_is_an_error(tmp_path: Path) -> N
         evaluate_folders(outputs, targets, Measures(mask=empty))
 
 
+def test_a_mask_does_not_count_for_two_images_of_one_stem(tmp_path: Path) -> None:
+    for part in ("x", "y"):
+        for name in ("out", "real"):
+            write(tmp_path / name / part, {"0.png": noise(0)})
+    mask = write(tmp_path / "masks", {"0.png": np.full((SIDE, SIDE), 255, np.uint8)})
+    with pytest.raises(EvaluationError, match=r"one mask for two images: .*x/0.png and .*y/0.png"):
+        evaluate_folders(tmp_path / "out", tmp_path / "real", Measures(mask=mask))
+
+
 @pytest.mark.parametrize("masked", [False, True])
 def test_a_metric_that_no_image_allows_is_refused_by_its_own_reason(
     masked: bool, tmp_path: Path
