@@ -149,6 +149,15 @@ def test_a_difference_in_units_is_that_of_the_files(tmp_path: Path) -> None:
         assert scores["psnr"].mean == pytest.approx(20 * np.log10(span / 7), abs=0.01)
 
 
+def test_floats_out_of_range_name_the_option_that_says_what_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "floats"
+    folder.mkdir()
+    np.save(folder / "0.npy", np.full((SIDE, SIDE), 1500, np.float32))
+    ended = here("evaluate", folder, folder)
+    assert ended.status
+    assert "--value-range" in ended.err
+
+
 def test_color_outputs_of_gray_targets_are_converted_and_other_sizes_refused(
     tmp_path: Path,
 ) -> None:
@@ -308,6 +317,26 @@ def test_empty_masks_are_left_out_and_all_empty_is_an_error(tmp_path: Path) -> N
     empty = write(tmp_path / "none", {f"{n}.png": 0 * full for n in range(3)})
     with pytest.raises(EvaluationError, match="no mask has a pixel that counts"):
         evaluate_folders(outputs, targets, Measures(mask=empty))
+
+
+def test_a_mask_does_not_count_for_two_images_of_one_stem(tmp_path: Path) -> None:
+    for part in ("x", "y"):
+        for name in ("out", "real"):
+            write(tmp_path / name / part, {"0.png": noise(0)})
+    mask = write(tmp_path / "masks", {"0.png": np.full((SIDE, SIDE), 255, np.uint8)})
+    with pytest.raises(EvaluationError, match=r"one mask for two images: .*x/0.png and .*y/0.png"):
+        evaluate_folders(tmp_path / "out", tmp_path / "real", Measures(mask=mask))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_metric_that_no_image_allows_is_refused_by_its_own_reason(
+    masked: bool, tmp_path: Path
+) -> None:
+    outputs, targets = (write(tmp_path / name, {"0.png": noise(0)}) for name in ("out", "real"))
+    mask = write(tmp_path / "masks", {"0.png": np.full((SIDE, SIDE), 255, np.uint8)})
+    reason = "coarse scales have no mask" if masked else "1 of 1 images have a side below 176"
+    with pytest.raises(EvaluationError, match=f"--metrics ms_ssim: .*{reason}"):
+        evaluate_folders(outputs, targets, Measures(["ms_ssim"], mask=mask if masked else None))
 
 
 def test_a_table_in_markdown_escapes_its_cells() -> None:

@@ -250,6 +250,9 @@ def test_a_protocol_survives_json_and_a_file_without_one_is_refused(
         path.write_text(text)
         with pytest.raises(ValueError, match="holds no protocol of one evaluation"):
             read_protocol(path)
+    path.write_text(json.dumps({"directions": [as_json(plain), as_json(plain)]}))
+    with pytest.raises(ValueError, match=r"protocol of one evaluation\. Give .*, of one direction"):
+        read_protocol(path)
 
 
 def test_the_hash_covers_every_field_but_those_of_the_outputs(plain: Evaluation) -> None:

@@ -20,7 +20,7 @@ class Masks:
 
     Raises:
         DataError: the folder has no images.
-        EvaluationError: an image has no mask, or several.
+        EvaluationError: an image has no mask, or several, or shares one with another.
     """
 
     def __init__(self, folder: str | Path, names: Sequence[str]) -> None:
@@ -35,6 +35,12 @@ class Masks:
             reason = f"{folder} has no mask for {len(lacking)} of {len(names)} images"
             hint = "A mask has the stem of its image"
             raise EvaluationError(_FLAG, f"{reason} (first: {preview(lacking)})", hint)
+        owners: dict[str, str] = {}
+        for name in names:
+            if (first := owners.setdefault(normal(Path(name).stem), name)) != name:
+                raise EvaluationError(
+                    _FLAG, f"one mask for two images: {first} and {name}", "Rename one of them"
+                )
         self.collector = Collector(names)
 
     def read(self, name: str, image: Array, size: TargetSize) -> Mask:

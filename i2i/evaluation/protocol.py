@@ -163,7 +163,7 @@ def read_protocol(path: Path) -> Protocol:
     Raises:
         ProtocolError: there is none.
     """
-    hint = "Give the output of `i2i evaluate --json`"
+    hint = "Give the output of `i2i evaluate --json`, of one direction"
     try:
         content = json.loads(path.read_text("utf-8"))
         return Protocol.from_json(content.get("protocol", content))

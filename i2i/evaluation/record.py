@@ -158,12 +158,15 @@ class Record:
         """Return the evaluation; `facts` are further fields of its protocol.
 
         Raises:
-            EvaluationError: no image has anything inside its mask.
+            EvaluationError: no image has anything inside its mask, or no metric can be computed.
             SetError: there are too few images for a metric of sets.
         """
         scored = self.scorer.result()
-        if not scored.scores:
+        if len(self._outside) == len(self._order):
             raise EvaluationError("--mask", "no mask has a pixel that counts", "Check the masks")
+        if not scored.scores:
+            metric, reason = next(iter(scored.not_computed.items()))
+            raise EvaluationError(f"--metrics {metric}", reason, "Add another metric")
         if self._outside:
             left_out = f"{len(self._outside)} images ({preview(self._outside)})"
             notes = [*notes, f"left out, nothing inside of their masks: {left_out}"]

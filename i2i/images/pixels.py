@@ -64,7 +64,7 @@ def from_value_range(values: NDArray[Any], value_range: ValueRange) -> NDArray[n
         limits = f"[{value_range[0]:g}, {value_range[1]:g}]"
         kind = "float values" if floats else "values"
         reason = f"{kind} from {lowest:g} to {highest:g}, outside {limits}"
-        hint = "Rescale them; in training data.value_range says what is read"
+        hint = "Rescale them, or name their range: data.value_range, of two folders --value-range"
         raise ImageError("image", reason, hint)
     if value_range == UNIT:
         return values.astype(np.float32, copy=False)
