@@ -93,11 +93,11 @@ BUDGETS = {
     "training": 2490,
     "report": 920,
     "execution": 320,
-    "evaluation": 3140,
+    "evaluation": 3160,
     "translation": 2260,
     "compat": 470,
     "config": 760,
-    "run": 2690,
+    "run": 2695,
     "bench": 1310,
     "cli": 1655,
 }

@@ -208,6 +208,16 @@ def test_unpaired_data_is_compared_as_sets_beside_inputs_and_training_pictures(
     assert "i2i: --metrics psnr: needs pairs, and the data has none" in done.err
 
 
+def test_what_is_assumed_of_pairs_and_what_favors_baselines_is_said(
+    both_ways: Path, paired: Path
+) -> None:
+    done = here("evaluate", both_ways, paired, "--split", "train")
+    assert "note: baselines are fitted on the images that are scored" in done.out
+    assert "note: files of one name are taken as pairs (--unpaired compares sets)" in done.out
+    done = here("evaluate", both_ways, paired, "--paired")
+    assert "note: " not in done.out
+
+
 def test_metrics_of_sets_stand_beside_those_of_pairs(both_ways: Path, paired: Path) -> None:
     done = here("evaluate", both_ways, paired, "--metrics", "psnr,swd", "--json")
     content = json.loads(done.out)

@@ -15,6 +15,9 @@ from i2i.images import Array
 from i2i.translation.options import TargetSize
 from i2i.translation.translator import Translator
 
+FITTED = "baselines are fitted on the images that are scored, which favors them"
+BY_NAME = "files of one name are taken as pairs (--unpaired compares sets)"
+
 
 def evaluate(
     translator: Translator,
@@ -70,6 +73,7 @@ def evaluate(
             progress(number + 1, len(job.files))
     return job.record.result(
         job.rows,
+        _notes(job.files, split, assumed=paired is None and not given),
         inputs=job.inputs,
         split=split,
         direction=str(translator.direction),
@@ -84,6 +88,13 @@ def _pairs_wanted(paired: bool | None, given: bool, data: str | Path, split: str
         reason = "has no effect on a layout, a pattern or a table of pairs"
         raise EvaluationError("--unpaired", reason, "Leave it out")
     return given or is_paired(data, split) if paired is None else paired
+
+
+def _notes(files: Sequence[PairFiles], split: str, assumed: bool) -> list[str]:
+    notes = [FITTED] if split == "train" else []
+    if assumed and files[0].layout == "folders":
+        notes.append(BY_NAME)
+    return notes
 
 
 class _Job:

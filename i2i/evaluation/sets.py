@@ -136,21 +136,33 @@ def compare(
         SetError: a set has too few images for a metric.
     """
     check_metrics(metrics)
+    check_counts(reals, fakes, metrics)
     scores: dict[str, Influence] = {}
     if "swd" in metrics:
         stores = [each.patches or PatchStore(seed) for each in (reals, fakes)]
-        _check_counts("swd", [len(store.images) for store in stores])
         scores["swd"] = mean(distances(*stores))
     for network in networks_of(metrics):
         names = {quantity_of(name): name for name in metrics if METRICS[name].network == network}
-        counts = [len(each.features.get(network, ())) for each in (reals, fakes)]
-        for quantity, name in names.items():
-            _check_counts(name, counts, MIN_IMAGES if quantity in NEIGHBORS else 2)
         one, other = reals.matrix(network), fakes.matrix(network)
         for quantity, score in _feature_scores(one, other, names.keys()).items():
             scores[names[quantity]] = score
     lowest = {name: -inf if quantity_of(name) == "kid" else 0 for name in metrics}  # unbiased
     return {name: interval(scores[name], seed, lowest[name]) for name in metrics}
+
+
+def check_counts(reals: ImageSet, fakes: ImageSet, metrics: Sequence[str]) -> None:
+    """Refuse sets that are too small.
+
+    Raises:
+        SetError: a set has too few images for a metric.
+    """
+    for name in metrics:
+        network = METRICS[name].network
+        if network is None:
+            counts = [len(each.patches.images if each.patches else ()) for each in (reals, fakes)]
+        else:
+            counts = [len(each.features.get(network, ())) for each in (reals, fakes)]
+        _check_counts(name, counts, MIN_IMAGES if quantity_of(name) in NEIGHBORS else 2)
 
 
 def _feature_scores(one: Tensor, other: Tensor, wanted: Set[str]) -> dict[str, Influence]:

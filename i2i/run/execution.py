@@ -39,7 +39,8 @@ def pick_execution(
         pick_precision(recorded.precision, device)  # refuses what this device cannot do
         if is_emulated(recorded, device):
             log(f"note: the run began in {recorded}, which this machine emulates, and is slow")
-        return replace(recorded, reason=f"as the run began: {recorded.reason}")
+        reason = recorded.reason.removeprefix("as the run began: ")
+        return replace(recorded, reason=f"as the run began: {reason}")
     direction, net = next(iter(method.translators().items()))
     sample, images = _test_sample(config, method, net), float(config.train.total_images or 0)
     if method.latent is None:

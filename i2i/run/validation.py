@@ -20,7 +20,7 @@ from i2i.evaluation.metric import METRICS
 from i2i.evaluation.paired import Interval
 from i2i.evaluation.protocol import Protocol
 from i2i.evaluation.scoring import ImageScores, Scorer
-from i2i.evaluation.sets import ImageSet, Picture, compare, describe
+from i2i.evaluation.sets import ImageSet, Picture, check_counts, compare, describe
 from i2i.files import VALIDATION
 from i2i.images import MAX_VALUE, Array
 from i2i.images.spec import ImageSpec
@@ -86,7 +86,9 @@ class RunValidation:
         for direction in self.directions if of_sets else ():
             arrays = [array for _, array in reals[_target(direction)].values()]
             pictures = [images.to_display_rgb(array, alpha=False) for array in arrays]
-            self.real_sets[direction] = describe(pictures, of_sets, self.networks)
+            real_set = describe(pictures, of_sets, self.networks)
+            check_counts(real_set, real_set, of_sets)  # before training, not at a validation
+            self.real_sets[direction] = real_set
 
     def score(self, nets: Nets, position: int, busy: Callable[[], None]) -> Validated:
         """Score networks, by direction, after `position` images; `busy` is called now and then.
