@@ -85,7 +85,7 @@ BUDGETS = {
     "checkpoint and model_file": 720,
     "images": 2205,
     "scenes": 780,
-    "data": 3590,
+    "data": 3595,
     "networks": 1065,
     "losses": 220,
     "methods": 995,

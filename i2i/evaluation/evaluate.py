@@ -55,9 +55,7 @@ def evaluate(
     Raises:
         DataError, ImageError: there are no pairs, or one cannot be read.
         TranslationError: `size` is out of range.
-        EvaluationError: an input and its target differ in size or are too small for SSIM, a layout
-            is given for a model whose inputs and target have folders of their own names, a mask
-            does not fit, or a metric is unknown or needs pairs.
+        EvaluationError: images, a layout, a mask or a metric do not fit each other.
         SetError, FeatureError: a metric of sets cannot be computed.
     """
     measures = Measures(metrics, size, mask, weights)
