@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import i2i as command
+from jinja2 import TemplateError
 from pages import HEALTH, SIDE, flat, write_lines, write_run, write_validation
 from PIL import Image
 from runs import COMMON, SMALL, draw_scenes
@@ -323,3 +324,14 @@ def test_training_writes_the_page_at_every_validation_and_at_its_end(
     page = page_of(run)
     assert all(fact in page.words for fact in ("peak memory", "finished", "cpu, 1 threads"))
     assert "Too short to be diagnosed" in page.words
+
+
+def test_page_that_cannot_be_rendered_ends_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(folder: Path) -> None:
+        raise TemplateError("no attribute")
+
+    monkeypatch.setattr("i2i.run.report.write_report", broken)
+    RunReport(tmp_path, {}).write()
+    assert "report.html: not written (no attribute)" in capsys.readouterr().err

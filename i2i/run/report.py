@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 
 from i2i import __version__
 from i2i.config import SECTIONS, Config, Layer
@@ -56,8 +57,8 @@ class RunReport:
         try:
             write_atomically(self.folder / ENVIRONMENT, content, flush=False)
             write_report(self.folder)
-        except (OSError, I2IError) as error:
-            log(f"{error}; everything else is complete")
+        except (OSError, I2IError, TemplateError) as error:  # no page is worth a training
+            log(f"{self.folder / REPORT}: not written ({error}); everything else is complete")
         else:
             if ended:
                 log(f"report: {self.folder / REPORT}")
