@@ -403,7 +403,7 @@ def test_a_domain_of_labels_of_several_depths_is_trained_on_their_numbers(tmp_pa
     config = PairedData(root=str(tmp_path), masks=("a",), resize="none", crop_size=16)
     dataset = PairedImages(config, split="train")
     for index in range(2):
-        stored = dataset._read(("a", "b"), index)["a"][..., 0]
+        stored = dataset.read_row(("a", "b"), index)["a"][..., 0]
         assert stored.dtype == np.uint16
         np.testing.assert_array_equal(stored, IDS)
 

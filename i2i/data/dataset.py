@@ -61,9 +61,9 @@ class Dataset:
         self.specs: dict[str, ImageSpec] = {}  # domain -> how its files are read
         self.notes: tuple[str, ...] = ()  # what was noticed before the first sample, for people
         self.warnings: list[str] = []  # files skipped since the list was last emptied
-        self._paths: dict[str, list[Paths]] = {}  # domain -> the files of each of its inputs
+        self.paths: dict[str, list[Paths]] = {}  # domain -> the files of each of its inputs
         self._bytes: dict[str, NDArray[np.int64]] = {}  # domain -> of each image, once resized
-        self._augments: list[Augment] = []  # of domains that share their geometry
+        self.augments: list[Augment] = []  # of domains that share their geometry
         self._caches: dict[Augment, Cache] = {}
 
     @property
@@ -74,7 +74,7 @@ class Dataset:
     @property
     def count(self) -> int:
         """Number of different samples, augmentation aside."""
-        return max(len(columns[0]) for columns in self._paths.values())
+        return max(len(columns[0]) for columns in self.paths.values())
 
     def __len__(self) -> int:
         """Return the number of samples in one epoch."""
@@ -82,12 +82,12 @@ class Dataset:
 
     def files(self, epoch: int, index: int) -> list[str]:
         """Return the files that `sample(epoch, index)` reads, for messages."""
-        return self._files(tuple(self._paths), self._row(epoch, index))
+        return self.row_files(tuple(self.paths), self._row(epoch, index))
 
     def fingerprint(self) -> str:
         """Return a hash of the names and sizes of all files, wherever their folder is."""
         text, root = hashlib.sha256(), Path(self.config.root).as_posix()
-        for path in chain.from_iterable(chain(*self._paths.values())):
+        for path in chain.from_iterable(chain(*self.paths.values())):
             with suppress(OSError):
                 row = f"{path.removeprefix(root)} {Path(path).stat().st_size}\n"
                 text.update(os.fsencode(row))
@@ -113,7 +113,7 @@ class Dataset:
 
     def names(self, index: int) -> dict[str, str]:
         """Return the first file of each domain of `fixed(index)`."""
-        names = {key: files[0][index % len(files[0])] for key, files in self._paths.items()}
+        names = {key: files[0][index % len(files[0])] for key, files in self.paths.items()}
         return {domain: names.get(domain, names[min(names)]) for domain in self.specs}
 
     def open_cache(self, processes: int = 1) -> None:
@@ -121,15 +121,15 @@ class Dataset:
 
         `processes` of this machine train on the same data.
         """
-        groups = [self._group(augment) for augment in self._augments]
+        groups = [self._group(augment) for augment in self.augments]
         opened, notes = open_caches(self.config.cache, groups, processes, self.warnings)
-        self._caches = {a: c for a, c in zip(self._augments, opened, strict=True) if c is not None}
+        self._caches = {a: c for a, c in zip(self.augments, opened, strict=True) if c is not None}
         self.notes += tuple(notes)
 
     def _group(self, augment: Augment) -> Group:
         def key() -> str:
             config, names = self.config, augment.names
-            files = [paths.digest() for name in names for paths in self._paths.get(name, ())]
+            files = [paths.digest() for name in names for paths in self.paths.get(name, ())]
             specs = [self.specs[name] for name in names]
             sizes = config.resize, config.load_size, config.max_pixels
             return repr((Path(config.root).resolve(), files, specs, config.alpha, sizes))
@@ -153,19 +153,19 @@ class Dataset:
         return f"one epoch = {f'{crops} random crops in turn' if crops else usual} ({counts})"
 
     def _random(self, epoch: int, index: int, seed: int) -> Arrays:
-        (augment,) = self._augments
+        (augment,) = self.augments
         return augment.view(self._loaded(augment, self._row(epoch, index)), seed)
 
     def _plain(self, index: int) -> Arrays:
-        (augment,) = self._augments
-        return augment.plain(self._read(augment.names, index))
+        (augment,) = self.augments
+        return augment.plain(self.read_row(augment.names, index))
 
     def _loaded(self, augment: Augment, row: int) -> Arrays:
         """Return the images of `augment` in a row, in the size from which crops are taken."""
-        files = self._files(augment.names, row)
+        files = self.row_files(augment.names, row)
 
         def load() -> Arrays:
-            arrays = self._read(augment.names, row)
+            arrays = self.read_row(augment.names, row)
             try:
                 return augment.load(arrays)
             except ImageError as error:
@@ -174,15 +174,17 @@ class Dataset:
         cache = self._caches.get(augment)
         return cache.load(row, files, load) if cache else load()
 
-    def _files(self, names: Sequence[str], row: int) -> list[str]:
-        columns = chain(*(self._paths.get(name, ()) for name in names))
+    def row_files(self, names: Sequence[str], row: int) -> list[str]:
+        """Return the files of domains in a row."""
+        columns = chain(*(self.paths.get(name, ()) for name in names))
         return [paths[row] for paths in columns]
 
-    def _read(self, names: Sequence[str], row: int) -> Arrays:
+    def read_row(self, names: Sequence[str], row: int) -> Arrays:
+        """Return the images of domains in a row, as their files hold them."""
         return {domain: self._decode(domain, row) for domain in names}
 
     def _decode(self, domain: str, row: int) -> Array:
-        files = [paths[row] for paths in self._paths[domain]]
+        files = [paths[row] for paths in self.paths[domain]]
         return read(files, self.specs[domain], self.config.alpha, self.config.max_pixels).array
 
     def _first_readable(self, index: int, count: int, load: Callable[[int], Arrays]) -> Arrays:
@@ -239,7 +241,7 @@ class Dataset:
             self.notes += notes
         self.specs[domain] = image_spec(domain, tuple(inputs), samples, columns, self.config)
         check_domain(domain, self.specs[domain], samples.facts[:, columns], self.config, jitter)
-        self._paths[domain] = [Paths(samples.files[column]) for column in columns]
+        self.paths[domain] = [Paths(samples.files[column]) for column in columns]
         self._bytes[domain] = loaded_bytes(
             self.specs[domain], samples.sizes[:, columns[0]], self.config
         )
@@ -292,17 +294,17 @@ class PairedImages(Dataset):
                 half: Half = "left" if domain == self.layout[0] else "right"
                 self.specs[domain] = replace(self.specs[domain], half=half)
         if side_by_side:
-            del self._paths["b"]  # they are those of a
+            del self.paths["b"]  # they are those of a
         if pairs.unmatched:
             self.notes += (f"{len(pairs.unmatched)} files without a partner are skipped.",)
-        self._augments = [Augment(config, ("a", "b"), masks=config.masks, color=(source,))]
-        inputs = len(self._paths["a"])
+        self.augments = [Augment(config, ("a", "b"), masks=config.masks, color=(source,))]
+        inputs = len(self.paths["a"])
         stacked = f", {inputs} inputs stacked" if inputs > 1 else ""
         self.epoch_rule = self._rule("every pair once", f"{self.count} pairs{stacked}")
 
-    def _read(self, names: Sequence[str], row: int) -> Arrays:
+    def read_row(self, names: Sequence[str], row: int) -> Arrays:
         if self.layout == "folders":
-            return super()._read(names, row)
+            return super().read_row(names, row)
         return halves(self._decode("a", row), self.layout)
 
 
@@ -343,8 +345,8 @@ class UnpairedImages(Dataset):
                 hint += "data.epoch_images, the random crops of an epoch"
                 raise DataError("data.root", reason, hint)
             self._admit(domain, samples, names=names[column : column + 1])
-            self._augments.append(Augment(config, (domain,), color=(domain,)))
-        counts = ", ".join(f"{len(paths)} of {d}" for d, (paths,) in self._paths.items())
+            self.augments.append(Augment(config, (domain,), color=(domain,)))
+        counts = ", ".join(f"{len(paths)} of {d}" for d, (paths,) in self.paths.items())
         rule = self._rule("as many samples as the larger domain has images", counts)
         self.epoch_rule = (
             f"{rule}; each domain is shuffled again whenever all its images were used, so each is "
@@ -353,25 +355,25 @@ class UnpairedImages(Dataset):
 
     def files(self, epoch: int, index: int) -> list[str]:
         """Return the file of a and the file of b."""
-        return [self._paths[d][0][row] for d, row in self._rows(epoch, index).items()]
+        return [self.paths[d][0][row] for d, row in self._rows(epoch, index).items()]
 
     def _rows(self, epoch: int, index: int) -> dict[str, int]:
         """Domain -> the row of its image. Rounds do not end with epochs: all are used equally."""
-        counts = {domain: len(paths) for domain, (paths,) in self._paths.items()}
+        counts = {domain: len(paths) for domain, (paths,) in self.paths.items()}
         return {domain: self._in_turn(epoch, index, n, domain) for domain, n in counts.items()}
 
     def _random(self, epoch: int, index: int, seed: int) -> Arrays:
         arrays: Arrays = {}
         for augment, (domain, row) in zip(
-            self._augments, self._rows(epoch, index).items(), strict=True
+            self.augments, self._rows(epoch, index).items(), strict=True
         ):
             arrays |= augment.view(self._loaded(augment, row), key(seed, domain))
         return arrays
 
     def _plain(self, index: int) -> Arrays:
         arrays: Arrays = {}
-        for augment, (paths,) in zip(self._augments, self._paths.values(), strict=True):
-            arrays |= augment.plain(self._read(augment.names, index % len(paths)))
+        for augment, (paths,) in zip(self.augments, self.paths.values(), strict=True):
+            arrays |= augment.plain(self.read_row(augment.names, index % len(paths)))
         return arrays
 
 
@@ -393,5 +395,5 @@ class UnconditionalImages(Dataset):
         super().__init__(config, seed, part)
         (listing,) = list_split(config.root, split, "unconditional")
         self._admit("image", self._inspect(listing))
-        self._augments = [Augment(config, ("image",), color=("image",))]
+        self.augments = [Augment(config, ("image",), color=("image",))]
         self.epoch_rule = self._rule("every image once", f"{self.count} images")

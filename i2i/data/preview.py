@@ -25,16 +25,16 @@ def stages(dataset: Dataset, index: int, draws: int) -> Stages:
         ImageError: a file cannot be decoded, or does not cover the crop.
     """
     result = Stages([], {}, {}, [{} for _ in range(draws)])
-    for augment in dataset._augments:
-        row = index % len(dataset._paths[augment.names[0]][0])
-        decoded = dataset._read(augment.names, row)
+    for augment in dataset.augments:
+        row = index % len(dataset.paths[augment.names[0]][0])
+        decoded = dataset.read_row(augment.names, row)
         loaded = augment.load(decoded)
-        result.files.extend(dataset._files(augment.names, row))
+        result.files.extend(dataset.row_files(augment.names, row))
         result.decoded.update(decoded)
         result.resized.update(loaded)
         for draw, view in enumerate(result.views):
             seed = key(dataset.seed, draw, index)
-            if len(dataset._augments) > 1:  # domains differ in what is drawn
+            if len(dataset.augments) > 1:  # domains differ in what is drawn
                 seed = key(seed, *augment.names)
             view.update(augment.view(loaded, seed))
     return result

@@ -14,6 +14,7 @@ from i2i.images import Array, ImageError
 from i2i.images.spec import ImageSpec
 from i2i.report.sheet import CELL, write_sheet
 from i2i.run import build
+from i2i.run.samples import evenly
 from i2i.run.settings import resolve
 
 _LARGEST = 384  # pixels of a side on the sheet: 4 columns fill a screen
@@ -34,7 +35,7 @@ def preview(method: str, layers: Sequence[Layer], path: Path, count: int, draws:
     """
     settings = resolve(method, layers)
     dataset = build.open_data(settings)
-    samples, bad = _samples(dataset, min(count, dataset.count), draws)
+    samples, bad = _samples(dataset, evenly(count, dataset), draws)
     crop = max(height_width(settings.data.crop_size))
     side = min(_LARGEST, crop * max(1, round(CELL / crop)))
     rows = []
@@ -65,14 +66,14 @@ def _files(settings: Config, sample: Stages) -> str:
     return ", ".join(Path(file).as_posix().removeprefix(root) for file in sample.files)
 
 
-def _samples(dataset: Dataset, count: int, draws: int) -> tuple[list[Stages], list[str]]:
-    """Return samples spread evenly over the data, and why others are not among them."""
+def _samples(dataset: Dataset, indices: list[int], draws: int) -> tuple[list[Stages], list[str]]:
+    """Return the samples that can be read, and why others cannot."""
     samples, bad = [], []
-    for part in range(count):
+    for index in indices:
         try:
-            samples.append(stages(dataset, part * dataset.count // count, draws))
+            samples.append(stages(dataset, index, draws))
         except ImageError as error:
-            if dataset.config.on_bad_file == "fail" or (part == count - 1 and not samples):
+            if dataset.config.on_bad_file == "fail" or (index == indices[-1] and not samples):
                 raise
             bad.append(f"skipped {error}")
     return samples, bad
@@ -93,12 +94,8 @@ def _names(dataset: Dataset, sample: Stages) -> Iterator[str]:
 
 def _fitted(array: Array, side: int) -> NDArray[np.uint8]:
     """Return a picture as RGB, its longer side `side`, or a whole fraction of it if smaller."""
-    picture = images.to_display_rgb(array)
-    longest = max(picture.shape[:2])
-    if longest > side:
-        height, width = (max(1, round(x * side / longest)) for x in picture.shape[:2])
-        return images.resize(picture, (height, width))
-    factor = max(1, side // longest)
+    picture = images.shrink(images.to_display_rgb(array), side)
+    factor = max(1, side // max(picture.shape[:2]))
     return picture.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
