@@ -21,7 +21,7 @@ from i2i.evaluation.features.load import load_lpips
 from i2i.evaluation.folders import evaluate_folders
 from i2i.evaluation.pairs import EvaluationError
 from i2i.evaluation.record import Measures
-from i2i.evaluation.scoring import score_images
+from i2i.evaluation.scoring import PAIRED, Scorer
 from i2i.evaluation.sets import set_scores
 from i2i.evaluation.tables import markdown
 from i2i.files import sha256
@@ -302,7 +302,10 @@ def test_images_in_memory_have_the_scores_of_their_files(tmp_path: Path) -> None
     targets = [noise(n) for n in range(3)]
     outputs = [near(target, n, 5 * n + 1) for n, target in enumerate(targets)]
     spec = ImageSpec((ChannelSpec(3, alpha=False),), depth=8)
-    scored = score_images(outputs, targets, spec, names=["x", "y", "z"])
+    scorer = Scorer(PAIRED, spec)
+    for name, output, target in zip("xyz", outputs, targets, strict=True):
+        scorer.add(name, target, [("model", output)], 8)
+    scored = scorer.result()
     assert [each.name for each in scored.images["model"]] == ["z", "y", "x"]
     pictures = {f"{n}.png": pixels for n, pixels in enumerate(outputs)}
     folders = [write(tmp_path / "out", pictures)]

@@ -166,7 +166,7 @@ def table(world: str, runs: list[Run], out: Path) -> str:
         [
             "",
             "images seen",
-            *(f"{METRICS[name].title} {METRICS[name].unit}".strip() for name in METRIC_NAMES),
+            *(METRICS[name].heading for name in METRIC_NAMES),
         ]
     ]
     for method, contents in results.items():

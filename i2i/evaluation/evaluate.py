@@ -8,9 +8,9 @@ from i2i.config import Layout
 from i2i.evaluation.baselines import Baselines
 from i2i.evaluation.features import NO_WEIGHTS, FeatureWeights
 from i2i.evaluation.fingerprint import Collector
-from i2i.evaluation.pairs import EvaluationError, PairFiles, Pairs, resized
+from i2i.evaluation.pairs import EvaluationError, PairFiles, Pairs, check_sizes, resized
 from i2i.evaluation.record import Evaluation, Example, Measures, Progress, Record
-from i2i.evaluation.unpaired import ASSUMED, MODEL, evaluate_unpaired, is_paired, output_of
+from i2i.evaluation.unpaired import ASSUMED, MODEL, evaluate_unpaired, facts, is_paired, output_of
 from i2i.images import Array
 from i2i.translation.options import TargetSize
 from i2i.translation.translator import Translator
@@ -73,10 +73,7 @@ def evaluate(
         job.rows,
         _notes(job.files, split, assumed=paired is None and not given),
         inputs=job.inputs,
-        split=split,
-        direction=str(translator.direction),
-        checkpoint=translator.fingerprint,
-        precision=translator.precision,
+        **facts(translator, split),
     )
 
 
@@ -123,7 +120,7 @@ class _Job:
         self.inputs.add(self.names[number][0], source)
         image = resized(source, size, translator.source.mask)
         target = resized(read, size, translator.target.mask)
-        _check_sizes(pair.a[0], image, target)
+        check_sizes(pair.a[0], image, target)
         output = output_of(translator, image, depth)
         outputs = [(MODEL, output), *self.baselines.outputs(image, target)]
         self.record.add(self.names[number][1], read, target, outputs, depth)
@@ -137,10 +134,3 @@ def _example(translator: Translator, image: Array, output: Array, target: Array)
         source,
         *(images.to_display_rgb(each, translator.target.alpha) for each in (output, target)),
     ]
-
-
-def _check_sizes(name: str, image: Array, target: Array) -> None:
-    (height, width), other = image.shape[:2], target.shape[:2]
-    if (height, width) != other:
-        reason = f"{width}x{height} pixels, but its target has {other[1]}x{other[0]}"
-        raise EvaluationError(name, reason, "Pass --size")

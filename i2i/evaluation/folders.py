@@ -7,7 +7,7 @@ from typing import NamedTuple
 from i2i import images
 from i2i.data.folders import Folder, find_images, match, preview
 from i2i.evaluation.fingerprint import Collector
-from i2i.evaluation.pairs import EvaluationError, resized
+from i2i.evaluation.pairs import EvaluationError, check_sizes, mostly_paired, resized
 from i2i.evaluation.record import Evaluation, Example, Measures, Progress, Record
 from i2i.images import UNIT, Array, ValueRange
 from i2i.images.spec import ChannelSpec, ImageSpec, read
@@ -58,7 +58,7 @@ def evaluate_folders(
         goal = resized(target.array, measures.size, nearest=False)
         if files.paired:
             scaled = _output(files.outputs[number - 1], spec, measures, collector)
-            _check_sizes(files.outputs[number - 1], scaled, goal)
+            check_sizes(files.outputs[number - 1], scaled, goal)
             record.add(name, target.array, goal, [(OUTPUTS, scaled)], target.depth)
             if len(rows) < examples:
                 rows.append([images.to_display_rgb(each, alpha=False) for each in (scaled, goal)])
@@ -84,7 +84,7 @@ def _find(outputs: Path, targets: Path, paired: bool | None, patterns: Sequence[
     listing = match([Folder(outputs), Folder(targets)], patterns=patterns)
     matched, alone = len(listing.files[0]), listing.unmatched
     if paired is None:
-        paired = bool(patterns) or 2 * matched > len(alone)
+        paired = bool(patterns) or mostly_paired(listing)
         assumed = "taken as pairs" if paired else "taken as sets without pairs"
         other = "--unpaired" if paired else "--paired"
         counts = f"{matched} outputs have a target of their stem, {len(alone)} files no partner"
@@ -133,10 +133,3 @@ def _output(file: str, spec: ImageSpec, measures: Measures, collector: Collector
     pixels = read([file], spec).array
     collector.add(file, pixels)
     return resized(pixels, measures.size, nearest=False)
-
-
-def _check_sizes(name: str, output: Array, target: Array) -> None:
-    (height, width), other = output.shape[:2], target.shape[:2]
-    if (height, width) != other:
-        reason = f"{width}x{height} pixels, but its target has {other[1]}x{other[0]}"
-        raise EvaluationError(name, reason, "Pass --size")

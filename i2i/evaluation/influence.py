@@ -12,7 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from i2i.evaluation.paired import Interval, resampled_means
+from i2i.evaluation.metric import Interval
+from i2i.evaluation.paired import resampled_means
 from i2i.seeds import key
 
 

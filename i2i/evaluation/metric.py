@@ -1,10 +1,18 @@
 """Metrics by name: titles, units, and which direction is better."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Kind = Literal["paired", "set"]
 Network = Literal["effnet", "inception", "alexnet"]
+
+
+class Interval(NamedTuple):
+    """A value and its 95 % interval; NaN where a file does not say it."""
+
+    mean: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -18,6 +26,11 @@ class Metric:
     higher_is_better: bool
     kind: Kind  # paired: one value per output and target; set: all outputs against all reals
     network: Network | None = None  # whose features are compared
+
+    @property
+    def heading(self) -> str:
+        """Title and unit, as over a column."""
+        return f"{self.title}, {self.unit}" if self.unit else self.title
 
 
 _ALL = (

@@ -9,13 +9,12 @@ ValueError where their shapes differ or are not four-dimensional, or a value is 
 is a mask [N, H, W] of the pixels that count, by default all; NaN where none does.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
+from i2i.evaluation.metric import Interval
 from i2i.images import MAX_VALUE, from_tensor
 
 WINDOW = 11  # pixels; the Gaussian's standard deviation is 1.5 pixels
@@ -24,14 +23,6 @@ _SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # exponents, finest first
 _C1, _C2 = 0.01**2, 0.03**2  # of values from 0 to 1
 # Decibels, for equal images: one step in one of 256 x 256 pixels gives 96.3 (8 bits), 144.5 (16).
 MAX_PSNR = {8: 100.0, 16: 150.0, 32: 150.0}
-
-
-class Interval(NamedTuple):
-    """A mean and its confidence interval."""
-
-    mean: float
-    low: float
-    high: float
 
 
 def psnr(outputs: Tensor, targets: Tensor, depth: int = 8, inside: Tensor | None = None) -> Tensor:
@@ -91,11 +82,6 @@ def l1(outputs: Tensor, targets: Tensor, depth: int = 8, inside: Tensor | None =
     """
     one, other = _levels(outputs, targets, depth)
     return _mean((one - other).abs(), inside)
-
-
-def score_pairs(outputs: Tensor, targets: Tensor, depth: int = 8) -> dict[str, Tensor]:
-    """PSNR, SSIM and L1 by name."""
-    return {metric.__name__: metric(outputs, targets, depth) for metric in (psnr, ssim, l1)}
 
 
 def bootstrap(values: Tensor, seed: int = 0, rounds: int = 1000) -> Interval:

@@ -149,6 +149,23 @@ class Pairs:
             yield self.read(pair, direction.source)[0], self.read(pair, direction.target)[0]
 
 
+def mostly_paired(listing: Listing) -> bool:
+    """Return True if most files of two folders have a partner."""
+    return 2 * len(listing.files[0]) > len(listing.unmatched)
+
+
+def check_sizes(name: str, image: Array, target: Array) -> None:
+    """Refuse an image [H, W, C] of the file `name` that differs in size from its target.
+
+    Raises:
+        EvaluationError: it does.
+    """
+    (height, width), other = image.shape[:2], target.shape[:2]
+    if (height, width) != other:
+        reason = f"{width}x{height} pixels, but its target has {other[1]}x{other[0]}"
+        raise EvaluationError(name, reason, "Pass --size")
+
+
 def resized(array: Array, size: TargetSize, nearest: bool) -> Array:
     """Return an image [H, W, C] at the size that `size` means; `nearest`: of labels."""
     goal = target_size(array.shape[0], array.shape[1], size)

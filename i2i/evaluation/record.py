@@ -84,6 +84,11 @@ class Measures:
         return self.metrics or OF_SETS
 
 
+def resizer_of(spec: ImageSpec) -> str:
+    """Return the name of the filter that resizes images of a domain."""
+    return "nearest" if spec.mask else "bicubic, antialiased"
+
+
 class Record:
     """Collects the scores of an evaluation and its protocol.
 
@@ -199,7 +204,7 @@ class Record:
     def _resizer(self) -> str:
         if self.measures.size == "keep":
             return "none"
-        return "nearest" if self.spec.mask else "bicubic, antialiased"
+        return resizer_of(self.spec)
 
     def _features(self) -> dict[str, str] | None:
         plain = [

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from i2i import images
 from i2i.evaluation.features import NO_WEIGHTS, FeatureWeights
 from i2i.evaluation.features.load import load_lpips
-from i2i.evaluation.metric import METRICS
-from i2i.evaluation.paired import MS_SSIM_SIDE, Interval, bootstrap, l1, ms_ssim, psnr, ssim
+from i2i.evaluation.metric import METRICS, Interval
+from i2i.evaluation.paired import MS_SSIM_SIDE, bootstrap, l1, ms_ssim, psnr, ssim
 from i2i.evaluation.set_scoring import SetScorer
-from i2i.images import MAX_VALUE, Array, ValueRange
+from i2i.images import Array, ValueRange
 from i2i.images.spec import ImageSpec
 
 PAIRED = ("psnr", "ssim", "ms_ssim", "l1", "l1_units")  # computed of pairs by default, in order
@@ -163,8 +163,7 @@ class Scorer:
     @property
     def value_range(self) -> ValueRange:
         """The lowest and highest value that targets may have."""
-        in_units = self.spec.in_units(self.depth)
-        return self.spec.value_range if in_units else (0.0, float(MAX_VALUE[self.depth]))
+        return self.spec.limits(self.depth)
 
     def _not_computed(self) -> dict[str, str]:
         if "ms_ssim" not in self.metrics:
@@ -176,25 +175,3 @@ class Scorer:
             side = f"a side below {MS_SSIM_SIDE} pixels"
             return {"ms_ssim": f"{count} have {side} (first: {self._small[0]})"}
         return {}
-
-
-def score_images(
-    outputs: Iterable[Array],
-    targets: Iterable[Array],
-    spec: ImageSpec,
-    metrics: Sequence[str] = PAIRED,
-    names: Sequence[str] = (),
-    row: str = "model",
-) -> Scored:
-    """Score outputs in memory, [H, W, C] each, against their targets.
-
-    `names`: of the images; by default their numbers. Arguments else as in `Scorer`.
-
-    Raises:
-        ValueError: an output and its target differ in shape.
-    """
-    scorer = Scorer(metrics, spec)
-    for number, (output, target) in enumerate(zip(outputs, targets, strict=True)):
-        name = names[number] if names else f"{number:06d}"
-        scorer.add(name, target, [(row, output)], images.depth_of(target))
-    return scorer.result()

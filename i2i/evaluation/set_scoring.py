@@ -7,7 +7,7 @@ import torch
 
 from i2i.evaluation.features import NO_WEIGHTS, FeatureWeights
 from i2i.evaluation.features.load import load_networks
-from i2i.evaluation.paired import Interval
+from i2i.evaluation.metric import Interval
 from i2i.evaluation.sets import ImageSet, Picture, check_metrics, compare, describe
 
 _BATCH_IMAGES, _BATCH_BYTES = 32, 2**25  # of a row that wait to be described together

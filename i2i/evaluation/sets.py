@@ -17,9 +17,8 @@ from i2i.evaluation.features import NO_WEIGHTS, FeatureWeights, networks_of, qua
 from i2i.evaluation.features.load import load_networks
 from i2i.evaluation.features.network import Features
 from i2i.evaluation.influence import Influence, interval, mean
-from i2i.evaluation.metric import METRICS
+from i2i.evaluation.metric import METRICS, Interval
 from i2i.evaluation.neighbors import MIN_IMAGES, NEIGHBORS, neighbor_scores
-from i2i.evaluation.paired import Interval
 from i2i.evaluation.wasserstein import MIN_SIDE, PatchStore, distances
 
 Progress = Callable[[int, int], None]  # called with images done and images in all; 0: not known

@@ -23,7 +23,7 @@ def table(result: Evaluation) -> list[list[str]]:
     plain = result.value_range == (0, MAX_VALUE[8])
     names = dict.fromkeys(name for row in result.scores.values() for name in row)
     metrics = [METRICS[name] for name in names if name != "l1_units" or not plain]
-    rows = [["", *(f"{m.title}, {m.unit}" if m.unit else m.title for m in metrics)]]
+    rows = [["", *(metric.heading for metric in metrics)]]
     for name, intervals in result.scores.items():
         cells = []
         for metric in metrics:

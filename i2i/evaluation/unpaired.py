@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from i2i import images
 from i2i.data.folders import domain_folders, find_images, match
 from i2i.evaluation.baselines import INPUT
 from i2i.evaluation.fingerprint import Collector
-from i2i.evaluation.pairs import EvaluationError, Pairs, resized
+from i2i.evaluation.pairs import EvaluationError, Pairs, mostly_paired, resized
 from i2i.evaluation.record import Evaluation, Example, Measures, Progress, Record
 from i2i.images import Array
 from i2i.images.spec import ImageSpec, read
@@ -24,8 +25,7 @@ def is_paired(data: str | Path, split: str) -> bool:
     folders = domain_folders(data, split)
     if folders is None:
         return True
-    listing = match(folders)
-    return 2 * len(listing.files[0]) > len(listing.unmatched)
+    return mostly_paired(match(folders))
 
 
 def evaluate_unpaired(
@@ -74,11 +74,18 @@ def evaluate_unpaired(
         rows,
         notes,
         inputs=collector,
-        split=split,
-        direction=str(translator.direction),
-        checkpoint=translator.fingerprint,
-        precision=translator.precision,
+        **facts(translator, split),
     )
+
+
+def facts(translator: Translator, split: str) -> dict[str, Any]:
+    """Return what a protocol says of a model and the split that it is scored on."""
+    return {
+        "split": split,
+        "direction": str(translator.direction),
+        "checkpoint": translator.fingerprint,
+        "precision": translator.precision,
+    }
 
 
 def output_of(translator: Translator, image: Array, depth: int) -> Array:

@@ -22,6 +22,7 @@ from i2i.images.pixels import from_value_range as from_value_range
 from i2i.images.pixels import grid as grid
 from i2i.images.pixels import match_channels as match_channels
 from i2i.images.pixels import resize as resize
+from i2i.images.pixels import shrink as shrink
 from i2i.images.pixels import to_depth as to_depth
 from i2i.images.pixels import to_display_rgb as to_display_rgb
 from i2i.images.pixels import to_signed as to_signed

@@ -185,6 +185,15 @@ def resize(image: ArrayOrTensor, size: tuple[int, int], nearest: bool = False) -
     return np.ascontiguousarray(pixels.clip(0, MAX_VALUE[depth_of(image)]).astype(image.dtype))
 
 
+def shrink(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Return a picture [H, W, C] whose longer side is at most `side` pixels."""
+    longer = max(picture.shape[:2])
+    if longer <= side:
+        return picture
+    height, width = (max(1, round(each * side / longer)) for each in picture.shape[:2])
+    return resize(picture, (height, width))
+
+
 def _resampled(planes: Tensor, size: tuple[int, int], nearest: bool) -> Tensor:
     if planes.shape[-2:] == size:
         return planes

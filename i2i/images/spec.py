@@ -103,6 +103,10 @@ class ImageSpec:
         """Return True if files of `depth` hold values of `value_range`, not all their levels."""
         return depth == 32 or (self.ranged_integers and depth == self.depth)
 
+    def limits(self, depth: int) -> ValueRange:
+        """Return the lowest and highest value that files of `depth` may hold."""
+        return self.value_range if self.in_units(depth) else (0.0, float(MAX_VALUE[depth]))
+
     def taken_depth(self, depth: int) -> int:
         """Return the depth as which files of `depth` bits are taken: labels as in training.
 

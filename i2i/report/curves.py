@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from i2i.evaluation.metric import METRICS
-from i2i.report.record import Estimate, Record, number
+from i2i.evaluation.metric import METRICS, Interval
+from i2i.report.record import Record, number
 
 MAX_POINTS = 1_000  # of a curve
 _QUIET = ("accuracy", "grad_norm", "drift", "diversity", "saturation", "correlation")
@@ -46,15 +46,17 @@ def charts(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 def metric_title(name: str) -> str:
     """Return a metric's title with its unit; of an unknown metric its name."""
-    metric = METRICS.get(name)
-    if metric is None:
-        return name
-    return f"{metric.title}, {metric.unit}" if metric.unit else metric.title
+    return METRICS[name].heading if name in METRICS else name
 
 
-def estimate_text(name: str, estimate: Estimate) -> tuple[str, str]:
+def metric_decimals(name: str) -> int:
+    """Return how many decimals a metric is printed with."""
+    return METRICS[name].decimals if name in METRICS else 4
+
+
+def estimate_text(name: str, estimate: Interval) -> tuple[str, str]:
     """Return the mean of a metric and its interval as text, with the metric's decimals."""
-    decimals = METRICS[name].decimals if name in METRICS else 4
+    decimals = metric_decimals(name)
     mean, low, high = (
         f"{value:.{decimals}f}" if math.isfinite(value) else "–" for value in estimate
     )

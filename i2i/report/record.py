@@ -6,10 +6,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from i2i.config import ConfigError, merge, read_yaml
 from i2i.errors import I2IError
+from i2i.evaluation.metric import Interval
 from i2i.files import EVENTS, METRICS, SAMPLES, VALIDATIONS, read_own, read_rows
 
 CONFIG = "config.yaml"
@@ -20,20 +21,12 @@ MAX_SCORES = 20_000  # images whose scores are read
 Json = Mapping[str, Any]
 
 
-class Estimate(NamedTuple):
-    """A metric and its 95 % interval; NaN where it is not known."""
-
-    mean: float
-    low: float
-    high: float
-
-
 @dataclass(frozen=True)
 class Validation:
     """Scores of the networks after `images` images of training."""
 
     images: int
-    scores: Mapping[str, Mapping[str, Estimate]]  # by direction and metric
+    scores: Mapping[str, Mapping[str, Interval]]  # by direction and metric
     metric: str  # that chooses the best
     protocol: Json
     protocol_hash: str
@@ -174,10 +167,10 @@ def image_scores(folder: Path, metric: str) -> list[ImageScore]:
 
 
 def _validation(row: Json) -> Validation:
-    scores: dict[str, dict[str, Estimate]] = {}
+    scores: dict[str, dict[str, Interval]] = {}
     for direction, metrics in row["scores"].items():
         for name, interval in metrics.items():
-            values = (interval[key] for key in Estimate._fields)
-            scores.setdefault(direction, {})[name] = Estimate(*values)
+            values = (interval[key] for key in Interval._fields)
+            scores.setdefault(direction, {})[name] = Interval(*values)
     parts = (row["metric"], row["protocol"], row["protocol_hash"], row["best"])
     return Validation(row["images"], scores, *parts)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from i2i.evaluation.metric import METRICS
-from i2i.report.curves import charts, estimate_text, metric_title
+from i2i.report.curves import charts, estimate_text, metric_decimals, metric_title
 from i2i.report.pictures import SHEET_SIDE, Gallery, Role, Samples, data_uri, gallery, load
 from i2i.report.pictures import samples_over_time as samples_of
 from i2i.report.record import Record, Validation, number
@@ -217,7 +217,7 @@ def _gallery_data(images: Gallery) -> dict[str, Any]:
             {
                 "title": metric_title(name),
                 "higher": METRICS[name].higher_is_better if name in METRICS else True,
-                "decimals": METRICS[name].decimals if name in METRICS else 4,
+                "decimals": metric_decimals(name),
             }
             for name in names
         ],
@@ -230,8 +230,7 @@ def _metric_texts(images: Gallery) -> dict[int, str]:
     texts = {}
     for card in images.cards:
         name, value = next(iter(card.score.values.items()), ("", math.nan))
-        decimals = METRICS[name].decimals if name in METRICS else 4
-        texts[card.rank] = f"{value:.{decimals}f}" if math.isfinite(value) else "–"
+        texts[card.rank] = f"{value:.{metric_decimals(name)}f}" if math.isfinite(value) else "–"
     return texts
 
 

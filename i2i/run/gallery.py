@@ -41,7 +41,8 @@ class Gallery:
         def write() -> None:
             folder = own_folder(self._temporary / direction)
             for part, picture in parts.items():
-                images.encode(_smaller(picture), folder / f"{name}.{part}.png", "PNG")
+                small = images.shrink(picture, _LONGER_SIDE)
+                images.encode(small, folder / f"{name}.{part}.png", "PNG")
 
         self._attempt(write)
 
@@ -88,13 +89,3 @@ def picture_name(file: str, taken: Collection[str]) -> str:
     name = re.sub(r"[^A-Za-z0-9_-]+", "_", stem)[:_LONGEST_NAME].strip("_") or "image"
     names = (name, *(f"{name}-{number}" for number in range(2, len(taken) + 3)))
     return next(each for each in names if each not in taken)
-
-
-def _smaller(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    height, width = picture.shape[:2]
-    longer = max(height, width)
-    if longer <= _LONGER_SIDE:
-        return picture
-    goal = [max(1, round(side * _LONGER_SIDE / longer)) for side in (height, width)]
-    smaller: NDArray[np.uint8] = images.resize(picture, (goal[0], goal[1]))
-    return smaller

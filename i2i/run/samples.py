@@ -72,11 +72,12 @@ def translation_sheet(
 
     def draw(nets: Nets) -> Picture:
         rows = []
+        used = {name: per_image_statistics(net) for name, net in sorted(nets.items())}
         for sample in samples:
             row = []
-            for direction, net in sorted(nets.items()):
+            for direction, net in used.items():
                 source, target = Direction(direction).source, Direction(direction).target
-                output = translate(per_image_statistics(net), sample[source], device)
+                output = translate(net, sample[source], device)
                 row += [sample[source], output] + ([sample[target]] if len(nets) == 1 else [])
             rows += [to_rgb(image) for image in row]
         return images.grid(rows, columns=len(rows) // len(samples))

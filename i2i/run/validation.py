@@ -16,13 +16,13 @@ from i2i.direction import Direction
 from i2i.evaluation.features import NO_WEIGHTS, feature_facts
 from i2i.evaluation.features.load import load_networks
 from i2i.evaluation.fingerprint import Collector
-from i2i.evaluation.metric import METRICS
-from i2i.evaluation.paired import Interval
+from i2i.evaluation.metric import METRICS, Interval
 from i2i.evaluation.protocol import Protocol
+from i2i.evaluation.record import resizer_of
 from i2i.evaluation.scoring import ImageScores, Scorer
 from i2i.evaluation.sets import ImageSet, Picture, check_counts, compare, describe
 from i2i.files import VALIDATION
-from i2i.images import MAX_VALUE, Array
+from i2i.images import Array
 from i2i.images.spec import ImageSpec
 from i2i.methods._base import Method
 from i2i.networks.inference import per_image_statistics
@@ -36,12 +36,12 @@ Reals = dict[str, dict[int | str, tuple[str, Array]]]  # domain -> file and imag
 
 
 class _Sample(NamedTuple):
-    """An output, what it was made from, and an image of the domain that it imitates."""
+    """An output, what it was made from, and of pairs the target; [C, H, W] in [-1, 1]."""
 
-    output: Tensor  # [C, H, W] in [-1, 1], as are the others
-    input: Tensor | None
-    real: Tensor  # of pairs the target
     file: str  # of the input, or a number where there is no input
+    output: Tensor
+    input: Tensor | None = None
+    target: Tensor | None = None
 
 
 class RunValidation:
@@ -130,13 +130,12 @@ class RunValidation:
         outputs: dict[str, Picture] = {}
         for sample in self._samples(nets, direction):
             name = picture_name(sample.file, outputs)
-            parts = {"input": sample.input, "output": sample.output}
-            parts |= {"target": sample.real} if self.paired else {}
+            parts = {"input": sample.input, "output": sample.output, "target": sample.target}
             pictures = {part: to_rgb(image) for part, image in parts.items() if image is not None}
             gallery.add(direction, name, pictures)
             outputs[name] = pictures["output"]
-            if own:
-                output, target = (_stored(each, depth) for each in (sample.output, sample.real))
+            if sample.target is not None and own:
+                output, target = (_stored(each, depth) for each in (sample.output, sample.target))
                 scorer.add(name, target, [(direction, output)], depth)
             busy()
         scores: dict[str, Interval] = {}
@@ -156,8 +155,8 @@ class RunValidation:
         if self.latent is not None:
             count = len(self.indices)
             fakes = generate(nets[direction], count, self.latent, self.seed, self.device)
-            for number, (index, fake) in enumerate(zip(self.indices, fakes, strict=True)):
-                yield _Sample(fake, None, self.dataset.fixed(index)["image"], f"{number:06d}")
+            for number, fake in enumerate(fakes):
+                yield _Sample(f"{number:06d}", fake)
             return
         source, net = Direction(direction).source, per_image_statistics(nets[direction])
         done: set[str] = set()  # of a smaller domain, images come again
@@ -167,7 +166,8 @@ class RunValidation:
                 done.add(file)
                 reals = self.dataset.fixed(index)
                 output = translate(net, reals[source], self.device).float().cpu()
-                yield _Sample(output, reals[source], reals[_target(direction)], file)
+                target = reals[_target(direction)] if self.paired else None
+                yield _Sample(file, output, reals[source], target)
 
     def _worst_first(self, rows: list[Row]) -> list[Row]:
         """Return a row for each image, ordered by the metric that chooses, or by the first."""
@@ -184,7 +184,6 @@ class RunValidation:
         sources = [] if self.latent else [Direction(each).source for each in self.directions]
         spec = self.dataset.specs[targets[0]]
         depth, part = _depth(spec), self.dataset.part
-        highest = float(MAX_VALUE[depth])
         prints, order = [], list[str]()  # of pairs: hashes of the targets
         for domains in (targets, sources):
             pictures = [each for domain in domains for each in reals[domain].values()]
@@ -200,11 +199,10 @@ class RunValidation:
             direction=", ".join(self.directions),
             paired=self.paired,
             size=f"{width}x{height}",
-            resizer=f"{'nearest' if spec.mask else 'bicubic, antialiased'}; "
-            f"{settings.data.resize}, cropped at the center",
+            resizer=f"{resizer_of(spec)}; {settings.data.resize}, cropped at the center",
             channels=spec.channels,
             depth=depth,
-            value_range=spec.value_range if spec.in_units(depth) else (0.0, highest),
+            value_range=spec.limits(depth),
             targets=of_targets,
             inputs=of_inputs,
             features=feature_facts(of_sets) if of_sets else None,

@@ -145,8 +145,7 @@ class Loop:
         if not trainer.rank.is_main:
             yield
             return
-        validates = self.context.validation is not None
-        logger = MetricsLogger(folder, trainer.total, trainer.images, self.config, validates)
+        logger = MetricsLogger(folder, trainer.total, trainer.images, self.config)
         if lost := trainer.record.repair_best(folder):
             log(f"note: {lost}")
         with closing(logger) as self._logger:

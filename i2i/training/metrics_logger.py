@@ -26,16 +26,14 @@ class MetricsLogger:
     Neither a full disk nor a tracker that fails stops anything.
     """
 
-    def __init__(
-        self, folder: Path, total: int, position: int, config: Config, validates: bool = False
-    ) -> None:
+    def __init__(self, folder: Path, total: int, position: int, config: Config) -> None:
         self._began, self._data_seconds = time.monotonic(), 0.0
         self._total, self._position = total, position
         self._last: dict[str, float] = {}  # values of the last row
         self._rows = JsonlWriter(folder / METRICS, position)
         self._events = JsonlWriter(folder / EVENTS, position)
         self._files = [self._rows, self._events]
-        if validates or (folder / VALIDATIONS).exists():
+        if config.validate.every_images or (folder / VALIDATIONS).exists():
             self._files.append(JsonlWriter(folder / VALIDATIONS, position))
         for file in self._files:
             if file.damaged:
