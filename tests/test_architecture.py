@@ -93,7 +93,7 @@ BUDGETS = {
     "training": 2490,
     "report": 920,
     "execution": 320,
-    "evaluation": 3150,
+    "evaluation": 3180,
     "translation": 2260,
     "compat": 470,
     "config": 760,
