@@ -86,7 +86,7 @@ BUDGETS = {
     "images": 2210,
     "scenes": 780,
     "data": 3595,
-    "networks": 1065,
+    "networks": 1160,
     "losses": 220,
     "methods": 995,
     "trackers": 195,
