@@ -24,6 +24,9 @@ UpsampleName = Literal["deconv", "deconv_blur", "nearest", "bilinear", "pixelshu
 # Options that several networks have.
 Norm = Annotated[NormName, Doc("normalization after convolutions")]
 Upsample = Annotated[UpsampleName, Doc("how the decoder doubles sides")]
+Antialias = Annotated[
+    bool, Doc("halvings by a convolution of stride 1 and a blur, as in CUT's code")
+]
 HeadLayers = Annotated[
     int, Field(ge=0, le=100, strict=True), Doc("hidden 3x3 convolutions at full size")
 ]
@@ -171,7 +174,8 @@ class Up(nn.Module):
     deconv: a transposed convolution with `kernel` 3 (output padding 1) or 4.
     deconv_blur: the same, then `blur`, which removes its checkerboard (Odena et al., Distill 2016)
     and moves nothing, as its kernel has a center.
-    nearest, bilinear: interpolation and a 3x3 convolution, which makes no checkerboard.
+    nearest, bilinear: interpolation and a 3x3 convolution, which makes no checkerboard. Bilinear is
+    the blurred upsampling of CUT's code: zeros between pixels, [1, 3, 3, 1] / 4, repeated borders.
     pixelshuffle: `SubPixel`.
     `bias=None` follows the bias rule of this file.
     """
@@ -231,11 +235,17 @@ class Head(nn.Module):
         return y
 
 
-def activations(layers: Iterable[nn.Module], head: nn.Module, x: Tensor) -> list[Tensor]:
-    """Return the output of each layer after leaky ReLU of slope 0.2, and of the head after them."""
+def activations(
+    layers: Iterable[nn.Module], head: nn.Module, x: Tensor, blurred: int = 0
+) -> list[Tensor]:
+    """Return the output of each layer after leaky ReLU of slope 0.2, and of the head after them.
+
+    Those of the first `blurred` layers are halved by `blur`.
+    """
     outputs = []
-    for layer in layers:
+    for number, layer in enumerate(layers):
         x = F.leaky_relu(layer(x), 0.2)
+        x = blur(x, 2) if number < blurred else x
         outputs.append(x)
     return [*outputs, head(x)]
 

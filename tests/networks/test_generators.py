@@ -193,6 +193,21 @@ def test_resnet_features_are_five_depths_of_the_encoder_and_equal_what_forward_c
     assert all(torch.equal(found[depth], output) for depth, output in seen.items())
 
 
+def test_antialiased_resnet_has_the_same_weights_and_output_size_and_compares_before_halving():
+    plain = ResNet(3, 3, width=4, blocks=1)
+    net = ResNet(3, 3, width=4, blocks=1, antialias=True)
+    net.load_state_dict(plain.state_dict())
+    x = example(net)
+    assert net(x).shape == x.shape
+    assert [tuple(f.shape[1:]) for f in net.features(x)] == [
+        (3, 22, 22),
+        (8, 16, 16),
+        (16, 8, 8),
+        (16, 4, 4),
+        (16, 4, 4),
+    ]
+
+
 def test_features_compute_nothing_behind_the_encoder():
     resnet, unet = ResNet(3, 3, width=4, blocks=7), UNet(3, 3, width=2, depth=6)
 
