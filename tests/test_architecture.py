@@ -95,7 +95,7 @@ BUDGETS = {
     "execution": 320,
     "evaluation": 3150,
     "translation": 2260,
-    "compat": 470,
+    "compat": 505,
     "config": 760,
     "run": 2700,
     "bench": 1310,
