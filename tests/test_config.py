@@ -282,9 +282,36 @@ def test_old_name_moves_into_an_empty_section(tmp_path: Path) -> None:
 
 
 def test_settings_of_a_newer_version_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "new.yaml").write_text("version: 3")
+    (tmp_path / "new.yaml").write_text("version: 4")
     with pytest.raises(ConfigError, match=r"new.yaml: written by a newer i2i.*Update i2i"):
         config.read_yaml(tmp_path / "new.yaml")
+
+
+FILTERS = [("generator", "antialias"), ("generator", "upsample"), ("discriminator", "antialias")]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{}", [True, "bilinear", True]),
+        ("version: 3", [True, "bilinear", True]),
+        ("version: 2", [False, "deconv", False]),
+        ("version: 1", [False, "deconv", False]),
+        ("{version: 2, discriminator: {antialias: true}}", [False, "deconv", True]),
+        ("generator: {antialias: false}", [False, "bilinear", True]),
+        ("{version: 2, generator: {name: unet, depth: 4}}", [None, "deconv", False]),
+    ],
+)
+def test_cut_has_the_filters_of_its_authors_unless_its_file_is_older_than_they(
+    text: str, expected: list[object], tmp_path: Path
+) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    layers = [Layer("", {"data": {"root": "x"}}), config.read_yaml(tmp_path / "a.yaml")]
+    settings = resolve("cut", layers).to_dict()
+    assert [settings[section].get(key) for section, key in FILTERS] == expected
+    assert settings["version"] == 3
+    again = resolve("cut", [Layer("saved", settings)]).to_dict()
+    assert again == settings
 
 
 def test_misspelled_old_name_leads_to_the_new_one() -> None:

@@ -261,6 +261,7 @@ TOOLBOX: dict[str, tuple[list[str], set[str]]] = {
     ),
     "spectral_norm": (["discriminator.spectral=true"], {"real", "fake", "gan"}),
     "nearest_upsampling": (["generator.upsample=nearest"], {"real", "fake", "gan"}),
+    "blurred_upsampling": (["generator.upsample=deconv_blur"], {"real", "fake", "gan"}),
     "clipped_gradients": (["optim.clip=1"], {"grad_norm", "gan"}),
     "accumulated_batches": (["train.accumulate=2"], {"real", "fake", "gan"}),
 }

@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
 
 from i2i.errors import OptionError
+from i2i.networks.blocks import SubPixel
 
 InitName = Literal["normal", "xavier", "kaiming", "orthogonal"]
 
@@ -26,7 +27,8 @@ def init_weights(net: nn.Module, scheme: InitName = "normal", gain: float = 0.02
 
     Convolutions and linear layers: normal N(0, gain) (Radford et al., ICLR 2016, Sec. 4); xavier
     (Glorot and Bengio, AISTATS 2010) and orthogonal (Saxe et al., ICLR 2014) times `gain`; kaiming
-    (He et al., ICCV 2015) without it. Affine norms: N(1, gain). All biases: 0. Draws from torch's
+    (He et al., ICCV 2015) without it. Affine norms: N(1, gain). All biases: 0. The kernels that a
+    `SubPixel` shares are drawn once. Draws from torch's
     global random state, in the order of `net.modules()`.
 
     Raises:
@@ -42,6 +44,8 @@ def init_weights(net: nn.Module, scheme: InitName = "normal", gain: float = 0.02
             _SCHEMES[scheme](module.get_parameter(name), gain)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+            if isinstance(module, SubPixel):
+                module.share_kernels()
             if spectral:
                 _warm_up_power_iteration(module)
         elif isinstance(module, _BatchNorm | nn.GroupNorm) and module.affine:

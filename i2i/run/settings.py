@@ -34,6 +34,8 @@ from i2i.run.contradictions import check_data, check_train, check_validate, with
 
 CONFIG = "config.yaml"  # in a run folder
 _CHECKSUM = b"# sha256 of the lines above: "
+# published settings that version 2 did not have: its files mean the networks' own defaults
+_SINCE_3 = {"generator": ("antialias", "upsample"), "discriminator": ("antialias",)}
 NETWORKS: dict[str, registry.Category] = {
     "generator": "generators",
     "discriminator": "discriminators",
@@ -53,6 +55,10 @@ def resolve(method: str, layers: Sequence[Layer]) -> Config:
     chosen = merge([Layer("", defaults), *layers])
     if (other := chosen["method"]["name"]) != method:
         raise ConfigError("method.name", f"the settings are for {other}, the command for {method}")
+    if chosen.get("version") == 2:
+        for section, keys in _SINCE_3.items():
+            defaults[section] = {k: v for k, v in defaults[section].items() if k not in keys}
+        layers.append(Layer("", {"version": VERSION}))
     models = {section: _network_model(section, chosen[section]["name"]) for section in NETWORKS}
     crop = chosen.get("data", {}).get("crop_size", 256)
     size = [crop, crop] if isinstance(crop, int) else crop
