@@ -21,6 +21,8 @@ from i2i.options import Doc
 NormName = Literal["instance", "batch", "group", "none"]
 UpsampleName = Literal["deconv", "nearest", "bilinear", "pixelshuffle"]
 
+LEAKY_SLOPE = 0.2  # of the activations of discriminators
+
 # Options that several networks have.
 Norm = Annotated[NormName, Doc("normalization after convolutions")]
 Upsample = Annotated[UpsampleName, Doc("how the decoder doubles sides")]
@@ -168,10 +170,10 @@ class Up(nn.Module):
 
 
 def activations(layers: Iterable[nn.Module], head: nn.Module, x: Tensor) -> list[Tensor]:
-    """Return the output of each layer after leaky ReLU of slope 0.2, and of the head after them."""
+    """Return the output of each layer after leaky ReLU of `LEAKY_SLOPE`, and of the head."""
     outputs = []
     for layer in layers:
-        x = F.leaky_relu(layer(x), 0.2)
+        x = F.leaky_relu(layer(x), LEAKY_SLOPE)
         outputs.append(x)
     return [*outputs, head(x)]
 
