@@ -21,6 +21,8 @@ from i2i.options import Doc
 NormName = Literal["instance", "batch", "group", "none"]
 UpsampleName = Literal["deconv", "deconv_blur", "nearest", "bilinear", "pixelshuffle"]
 
+LEAKY_SLOPE = 0.2  # of the activations of discriminators
+
 # Options that several networks have.
 Norm = Annotated[NormName, Doc("normalization after convolutions")]
 Upsample = Annotated[UpsampleName, Doc("how the decoder doubles sides")]
@@ -238,13 +240,13 @@ class Head(nn.Module):
 def activations(
     layers: Iterable[nn.Module], head: nn.Module, x: Tensor, blurred: int = 0
 ) -> list[Tensor]:
-    """Return the output of each layer after leaky ReLU of slope 0.2, and of the head after them.
+    """Return the output of each layer after leaky ReLU of `LEAKY_SLOPE`, and of the head.
 
     Those of the first `blurred` layers are halved by `blur`.
     """
     outputs = []
     for number, layer in enumerate(layers):
-        x = F.leaky_relu(layer(x), 0.2)
+        x = F.leaky_relu(layer(x), LEAKY_SLOPE)
         x = blur(x, 2) if number < blurred else x
         outputs.append(x)
     return [*outputs, head(x)]
