@@ -4,6 +4,7 @@ Options of one component that contradict each other are refused in its construct
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 from i2i.config import (
     Config,
@@ -95,6 +96,24 @@ def check_train(train: TrainConfig) -> TrainConfig:
     return train
 
 
+def check_no_discriminator(section: dict[str, Any]) -> dict[str, Any]:
+    """Return the `section` discriminator of a method that trains none.
+
+    Raises:
+        ConfigError: all settings in it.
+    """
+    errors = [
+        ConfigError(
+            f"discriminator.{key}", "has no effect: no discriminator is trained", "Leave it out"
+        )
+        for key, value in section.items()
+        if (key, value) != ("name", "none")
+    ]
+    if errors:
+        raise ConfigError.combine(errors)
+    return section
+
+
 def check_validate(section: ValidateConfig) -> ValidateConfig:
     """Return `section`.
 
@@ -169,6 +188,18 @@ def with_one_length(layer: Layer) -> Layer:
     other = {"epochs": "total_images", "total_images": "epochs"}
     unset = {other[key]: None for key in other if train.get(key) is not None}
     return Layer(layer.source, layer.values | {"train": unset | train})
+
+
+def check_rates(config: Config, method: Method) -> None:
+    """Compare the learning rates with what `method` trains.
+
+    Raises:
+        ConfigError: there is one for discriminators, and none is trained.
+    """
+    trained = any(not phase.live and phase.schedule.length for phase in method.phases())
+    if config.optim.lr_discriminator is not None and not trained:
+        reason = "has no effect: no discriminator is trained"
+        raise ConfigError("optim.lr_discriminator", reason, "Set it to null, or leave it out")
 
 
 def check_sizes(config: Config, method: Method) -> None:
