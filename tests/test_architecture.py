@@ -81,7 +81,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # Lines of each room, blank ones counted: raise a budget in the commit that needs it, with the reason in its message.
 BUDGETS = {
-    "ground floor": 1590,
+    "ground floor": 1600,
     "checkpoint and model_file": 720,
     "images": 2210,
     "scenes": 780,
