@@ -81,14 +81,14 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # Lines of each room, blank ones counted: raise a budget in the commit that needs it, with the reason in its message.
 BUDGETS = {
-    "ground floor": 1590,
+    "ground floor": 1600,
     "checkpoint and model_file": 720,
     "images": 2210,
     "scenes": 780,
     "data": 3595,
     "networks": 1200,
-    "losses": 220,
-    "methods": 1000,
+    "losses": 240,
+    "methods": 1100,
     "trackers": 195,
     "training": 2490,
     "report": 920,
@@ -97,7 +97,7 @@ BUDGETS = {
     "translation": 2260,
     "compat": 505,
     "config": 760,
-    "run": 2725,
+    "run": 2755,
     "bench": 1310,
     "cli": 1655,
 }
