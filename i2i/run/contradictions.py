@@ -22,6 +22,7 @@ from i2i.config import (
 from i2i.evaluation.features import available
 from i2i.evaluation.metric import METRICS
 from i2i.evaluation.paired import MS_SSIM_SIDE, WINDOW
+from i2i.images import spectrum
 from i2i.methods._base import Method
 from i2i.networks.contract import Discriminator, Generator
 from i2i.networks.init import GAINS
@@ -172,7 +173,7 @@ def check_metrics(config: Config, kind: Kind) -> None:
     fitting = [*(available("paired") if kind == "paired" else ()), *available("set")]
     hint = f"Choose among {', '.join(fitting)}"
     side = min(height_width(config.data.crop_size))
-    smallest = {"ssim": WINDOW, "ms_ssim": MS_SSIM_SIDE}
+    smallest = {"ssim": WINDOW, "ms_ssim": MS_SSIM_SIDE, "grid": spectrum.WINDOW}
     for name in chosen_metrics(config, kind)[0]:
         subject = "validate.metric" if name == section.metric else "validate.metrics"
         if name not in METRICS:
