@@ -97,7 +97,7 @@ BUDGETS = {
     "translation": 2260,
     "compat": 470,
     "config": 760,
-    "run": 2725,
+    "run": 2925,
     "bench": 1310,
     "cli": 1655,
 }
