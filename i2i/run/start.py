@@ -1,4 +1,4 @@
-"""What networks compute before their first step: scales from which training does not recover."""
+"""Check of the scales at which networks compute before their first step, on the first batch."""
 
 import copy
 from collections.abc import Iterator
@@ -66,11 +66,11 @@ def check_start(method: Method, config: Config, device: torch.device, real: Imag
         }
         trained = {name: net for name, net in nets.items() if net.lambda_gan}
         leaves = {name: _leaf(fake) for name, fake in fakes.items()}
-        with _recording(trained) as seen:
+        with _recording(trained) as recorded:
             for phase in twin.phases():
                 if not phase.live:
                     list(phase.parts(real, leaves))
-        for name, calls in seen.items():
+        for name, calls in recorded.items():
             # that of the fakes, since no parameter asks for a gradient
             fake_calls = [call for call in calls if call[0].requires_grad]
             if fake_calls:

@@ -186,7 +186,6 @@ def _train(run: _Run, resumed: bool, check_owner: Callable[[], None]) -> Outcome
         write_atomically(run.folder / CONFIG, config_text(settings))
         card = model_card(settings, run.dataset.channels).encode()
         write_atomically(run.folder / "README.md", card)
-    pack = functools.partial(describe.pack, settings, run.dataset.specs, run.method)
     open_stream = functools.partial(
         batches,
         run.dataset,
@@ -204,12 +203,12 @@ def _train(run: _Run, resumed: bool, check_owner: Callable[[], None]) -> Outcome
         len(run.dataset),
         (*run.dataset.notes, *run.method.notes),
         sample_sheet(settings, run.dataset, run.method, run.device) if rank.is_main else None,
-        pack,
+        functools.partial(describe.pack, settings, run.dataset.specs, run.method),
         build.health(run.method, settings, rank.world_size),
         facts,
         check_owner,
         run.validation,
-        functools.partial(_check_start, run) if rank.is_main else lambda _: (),
+        functools.partial(_check_start, run),
         _page_writer(run),
     )
     advice = explaining_out_of_memory(trainer, settings, run.dataset.channels, run.folder)

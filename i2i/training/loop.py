@@ -165,8 +165,9 @@ class Loop:
                 own_reason = _NO_PATIENCE
             reason = trainer.rank.any(_NO_DATA if failure else own_reason)
             if trainer.images == 0 and reason != _NO_DATA:
-                for text in self.context.check_start(batches[0].images) if batches else ():
-                    self._event("start", text)
+                if self._logger and batches:  # the main rank alone
+                    for text in self.context.check_start(batches[0].images):
+                        self._event("start", text)
                 self._save()  # where that is impossible, training would be in vain
                 for entry in self.table:
                     if entry.at_start:
