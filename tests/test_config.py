@@ -76,14 +76,14 @@ def test_error_of_a_file_names_the_file() -> None:
         resolve("pix2pix", [Layer("my.yaml", {"data": {"root": "x"}, "optim": {"lrr": 1}})])
 
 
-@pytest.mark.parametrize("method", ["pix2pix", "cyclegan", "cut", "dcgan"])
+@pytest.mark.parametrize("method", METHODS)
 def test_resolved_settings_survive_the_way_through_yaml(method: str) -> None:
     settings = resolved(method=method)
     again = resolve(method, [Layer("saved", yaml.safe_load(settings.to_yaml()))])
     assert again.to_dict() == settings.to_dict()
 
 
-@pytest.mark.parametrize("method", ["pix2pix", "cyclegan", "cut", "dcgan"])
+@pytest.mark.parametrize("method", METHODS)
 def test_every_setting_can_be_set_to_its_own_value_on_the_command_line(method: str) -> None:
     import json
 
@@ -303,9 +303,36 @@ def test_old_name_moves_into_an_empty_section(tmp_path: Path) -> None:
 
 
 def test_settings_of_a_newer_version_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "new.yaml").write_text("version: 3")
+    (tmp_path / "new.yaml").write_text("version: 4")
     with pytest.raises(ConfigError, match=r"new.yaml: written by a newer i2i.*Update i2i"):
         config.read_yaml(tmp_path / "new.yaml")
+
+
+FILTERS = [("generator", "antialias"), ("generator", "upsample"), ("discriminator", "antialias")]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{}", [True, "bilinear", True]),
+        ("version: 3", [True, "bilinear", True]),
+        ("version: 2", [False, "deconv", False]),
+        ("version: 1", [False, "deconv", False]),
+        ("{version: 2, discriminator: {antialias: true}}", [False, "deconv", True]),
+        ("generator: {antialias: false}", [False, "bilinear", True]),
+        ("{version: 2, generator: {name: unet, depth: 4}}", [None, "deconv", False]),
+    ],
+)
+def test_cut_has_the_filters_of_its_authors_unless_its_file_is_older_than_they(
+    text: str, expected: list[object], tmp_path: Path
+) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    layers = [Layer("", {"data": {"root": "x"}}), config.read_yaml(tmp_path / "a.yaml")]
+    settings = resolve("cut", layers).to_dict()
+    assert [settings[section].get(key) for section, key in FILTERS] == expected
+    assert settings["version"] == 3
+    again = resolve("cut", [Layer("saved", settings)]).to_dict()
+    assert again == settings
 
 
 def test_misspelled_old_name_leads_to_the_new_one() -> None:
@@ -333,7 +360,16 @@ def test_resumed_run_may_change_what_is_resumable_and_nothing_else(saved: Path) 
     resumable = {key for key, setting in documented("pix2pix") if setting.get("resumable")}
     fixed = {"seed", "init", "init_gain", "ema_halflife_images", "init_from", "freeze"}
     fixed |= {"init_discriminator", "init_gain_discriminator"}
-    weights = ("lambda_l1", "lambda_gan", "instance_noise", "r1", "r2", "feature_matching")
+    weights = (
+        "lambda_l1",
+        "lambda_focal_frequency",
+        "lambda_gradient",
+        "lambda_gan",
+        "instance_noise",
+        "r1",
+        "r2",
+        "feature_matching",
+    )
     images = ("load_size", "crop_size", "flip", "rotate_degrees", "elastic_pixels", "color_jitter")
     values = resolved().to_dict()
     assert resumable == {

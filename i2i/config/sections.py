@@ -298,8 +298,8 @@ warnings.filterwarnings("ignore", 'Field name "validate" in "Config" shadows', U
 class Config(_Settings):
     """All settings of a run."""
 
-    version: Literal[2] = 2
-    """version of the settings' names"""
+    version: Literal[3] = 3
+    """version of the settings"""
     method: Component
     data: DataConfig
     generator: Component

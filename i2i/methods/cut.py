@@ -37,8 +37,13 @@ class CUT(Method):
 
     kind = "unpaired"
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "generator": {"name": "resnet_9blocks", "norm": "instance"},
-        "discriminator": {"name": "patchgan", "norm": "instance"},
+        "generator": {
+            "name": "resnet_9blocks",
+            "norm": "instance",
+            "antialias": True,
+            "upsample": "bilinear",
+        },
+        "discriminator": {"name": "patchgan", "norm": "instance", "antialias": True},
         "method": {"objective": "lsgan"},
         "train": {"init": "xavier"},
     }

@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
 
 from i2i.errors import OptionError
+from i2i.networks.blocks import SubPixel
 
 InitName = Literal["normal", "xavier", "kaiming", "orthogonal"]
 
@@ -38,8 +39,8 @@ def init_weights(
     Convolutions and linear layers: normal N(0, gain) (Radford et al., ICLR 2016, Sec. 4); xavier
     (Glorot and Bengio, AISTATS 2010) and orthogonal (Saxe et al., ICLR 2014) times `gain`; kaiming
     (He et al., ICCV 2015) without it, for leaky ReLU of `slope` (Eqn. 15). Affine norms: N(1, gain)
-    with normal, else N(1, 0.02). All biases: 0. Draws from torch's global random state, in the
-    order of `net.modules()`.
+    with normal, else N(1, 0.02). All biases: 0. Kernels that a `SubPixel` shares are drawn once.
+    Draws from torch's global random state, in the order of `net.modules()`.
 
     Args:
         net: any network.
@@ -62,6 +63,8 @@ def init_weights(
             _SCHEMES[scheme](module.get_parameter(name), factor, slope)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+            if isinstance(module, SubPixel):
+                module.share_kernels()
             if spectral:
                 _warm_up_power_iteration(module)
         elif isinstance(module, _BatchNorm | nn.GroupNorm) and module.affine:
