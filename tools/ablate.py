@@ -7,7 +7,7 @@ FILE lists experiments: their data, words that all trainings share, and variants
 the others are compared with. Data are a drawn world (`facades`, or unpaired `day-dusk` and
 `red-yellow`; `portraits`) or a folder. Translations are scored on withheld pairs, generated images
 as a set. A run that has scores is not run again. OUT/EXPERIMENT.md holds the table of each,
-OUT/scores/ what was measured of each run.
+OUT/scores/ and OUT/sheets/ hold what was measured of each run, and some of its images.
 """
 
 import contextlib
@@ -131,7 +131,7 @@ def run(job: Job, out: Path, end: float) -> str:
     try:
         i2i("train", *words)
         seconds = time.monotonic() - began
-        result = score(job, folder)
+        result = score(job, folder, out / "sheets" / f"{job.name}.png")
     except Exception as error:  # one variant must not end the others
         return f"{job.name}: failed: {error!r}"
     result |= {"seconds": seconds, "words": job.train, "seed": job.seed}
@@ -141,22 +141,16 @@ def run(job: Job, out: Path, end: float) -> str:
     return f"{job.name}: {seconds:.0f} s"
 
 
-def score(job: Job, folder: Path) -> dict[str, Any]:
-    """Return the output of `i2i evaluate --json`."""
-    options = ["--json", "--metrics", job.metrics]
+def score(job: Job, folder: Path, sheet: Path) -> dict[str, Any]:
+    """Return the output of `i2i evaluate --json`, and write a sheet of images."""
+    sheet.parent.mkdir(parents=True, exist_ok=True)
+    device, options = ["--device", job.device], ["--json", "--metrics", job.metrics]
     if not job.generated:
-        device = ["--device", job.device, "--precision", "fp32"]
-        return dict(json.loads(i2i("evaluate", str(folder), job.data, *device, *options)))
+        words = [str(folder), job.data, *device, *options, "--precision", "fp32"]
+        return dict(json.loads(i2i("evaluate", *words, "--sheet", str(sheet))))
     generated = folder / "generated"
-    i2i(
-        "generate",
-        str(folder),
-        str(generated),
-        "--count",
-        str(job.generated),
-        "--device",
-        job.device,
-    )
+    i2i("generate", str(folder), str(sheet), "--grid", "4x8", *device)
+    i2i("generate", str(folder), str(generated), "--count", str(job.generated), *device)
     return dict(json.loads(i2i("evaluate", str(generated), job.data, "--unpaired", *options)))
 
 

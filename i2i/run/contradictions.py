@@ -22,10 +22,17 @@ from i2i.config import (
 from i2i.evaluation.features import available
 from i2i.evaluation.metric import METRICS
 from i2i.evaluation.paired import MS_SSIM_SIDE, WINDOW
+from i2i.images import spectrum
 from i2i.methods._base import Method
 from i2i.networks.contract import Discriminator, Generator
+from i2i.networks.init import GAINS
 
 _LENGTHS = "train.total_images, train.epochs"
+_OF_DISCRIMINATORS = (
+    ("optim", "lr_discriminator"),
+    ("train", "init_discriminator"),
+    ("train", "init_gain_discriminator"),
+)
 
 
 def check_data(data: DataConfig) -> DataConfig:
@@ -85,15 +92,25 @@ def _input_errors(data: TwoDomainsData) -> Iterator[ConfigError]:
 def check_train(train: TrainConfig) -> TrainConfig:
     """Return `train`.
 
+    An `init_gain` that is what null means becomes null: earlier versions saved it with every run.
+
     Raises:
-        ConfigError: it sets no length, or compiles layers that are to be computed twice.
+        ConfigError: it sets no length, compiles layers that are to be computed twice, or scales
+            weights that have a scale of their own.
     """
     if train.compile and train.activation_checkpointing:
         reason = "has no effect on compiled networks, which choose what they compute again"
         raise ConfigError("train.activation_checkpointing", reason, "Leave out train.compile")
     if train.total_images is None and train.epochs is None:
         raise ConfigError(_LENGTHS, "one of them must set the length", "Pass --images or --epochs")
-    return train
+    init = {"init_gain": train.init}
+    init["init_gain_discriminator"] = train.init_discriminator or train.init
+    for key, scheme in init.items():
+        if scheme == "kaiming" and getattr(train, key) is not None:
+            reason = "has no effect with kaiming, whose scale follows from the number of inputs"
+            raise ConfigError(f"train.{key}", reason, "Leave it out")
+    implied = train.init_gain is not None and train.init_gain == GAINS[train.init]
+    return train.model_copy(update={"init_gain": None}) if implied else train
 
 
 def check_no_discriminator(section: dict[str, Any]) -> dict[str, Any]:
@@ -156,7 +173,7 @@ def check_metrics(config: Config, kind: Kind) -> None:
     fitting = [*(available("paired") if kind == "paired" else ()), *available("set")]
     hint = f"Choose among {', '.join(fitting)}"
     side = min(height_width(config.data.crop_size))
-    smallest = {"ssim": WINDOW, "ms_ssim": MS_SSIM_SIDE}
+    smallest = {"ssim": WINDOW, "ms_ssim": MS_SSIM_SIDE, "grid": spectrum.WINDOW}
     for name in chosen_metrics(config, kind)[0]:
         subject = "validate.metric" if name == section.metric else "validate.metrics"
         if name not in METRICS:
@@ -190,16 +207,18 @@ def with_one_length(layer: Layer) -> Layer:
     return Layer(layer.source, layer.values | {"train": unset | train})
 
 
-def check_rates(config: Config, method: Method) -> None:
-    """Compare the learning rates with what `method` trains.
+def check_discriminators(config: Config, method: Method) -> None:
+    """Compare the settings of discriminators with what `method` trains.
 
     Raises:
-        ConfigError: there is one for discriminators, and none is trained.
+        ConfigError: some are for discriminators, and none is trained.
     """
-    trained = any(not phase.live and phase.schedule.length for phase in method.phases())
-    if config.optim.lr_discriminator is not None and not trained:
-        reason = "has no effect: no discriminator is trained"
-        raise ConfigError("optim.lr_discriminator", reason, "Set it to null, or leave it out")
+    if any(not phase.live and phase.schedule.length for phase in method.phases()):
+        return
+    for section, key in _OF_DISCRIMINATORS:
+        if getattr(getattr(config, section), key) is not None:
+            reason = "has no effect: no discriminator is trained"
+            raise ConfigError(f"{section}.{key}", reason, "Set it to null, or leave it out")
 
 
 def check_sizes(config: Config, method: Method) -> None:
