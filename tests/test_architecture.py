@@ -90,7 +90,7 @@ BUDGETS = {
     "losses": 220,
     "methods": 995,
     "trackers": 195,
-    "training": 2490,
+    "training": 2515,
     "report": 920,
     "execution": 320,
     "evaluation": 3170,
