@@ -90,7 +90,7 @@ BUDGETS = {
     "losses": 240,
     "methods": 1105,
     "trackers": 195,
-    "training": 2490,
+    "training": 2515,
     "report": 920,
     "execution": 320,
     "evaluation": 3190,
