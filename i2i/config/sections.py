@@ -225,7 +225,7 @@ class TrainConfig(_Settings):
     ema_halflife_images: Positive | None = None
     """half-life of the moving average (EMA) of the generators, in images; null: no average"""
     init: Literal["normal", "xavier", "kaiming", "orthogonal"] = "normal"
-    """distribution of the initial weights"""
+    """distribution of the initial weights; r3gan networks draw their own"""
     init_gain: Positive = 0.02
     """scale of the initial weights: standard deviation (normal) or gain (xavier, orthogonal)"""
     init_from: str | None = None

@@ -29,11 +29,15 @@ def init_weights(net: nn.Module, scheme: InitName = "normal", gain: float = 0.02
     (He et al., ICCV 2015) without it. Affine norms: N(1, gain). All biases: 0. Draws from torch's
     global random state, in the order of `net.modules()`.
 
+    A network with `own_init = True` keeps the weights that its constructor drew.
+
     Raises:
         OptionError: another scheme.
     """
     if scheme not in _SCHEMES:
         raise OptionError("init", f"must be one of {', '.join(_SCHEMES)}, got {scheme!r}")
+    if getattr(net, "own_init", False):
+        return
     for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             # under spectral norm `module.weight` is a function of the parameter

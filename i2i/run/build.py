@@ -33,7 +33,7 @@ from i2i.networks.activation_checkpointing import checkpoint_activations
 from i2i.networks.contract import Discriminator, Generator, check_contract
 from i2i.networks.init import init_weights
 from i2i.options import option_fields
-from i2i.run.contradictions import check_sizes
+from i2i.run.contradictions import check_initialization, check_sizes
 from i2i.run.warm_start import freeze
 from i2i.training.health import Health, RunInfo
 
@@ -147,6 +147,7 @@ def make_method(config: Config, channels: Mapping[str, int]) -> Method:
     if factory.kind != "paired" and not options["lambda_gan"]:
         reason = f"{config.method.name} learns its target from the discriminator alone"
         raise ConfigError("method.lambda_gan", f"must be above 0: {reason}", "Use pix2pix on pairs")
+    check_initialization(config, method)
     check_sizes(config, method)
     freeze(method, config.train.freeze)
     return method

@@ -171,6 +171,20 @@ def with_one_length(layer: Layer) -> Layer:
     return Layer(layer.source, layer.values | {"train": unset | train})
 
 
+def check_initialization(config: Config, method: Method) -> None:
+    """Compare the settings of initial weights with the networks of `method`.
+
+    Raises:
+        ConfigError: they would have no effect.
+    """
+    nets = [net for net in method.modules() if isinstance(net, Generator | Discriminator)]
+    if nets and all(getattr(net, "own_init", False) for net in nets):
+        for key in ("init", "init_gain"):
+            if getattr(config.train, key) != TrainConfig.model_fields[key].default:
+                reason = "has no effect: all networks draw initial weights of their own"
+                raise ConfigError(f"train.{key}", reason, "Leave it out")
+
+
 def check_sizes(config: Config, method: Method) -> None:
     """Compare the crop with what the networks of `method` take.
 
