@@ -84,7 +84,7 @@ BUDGETS = {
     "ground floor": 1590,
     "checkpoint and model_file": 720,
     "images": 2210,
-    "scenes": 780,
+    "scenes": 840,
     "data": 3595,
     "networks": 1330,
     "losses": 220,
@@ -99,7 +99,7 @@ BUDGETS = {
     "config": 760,
     "run": 2715,
     "bench": 1310,
-    "cli": 1655,
+    "cli": 1660,
 }
 
 
