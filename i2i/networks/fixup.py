@@ -81,17 +81,15 @@ class Resample(nn.Module):
     That is [1, 2, 1], as published, around the replication or the mean of two pixels.
     """
 
-    kernel: Tensor
-
     def __init__(self, up: bool) -> None:
         super().__init__()
-        taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / (4 if up else 8)
         self.up = up
-        self.register_buffer("kernel", torch.outer(taps, taps)[None, None], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         channels = x.shape[1]
-        kernel = self.kernel.expand(channels, 1, 4, 4)
+        taps = 2 - (torch.arange(4, device=x.device, dtype=x.dtype) - 1.5).abs()  # 1/2 3/2 3/2 1/2
+        taps = taps / (2 if self.up else 4)
+        kernel = (taps[:, None] * taps).expand(channels, 1, 4, 4)
         resample = F.conv_transpose2d if self.up else F.conv2d
         y: Tensor = resample(x, kernel, stride=2, padding=1, groups=channels)
         return y

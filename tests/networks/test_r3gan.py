@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from test_trainer import settings
 
-from i2i import registry
+from i2i import load, registry
 from i2i.config import ConfigError
 from i2i.losses.penalties import zero_centered_gradient_penalty
+from i2i.model_file import WEIGHTS, GeneratorInfo, ModelInfo, named_tensors, save_model
 from i2i.networks.contract import Discriminator, InputError
 from i2i.networks.fixup import Bottleneck, Resample
 from i2i.networks.init import init_weights
@@ -82,6 +83,20 @@ def test_a_scheme_that_no_network_would_follow_is_refused(setting):
     with pytest.raises(ConfigError, match=r"train.init.*all networks draw initial weights"):
         build.make_method(settings("dcgan", *CHOSEN, setting), channels)
     build.make_method(settings("dcgan", CHOSEN[0], setting), channels)  # the other follows it
+
+
+def test_trained_run_generates_images(tmp_path):
+    torch.manual_seed(0)
+    options = {"width": 4, "size": (16, 16)}
+    net = GENERATOR(8, 3, **options).eval()
+    part = GeneratorInfo(
+        name="r3gan", options=options, in_channels=8, out_channels=3, latent_distribution="normal"
+    )
+    info = ModelInfo(method="test", generators={"generate": part}, direction="generate")
+    save_model(tmp_path / WEIGHTS, info, named_tensors({"generate": net}))
+    x = torch.randn(2, 8, 1, 1)
+    with torch.no_grad():
+        assert torch.equal(load(tmp_path, device="cpu").network(x), net(x))
 
 
 def test_critic_has_the_contract_and_takes_images_of_its_size_alone():
