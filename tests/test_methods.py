@@ -7,20 +7,22 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from runs import fitting
 from torch import Tensor, nn
 
 from i2i import config, registry
-from i2i.config import Layer
+from i2i.config import ConfigError, Layer
 from i2i.execution import Execution
 from i2i.methods._adversarial import AdversarialLoss
 from i2i.methods._base import Images
 from i2i.run import build
-from i2i.run.settings import resolve
+from i2i.run.settings import has_discriminator, resolve
 from i2i.training.trainer import Trainer
 
 SIDE, BATCH = 16, 2
 TINY = {
     "pix2pix": ["generator.name=unet", "generator.depth=4", "discriminator.layers=1"],
+    "regress": ["generator.name=unet", "generator.depth=4"],
     "cyclegan": [
         "generator.name=resnet",
         "generator.blocks=1",
@@ -52,6 +54,7 @@ def trainer_for(method: str, *overrides: str) -> Trainer:
         *TINY.get(method, []),
         *overrides,
     ]
+    texts = fitting(method, texts)
     layers = [Layer("test", {"data": {"root": "x"}}), *map(config.parse_override, texts)]
     chosen = resolve(method, layers)
     torch.manual_seed(0)
@@ -261,6 +264,7 @@ TOOLBOX: dict[str, tuple[list[str], set[str]]] = {
     ),
     "spectral_norm": (["discriminator.spectral=true"], {"real", "fake", "gan"}),
     "nearest_upsampling": (["generator.upsample=nearest"], {"real", "fake", "gan"}),
+    "blurred_upsampling": (["generator.upsample=deconv_blur"], {"real", "fake", "gan"}),
     "clipped_gradients": (["optim.clip=1"], {"grad_norm", "gan"}),
     "accumulated_batches": (["train.accumulate=2"], {"real", "fake", "gan"}),
 }
@@ -274,7 +278,7 @@ def weights_of(nets: dict[str, nn.Module]) -> dict[str, list[Tensor]]:
 
 
 @pytest.mark.parametrize("options", TOOLBOX)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", filter(has_discriminator, METHODS))
 def test_every_tool_trains_the_networks_that_are_due_with_every_method(
     method: str, options: str
 ) -> None:
@@ -298,3 +302,45 @@ def test_every_tool_trains_the_networks_that_are_due_with_every_method(
         expected,
         terms,
     )
+
+
+# -- initial weights -------------------------------------------------------------------------------
+
+
+def spread(net: nn.Module) -> float:
+    """Return the standard deviation of the largest weight."""
+    return max(net.parameters(), key=lambda weight: weight.numel()).std().item()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_discriminators_are_initialized_apart_and_what_else_a_method_has_as_its_generators(
+    method: str,
+) -> None:
+    own = ["train.init=orthogonal", "train.init_discriminator=normal"]
+    own += ["train.init_gain_discriminator=0.5"]
+    for net in trainer_for(method, *own).method.children():
+        if isinstance(net, AdversarialLoss):
+            assert spread(net) == pytest.approx(0.5, rel=0.1)
+        else:
+            weights = [weight for weight in net.parameters() if weight.ndim > 1]
+            rows = weights[-1].flatten(1)
+            product = rows @ rows.T if len(rows) <= rows.shape[1] else rows.T @ rows
+            torch.testing.assert_close(product, torch.eye(len(product)), atol=1e-4, rtol=0)
+
+
+def test_gain_of_generators_is_that_of_discriminators_of_the_same_scheme_only() -> None:
+    for options, expected in (
+        ([], 0.3),
+        (["train.init_discriminator=normal"], 0.3),
+        (["train.init_gain_discriminator=0.1"], 0.1),
+        (["train.init_discriminator=xavier"], 0.02 * (2 / (4 + 8) / 16) ** 0.5),
+    ):
+        net = trainer_for("pix2pix", "train.init_gain=0.3", *options).method
+        assert spread(net.G) == pytest.approx(0.3, rel=0.1)
+        assert net.D.net.layers[1].conv.weight.std().item() == pytest.approx(expected, rel=0.1)
+
+
+def test_initialization_of_discriminators_that_are_not_trained_is_refused() -> None:
+    for option in ("init_discriminator=kaiming", "init_gain_discriminator=0.1"):
+        with pytest.raises(ConfigError, match="has no effect: no discriminator is trained"):
+            trainer_for("pix2pix", "method.lambda_gan=0", f"train.{option}")

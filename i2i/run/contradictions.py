@@ -4,6 +4,7 @@ Options of one component that contradict each other are refused in its construct
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 from i2i.config import (
     Config,
@@ -21,10 +22,17 @@ from i2i.config import (
 from i2i.evaluation.features import available
 from i2i.evaluation.metric import METRICS
 from i2i.evaluation.paired import MS_SSIM_SIDE, WINDOW
+from i2i.images import spectrum
 from i2i.methods._base import Method
 from i2i.networks.contract import Discriminator, Generator
+from i2i.networks.init import GAINS
 
 _LENGTHS = "train.total_images, train.epochs"
+_OF_DISCRIMINATORS = (
+    ("optim", "lr_discriminator"),
+    ("train", "init_discriminator"),
+    ("train", "init_gain_discriminator"),
+)
 
 
 def check_data(data: DataConfig) -> DataConfig:
@@ -84,15 +92,43 @@ def _input_errors(data: TwoDomainsData) -> Iterator[ConfigError]:
 def check_train(train: TrainConfig) -> TrainConfig:
     """Return `train`.
 
+    An `init_gain` that is what null means becomes null: earlier versions saved it with every run.
+
     Raises:
-        ConfigError: it sets no length, or compiles layers that are to be computed twice.
+        ConfigError: it sets no length, compiles layers that are to be computed twice, or scales
+            weights that have a scale of their own.
     """
     if train.compile and train.activation_checkpointing:
         reason = "has no effect on compiled networks, which choose what they compute again"
         raise ConfigError("train.activation_checkpointing", reason, "Leave out train.compile")
     if train.total_images is None and train.epochs is None:
         raise ConfigError(_LENGTHS, "one of them must set the length", "Pass --images or --epochs")
-    return train
+    init = {"init_gain": train.init}
+    init["init_gain_discriminator"] = train.init_discriminator or train.init
+    for key, scheme in init.items():
+        if scheme == "kaiming" and getattr(train, key) is not None:
+            reason = "has no effect with kaiming, whose scale follows from the number of inputs"
+            raise ConfigError(f"train.{key}", reason, "Leave it out")
+    implied = train.init_gain is not None and train.init_gain == GAINS[train.init]
+    return train.model_copy(update={"init_gain": None}) if implied else train
+
+
+def check_no_discriminator(section: dict[str, Any]) -> dict[str, Any]:
+    """Return the `section` discriminator of a method that trains none.
+
+    Raises:
+        ConfigError: all settings in it.
+    """
+    errors = [
+        ConfigError(
+            f"discriminator.{key}", "has no effect: no discriminator is trained", "Leave it out"
+        )
+        for key, value in section.items()
+        if (key, value) != ("name", "none")
+    ]
+    if errors:
+        raise ConfigError.combine(errors)
+    return section
 
 
 def check_validate(section: ValidateConfig) -> ValidateConfig:
@@ -137,7 +173,7 @@ def check_metrics(config: Config, kind: Kind) -> None:
     fitting = [*(available("paired") if kind == "paired" else ()), *available("set")]
     hint = f"Choose among {', '.join(fitting)}"
     side = min(height_width(config.data.crop_size))
-    smallest = {"ssim": WINDOW, "ms_ssim": MS_SSIM_SIDE}
+    smallest = {"ssim": WINDOW, "ms_ssim": MS_SSIM_SIDE, "grid": spectrum.WINDOW}
     for name in chosen_metrics(config, kind)[0]:
         subject = "validate.metric" if name == section.metric else "validate.metrics"
         if name not in METRICS:
@@ -175,14 +211,30 @@ def check_initialization(config: Config, method: Method) -> None:
     """Compare the settings of initial weights with the networks of `method`.
 
     Raises:
-        ConfigError: they would have no effect.
+        ConfigError: they are for networks that draw weights of their own.
     """
     nets = [net for net in method.modules() if isinstance(net, Generator | Discriminator)]
-    if nets and all(getattr(net, "own_init", False) for net in nets):
-        for key in ("init", "init_gain"):
-            if getattr(config.train, key) != TrainConfig.model_fields[key].default:
-                reason = "has no effect: all networks draw initial weights of their own"
-                raise ConfigError(f"train.{key}", reason, "Leave it out")
+    critics = [net for net in nets if isinstance(net, Discriminator)]
+    for group, suffix in ((nets, ""), (critics, "_discriminator")):
+        if group and all(getattr(net, "own_init", False) for net in group):
+            for key in (f"init{suffix}", f"init_gain{suffix}"):
+                if getattr(config.train, key) != TrainConfig.model_fields[key].default:
+                    reason = "has no effect: these networks draw initial weights of their own"
+                    raise ConfigError(f"train.{key}", reason, "Leave it out")
+
+
+def check_discriminators(config: Config, method: Method) -> None:
+    """Compare the settings of discriminators with what `method` trains.
+
+    Raises:
+        ConfigError: some are for discriminators, and none is trained.
+    """
+    if any(not phase.live and phase.schedule.length for phase in method.phases()):
+        return
+    for section, key in _OF_DISCRIMINATORS:
+        if getattr(getattr(config, section), key) is not None:
+            reason = "has no effect: no discriminator is trained"
+            raise ConfigError(f"{section}.{key}", reason, "Set it to null, or leave it out")
 
 
 def check_sizes(config: Config, method: Method) -> None:

@@ -1,12 +1,13 @@
 """The settings of a run: of a new one, of a resumed one, and their JSON Schema."""
 
 import hashlib
+import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import create_model, field_validator
+from pydantic import Field, create_model, field_validator
 
 from i2i import registry
 from i2i.checkpoint import CHECKPOINTS, CheckpointError, facts, steps
@@ -30,14 +31,39 @@ from i2i.console import log
 from i2i.data.walk import SPLITS
 from i2i.files import read_own
 from i2i.methods._adversarial import AdversarialLoss
-from i2i.run.contradictions import check_data, check_train, check_validate, with_one_length
+from i2i.run.contradictions import (
+    check_data,
+    check_no_discriminator,
+    check_train,
+    check_validate,
+    with_one_length,
+)
 
 CONFIG = "config.yaml"  # in a run folder
+_NONE: Literal["none"] = "none"  # name of the discriminator of a method without one
 _CHECKSUM = b"# sha256 of the lines above: "
+# published settings that version 2 did not have: its files mean the networks' own defaults
+_SINCE_3 = {"generator": ("antialias", "upsample"), "discriminator": ("antialias",)}
 NETWORKS: dict[str, registry.Category] = {
     "generator": "generators",
     "discriminator": "discriminators",
 }
+
+
+class _NoDiscriminator(Component):
+    """No discriminator: the method trains its generators alone."""
+
+    name: Literal["none"] = Field(_NONE, description="name of no network")
+
+
+def has_discriminator(method: str) -> bool:
+    """Return True if the method trains one: if its constructor takes `make_discriminator`.
+
+    Raises:
+        UnknownComponentError: there is no such method.
+    """
+    factory = registry.find("methods", method).factory
+    return "make_discriminator" in inspect.signature(factory).parameters
 
 
 def resolve(method: str, layers: Sequence[Layer]) -> Config:
@@ -48,12 +74,19 @@ def resolve(method: str, layers: Sequence[Layer]) -> Config:
         UnknownComponentError: there is no such method or network.
     """
     factory = registry.find("methods", method).factory
-    defaults = merge([Layer("", {"method": {"name": method}}), Layer("", factory.defaults)])
+    names = {section: {"name": _NONE} for section in NETWORKS}  # where there is no such network
+    defaults = merge([Layer("", names | {"method": {"name": method}}), Layer("", factory.defaults)])
     layers = [with_one_length(layer) for layer in layers]
     chosen = merge([Layer("", defaults), *layers])
     if (other := chosen["method"]["name"]) != method:
         raise ConfigError("method.name", f"the settings are for {other}, the command for {method}")
-    models = {section: _network_model(section, chosen[section]["name"]) for section in NETWORKS}
+    if chosen.get("version") == 2:
+        for section, keys in _SINCE_3.items():
+            defaults[section] = {k: v for k, v in defaults[section].items() if k not in keys}
+        layers.append(Layer("", {"version": VERSION}))
+    models: dict[str, type[Component]] = {"discriminator": _NoDiscriminator}
+    for section in NETWORKS if has_discriminator(method) else ("generator",):
+        models[section] = _network_model(section, chosen[section]["name"])
     crop = chosen.get("data", {}).get("crop_size", 256)
     size = [crop, crop] if isinstance(crop, int) else crop
     for section, model in models.items():
@@ -179,8 +212,8 @@ def _saved(folder: Path, note: Callable[[str], None]) -> Layer:
     path, recorded = folder / CONFIG, facts(folder / CHECKPOINTS)
     content = read_own(path) if path.exists() else None
     if not isinstance(recorded.get("settings"), dict):  # of an older version
-        return read_yaml(path)
-    past = Layer("the newest checkpoint", recorded["settings"])
+        return _without_idle_gain(read_yaml(path))
+    past = _without_idle_gain(Layer("the newest checkpoint", recorded["settings"]))
     if content is None:
         note(f"note: there is no {path}; the settings are those of the newest checkpoint")
         return _where_it_was(past, recorded, note)
@@ -189,7 +222,7 @@ def _saved(folder: Path, note: Callable[[str], None]) -> Layer:
     ours = mark and hashlib.sha256(text).hexdigest().encode() == checksum.strip()
     hint = f"Change settings with --set; remove {path} to take those of the newest checkpoint"
     try:
-        layer = read_yaml(path)
+        layer = _without_idle_gain(read_yaml(path))
         method = recorded["settings"]["method"]["name"]
         settings = resolve(method, [layer])
         now, was = settings.to_dict(), resolve(method, [past]).to_dict()
@@ -210,6 +243,14 @@ def _saved(folder: Path, note: Callable[[str], None]) -> Layer:
         reason = f"{what}: differs from the newest checkpoint in {', '.join(changed)}"
         raise ConfigError(path, reason, hint)
     return _where_it_was(layer, recorded, note)
+
+
+def _without_idle_gain(layer: Layer) -> Layer:
+    """Return `layer` as it would be saved today: kaiming had a gain that did nothing."""
+    train = layer.values.get("train")
+    if not isinstance(train, dict) or train.get("init") != "kaiming":
+        return layer
+    return layer._replace(values=layer.values | {"train": train | {"init_gain": None}})
 
 
 def _where_it_was(layer: Layer, recorded: Mapping[str, Any], note: Callable[[str], None]) -> Layer:
@@ -246,6 +287,9 @@ def _config_model(method: str, networks: Mapping[str, type[Component]]) -> type[
         "check_train": field_validator("train")(check_train),
         "check_validate": field_validator("validate")(check_validate),
     }
+    if not has_discriminator(method):
+        check = field_validator("discriminator", mode="before")(check_no_discriminator)
+        checks["check_no_discriminator"] = check
     sections = {
         "method": _method_model(method),
         "data": DATA[registry.find("methods", method).factory.kind],
@@ -262,7 +306,8 @@ def _config_model(method: str, networks: Mapping[str, type[Component]]) -> type[
 
 
 def _method_model(name: str) -> type[Component]:
-    factories = [registry.find("methods", name).factory, AdversarialLoss]
+    own = registry.find("methods", name).factory
+    factories = [own, AdversarialLoss] if has_discriminator(name) else [own]
     return component_model(name, factories, {}, registry.summary("methods", name))
 
 
@@ -291,7 +336,7 @@ def json_schema(method: str) -> dict[str, Any]:
         sections[section] = schema
     for section, category in NETWORKS.items():
         variants = [sections[section]]
-        for name in registry.names(category):
+        for name in registry.names(category) if values[section]["name"] != _NONE else ():
             if name != values[section]["name"]:
                 variants.append(network_schema(section, name) | {"required": ["name"]})
         sections[section] = {"anyOf": variants}

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from test_trainer import settings
 
-from i2i import load, registry
+from i2i import registry
 from i2i.config import ConfigError
 from i2i.losses.penalties import zero_centered_gradient_penalty
 from i2i.model_file import WEIGHTS, GeneratorInfo, ModelInfo, named_tensors, save_model
@@ -15,6 +15,7 @@ from i2i.networks.contract import Discriminator, InputError
 from i2i.networks.fixup import Bottleneck, Resample
 from i2i.networks.init import init_weights
 from i2i.run import build
+from i2i.translation.sampling import load_sampler
 
 GENERATOR = registry.find("generators", "r3gan").factory
 CRITIC = registry.find("discriminators", "r3gan").factory
@@ -77,12 +78,14 @@ def test_initial_weights_are_their_own_whatever_the_scheme():
         assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
 
 
-@pytest.mark.parametrize("setting", ["train.init=kaiming", "train.init_gain=1"])
+@pytest.mark.parametrize(
+    "setting", ["train.init=kaiming", "train.init_gain=1", "train.init_discriminator=kaiming"]
+)
 def test_a_scheme_that_no_network_would_follow_is_refused(setting):
     channels = {"image": 3}
-    with pytest.raises(ConfigError, match=r"train.init.*all networks draw initial weights"):
+    with pytest.raises(ConfigError, match=r"train.init.*these networks draw initial weights"):
         build.make_method(settings("dcgan", *CHOSEN, setting), channels)
-    build.make_method(settings("dcgan", CHOSEN[0], setting), channels)  # the other follows it
+    build.make_method(settings("dcgan", CHOSEN[0], setting), channels)  # D follows it
 
 
 def test_trained_run_generates_images(tmp_path):
@@ -96,7 +99,7 @@ def test_trained_run_generates_images(tmp_path):
     save_model(tmp_path / WEIGHTS, info, named_tensors({"generate": net}))
     x = torch.randn(2, 8, 1, 1)
     with torch.no_grad():
-        assert torch.equal(load(tmp_path, device="cpu").network(x), net(x))
+        assert torch.equal(load_sampler(tmp_path).network(x), net(x))
 
 
 def test_critic_has_the_contract_and_takes_images_of_its_size_alone():
