@@ -26,7 +26,7 @@ def small(name, in_channels=3, out_channels=2, **options):
     chosen = {key: value for key, value in (SMALL | found.preset | options).items() if key in known}
     net = found.factory(in_channels, out_channels, **chosen)
     for parameter in net.parameters():
-        if not parameter.any():  # blocks that begin as the identity
+        if not parameter.is_meta and not parameter.any():  # blocks that begin as the identity
             torch.nn.init.normal_(parameter, 0, 0.1)
     return net
 
