@@ -84,9 +84,9 @@ BUDGETS = {
     "ground floor": 1600,
     "checkpoint and model_file": 720,
     "images": 2265,
-    "scenes": 780,
+    "scenes": 840,
     "data": 3595,
-    "networks": 1220,
+    "networks": 1490,
     "losses": 240,
     "methods": 1105,
     "trackers": 195,
@@ -99,7 +99,7 @@ BUDGETS = {
     "config": 760,
     "run": 3000,
     "bench": 1310,
-    "cli": 1655,
+    "cli": 1660,
 }
 
 
