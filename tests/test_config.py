@@ -312,6 +312,7 @@ def test_resumed_run_may_change_what_is_resumable_and_nothing_else(saved: Path) 
     resumable = {key for key, setting in documented("pix2pix") if setting.get("resumable")}
     fixed = {"seed", "init", "init_gain", "ema_halflife_images", "init_from", "freeze"}
     weights = ("lambda_l1", "lambda_gan", "instance_noise", "r1", "r2", "feature_matching")
+    weights += ("perceptual",)
     images = ("load_size", "crop_size", "flip", "rotate_degrees", "elastic_pixels", "color_jitter")
     values = resolved().to_dict()
     assert resumable == {

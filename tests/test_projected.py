@@ -1,4 +1,4 @@
-"""The projected discriminator: published features, which train G and are neither trained nor saved."""
+"""What trains against published features: the projected discriminator, and the perceptual term."""
 
 import io
 import math
@@ -8,7 +8,7 @@ import pytest
 import torch
 from states import equal
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import cosine_similarity, interpolate
 
 from i2i import config
 from i2i.config import ConfigError, Layer
@@ -45,16 +45,18 @@ PROJECTED += ["method.objective=hinge"]
 
 
 def trainer_for(
-    method: str, *overrides: str, execution: Execution | None = None, seed: int = 0, gray: str = ""
+    method: str,
+    *overrides: str,
+    execution: Execution | None = None,
+    seed: int = 0,
+    channels: dict[str, int] | None = None,
 ) -> Trainer:
     sizes = [f"data.load_size={SIDE}", f"data.crop_size={SIDE}", "generator.width=4"]
     texts = [*sizes, "train.total_images=64", *TINY[method], *overrides]
     layers = [Layer("test", {"data": {"root": "x"}}), *map(config.parse_override, texts)]
     chosen = resolve(method, layers)
     torch.manual_seed(seed)
-    made = build.make_method(
-        chosen, {name: 1 if name == gray else 3 for name in ("a", "b", "image")}
-    )
+    made = build.make_method(chosen, {"a": 3, "b": 3, "image": 3} | (channels or {}))
     return Trainer(made, chosen.train, chosen.optim, torch.device("cpu"), execution or Execution())
 
 
@@ -209,6 +211,43 @@ def test_weights_file_rebuilds_a_discriminator_with_the_same_logits(tmp_path: Pa
     assert path.stat().st_size < 1_000_000  # the features alone have 20 million
 
 
+# -- perceptual term -------------------------------------------------------------------------------
+
+
+def test_perceptual_term_is_the_distance_of_unit_features_and_its_gradient_reaches_g() -> None:
+    trainer = trainer_for("pix2pix", "method.perceptual=3", "method.lambda_l1=0")
+    method, real = trainer.method, batch(0)
+    plain = trainer_for("pix2pix")
+    saved = {key for key in method.state_dict() if not key.endswith("_extra_state")}
+    assert saved == {key for key in plain.method.state_dict() if not key.endswith("_extra_state")}
+    with torch.no_grad():
+        fake = {"b": plain.method.fakes(real)["b"]}
+        features = PretrainedFeatures(3, side=32, option="name")
+        cosines = [
+            cosine_similarity(x, y, dim=1).mean()
+            for x, y in zip(features(fake["b"]), features(real["b"]), strict=True)
+        ]
+        (_, phase) = method.phases()
+        terms = next(phase.parts(real, fake))
+    expected = 3 * (2 - 2 * torch.stack(cosines).mean())  # |u - v|^2 of unit vectors
+    torch.testing.assert_close(terms["perceptual"], expected, rtol=1e-4, atol=1e-5)
+    fakes = method.fakes(real)
+    term, weights = next(phase.parts(real, fakes))["perceptual"], method.translators()["a2b"]
+    gradients = torch.autograd.grad(term, list(weights.parameters()))
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    assert any(gradient.any() for gradient in gradients)
+
+
+def test_perceptual_term_alone_trains_g_and_lowers_itself() -> None:
+    only = ["method.perceptual=1", "method.lambda_l1=0", "method.lambda_gan=0"]
+    trainer = trainer_for("pix2pix", *only, "optim.lr=0.002")
+    distances = []
+    for _ in range(4):
+        trainer.step([batch(0)])
+        distances.append(trainer.pop_metrics()["G/perceptual"])
+    assert distances[-1] < distances[0]
+
+
 # -- refusals --------------------------------------------------------------------------------------
 
 
@@ -217,7 +256,9 @@ def test_images_of_other_channels_are_refused() -> None:
     with pytest.raises(OptionError, match=f"name: {reason}"):
         Projected(4)
     with pytest.raises(ConfigError, match=rf"discriminator\.name: {reason}"):
-        trainer_for("pix2pix", *PROJECTED, gray="a")
+        trainer_for("pix2pix", *PROJECTED, channels={"a": 1})
+    with pytest.raises(ConfigError, match=r"method\.perceptual: looks at gray and at RGB"):
+        trainer_for("pix2pix", "method.perceptual=1", channels={"b": 4})
     with pytest.raises(OptionError, match="side: must be at least 128"):
         Projected(3, side=64)
 
@@ -234,3 +275,6 @@ def test_missing_extra_and_foreign_weights_are_errors_with_their_fix(
     wanted = r"discriminator\.name: needs the weights of EfficientNet-Lite1, .*'i2i\[features\]'"
     with pytest.raises(ConfigError, match=wanted):
         trainer_for("cut", *PROJECTED)
+    wanted = r"method\.perceptual: needs the weights of EfficientNet-Lite1, .*'i2i\[features\]'"
+    with pytest.raises(ConfigError, match=wanted):
+        trainer_for("pix2pix", "method.perceptual=1")

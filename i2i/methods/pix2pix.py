@@ -9,6 +9,7 @@ from torch.nn.functional import l1_loss
 from i2i.direction import Direction
 from i2i.errors import OptionError
 from i2i.methods import Images, MakeDiscriminator, MakeGenerator, Method, Phase, Terms
+from i2i.methods._perceptual import Perceptual, PerceptualLoss
 from i2i.options import Doc, Weight, validate_options
 
 
@@ -34,13 +35,16 @@ class Pix2Pix(Method):
         direction: Direction,
         *,
         lambda_l1: Annotated[Weight, Doc("weight of the L1 distance to the target", True)] = 100.0,
+        perceptual: Perceptual = 0.0,
     ) -> None:
         super().__init__()
         self.source, self.target = direction.source, direction.target
         self.G = make_generator(channels[self.source], channels[self.target])
         self.D = make_discriminator(channels[self.source] + channels[self.target])
         self.lambda_l1 = lambda_l1
-        if not (lambda_l1 or self.D.lambda_gan):
+        target = channels[self.target]
+        self.perceptual = PerceptualLoss(target, perceptual) if perceptual else None
+        if not (lambda_l1 or perceptual or self.D.lambda_gan):
             raise OptionError("lambda_l1", "0 with lambda_gan=0 leaves nothing to learn")
 
     def fakes(self, real: Images) -> Images:
@@ -63,10 +67,11 @@ class Pix2Pix(Method):
         return self.D.discriminator_terms(self._pair(real, real), self._pair(real, fake))
 
     def generator_loss(self, real: Images, fake: Images) -> Terms:
-        """Return Eqn. (4): the adversarial term and λ times Eqn. (3)."""
+        """Return Eqn. (4): the adversarial term and λ times Eqn. (3); and what options add."""
         terms = self.D.generator_terms(self._pair(real, fake), self._pair(real, real))
-        distance = l1_loss(fake[self.target].float(), real[self.target])
-        return terms | {"l1": self.lambda_l1 * distance}
+        output, target = fake[self.target], real[self.target]
+        terms["l1"] = self.lambda_l1 * l1_loss(output.float(), target)
+        return terms | (self.perceptual(output, target) if self.perceptual else {})
 
     def _pair(self, real: Images, target: Images) -> list[Tensor]:
         return [real[self.source], target[self.target]]
