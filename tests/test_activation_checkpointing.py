@@ -18,6 +18,10 @@ GENERATORS: dict[str, tuple[str, dict[str, Any]]] = {
     "residual": ("resnet", {"width": 4, "blocks": 2, "norm": "instance", "dropout": True}),
     "batch norm": ("resnet", {"width": 4, "blocks": 1, "norm": "batch", "upsample": "nearest"}),
     "u-net": ("unet", {"width": 2, "depth": 6, "norm": "batch", "dropout": True}),
+    "head layers": (
+        "unet",
+        {"width": 2, "depth": 3, "upsample": "deconv_blur", "head_layers": 2},
+    ),
     "latent": ("dcgan", {"width": 4, "size": [16, 16], "norm": "batch"}),
 }
 

@@ -91,6 +91,73 @@ def resnet(norm="instance", blocks=3, dropout=False, channels=(3, 3), width=4, o
     return Net([*layers, nn.ReflectionPad2d(3), nn.Conv2d(width, channels[1], 7), nn.Tanh()]).eval()
 
 
+def filter_2d(row, total):
+    """CUT's buffer `filt` of one channel: the outer product of a row with itself, of this sum."""
+    kernel = np.outer(row, row)
+    return torch.tensor(kernel / kernel.sum() * (total / 16), dtype=torch.float32)[None, None]
+
+
+class Halve(nn.Module):
+    """CUT's blurred halving by its description: reflect by 1, filter by [1, 2, 1], keep every second."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.register_buffer("filt", filter_2d([1, 2, 1], 16).repeat(channels, 1, 1, 1))
+
+    def forward(self, x):
+        x = nn.ReflectionPad2d(1)(x)
+        y = nn.functional.conv2d(x, self.filt, groups=x.shape[1])
+        return y[:, :, ::2, ::2]
+
+
+class Double(nn.Module):
+    """CUT's blurred doubling: repeat borders, put zeros between pixels, filter by [1, 3, 3, 1]."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.register_buffer("filt", filter_2d([1, 3, 3, 1], 64).repeat(channels, 1, 1, 1))
+
+    def forward(self, x):
+        x = nn.ReplicationPad2d(1)(x)
+        n, c, h, w = x.shape
+        spread = x.new_zeros(n, c, 2 * h, 2 * w)
+        spread[:, :, ::2, ::2] = x
+        y = nn.functional.conv2d(spread, self.filt, groups=c)
+        return y[:, :, : 2 * h - 4, : 2 * w - 4]  # pixel 2i is 3/4 x[i] + 1/4 x[i - 1]
+
+
+def cut_resnet(norm="instance", blocks=3, channels=(3, 3), width=4, down=True, up=True):
+    """CUT's generator: the strided convolutions of `resnet` with its filters before or behind them."""
+    bias, layers = norm == "instance", [nn.ReflectionPad2d(3)]
+
+    def add(conv, c):
+        layers.extend([conv, norm_of(norm, c), nn.ReLU(True)])
+
+    add(nn.Conv2d(channels[0], width, 7, bias=bias), width)
+    for c in (width, 2 * width):
+        add(nn.Conv2d(c, 2 * c, 3, 1 if down else 2, 1, bias=bias), 2 * c)
+        layers.extend([Halve(2 * c)] * down)
+    layers.extend(Block(4 * width, norm, False, False) for _ in range(blocks))
+    for c in (4 * width, 2 * width):
+        if up:
+            layers.append(Double(c))
+            add(nn.Conv2d(c, c // 2, 3, 1, 1, bias=bias), c // 2)
+        else:
+            add(nn.ConvTranspose2d(c, c // 2, 3, 2, 1, 1, bias=bias), c // 2)
+    return Net([*layers, nn.ReflectionPad2d(3), nn.Conv2d(width, channels[1], 7), nn.Tanh()]).eval()
+
+
+def cut_patchgan(norm="instance", layers=3, width=4):
+    """CUT's discriminator: a filter behind each activation of what `patchgan` has with stride 2."""
+    widths = [width * min(2**i, 8) for i in range(layers + 1)]
+    parts = [nn.Conv2d(6, width, 4, 1, 1), nn.LeakyReLU(0.2, True), Halve(width)]
+    for i in range(layers):
+        conv = nn.Conv2d(widths[i], widths[i + 1], 4, 1, 1, bias=norm == "instance")
+        parts += [conv, norm_of(norm, widths[i + 1]), nn.LeakyReLU(0.2, True)]
+        parts += [Halve(widths[i + 1])] * (i < layers - 1)
+    return Net([*parts, nn.Conv2d(widths[-1], 1, 4, 1, 1)]).eval()
+
+
 class Level(nn.Module):
     """One level of the U-Net, which holds the next one; all but the outermost concatenate their input."""
 
@@ -173,7 +240,39 @@ def test_resnets_are_recognized_and_give_the_same_images(norm, blocks, dropout):
     net = resnet(norm, blocks, dropout, channels=(1, 2))
     found = check_same_output(net, net.state_dict(), torch.randn(2, 1, 24, 16))
     options = {"width": 4, "blocks": blocks, "norm": norm, "dropout": dropout, "upsample": "deconv"}
+    options["antialias"] = False
     assert found == GeneratorInfo(name="resnet", options=options, in_channels=1, out_channels=2)
+
+
+@pytest.mark.parametrize(("down", "up"), [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize("norm", NORMS)
+def test_resnets_of_cut_are_recognized_and_give_the_same_images(norm, down, up):
+    net = cut_resnet(norm, channels=(1, 2), down=down, up=up)
+    found = check_same_output(net, net.state_dict(), torch.randn(2, 1, 24, 16))
+    upsample = "bilinear" if up else "deconv"
+    assert (found.options["antialias"], found.options["upsample"]) == (down, upsample)
+
+
+@pytest.mark.parametrize(("layers", "downs"), [("0,4,8,12,16", True), ("0,4,7,10,14", False)])
+def test_features_of_resnets_of_cut_are_those_of_the_layers_that_its_code_compares(layers, downs):
+    net = cut_resnet(blocks=6, down=downs)
+    found = junyanz.guess(net.state_dict())
+    ours = found.build()
+    ours.load_state_dict(junyanz.convert(net.state_dict(), found))
+    for module in net.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False  # or it changes what is compared
+    x, expected = torch.randn(1, 3, 24, 16), []
+    wanted = [int(layer) for layer in layers.split(",")]
+    with torch.no_grad():
+        features, value = ours.features(x), x
+        for number, layer in enumerate(net.model):
+            value = layer(value)
+            expected += [value] * (number in wanted)
+    assert len(features) == len(expected) == 5
+    for number, (feature, one) in enumerate(zip(features, expected, strict=True)):
+        bias = net.model[wanted[number]].bias[:, None, None] if number in (1, 2) else 0
+        torch.testing.assert_close(feature, one - bias, atol=2e-5, rtol=0)
 
 
 @pytest.mark.parametrize("depth", [2, 5, 7])
@@ -187,7 +286,15 @@ def test_unets_are_recognized_and_give_the_same_images(norm, depth):
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize(
-    "make", [patchgan, lambda norm: patchgan(norm, 1), lambda norm: patchgan(norm, 5), pixel]
+    "make",
+    [
+        patchgan,
+        lambda norm: patchgan(norm, 1),
+        lambda norm: patchgan(norm, 5),
+        pixel,
+        cut_patchgan,
+        lambda norm: cut_patchgan(norm, 1),
+    ],
 )
 def test_discriminators_are_recognized_and_give_the_same_logits(make, norm):
     net = make(norm)
@@ -309,9 +416,14 @@ def refusal(path):
     ("content", "reason"),
     [
         (
-            {"model.1.weight": torch.zeros(4, 3, 7, 7), "model.7.filt": torch.zeros(4, 1, 3, 3)},
-            "CUT's anti-aliased ResNet",
+            {**cut_resnet().state_dict(), "model.7.filt": torch.full((8, 1, 3, 3), 1 / 9)},
+            r"model.7.filt is another filter than CUT's \[1, 2, 1\] and \[1, 3, 3, 1\]",
         ),
+        (
+            {**resnet().state_dict(), "model.11.filt": filter_2d([1, 2, 1], 16)},
+            "model.11.filt are not the filters of a resnet",
+        ),
+        (cut_patchgan().state_dict(), "this is a discriminator"),
         ({"main.0.weight": torch.zeros(100, 512, 4, 4)}, "DCGAN of pytorch/examples"),
         (
             {"layer.weight": torch.zeros(2, 3), "b": torch.zeros(1)},

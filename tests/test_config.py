@@ -134,6 +134,27 @@ def test_option_that_has_no_effect_in_a_mode_is_an_error() -> None:
             resolved(override, method=method)
 
 
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        (["init=kaiming", "init_gain=0.02"], "init_gain"),
+        (["init_discriminator=kaiming", "init_gain_discriminator=1"], "init_gain_discriminator"),
+        (["init=kaiming", "init_gain_discriminator=1"], "init_gain_discriminator"),
+    ],
+)
+def test_gain_of_a_scheme_that_takes_none_is_refused(settings: list[str], key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"train\.{key}: has no effect with kaiming"):
+        resolved(*(f"train.{text}" for text in settings))
+
+
+def test_gain_is_that_of_the_scheme_and_the_one_that_all_runs_once_saved_is_the_same() -> None:
+    for scheme in ("normal", "xavier"):
+        settings = resolved(f"train.init={scheme}", "train.init_gain=0.02")
+        assert settings.to_dict() == resolved(f"train.init={scheme}").to_dict()
+        assert settings.train.init_gain is None
+    assert resolved("train.init=orthogonal", "train.init_gain=0.02").train.init_gain == 0.02
+
+
 def test_options_of_the_published_network_do_not_follow_to_another_one() -> None:
     settings = resolved("generator.name=resnet_6blocks")
     assert settings.generator.options()["blocks"] == 6
@@ -282,9 +303,36 @@ def test_old_name_moves_into_an_empty_section(tmp_path: Path) -> None:
 
 
 def test_settings_of_a_newer_version_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "new.yaml").write_text("version: 3")
+    (tmp_path / "new.yaml").write_text("version: 4")
     with pytest.raises(ConfigError, match=r"new.yaml: written by a newer i2i.*Update i2i"):
         config.read_yaml(tmp_path / "new.yaml")
+
+
+FILTERS = [("generator", "antialias"), ("generator", "upsample"), ("discriminator", "antialias")]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{}", [True, "bilinear", True]),
+        ("version: 3", [True, "bilinear", True]),
+        ("version: 2", [False, "deconv", False]),
+        ("version: 1", [False, "deconv", False]),
+        ("{version: 2, discriminator: {antialias: true}}", [False, "deconv", True]),
+        ("generator: {antialias: false}", [False, "bilinear", True]),
+        ("{version: 2, generator: {name: unet, depth: 4}}", [None, "deconv", False]),
+    ],
+)
+def test_cut_has_the_filters_of_its_authors_unless_its_file_is_older_than_they(
+    text: str, expected: list[object], tmp_path: Path
+) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    layers = [Layer("", {"data": {"root": "x"}}), config.read_yaml(tmp_path / "a.yaml")]
+    settings = resolve("cut", layers).to_dict()
+    assert [settings[section].get(key) for section, key in FILTERS] == expected
+    assert settings["version"] == 3
+    again = resolve("cut", [Layer("saved", settings)]).to_dict()
+    assert again == settings
 
 
 def test_misspelled_old_name_leads_to_the_new_one() -> None:
@@ -311,6 +359,7 @@ def test_resumed_run_may_change_what_is_resumable_and_nothing_else(saved: Path) 
             assert key.startswith(("method.", "optim.", "log.", "train.", "data.", "validate."))
     resumable = {key for key, setting in documented("pix2pix") if setting.get("resumable")}
     fixed = {"seed", "init", "init_gain", "ema_halflife_images", "init_from", "freeze"}
+    fixed |= {"init_discriminator", "init_gain_discriminator"}
     weights = ("lambda_l1", "lambda_gan", "instance_noise", "r1", "r2", "feature_matching")
     weights += ("perceptual",)
     images = ("load_size", "crop_size", "flip", "rotate_degrees", "elastic_pixels", "color_jitter")
@@ -337,6 +386,17 @@ def test_fixed_settings_may_be_repeated_with_their_old_values(saved: Path) -> No
     assert resume(saved, None, list(map(config.parse_override, again))).to_dict() == before
     complete = config.read_yaml(saved / "config.yaml")
     assert resume(saved, "pix2pix", [complete]).to_dict() == before
+
+
+def test_gain_that_an_old_run_saved_and_its_scheme_never_used_is_left_out(tmp_path: Path) -> None:
+    text = with_length(resolved("train.init=kaiming"), 10).to_yaml()
+    assert "init_gain: null" in text
+    for gain in ("0.02", "0.5"):
+        old = text.replace("init_gain: null", f"init_gain: {gain}")
+        (tmp_path / "config.yaml").write_text(old)
+        assert resume(tmp_path, None, []).train.init_gain is None
+    (tmp_path / "config.yaml").write_text(old.replace("init: kaiming", "init: xavier"))
+    assert resume(tmp_path, None, []).train.init_gain == 0.5
 
 
 def test_changes_of_fixed_settings_are_all_refused_with_old_and_new_value(saved: Path) -> None:

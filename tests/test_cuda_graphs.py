@@ -82,6 +82,7 @@ CASES: dict[str, tuple[str, list[str], int]] = {  # method, settings, kinds of s
         1,
     ),
     "augmented": ("dcgan", ["method.augment=diffaugment"], 1),
+    "blurred": ("pix2pix", ["generator.upsample=deconv_blur", "generator.head_layers=1"], 1),
 }
 
 

@@ -218,6 +218,20 @@ def test_what_is_assumed_of_pairs_and_what_favors_baselines_is_said(
     assert "note: " not in done.out
 
 
+@pytest.mark.parametrize("kind", ["paired", "unpaired"])
+def test_a_damaged_training_image_is_left_out_of_the_baselines_and_named(
+    kind: str, both_ways: Path, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(request.getfixturevalue(kind), root)
+    damaged = sorted((root / "train" / "b").iterdir())[0]
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    done = here("evaluate", both_ways, root)
+    assert done.status == 0
+    assert f"baselines lack 1 training image that cannot be read (first: {damaged})" in done.out
+    assert "mean training picture" in done.out or "training pictures" in done.out
+
+
 def test_metrics_of_sets_stand_beside_those_of_pairs(both_ways: Path, paired: Path) -> None:
     done = here("evaluate", both_ways, paired, "--metrics", "psnr,swd", "--json")
     content = json.loads(done.out)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from i2i import config, registry
-from i2i.config import Layer
+from i2i.config import ConfigError, Layer
 from i2i.execution import Execution
 from i2i.methods._adversarial import AdversarialLoss
 from i2i.methods._base import Images
@@ -261,6 +261,7 @@ TOOLBOX: dict[str, tuple[list[str], set[str]]] = {
     ),
     "spectral_norm": (["discriminator.spectral=true"], {"real", "fake", "gan"}),
     "nearest_upsampling": (["generator.upsample=nearest"], {"real", "fake", "gan"}),
+    "blurred_upsampling": (["generator.upsample=deconv_blur"], {"real", "fake", "gan"}),
     "clipped_gradients": (["optim.clip=1"], {"grad_norm", "gan"}),
     "accumulated_batches": (["train.accumulate=2"], {"real", "fake", "gan"}),
 }
@@ -298,3 +299,45 @@ def test_every_tool_trains_the_networks_that_are_due_with_every_method(
         expected,
         terms,
     )
+
+
+# -- initial weights -------------------------------------------------------------------------------
+
+
+def spread(net: nn.Module) -> float:
+    """Return the standard deviation of the largest weight."""
+    return max(net.parameters(), key=lambda weight: weight.numel()).std().item()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_discriminators_are_initialized_apart_and_what_else_a_method_has_as_its_generators(
+    method: str,
+) -> None:
+    own = ["train.init=orthogonal", "train.init_discriminator=normal"]
+    own += ["train.init_gain_discriminator=0.5"]
+    for net in trainer_for(method, *own).method.children():
+        if isinstance(net, AdversarialLoss):
+            assert spread(net) == pytest.approx(0.5, rel=0.1)
+        else:
+            weights = [weight for weight in net.parameters() if weight.ndim > 1]
+            rows = weights[-1].flatten(1)
+            product = rows @ rows.T if len(rows) <= rows.shape[1] else rows.T @ rows
+            torch.testing.assert_close(product, torch.eye(len(product)), atol=1e-4, rtol=0)
+
+
+def test_gain_of_generators_is_that_of_discriminators_of_the_same_scheme_only() -> None:
+    for options, expected in (
+        ([], 0.3),
+        (["train.init_discriminator=normal"], 0.3),
+        (["train.init_gain_discriminator=0.1"], 0.1),
+        (["train.init_discriminator=xavier"], 0.02 * (2 / (4 + 8) / 16) ** 0.5),
+    ):
+        net = trainer_for("pix2pix", "train.init_gain=0.3", *options).method
+        assert spread(net.G) == pytest.approx(0.3, rel=0.1)
+        assert net.D.net.layers[1].conv.weight.std().item() == pytest.approx(expected, rel=0.1)
+
+
+def test_initialization_of_discriminators_that_are_not_trained_is_refused() -> None:
+    for option in ("init_discriminator=kaiming", "init_gain_discriminator=0.1"):
+        with pytest.raises(ConfigError, match="has no effect: no discriminator is trained"):
+            trainer_for("pix2pix", "method.lambda_gan=0", f"train.{option}")

@@ -186,7 +186,7 @@ CORRUPTED: dict[str, tuple[Callable[[Path, Path], Evaluation], str]] = {
     ),
     "mask": (
         lambda data, new: run(model(), data, mask=masks(data, new)),
-        "masks: known here, and not so in the other",
+        "masks: known here, unknown in the other",
     ),
     "subset": (
         lambda data, new: run(model(), fewer(data, new)),

@@ -8,13 +8,14 @@ import torch
 from commands import Ended, i2i
 from runs import draw_scenes, final_state, train_words
 
+from i2i.checkpoint import STATE
 from i2i.config import Layer
 from i2i.model_file import WEIGHTS, GeneratorInfo, ModelInfo, load_model, named_tensors, save_model
 from i2i.networks.generators.resnet import ResNet
 from i2i.networks.generators.unet import UNet
 from i2i.run.build import make_method
 from i2i.run.settings import resolve
-from i2i.run.warm_start import load_weights
+from i2i.run.warm_start import init_from_layers, load_weights
 
 UNET = {"width": 4, "depth": 3, "norm": "batch"}
 
@@ -52,6 +53,31 @@ def test_cyclegan_takes_the_generator_of_pix2pix_and_says_what_stays_random(tmp_
         assert torch.equal(method.G_ab.state_dict()[name], value)
     assert all(torch.equal(value, before[name]) for name, value in method.G_ba.state_dict().items())
     assert [note.split()[0] for note in notes] == ["b2a", "D_a", "D_b"]
+
+
+def test_cut_takes_a_generator_that_is_older_than_its_filters_as_it_was_and_no_discriminator(
+    tmp_path: Path,
+) -> None:
+    own = {"width": 2, "blocks": 1}
+    plain = {"antialias": False, "upsample": "deconv"}
+    old = {"generator": {"name": "resnet", **own, **plain}, "data": {"root": "x"}}
+    old["discriminator"] = {"width": 2, "layers": 1, "antialias": False}
+    method = make_method(resolve("cut", [Layer("test", old)]), {"a": 3, "b": 3})
+    part = GeneratorInfo(name="resnet", options=own, in_channels=3, out_channels=3)
+    info = ModelInfo(method="cut", generators={"a2b": part}, direction="a2b")
+    save_model(tmp_path / WEIGHTS, info, named_tensors({"a2b": method.G}))
+    torch.save({"method": method.state_dict()}, tmp_path / STATE)
+
+    new = {"data": {"root": "x"}, "train": {"init_from": str(tmp_path)}}
+    new["discriminator"] = {"width": 2, "layers": 1}
+    settings = resolve("cut", init_from_layers([Layer("test", new)]))
+    assert (settings.generator.antialias, settings.generator.upsample) == (False, "deconv")
+    filtered = make_method(settings, {"a": 3, "b": 3})
+    notes = load_weights(filtered, tmp_path)
+    x = torch.rand(1, 3, 16, 16)
+    assert torch.equal(filtered.G(x), method.G(x))
+    assert [note.split()[0] for note in notes] == ["D"]
+    assert not load_weights(method, tmp_path)
 
 
 def test_weights_for_other_channels_are_the_mean_and_keep_the_sum_over_inputs(

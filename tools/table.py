@@ -98,7 +98,7 @@ def main(out: Path, minutes: float, seeds: str, jobs: int) -> None:
     click.echo(text)
 
 
-def draw_world(world: str, folder: Path, pairs: bool) -> None:
+def draw_world(world: str, folder: Path, pairs: bool, size: int = SIZE) -> None:
     """Draw a data set with paired test images; `pairs`: of the scenes of both domains, in training."""
     if folder.is_dir():
         return
@@ -111,7 +111,7 @@ def draw_world(world: str, folder: Path, pairs: bool) -> None:
                 draft / drawing.path.parts[0] / "ab"[WORLDS[world].index(style)] / drawing.path.name
             )
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(draw(world, 0, drawing.index, SIZE, style)).save(path)
+            Image.fromarray(draw(world, 0, drawing.index, size, style)).save(path)
     draft.rename(folder)
 
 

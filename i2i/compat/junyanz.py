@@ -1,10 +1,14 @@
 """Weights of pytorch-CycleGAN-and-pix2pix (Zhu et al., ICCV 2017; Isola et al., CVPR 2017).
 
+Those of CUT's code (contrastive-unpaired-translation; Park et al., ECCV 2020) too, where the
+networks have the same names; its fixed low-pass filters are buffers `filt` there.
+
 A file there is one plain state dict named `{epoch}_net_{G|G_A|G_B|D|D_A|D_B}.pth`. Nothing in it
 says what network it belongs to: that is read off the names and shapes of its tensors.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -105,12 +109,6 @@ def guess(state: State) -> Architecture:
     Raises:
         ForeignFileError: none of the reference's networks; the reason says what it looks like.
     """
-    if any(key.endswith(".filt") for key in state):
-        raise ForeignFileError(
-            "",
-            "looks like CUT's anti-aliased ResNet (*.filt buffers), whose layers differ",
-            "Train CUT with --no_antialias --no_antialias_up to get weights that fit",
-        )
     if "main.0.weight" in state:
         reason = "looks like the DCGAN of pytorch/examples (main.0.weight)"
         raise ForeignFileError("", f"{reason}, not an image translator")
@@ -131,12 +129,15 @@ def _guess_resnet(state: State) -> GeneratorInfo:
     blocks = {match[1] for key in state if (match := re.match(r"model\.(\d+)\.conv_block\.", key))}
     # The second convolution of a block is its layer 5, or after a dropout its layer 6.
     second = [key for key in state if re.fullmatch(r"model\.\d+\.conv_block\.6\.weight", key)]
-    last = _kernel(state, f"model.{len(blocks) + 17}.weight")
+    behind = min(map(int, blocks), default=0) + len(blocks)  # the first doubling, or its filter
     options = {
         "blocks": len(blocks),
         "norm": _norm(state, "model.1.bias"),
         "dropout": any(state[key].ndim == 4 for key in second),
+        "antialias": _has(state, "model.7.filt", 3),
+        "upsample": "bilinear" if _has(state, f"model.{behind}.filt", 4) else "deconv",
     }
+    last = _kernel(state, f"{_resnet_modules(options)['head']}.weight")
     return _generator("resnet", state["model.1.weight"], last.shape[0], options)
 
 
@@ -151,17 +152,22 @@ def _guess_unet(state: State) -> GeneratorInfo:
 
 
 def _generator(name: str, first: Tensor, out: int, options: dict[str, Any]) -> GeneratorInfo:
-    options = {"width": first.shape[0], **options, "upsample": "deconv"}
+    options = {"width": first.shape[0], "upsample": "deconv", **options}
     return GeneratorInfo(name=name, options=options, in_channels=first.shape[1], out_channels=out)
 
 
 def _guess_patchgan(state: State) -> DiscriminatorInfo:
     width, channels = state["model.0.weight"].shape[:2]
-    layers = sum(value.ndim == 4 for value in state.values()) - 2
-    last = _kernel(state, f"model.{3 * layers + 2}.weight")
-    if layers < 1 or last.shape[0] != 1:
+    kernels = [key for key in state if state[key].ndim == 4 and not key.endswith(".filt")]
+    options: dict[str, Any] = {
+        "width": width,
+        "layers": len(kernels) - 2,
+        "antialias": _has(state, "model.2.filt", 3),
+    }
+    names = _patchgan_modules(options)
+    if options["layers"] < 1 or _kernel(state, f"{names['head.conv']}.weight").shape[0] != 1:
         raise _unknown(state)
-    options = {"width": width, "layers": layers, "norm": _norm(state, "model.2.bias")}
+    options["norm"] = _norm(state, f"{names['layers.1.conv']}.bias")
     return DiscriminatorInfo(name="patchgan", options=options, in_channels=channels)
 
 
@@ -208,7 +214,7 @@ def convert(state: State, architecture: Architecture) -> State:
         expected = architecture.build().state_dict()
     norm, name = architecture.options["norm"], f"{architecture.name} {architecture.options}"
     modules = _modules(architecture)
-    rest = dict(state)
+    rest = _without_filters(state, architecture)
     converted: State = {}
     for key, target in expected.items():
         module, _, kind = key.rpartition(".")
@@ -234,34 +240,66 @@ def convert(state: State, architecture: Architecture) -> State:
     return converted
 
 
+def _without_filters(state: State, architecture: Architecture) -> State:
+    """Return `state` without CUT's low-pass filters, which the networks here compute.
+
+    Raises:
+        ForeignFileError: there are others, more or fewer than `architecture` has.
+    """
+    options, sizes = architecture.options, []
+    if options.get("antialias"):
+        sizes += [3] * options.get("layers", 2)  # halvings: of a discriminator, or of a ResNet
+    if options.get("upsample") == "bilinear":
+        sizes += [4, 4]
+    filters = {key: value for key, value in state.items() if key.endswith(".filt")}
+    for key, value in filters.items():
+        row = torch.tensor([1.0, 2.0, 1.0] if value.shape[-1:] == (3,) else [1.0, 3.0, 3.0, 1.0])
+        expected = row[:, None] * row / 16
+        if value.shape[1:] != (1, *expected.shape) or not bool((value == expected).all()):
+            reason = f"{key} is another filter than CUT's [1, 2, 1] and [1, 3, 3, 1]"
+            raise ForeignFileError("", reason)
+    if sorted(value.shape[-1] for value in filters.values()) != sizes:
+        reason = f"{first_names(filters)} are not the filters of a {architecture.name} {options}"
+        raise ForeignFileError("", reason)
+    return {key: value for key, value in state.items() if key not in filters}
+
+
 def _modules(architecture: Architecture) -> dict[str, str]:
     """Return our module -> the reference's, for each convolution and norm."""
     options = architecture.options
     match architecture.name:
         case "resnet":
-            return _resnet_modules(options["blocks"], options["dropout"])
+            return _resnet_modules(options)
         case "unet":
             return _unet_modules(options["depth"])
         case "patchgan":
-            layers = options["layers"]
-            names = {"layers.0.conv": "model.0", "head.conv": f"model.{3 * layers + 2}"}
-            for layer in range(1, layers + 1):
-                names |= _conv_and_norm(f"layers.{layer}", "model", 3 * layer - 1)
-            return names
+            return _patchgan_modules(options)
     names = {"layers.0.conv": "net.0", "head.conv": "net.5"}
     return names | _conv_and_norm("layers.1", "net", 2)
 
 
-def _resnet_modules(blocks: int, dropout: bool) -> dict[str, str]:
+def _resnet_modules(options: Mapping[str, Any]) -> dict[str, str]:
+    # layers of each halving and doubling: convolution, norm, ReLU; and behind or before it a filter
+    halving = 4 if options["antialias"] else 3
+    doubling = 4 if options["upsample"] == "bilinear" else 3
+    first, last = 4 + 2 * halving, 4 + 2 * halving + options["blocks"]  # block, and doubling
     names = _conv_and_norm("stem", "model", 1)
     for number in (0, 1):
-        names |= _conv_and_norm(f"downs.{number}", "model", 4 + 3 * number)
-        names |= _conv_and_norm(f"ups.{number}", "model", 10 + blocks + 3 * number)
-    for number in range(blocks):
-        theirs = f"model.{10 + number}.conv_block"
+        names |= _conv_and_norm(f"downs.{number}", "model", 4 + halving * number)
+        names |= _conv_and_norm(f"ups.{number}", "model", last + doubling * (number + 1) - 3)
+    for number in range(options["blocks"]):
+        theirs = f"model.{first + number}.conv_block"
         names |= _conv_and_norm(f"blocks.{number}.first", theirs, 1)
-        names |= _conv_and_norm(f"blocks.{number}.second", theirs, 6 if dropout else 5)
-    return names | {"head": f"model.{blocks + 17}"}
+        names |= _conv_and_norm(f"blocks.{number}.second", theirs, 6 if options["dropout"] else 5)
+    return names | {"head": f"model.{last + 2 * doubling + 1}"}
+
+
+def _patchgan_modules(options: Mapping[str, Any]) -> dict[str, str]:
+    step, layers = 4 if options["antialias"] else 3, options["layers"]
+    names = {"layers.0.conv": "model.0", "head.conv": f"model.{step * layers + 2}"}
+    for layer in range(1, layers + 1):
+        names |= _conv_and_norm(f"layers.{layer}", "model", step * layer - 1)
+    return names
 
 
 def _unet_modules(depth: int) -> dict[str, str]:

@@ -11,7 +11,7 @@ from i2i.config.errors import ConfigError
 from i2i.config.sections import Config
 
 SECTIONS = tuple(name for name in Config.model_fields if name != "version")
-VERSION = 2  # of the settings' names
+VERSION = 3  # of the settings' names, and of the published settings of methods
 MAX_BYTES = 2**17  # of a config file: what YAML takes seconds for
 MAX_VALUES, MAX_DEPTH = 10_000, 30  # of one layer
 MAX_TEXT, MAX_NUMBER = 10_000, 2**63  # characters; what libraries hold in an integer
@@ -163,7 +163,7 @@ def migrate(layer: Layer) -> Layer:
         reason = f"written by a newer i2i (version {version}; this one reads up to {VERSION})"
         raise ConfigError(layer.source, reason, "Update i2i")
     if version == 1:
-        values["version"] = VERSION
+        values["version"] = 2
     renamed = []
     for old, new in RENAMED.items():
         (section, key), (new_section, new_key) = old.split("."), new.split(".")

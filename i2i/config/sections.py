@@ -25,6 +25,7 @@ Kind = Literal["paired", "unpaired", "unconditional"]
 Layout = Literal["auto", "ab", "ba", "folders"]  # of pairs; ab: left half is a
 AlphaUse = Literal["drop", "composite", "keep", "carry"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+InitName = Literal["normal", "xavier", "kaiming", "orthogonal"]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -224,10 +225,16 @@ class TrainConfig(_Settings):
     newest checkpoint and skip the batch"""
     ema_halflife_images: Positive | None = None
     """half-life of the moving average (EMA) of the generators, in images; null: no average"""
-    init: Literal["normal", "xavier", "kaiming", "orthogonal"] = "normal"
+    init: InitName = "normal"
     """distribution of the initial weights"""
-    init_gain: Positive = 0.02
-    """scale of the initial weights: standard deviation (normal) or gain (xavier, orthogonal)"""
+    init_gain: Positive | None = None
+    """scale of the initial weights: standard deviation (normal) or factor (xavier, orthogonal);
+    null: 0.02 with normal and xavier, 1 with orthogonal, none with kaiming"""
+    init_discriminator: InitName | None = None
+    """distribution of the initial weights of discriminators; null: init"""
+    init_gain_discriminator: Positive | None = None
+    """scale of the initial weights of discriminators; null: init_gain where their distribution is
+    init, else by it as there"""
     init_from: str | None = None
     """trained model to start from: a run (or RUN@best), a checkpoint, or a weights file, imported
     too;
@@ -291,8 +298,8 @@ warnings.filterwarnings("ignore", 'Field name "validate" in "Config" shadows', U
 class Config(_Settings):
     """All settings of a run."""
 
-    version: Literal[2] = 2
-    """version of the settings' names"""
+    version: Literal[3] = 3
+    """version of the settings"""
     method: Component
     data: DataConfig
     generator: Component

@@ -71,7 +71,7 @@ def evaluate(
             progress(number + 1, len(job.files))
     return job.record.result(
         job.rows,
-        _notes(job.files, split, assumed=paired is None and not given),
+        _notes(job.files, split, assumed=paired is None and not given) + pair_files.notes(),
         inputs=job.inputs,
         **facts(translator, split),
     )

@@ -1,7 +1,8 @@
 """Pairs of a data set as a model reads them: which files belong together, and their pixels."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -20,7 +21,7 @@ from i2i.data.folders import (
 from i2i.data.rules import check_guess
 from i2i.direction import Domain
 from i2i.errors import I2IError
-from i2i.images import Array
+from i2i.images import Array, ImageError
 from i2i.images.spec import read
 from i2i.translation.options import TargetSize, target_size
 from i2i.translation.translator import Translator
@@ -56,6 +57,7 @@ class Pairs:
     pair_pattern: Sequence[str] = ()
     table: str | None = None  # of `table_split`
     table_split: str = "test"
+    unreadable: list[str] = field(default_factory=list)  # training files that baselines lack
 
     @property
     def _find(self) -> Find:
@@ -130,11 +132,14 @@ class Pairs:
             folders = None if stacked else domain_folders(self.data, "train")
             if folders is None:
                 for pair in self.files("train"):
-                    yield resized(self.read(pair, domain)[0], self.size, target.mask)
+                    with self._skip(pair.file(domain)):
+                        array = self.read(pair, domain)[0]
+                        yield resized(array, self.size, target.mask)
             else:  # of any kind of data: only one domain is read
                 for path in find_images(*folders["ab".index(domain)]):
-                    array = read([path], target, self.translator.alpha).array
-                    yield resized(array, self.size, target.mask)
+                    with self._skip(path):
+                        array = read([path], target, self.translator.alpha).array
+                        yield resized(array, self.size, target.mask)
         except DataError:
             return  # no training images
 
@@ -146,7 +151,24 @@ class Pairs:
         except DataError:
             return  # no training pairs
         for pair in pairs:
-            yield self.read(pair, direction.source)[0], self.read(pair, direction.target)[0]
+            with self._skip(pair.file(direction.target)):
+                yield self.read(pair, direction.source)[0], self.read(pair, direction.target)[0]
+
+    @contextmanager
+    def _skip(self, name: str) -> Iterator[None]:
+        """Leave out a training image that cannot be read: it says nothing about the scored ones."""
+        try:
+            yield
+        except ImageError:
+            self.unreadable.append(name)
+
+    def notes(self) -> list[str]:
+        """Return what was left out of the baselines."""
+        files = sorted(set(self.unreadable))
+        if not files:
+            return []
+        count = f"{len(files)} training image{'s' * (len(files) > 1)}"
+        return [f"baselines lack {count} that cannot be read (first: {files[0]})"]
 
 
 def mostly_paired(listing: Listing) -> bool:

@@ -177,7 +177,8 @@ def _data(one: Fingerprint | None, other: Fingerprint | None) -> Iterator[str]:
     if one is not None and other is not None:
         yield from differences(one, other)
     elif one != other:
-        yield f"{'not known' if one is None else 'known'} here, and not so in the other"
+        here, there = ("unknown" if each is None else "known" for each in (one, other))
+        yield f"{here} here, {there} in the other"
 
 
 def _text(value: object) -> str:

@@ -67,12 +67,12 @@ def evaluate_unpaired(
             rows.append([images.to_display_rgb(*each) for each in example])
         if progress:
             progress(number, total)
-    training = Pairs(translator, data, "auto", measures.size).training_targets()
-    for real in islice(training, len(names)):
+    training = Pairs(translator, data, "auto", measures.size)
+    for real in islice(training.training_targets(), len(names)):
         record.scorer.add_fake(REALS, real)
     return record.result(
         rows,
-        notes,
+        [*notes, *training.notes()],
         inputs=collector,
         **facts(translator, split),
     )

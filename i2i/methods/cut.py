@@ -3,7 +3,7 @@
 Park et al., ECCV 2020.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -16,10 +16,12 @@ from i2i.errors import OptionError
 from i2i.losses.patch_nce import patch_nce
 from i2i.methods import Images, MakeDiscriminator, MakeGenerator, Method, Phase, Terms
 from i2i.networks.contract import Encoder
+from i2i.networks.init import init_weights
 from i2i.options import Count, Doc, validate_options
 
 _HEAD = 256  # features of a patch that are compared (Sec. 3)
 
+_Initialize = Callable[[nn.Module], None]  # draws weights as those of generators
 _Positive = Annotated[float, Field(gt=0)]
 _Fast = Annotated[bool, Doc("FastCUT: no identity term, λ 10, flip equivariance (Sec. 4)")]
 _Lambda = Annotated[_Positive | None, Doc("weight of PatchNCE; None: 1, or 10 with fast", True)]
@@ -35,8 +37,13 @@ class CUT(Method):
 
     kind = "unpaired"
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "generator": {"name": "resnet_9blocks", "norm": "instance"},
-        "discriminator": {"name": "patchgan", "norm": "instance"},
+        "generator": {
+            "name": "resnet_9blocks",
+            "norm": "instance",
+            "antialias": True,
+            "upsample": "bilinear",
+        },
+        "discriminator": {"name": "patchgan", "norm": "instance", "antialias": True},
         "method": {"objective": "lsgan"},
         "train": {"init": "xavier"},
     }
@@ -48,6 +55,7 @@ class CUT(Method):
         make_discriminator: MakeDiscriminator,
         channels: Mapping[str, int],
         direction: Direction,
+        initialize: _Initialize = init_weights,
         *,
         fast: _Fast = False,
         lambda_nce: _Lambda = None,
@@ -70,7 +78,8 @@ class CUT(Method):
             raise OptionError("name", "cut needs a generator with an encoder", "Use resnet_9blocks")
         self.G = generator
         self.D = make_discriminator(channels[self.target])
-        self.heads = nn.ModuleList(_Head(width) for width in self._widths(channels[self.source]))
+        widths = self._widths(channels[self.source])
+        self.heads = nn.ModuleList(_Head(width, initialize) for width in widths)
 
     @torch.no_grad()
     def _widths(self, channels: int) -> list[int]:
@@ -135,13 +144,11 @@ class CUT(Method):
 class _Head(nn.Module):
     """SimCLR's projection head for one depth: two layers from encoder features to unit vectors."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, initialize: _Initialize) -> None:
         super().__init__()
         first, last = nn.Linear(width, _HEAD), nn.Linear(_HEAD, _HEAD)
         self.layers = nn.Sequential(first, nn.ReLU(), last)
-        for layer in (first, last):
-            nn.init.xavier_normal_(layer.weight, 0.02)
-            nn.init.zeros_(layer.bias)
+        initialize(self)
 
     def forward(self, features: Tensor, positions: Tensor) -> Tensor:
         """Return [N, S, 256] for [N, C, H, W], at S `positions` of H*W."""

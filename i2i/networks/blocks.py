@@ -19,11 +19,19 @@ from i2i.networks.contract import InputError
 from i2i.options import Doc
 
 NormName = Literal["instance", "batch", "group", "none"]
-UpsampleName = Literal["deconv", "nearest", "bilinear", "pixelshuffle"]
+UpsampleName = Literal["deconv", "deconv_blur", "nearest", "bilinear", "pixelshuffle"]
+
+LEAKY_SLOPE = 0.2  # of the activations of discriminators
 
 # Options that several networks have.
 Norm = Annotated[NormName, Doc("normalization after convolutions")]
 Upsample = Annotated[UpsampleName, Doc("how the decoder doubles sides")]
+Antialias = Annotated[
+    bool, Doc("halvings by a convolution of stride 1 and a blur, as in CUT's code")
+]
+HeadLayers = Annotated[
+    int, Field(ge=0, le=100, strict=True), Doc("hidden 3x3 convolutions at full size")
+]
 Width = Annotated[int, Field(ge=1, le=65_536, strict=True), Doc("channels at full resolution")]
 Spectral = Annotated[bool, Doc("spectral normalization of all convolutions, whatever norm is")]
 
@@ -124,13 +132,53 @@ class Conv(nn.Module):
         return y
 
 
+def blur(x: Tensor, stride: int = 1) -> Tensor:
+    """Filter rows and columns by [1, 2, 1] / 4 at reflected borders; keep each `stride`-th pixel.
+
+    [N, C, H, W] -> [N, C, ceil(H / stride), ceil(W / stride)]. A constant stays what it is, and
+    a pattern of period 2 vanishes: the response is cos²(ω/2). Zhang, ICML 2019.
+    """
+    # made here: a buffer would be lost where networks are built without memory and then loaded
+    weight = x.new_full((x.shape[1], 1, 3, 3), 1 / 16)
+    weight[:, :, 1] *= 2
+    weight[:, :, :, 1] *= 2
+    return F.conv2d(reflect(x, 1), weight, stride=stride, groups=x.shape[1])
+
+
+class SubPixel(nn.Conv2d):
+    """3x3 convolution to 4 C_out channels, rearranged: [N, C_in, H, W] -> [N, C_out, 2H, 2W].
+
+    Shi et al., CVPR 2016. The four pixels that come of one start with equal kernels: the layer
+    then is a convolution with nearest interpolation behind it, which has no grid (ICNR, Aitken et
+    al., arXiv 1707.02937).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, bias: bool) -> None:
+        super().__init__(in_channels, 4 * out_channels, 3, padding=1, bias=bias)
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        self.share_kernels()
+
+    @torch.no_grad()
+    def share_kernels(self) -> None:
+        """Give the four pixels of each channel the kernel and the bias of the first."""
+        for parameter in self.parameters():
+            parameter.copy_(parameter[::4].repeat_interleave(4, 0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(super().forward(x), 2)
+
+
 class Up(nn.Module):
     """Doubling of both sides, then norm: [N, C_in, H, W] -> [N, C_out, 2H, 2W]; no activation.
 
     deconv: a transposed convolution with `kernel` 3 (output padding 1) or 4.
-    nearest, bilinear: interpolation and a 3x3 convolution, which avoids checkerboards (Odena et
-    al., Distill 2016).
-    pixelshuffle: a 3x3 convolution to 4 C_out channels, rearranged (Shi et al., CVPR 2016).
+    deconv_blur: the same, then `blur`, which removes its checkerboard (Odena et al., Distill 2016)
+    and moves nothing, as its kernel has a center.
+    nearest, bilinear: interpolation and a 3x3 convolution, which makes no checkerboard. Bilinear is
+    the blurred upsampling of CUT's code: zeros between pixels, [1, 3, 3, 1] / 4, repeated borders.
+    pixelshuffle: `SubPixel`.
     `bias=None` follows the bias rule of this file.
     """
 
@@ -148,12 +196,13 @@ class Up(nn.Module):
         bias = norm == "none" if bias is None else bias
         self.upsample = upsample
         conv: nn.Module
-        if upsample == "deconv":
+        if upsample in ("deconv", "deconv_blur"):
             extra = 4 - kernel  # output padding: both kernels double exactly
             conv = nn.ConvTranspose2d(in_channels, out_channels, kernel, 2, 1, extra, bias=bias)
+        elif upsample == "pixelshuffle":
+            conv = SubPixel(in_channels, out_channels, bias=bias)
         else:
-            channels = out_channels * (4 if upsample == "pixelshuffle" else 1)
-            conv = nn.Conv2d(in_channels, channels, 3, padding=1, bias=bias)
+            conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=bias)
         self.conv = conv
         self.norm = norm_layer(norm, out_channels)
 
@@ -161,17 +210,44 @@ class Up(nn.Module):
         if self.upsample in ("nearest", "bilinear"):
             x = F.interpolate(x, scale_factor=2.0, mode=self.upsample)
         x = self.conv(x)
-        if self.upsample == "pixelshuffle":
-            x = F.pixel_shuffle(x, 2)
+        if self.upsample == "deconv_blur":
+            x = blur(x)
         y: Tensor = self.norm(x)
         return y
 
 
-def activations(layers: Iterable[nn.Module], head: nn.Module, x: Tensor) -> list[Tensor]:
-    """Return the output of each layer after leaky ReLU of slope 0.2, and of the head after them."""
+class Head(nn.Module):
+    """`layers` hidden 3x3 convolutions with norm and ReLU, then a linear one to the image.
+
+    [N, width, H, W] -> [N, C_out, H, W]. A doubling straight to the image has no non-linearity at
+    full size.
+    """
+
+    def __init__(self, width: int, out_channels: int, layers: int, *, norm: NormName) -> None:
+        super().__init__()
+        self.hidden = nn.ModuleList(
+            Conv(width, width, 3, padding=1, norm=norm) for _ in range(layers)
+        )
+        self.image = Conv(width, out_channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.hidden:
+            x = F.relu(layer(x))
+        y: Tensor = self.image(x)
+        return y
+
+
+def activations(
+    layers: Iterable[nn.Module], head: nn.Module, x: Tensor, blurred: int = 0
+) -> list[Tensor]:
+    """Return the output of each layer after leaky ReLU of `LEAKY_SLOPE`, and of the head.
+
+    Those of the first `blurred` layers are halved by `blur`.
+    """
     outputs = []
-    for layer in layers:
-        x = F.leaky_relu(layer(x), 0.2)
+    for number, layer in enumerate(layers):
+        x = F.leaky_relu(layer(x), LEAKY_SLOPE)
+        x = blur(x, 2) if number < blurred else x
         outputs.append(x)
     return [*outputs, head(x)]
 

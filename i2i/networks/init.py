@@ -9,43 +9,66 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
 
 from i2i.errors import OptionError
+from i2i.networks.blocks import SubPixel
 
 InitName = Literal["normal", "xavier", "kaiming", "orthogonal"]
 
-_SCHEMES: dict[InitName, Callable[[Tensor, float], Tensor]] = {
-    "normal": lambda weight, gain: nn.init.normal_(weight, 0.0, gain),
-    "xavier": nn.init.xavier_normal_,
-    "kaiming": lambda weight, _: nn.init.kaiming_normal_(weight),
-    "orthogonal": nn.init.orthogonal_,
+# (weight, gain, slope)
+_SCHEMES: dict[InitName, Callable[[Tensor, float, float], Tensor]] = {
+    "normal": lambda weight, gain, _: nn.init.normal_(weight, 0.0, gain),
+    "xavier": lambda weight, gain, _: nn.init.xavier_normal_(weight, gain),
+    "kaiming": lambda weight, _, slope: nn.init.kaiming_normal_(weight, slope),
+    "orthogonal": lambda weight, gain, _: nn.init.orthogonal_(weight, gain),
 }
+# 0.02: Radford et al., and the code of pix2pix, CycleGAN and CUT; kaiming takes none
+GAINS: dict[InitName, float | None] = {
+    "normal": 0.02,
+    "xavier": 0.02,
+    "kaiming": None,
+    "orthogonal": 1.0,
+}
+_NORM_SPREAD = 0.02
 
 
 @torch.no_grad()
-def init_weights(net: nn.Module, scheme: InitName = "normal", gain: float = 0.02) -> None:
+def init_weights(
+    net: nn.Module, scheme: InitName = "normal", gain: float | None = None, slope: float = 0.0
+) -> None:
     """Draw new weights for every convolution, linear layer and affine norm of `net`, in place.
 
     Convolutions and linear layers: normal N(0, gain) (Radford et al., ICLR 2016, Sec. 4); xavier
     (Glorot and Bengio, AISTATS 2010) and orthogonal (Saxe et al., ICLR 2014) times `gain`; kaiming
-    (He et al., ICCV 2015) without it. Affine norms: N(1, gain). All biases: 0. Draws from torch's
-    global random state, in the order of `net.modules()`.
+    (He et al., ICCV 2015) without it, for leaky ReLU of `slope` (Eqn. 15). Affine norms: N(1, gain)
+    with normal, else N(1, 0.02). All biases: 0. The kernels that a `SubPixel` shares are drawn once.
+    Draws from torch's global random state, in the order of `net.modules()`.
+
+    Args:
+        net: any network.
+        scheme: distribution of the weights.
+        gain: standard deviation (normal) or factor; None: that of `GAINS`.
+        slope: of the activations below 0; 0: ReLU.
 
     Raises:
         OptionError: another scheme.
     """
     if scheme not in _SCHEMES:
         raise OptionError("init", f"must be one of {', '.join(_SCHEMES)}, got {scheme!r}")
+    factor = gain or GAINS[scheme] or 1.0
+    spread = factor if scheme == "normal" else _NORM_SPREAD
     for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             # under spectral norm `module.weight` is a function of the parameter
             spectral = is_parametrized(module, "weight")
             name = "parametrizations.weight.original" if spectral else "weight"
-            _SCHEMES[scheme](module.get_parameter(name), gain)
+            _SCHEMES[scheme](module.get_parameter(name), factor, slope)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+            if isinstance(module, SubPixel):
+                module.share_kernels()
             if spectral:
                 _warm_up_power_iteration(module)
         elif isinstance(module, _BatchNorm | nn.GroupNorm) and module.affine:
-            nn.init.normal_(module.weight, 1.0, gain)
+            nn.init.normal_(module.weight, 1.0, spread)
             nn.init.zeros_(module.bias)
 
 

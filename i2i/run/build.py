@@ -30,10 +30,11 @@ from i2i.losses.adversarial import discriminator_loss_bounds
 from i2i.methods._adversarial import AdversarialLoss
 from i2i.methods._base import Method
 from i2i.networks.activation_checkpointing import checkpoint_activations
+from i2i.networks.blocks import LEAKY_SLOPE
 from i2i.networks.contract import Discriminator, Generator, check_contract
 from i2i.networks.init import init_weights
 from i2i.options import option_fields
-from i2i.run.contradictions import check_sizes
+from i2i.run.contradictions import check_discriminators, check_sizes
 from i2i.run.warm_start import freeze
 from i2i.training.health import Health, RunInfo
 
@@ -109,13 +110,18 @@ def make_method(config: Config, channels: Mapping[str, int]) -> Method:
     factory = registry.find("methods", config.method.name).factory
     options = config.method.options()
 
+    def initialize(net: nn.Module) -> None:
+        init_weights(net, config.train.init, config.train.init_gain)
+
     def make_generator(in_channels: int, out_channels: int) -> nn.Module:
         net = _build(
             "generator",
             lambda: generator.factory(in_channels, out_channels, **config.generator.options()),
         )
         check_contract(net, Generator)
-        _initialize(net, config, compiled=config.train.compile)
+        initialize(net)
+        if config.train.compile:
+            net.compile(dynamic=False)
         if config.train.activation_checkpointing and not checkpoint_activations(net):
             reason = f"has no effect: {config.generator.name} has none of the layers it is for"
             raise ConfigError("train.activation_checkpointing", reason, "Leave it out")
@@ -130,8 +136,9 @@ def make_method(config: Config, channels: Mapping[str, int]) -> Method:
         with _options_of("method"):
             adversarial = AdversarialLoss(net, **_select(options, AdversarialLoss))
         # compiled code has no second derivatives, which penalties need
-        compiled = config.train.compile and not adversarial.penalized
-        _initialize(net, config, compiled)
+        if config.train.compile and not adversarial.penalized:
+            net.compile(dynamic=False)
+        _initialize_discriminator(net, config.train)
         return adversarial
 
     if missing := set(factory.domains) - set(channels):
@@ -139,6 +146,7 @@ def make_method(config: Config, channels: Mapping[str, int]) -> Method:
         hint = f"The data has no {', '.join(sorted(missing))}"
         raise ConfigError("method.name", reason, hint)
     parts = {"channels": channels, "direction": getattr(config.data, "direction", None)}
+    parts["initialize"] = initialize
     arguments = _select(options, factory)
     for name in inspect.signature(factory).parameters.keys() & parts.keys():
         arguments[name] = parts[name]
@@ -148,6 +156,7 @@ def make_method(config: Config, channels: Mapping[str, int]) -> Method:
         reason = f"{config.method.name} learns its target from the discriminator alone"
         raise ConfigError("method.lambda_gan", f"must be above 0: {reason}", "Use pix2pix on pairs")
     check_sizes(config, method)
+    check_discriminators(config, method)
     freeze(method, config.train.freeze)
     return method
 
@@ -165,11 +174,11 @@ def _build(section: str, construct: Callable[[], nn.Module]) -> nn.Module:
         return construct()
 
 
-def _initialize(net: nn.Module, config: Config, compiled: bool) -> nn.Module:
-    init_weights(net, config.train.init, config.train.init_gain)
-    if compiled:
-        net.compile(dynamic=False)
-    return net
+def _initialize_discriminator(net: nn.Module, train: TrainConfig) -> None:
+    scheme, gain = train.init_discriminator or train.init, train.init_gain_discriminator
+    if gain is None and scheme == train.init:
+        gain = train.init_gain
+    init_weights(net, scheme, gain, LEAKY_SLOPE)
 
 
 def check_device(train: TrainConfig, device: torch.device) -> None:

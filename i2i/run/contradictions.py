@@ -21,8 +21,10 @@ from i2i.config import (
 from i2i.evaluation.features import available
 from i2i.evaluation.metric import METRICS
 from i2i.evaluation.paired import MS_SSIM_SIDE, WINDOW
+from i2i.methods._adversarial import AdversarialLoss
 from i2i.methods._base import Method
 from i2i.networks.contract import Discriminator, Generator
+from i2i.networks.init import GAINS
 
 _LENGTHS = "train.total_images, train.epochs"
 
@@ -84,15 +86,25 @@ def _input_errors(data: TwoDomainsData) -> Iterator[ConfigError]:
 def check_train(train: TrainConfig) -> TrainConfig:
     """Return `train`.
 
+    An `init_gain` that is what null means becomes null: earlier versions saved it with every run.
+
     Raises:
-        ConfigError: it sets no length, or compiles layers that are to be computed twice.
+        ConfigError: it sets no length, compiles layers that are to be computed twice, or scales
+            weights that have a scale of their own.
     """
     if train.compile and train.activation_checkpointing:
         reason = "has no effect on compiled networks, which choose what they compute again"
         raise ConfigError("train.activation_checkpointing", reason, "Leave out train.compile")
     if train.total_images is None and train.epochs is None:
         raise ConfigError(_LENGTHS, "one of them must set the length", "Pass --images or --epochs")
-    return train
+    init = {"init_gain": train.init}
+    init["init_gain_discriminator"] = train.init_discriminator or train.init
+    for key, scheme in init.items():
+        if scheme == "kaiming" and getattr(train, key) is not None:
+            reason = "has no effect with kaiming, whose scale follows from the number of inputs"
+            raise ConfigError(f"train.{key}", reason, "Leave it out")
+    implied = train.init_gain is not None and train.init_gain == GAINS[train.init]
+    return train.model_copy(update={"init_gain": None}) if implied else train
 
 
 def check_validate(section: ValidateConfig) -> ValidateConfig:
@@ -169,6 +181,19 @@ def with_one_length(layer: Layer) -> Layer:
     other = {"epochs": "total_images", "total_images": "epochs"}
     unset = {other[key]: None for key in other if train.get(key) is not None}
     return Layer(layer.source, layer.values | {"train": unset | train})
+
+
+def check_discriminators(config: Config, method: Method) -> None:
+    """Compare the settings of discriminators with what `method` trains.
+
+    Raises:
+        ConfigError: it trains none that could be initialized.
+    """
+    nets = [net for net in method.children() if isinstance(net, AdversarialLoss)]
+    for key in ("init_discriminator", "init_gain_discriminator"):
+        if getattr(config.train, key) is not None and not any(net.lambda_gan for net in nets):
+            reason = "has no effect: no discriminator is trained (method.lambda_gan)"
+            raise ConfigError(f"train.{key}", reason, "Leave it out")
 
 
 def check_sizes(config: Config, method: Method) -> None:

@@ -34,6 +34,8 @@ from i2i.run.contradictions import check_data, check_train, check_validate, with
 
 CONFIG = "config.yaml"  # in a run folder
 _CHECKSUM = b"# sha256 of the lines above: "
+# published settings that version 2 did not have: its files mean the networks' own defaults
+_SINCE_3 = {"generator": ("antialias", "upsample"), "discriminator": ("antialias",)}
 NETWORKS: dict[str, registry.Category] = {
     "generator": "generators",
     "discriminator": "discriminators",
@@ -53,6 +55,10 @@ def resolve(method: str, layers: Sequence[Layer]) -> Config:
     chosen = merge([Layer("", defaults), *layers])
     if (other := chosen["method"]["name"]) != method:
         raise ConfigError("method.name", f"the settings are for {other}, the command for {method}")
+    if chosen.get("version") == 2:
+        for section, keys in _SINCE_3.items():
+            defaults[section] = {k: v for k, v in defaults[section].items() if k not in keys}
+        layers.append(Layer("", {"version": VERSION}))
     models = {section: _network_model(section, chosen[section]["name"]) for section in NETWORKS}
     crop = chosen.get("data", {}).get("crop_size", 256)
     size = [crop, crop] if isinstance(crop, int) else crop
@@ -180,8 +186,8 @@ def _saved(folder: Path, note: Callable[[str], None]) -> Layer:
     path, recorded = folder / CONFIG, facts(folder / CHECKPOINTS)
     content = read_own(path) if path.exists() else None
     if not isinstance(recorded.get("settings"), dict):  # of an older version
-        return read_yaml(path)
-    past = Layer("the newest checkpoint", recorded["settings"])
+        return _without_idle_gain(read_yaml(path))
+    past = _without_idle_gain(Layer("the newest checkpoint", recorded["settings"]))
     if content is None:
         note(f"note: there is no {path}; the settings are those of the newest checkpoint")
         return _where_it_was(past, recorded, note)
@@ -190,7 +196,7 @@ def _saved(folder: Path, note: Callable[[str], None]) -> Layer:
     ours = mark and hashlib.sha256(text).hexdigest().encode() == checksum.strip()
     hint = f"Change settings with --set; remove {path} to take those of the newest checkpoint"
     try:
-        layer = read_yaml(path)
+        layer = _without_idle_gain(read_yaml(path))
         method = recorded["settings"]["method"]["name"]
         settings = resolve(method, [layer])
         now, was = settings.to_dict(), resolve(method, [past]).to_dict()
@@ -211,6 +217,14 @@ def _saved(folder: Path, note: Callable[[str], None]) -> Layer:
         reason = f"{what}: differs from the newest checkpoint in {', '.join(changed)}"
         raise ConfigError(path, reason, hint)
     return _where_it_was(layer, recorded, note)
+
+
+def _without_idle_gain(layer: Layer) -> Layer:
+    """Return `layer` as it would be saved today: kaiming had a gain that did nothing."""
+    train = layer.values.get("train")
+    if not isinstance(train, dict) or train.get("init") != "kaiming":
+        return layer
+    return layer._replace(values=layer.values | {"train": train | {"init_gain": None}})
 
 
 def _where_it_was(layer: Layer, recorded: Mapping[str, Any], note: Callable[[str], None]) -> Layer:

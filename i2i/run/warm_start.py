@@ -5,12 +5,14 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from i2i import registry
 from i2i.checkpoint import CHECKPOINTS, STATE, load_state, newest, steps
 from i2i.config import ConfigError, Layer, merge
 from i2i.methods._adversarial import AdversarialLoss
 from i2i.methods._base import Method
 from i2i.model_file import Model, load_model, read_info
 from i2i.model_path import model_path
+from i2i.options import option_fields
 
 Tensors = Mapping[str, Tensor]
 Channels = tuple[int, int]  # of the input and of the output
@@ -34,7 +36,11 @@ def init_from_layers(layers: Sequence[Layer]) -> list[Layer]:
     part = info.generators[info.direction]
     base = []
     if name in (None, part.name):
-        options = {key: value for key, value in part.options.items() if key != "size"}
+        # an option that is newer than the file has the default of the network, not of the method
+        entry = registry.find("generators", part.name)
+        defaults = {key: default for key, (_, default) in option_fields(entry.factory).items()}
+        options = defaults | entry.preset | part.options
+        options.pop("size", None)
         base = [Layer(str(path), {"generator": {"name": part.name, **options}})]
     return [*base, *layers, Layer("init_from", {"train": {"init_from": str(path)}})]
 
@@ -67,8 +73,13 @@ def load_weights(method: Method, source: Path) -> tuple[str, ...]:
         else:
             notes.append(f"{direction} starts from random weights: {source} has none for it.")
     saved = _discriminator_tensors(model, model_path(source))
+    section = (model.info.config or {}).get("discriminator")
+    antialias = isinstance(section, dict) and section.get("antialias", False)
     for name, part in method.named_children():
-        if isinstance(part, AdversarialLoss) and not _load_if_fits(part.net, saved.get(name, {})):
+        if not isinstance(part, AdversarialLoss):
+            continue
+        same = getattr(part.net, "antialias", False) == antialias  # which the shapes do not say
+        if not same or not _load_if_fits(part.net, saved.get(name, {})):
             notes.append(f"{name} starts from random weights: {source} has none that fit.")
     return tuple(notes)
 

@@ -121,7 +121,7 @@ def mode_collapse(rows: Rows, info: RunInfo) -> str | None:
 def g_stuck(rows: Rows, info: RunInfo) -> str | None:
     """G cannot learn: its output is saturated, where tanh has no slope, or its gradient is 0."""
     restart = [f"{_lower_lr(info)} optim.clip=1", "generator.norm=instance"]
-    restart += ["train.init=normal train.init_gain=0.02"]
+    restart += ["train.init=normal train.init_gain=null"]
     for domain, fakes in _statistics(rows, "saturation"):
         reals = [row[f"{domain}/saturation_real"] for row in rows]
         if min(fake - real for fake, real in zip(fakes, reals, strict=True)) > 0.5:

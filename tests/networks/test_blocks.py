@@ -1,14 +1,17 @@
 """The shared layers: sizes, the norm factory, and what an option out of range says."""
 
+import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from torch import nn
 
 from i2i.errors import OptionError
-from i2i.networks.blocks import Conv, Residual, Up, check_sides, norm_layer, reflect
+from i2i.networks.blocks import Conv, Head, Residual, Up, blur, check_sides, norm_layer, reflect
 from i2i.networks.generators.resnet import ResNet
+from i2i.networks.init import init_weights
 
-UPSAMPLES = ["deconv", "nearest", "bilinear", "pixelshuffle"]
+UPSAMPLES = ["deconv", "deconv_blur", "nearest", "bilinear", "pixelshuffle"]
 
 
 @pytest.mark.parametrize("kernel", [3, 4])
@@ -31,6 +34,82 @@ def test_nearest_up_repeats_each_pixel_before_its_convolution():
     up.conv.weight.data[0, 0, 1, 1] = 1.0
     x = torch.tensor([[1.0, 2.0]]).reshape(1, 1, 1, 2)
     assert up(x).squeeze().tolist() == [[1, 1, 2, 2], [1, 1, 2, 2]]
+
+
+def grid(images):
+    """Return the power of period 2 over that of the neighboring frequencies, dB, along rows."""
+    power = torch.fft.rfft(images).abs().square().mean((0, 1, 2))
+    return 10 * torch.log10(power[-1] / power[-4:-1].mean()).item()
+
+
+@pytest.mark.parametrize("kernel", [3, 4])
+@pytest.mark.parametrize("upsample", UPSAMPLES)
+def test_only_the_bare_transposed_convolution_puts_a_grid_over_what_it_doubles(upsample, kernel):
+    torch.manual_seed(0)
+    up = Up(16, 8, kernel=kernel, norm="none", upsample=upsample).double()
+    init_weights(up)
+    inside = (..., slice(4, -4), slice(4, -4))  # padding makes another pattern
+    with torch.no_grad():
+        flat = up(torch.rand(1, 16, 1, 1).double().expand(-1, -1, 12, 12))[inside]
+        textured = up(torch.randn(64, 16, 20, 20).relu().double())[inside]
+    contrast = flat.std((2, 3)).max().item()
+    if upsample == "deconv":
+        assert contrast > 0.01
+        assert grid(textured) > 3
+    else:
+        assert contrast < 1e-12
+        assert grid(textured) < 0
+
+
+def test_blur_is_the_binomial_filter_with_reflection_of_scipy():
+    x = torch.randn(2, 3, 7, 10, dtype=torch.double)
+    expected = x.numpy()
+    for axis in (2, 3):
+        expected = ndimage.correlate1d(expected, [0.25, 0.5, 0.25], axis=axis, mode="mirror")
+    np.testing.assert_allclose(blur(x), expected, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(blur(x, 2), expected[:, :, ::2, ::2], rtol=0, atol=1e-15)
+
+
+def test_blur_keeps_constants_and_lets_nothing_of_period_2_pass_up_to_the_border():
+    ones = torch.ones(1, 2, 6, 8)
+    for pattern in (ones.clone(), ones.clone()):
+        pattern[..., ::2] = -1
+        assert not blur(pattern).any()
+        assert not blur(pattern.mT).any()
+    assert torch.equal(blur(ones), ones)
+
+
+@pytest.mark.parametrize("kernel", [3, 4])
+def test_blurred_transposed_convolution_moves_nothing(kernel):
+    plain = Up(1, 1, kernel=kernel, norm="none").double()
+    blurred = Up(1, 1, kernel=kernel, norm="none", upsample="deconv_blur").double()
+    blurred.load_state_dict(plain.state_dict())
+    x = torch.zeros(1, 1, 9, 9).double()
+    x[..., 4, 4] = 1
+
+    def center(y):
+        y = y - plain.conv.bias
+        return (y.sum(2) * torch.arange(18)).sum() / y.sum()
+
+    torch.testing.assert_close(center(blurred(x)), center(plain(x)))
+
+
+def test_sub_pixel_convolution_starts_as_a_convolution_with_nearest_interpolation_behind_it():
+    up = Up(5, 3, kernel=4, norm="none", upsample="pixelshuffle")
+    x = torch.randn(2, 5, 6, 7)
+    for draw in (lambda: None, lambda: init_weights(up), lambda: init_weights(up, "orthogonal")):
+        draw()
+        y = nn.functional.conv2d(x, up.conv.weight[::4], up.conv.bias[::4], padding=1)
+        torch.testing.assert_close(up(x), y.repeat_interleave(2, 2).repeat_interleave(2, 3))
+
+
+@pytest.mark.parametrize("layers", [0, 1])
+def test_head_is_linear_only_without_hidden_layers(layers):
+    torch.manual_seed(0)
+    head = Head(4, 3, layers, norm="none").double()
+    x, y = torch.randn(2, 1, 4, 8, 8).double()
+    linear = torch.allclose(head(x) + head(y), head(x + y) + head(0 * x))
+    assert linear == (layers == 0)
 
 
 @pytest.mark.parametrize(("channels", "groups"), [(64, 32), (48, 24), (40, 20), (37, 1), (8, 8)])
@@ -86,7 +165,8 @@ def test_unknown_norm_and_unknown_upsampling_name_the_option_and_its_values():
         ResNet(3, 3, norm="layer")
     with pytest.raises(
         OptionError,
-        match="upsample: must be 'deconv', 'nearest', 'bilinear' or 'pixelshuffle', got 'cubic'",
+        match="upsample: must be 'deconv', 'deconv_blur', 'nearest', 'bilinear' or 'pixelshuffle'"
+        ", got 'cubic'",
     ):
         ResNet(3, 3, upsample="cubic")
 

@@ -60,6 +60,26 @@ def test_discriminator_has_the_attributes_of_the_contract(name):
     assert net.receptive_field >= 1
 
 
+@pytest.mark.parametrize("options", [{}, {"head": "image", "size": (45, 32)}])
+def test_antialiasing_changes_no_shape_and_no_weight_but_what_is_seen(options):
+    torch.manual_seed(0)
+    plain, filtered = (small("patchgan", antialias=value, **options) for value in (False, True))
+    filtered.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 3, 45, 32)
+    pairs = list(zip(plain.features(x), filtered.features(x), strict=True))
+    assert all(a.shape == b.shape for a, b in pairs)
+    assert not torch.allclose(*pairs[-1])
+    assert filtered.receptive_field == (45 if options else 40)
+
+
+def test_antialiased_discriminator_has_gradient_penalties_and_its_smallest_image():
+    net = small("patchgan", antialias=True, norm="none")
+    x = torch.randn(2, 3, net.min_size, net.min_size, requires_grad=True)
+    (gradient,) = torch.autograd.grad(net(x).sum(), x, create_graph=True)
+    gradient.square().sum().backward()
+    assert all(layer.conv.weight.grad.any() for layer in net.layers)
+
+
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 @pytest.mark.parametrize("name", NAMES)
 def test_the_smallest_images_that_are_promised_work_and_smaller_ones_are_refused(name, norm):
@@ -94,7 +114,12 @@ def test_patchgan_sees_the_published_patch_and_maps_256_pixels_to_the_published_
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: PatchGAN(1, width=4, layers=2, norm="none"), lambda: Pixel(1, norm="none")]
+    "make",
+    [
+        lambda: PatchGAN(1, width=4, layers=2, norm="none"),
+        lambda: PatchGAN(1, width=4, layers=2, norm="none", antialias=True),
+        lambda: Pixel(1, norm="none"),
+    ],
 )
 def test_receptive_field_is_the_extent_of_one_logits_gradient(make):
     torch.manual_seed(0)

@@ -14,7 +14,7 @@ from i2i.networks.generators.unet import UNet
 
 NAMES = registry.names("generators")
 NORMS = ["instance", "batch", "group", "none"]
-UPSAMPLES = ["deconv", "nearest", "bilinear", "pixelshuffle"]
+UPSAMPLES = ["deconv", "deconv_blur", "nearest", "bilinear", "pixelshuffle"]
 SMALL = {"width": 4, "blocks": 2, "depth": 3, "size": (16, 24)}
 PLAIN = [name for name in NAMES if not registry.find("generators", name).preset]
 
@@ -60,6 +60,33 @@ def test_output_has_the_image_size_and_range_and_gradients_reach_every_parameter
         if parameter.grad is None or not parameter.grad.any()
     ]
     assert not silent
+
+
+@pytest.mark.parametrize("upsample", UPSAMPLES)
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("name", ["unet", "dcgan"])
+def test_head_layers_are_trained_and_end_in_a_linear_convolution_to_the_image(name, norm, upsample):
+    torch.manual_seed(0)
+    net = small(name, norm=norm, upsample=upsample, head_layers=2)
+    widths = [c.weight.shape[:2] for c in net.head.modules() if isinstance(c, torch.nn.Conv2d)]
+    assert widths == [(4, 4), (4, 4), (2, 4)]
+    y = net(example(net))
+    assert y.shape == (2, 2, *SMALL["size"]) if name == "dcgan" else (2, 2, 16, 16)
+    (y * torch.randn_like(y)).sum().backward()
+    assert all(parameter.grad.any() for parameter in net.parameters())
+
+
+@pytest.mark.parametrize("upsample", UPSAMPLES)
+@pytest.mark.parametrize("name", PLAIN)
+def test_network_built_without_memory_computes_what_the_one_does_whose_weights_it_loads(
+    name, upsample
+):
+    net = small(name, upsample=upsample).eval()
+    with torch.device("meta"):
+        twin = small(name, upsample=upsample).eval()
+    twin.load_state_dict(net.state_dict(), assign=True)
+    with torch.no_grad():
+        assert torch.equal(twin(example(net)), net(example(net)))
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -164,6 +191,21 @@ def test_resnet_features_are_five_depths_of_the_encoder_and_equal_what_forward_c
         (16, 4, 4),
     ]
     assert all(torch.equal(found[depth], output) for depth, output in seen.items())
+
+
+def test_antialiased_resnet_has_the_same_weights_and_output_size_and_compares_before_halving():
+    plain = ResNet(3, 3, width=4, blocks=1)
+    net = ResNet(3, 3, width=4, blocks=1, antialias=True)
+    net.load_state_dict(plain.state_dict())
+    x = example(net)
+    assert net(x).shape == x.shape
+    assert [tuple(f.shape[1:]) for f in net.features(x)] == [
+        (3, 22, 22),
+        (8, 16, 16),
+        (16, 8, 8),
+        (16, 4, 4),
+        (16, 4, 4),
+    ]
 
 
 def test_features_compute_nothing_behind_the_encoder():

@@ -74,3 +74,40 @@ def test_an_unknown_scheme_is_named():
         ValueError, match="init: must be one of normal, xavier, kaiming, orthogonal, got 'uniform'"
     ):
         init_weights(nn.Linear(2, 2), "uniform")
+
+
+def test_each_scheme_has_a_gain_of_its_own_and_norms_a_small_spread_but_with_normal():
+    torch.manual_seed(0)
+    layer = nn.Conv2d(8, 4, 3)
+    init_weights(layer, "orthogonal")
+    rows = layer.weight.flatten(1)
+    torch.testing.assert_close(rows @ rows.T, torch.eye(4), atol=1e-5, rtol=0)
+    init_weights(layer, "xavier")
+    assert layer.weight.std().item() == pytest.approx(0.02 * (2 / (12 * 9)) ** 0.5, rel=0.2)
+    norm = nn.BatchNorm2d(4096)
+    for scheme, gain in (("orthogonal", None), ("kaiming", None), ("xavier", 1.0)):
+        init_weights(norm, scheme, gain)
+        assert norm.weight.std().item() == pytest.approx(0.02, rel=0.1)
+
+
+def test_kaiming_keeps_the_power_of_features_through_leaky_layers_of_its_slope():
+    torch.manual_seed(0)
+    layers = [layer for _ in range(6) for layer in (nn.Linear(1024, 1024), nn.LeakyReLU(0.5))]
+    net = nn.Sequential(*layers)
+    x = torch.randn(64, 1024)
+    powers = {}
+    for slope in (0.5, 0.0):
+        init_weights(net, "kaiming", slope=slope)
+        powers[slope] = net(x).square().mean().item()
+    assert powers[0.5] == pytest.approx(1, rel=0.15)
+    assert powers[0.0] == pytest.approx(1.25**6, rel=0.2)
+
+
+@pytest.mark.parametrize("scheme", ["normal", "xavier", "kaiming", "orthogonal"])
+def test_spectral_norm_divides_by_the_largest_singular_value_from_the_first_step(scheme):
+    torch.manual_seed(0)
+    net = PatchGAN(3, width=8, norm="none", spectral=True)
+    init_weights(net, scheme, slope=0.2)
+    for layer in (*net.layers, net.head):
+        weight = layer.eval().conv.weight.flatten(1)
+        assert torch.linalg.matrix_norm(weight, 2).item() == pytest.approx(1, abs=0.1)

@@ -23,6 +23,7 @@ from runs import rows
 from safetensors.torch import load_file
 
 from i2i import load
+from i2i.run.settings import saved
 
 Pictures = dict[str, NDArray[Any]]
 
@@ -206,6 +207,12 @@ def test_run_is_resumed_for_two_more_images(name: str, tmp_path: Path) -> None:
     )
     assert rows(run)[: len(before)] == before
     assert (run / f"checkpoints/step-{images:08d}").is_dir()
+
+
+def test_run_of_cut_is_read_without_the_filters_that_it_was_trained_without(tmp_path: Path) -> None:
+    settings = saved(unpacked("version-1/cut", tmp_path / "run")).to_dict()
+    assert settings["generator"]["antialias"] is settings["discriminator"]["antialias"] is False
+    assert settings["generator"]["upsample"] == "deconv"
 
 
 def test_run_that_was_killed_half_way_ends_as_if_it_had_not_been(

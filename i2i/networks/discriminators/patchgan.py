@@ -10,7 +10,15 @@ from typing import Annotated, Literal
 from torch import Tensor, nn
 
 from i2i.errors import OptionError
-from i2i.networks.blocks import Conv, Norm, Spectral, Width, activations, check_sides
+from i2i.networks.blocks import (
+    Antialias,
+    Conv,
+    Norm,
+    Spectral,
+    Width,
+    activations,
+    check_sides,
+)
 from i2i.networks.contract import InputError
 from i2i.options import Count, Doc, Few, validate_options
 
@@ -30,7 +38,8 @@ class PatchGAN(nn.Module):
     `receptive_field` pixels a side, and both sides need at least 3 * 2^layers.
     head "image": images are exactly `size`; `layers` convolutions of stride 2 and as many more as
     reduce the shorter side below 8 pixels, then one over all that is left: [N, 1, 1, 1].
-    Layer i has width * min(2^i, 8) channels.
+    Layer i has width * min(2^i, 8) channels. With `antialias` the convolutions of stride 2 have
+    stride 1, and a blur of stride 2 behind their activation (Park et al., ECCV 2020, code).
 
     Raises:
         OptionError: `head` and `size` do not go together.
@@ -49,6 +58,7 @@ class PatchGAN(nn.Module):
         head: _Head = "patch",
         size: _Size = None,
         spectral: Spectral = False,
+        antialias: Antialias = False,
     ) -> None:
         super().__init__()
         if head == "image" and size is None:
@@ -60,14 +70,17 @@ class PatchGAN(nn.Module):
         self.min_size = 3 << layers if size is None else min(size)
         strided = layers if size is None else _halvings(size, layers)
         widths = [width * min(2**i, 8) for i in range(strided + 1)]
-        self.layers = nn.ModuleList([Conv(in_channels, width, 4, 2, 1, spectral=spectral)])
+        self.antialias, self.blurred = antialias, strided if antialias else 0
+        stride = 1 if antialias else 2
+        self.layers = nn.ModuleList([Conv(in_channels, width, 4, stride, 1, spectral=spectral)])
         for outer, inner in pairwise(widths[:strided]):
-            self.layers.append(Conv(outer, inner, 4, 2, 1, norm=norm, spectral=spectral))
+            self.layers.append(Conv(outer, inner, 4, stride, 1, norm=norm, spectral=spectral))
         if size is None:
             last = Conv(widths[-2], widths[-1], 4, 1, 1, norm=norm, spectral=spectral)
             self.layers.append(last)
             self.head = Conv(widths[-1], 1, 4, 1, 1, spectral=spectral)
-            self.receptive_field = _receptive_field([2] * layers + [1, 1])
+            halving = [(4, 1), (3, 2)] if antialias else [(4, 2)]
+            self.receptive_field = _receptive_field([*halving * layers, (4, 1), (4, 1)])
         else:
             kernel = (size[0] >> strided, size[1] >> strided)
             self.head = Conv(widths[-2], 1, kernel, spectral=spectral)
@@ -84,13 +97,13 @@ class PatchGAN(nn.Module):
             given, built = (f"{height}x{width}" for height, width in (x.shape[-2:], self.size))
             reason = f"{given} pixels (height x width), this discriminator was built for {built}"
             raise InputError("input", reason)
-        return activations(self.layers, self.head, x)
+        return activations(self.layers, self.head, x, self.blurred)
 
 
-def _receptive_field(strides: list[int], kernel: int = 4) -> int:
-    """Return the pixels a side that one output of convolutions with these strides sees."""
+def _receptive_field(layers: list[tuple[int, int]]) -> int:
+    """Return the pixels a side that one output of layers with these (kernel, stride) sees."""
     pixels = 1
-    for stride in reversed(strides):
+    for kernel, stride in reversed(layers):
         pixels = (pixels - 1) * stride + kernel
     return pixels
 

@@ -11,7 +11,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from i2i.errors import OptionError
-from i2i.networks.blocks import Norm, Up, Upsample, Width, bias_without_norm, norm_layer
+from i2i.networks.blocks import (
+    Head,
+    HeadLayers,
+    Norm,
+    Up,
+    Upsample,
+    Width,
+    bias_without_norm,
+    norm_layer,
+)
 from i2i.networks.contract import InputError
 from i2i.options import Count, Doc, validate_options
 
@@ -26,7 +35,8 @@ class DCGAN(nn.Module):
 
     `size` is (height, width) = base * 2^depth, the base's shorter side 3 to 7 pixels: 64x64 is 4x4
     doubled four times, 28x28 is 7x7 doubled twice, 96x64 is 6x4. Before the output there are
-    `width` channels; every level inwards has twice as many, up to 8 * width.
+    `width` channels; every level inwards has twice as many, up to 8 * width. With head layers the
+    last doubling gives `width` channels, to a `Head`.
 
     Raises:
         OptionError: another size; the hint names the nearest that fit.
@@ -44,6 +54,7 @@ class DCGAN(nn.Module):
         width: Width = 64,
         norm: Norm = "batch",
         upsample: Upsample = "deconv",
+        head_layers: HeadLayers = 0,
     ) -> None:
         super().__init__()
         plan = _plan(size)
@@ -60,11 +71,16 @@ class DCGAN(nn.Module):
         self.in_channels = in_channels
         self.stem = nn.ConvTranspose2d(in_channels, widths[0], base, bias=norm == "none")
         self.norm = norm_layer(norm, widths[0])
+        doubled = [*widths, width] if head_layers else widths
         self.ups = nn.ModuleList(
-            Up(inner, outer, 4, norm=norm, upsample=upsample) for inner, outer in pairwise(widths)
+            Up(inner, outer, 4, norm=norm, upsample=upsample) for inner, outer in pairwise(doubled)
         )
-        bias = bias_without_norm(norm)
-        self.head = Up(width, out_channels, 4, norm="none", upsample=upsample, bias=bias)
+        self.head: nn.Module
+        if head_layers:
+            self.head = Head(width, out_channels, head_layers, norm=norm)
+        else:
+            bias = bias_without_norm(norm)
+            self.head = Up(width, out_channels, 4, norm="none", upsample=upsample, bias=bias)
 
     def forward(self, latent: Tensor) -> Tensor:
         if latent.shape[1:] != (self.in_channels, 1, 1):

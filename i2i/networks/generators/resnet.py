@@ -9,7 +9,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from i2i.networks.blocks import Conv, Norm, Residual, Up, Upsample, Width, check_sides, reflect
+from i2i.networks.blocks import (
+    Antialias,
+    Conv,
+    Norm,
+    Residual,
+    Up,
+    Upsample,
+    Width,
+    blur,
+    check_sides,
+    reflect,
+)
 from i2i.options import Count, Doc, Few, validate_options
 
 PRESETS: dict[str, dict[str, int]] = {
@@ -21,7 +32,8 @@ PRESETS: dict[str, dict[str, int]] = {
 class ResNet(nn.Module):
     """[N, in_channels, H, W] -> [N, out_channels, H, W] in [-1, 1].
 
-    The paper has 6 blocks for images of 128x128 and 9 from 256x256 on.
+    The paper has 6 blocks for images of 128x128 and 9 from 256x256 on. CUT's code (Park et al.,
+    ECCV 2020) has `antialias`, and `upsample` bilinear.
     """
 
     size_divisor = 4
@@ -39,11 +51,14 @@ class ResNet(nn.Module):
         norm: Norm = "instance",
         dropout: Annotated[bool, Doc("dropout (p = 0.5) inside the residual blocks")] = False,
         upsample: Upsample = "deconv",
+        antialias: Antialias = False,
     ) -> None:
         super().__init__()
+        self.antialias = antialias
+        stride = 1 if antialias else 2
         self.stem = Conv(in_channels, width, 7, norm=norm)
         self.downs = nn.ModuleList(
-            Conv(scale * width, 2 * scale * width, 3, 2, 1, norm=norm) for scale in (1, 2)
+            Conv(scale * width, 2 * scale * width, 3, stride, 1, norm=norm) for scale in (1, 2)
         )
         self.blocks = nn.ModuleList(
             Residual(4 * width, norm=norm, dropout=dropout) for _ in range(blocks)
@@ -58,7 +73,7 @@ class ResNet(nn.Module):
         check_sides(x, self.size_divisor, self.min_size)
         x = F.relu(self.stem(reflect(x, 3)))  # [N, C, H, W] -> [N, width, H, W]
         for down in self.downs:
-            x = F.relu(down(x))  # -> [N, 4 width, H/4, W/4]
+            x = self._halve(F.relu(down(x)))  # -> [N, 4 width, H/4, W/4]
         for block in self.blocks:
             x = block(x)
         for up in self.ups:
@@ -68,7 +83,8 @@ class ResNet(nn.Module):
     def features(self, x: Tensor) -> list[Tensor]:
         """Return five depths: padded image, both downs before their norm, blocks 1 and 5 (or last).
 
-        Park et al., ECCV 2020, appendix. Nothing deeper is computed.
+        Park et al., ECCV 2020, appendix. Nothing deeper is computed. The downs are [N, 2 width,
+        H/2, W/2] and [N, 4 width, H/4, W/4]; with `antialias`, not yet halved, twice these sides.
         """
         check_sides(x, self.size_divisor, self.min_size)
         x = reflect(x, 3)
@@ -77,10 +93,13 @@ class ResNet(nn.Module):
         for down in self.downs:
             assert isinstance(down, Conv)
             x = down.conv(x)
-            depths.append(x)  # [N, 2 width, H/2, W/2], [N, 4 width, H/4, W/4]
-            x = F.relu(down.norm(x))
+            depths.append(x)
+            x = self._halve(F.relu(down.norm(x)))
         last = min(5, len(self.blocks))
         for number, block in enumerate(self.blocks[:last], start=1):
             x = block(x)
             depths += [x] * ((number == 1) + (number == last))  # [N, 4 width, H/4, W/4]
         return depths
+
+    def _halve(self, x: Tensor) -> Tensor:
+        return blur(x, 2) if self.antialias else x

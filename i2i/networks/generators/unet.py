@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from i2i.networks.blocks import (
     Conv,
+    Head,
+    HeadLayers,
     Norm,
     NormName,
     Up,
@@ -33,7 +35,8 @@ class UNet(nn.Module):
     """[N, in_channels, H, W] -> [N, out_channels, H, W] in [-1, 1].
 
     H and W are multiples of 2^depth. Level i has width * min(2^i, 8) channels. Dropout
-    acts on the depth - 5 levels just outside the innermost one.
+    acts on the depth - 5 levels just outside the innermost one. With head layers the last doubling
+    gives `width` channels, to a `Head`.
     """
 
     size: tuple[int, int] | None = None
@@ -49,6 +52,7 @@ class UNet(nn.Module):
         norm: Norm = "batch",
         dropout: _Dropout = True,
         upsample: Upsample = "deconv",
+        head_layers: HeadLayers = 0,
     ) -> None:
         super().__init__()
         self.size_divisor = self.min_size = 2**depth
@@ -63,11 +67,16 @@ class UNet(nn.Module):
             self.downs.append(Conv(channels, inner, 4, 2, 1, norm=own, bias=bias))
         for level in reversed(range(depth)):
             channels = widths[level] if level == depth - 1 else 2 * widths[level]
-            target = widths[level - 1] if level > 0 else out_channels
-            own = norm if level > 0 else "none"
+            image = level == 0 and not head_layers
+            target = out_channels if image else widths[max(level - 1, 0)]
+            own = "none" if image else norm
             self.ups.append(Up(channels, target, 4, norm=own, upsample=upsample))
             active = dropout and 4 <= level < depth - 1
             self.dropouts.append(nn.Dropout(0.5) if active else nn.Identity())
+        self.head: nn.Module = nn.Identity()
+        if head_layers:
+            head = Head(width, out_channels, head_layers, norm=norm)
+            self.head = nn.Sequential(nn.ReLU(), head)
 
     def forward(self, x: Tensor) -> Tensor:
         levels = self._encode(x, len(self.downs))
@@ -76,7 +85,7 @@ class UNet(nn.Module):
             x = dropout(up(F.relu(x)))
             if levels:
                 x = torch.cat([levels.pop(), x], dim=1)  # the skip comes first
-        return torch.tanh(x)
+        return torch.tanh(self.head(x))
 
     def features(self, x: Tensor) -> list[Tensor]:
         """Return the five outermost levels of the encoder (all if depth < 5), before activation.
