@@ -1,4 +1,7 @@
-"""Published settings as config files: `configs/` next to the package, or of a wheel. No torch."""
+"""Settings as config files: `configs/` next to the package, or of a wheel. No torch.
+
+Recipes have the published settings of a method, or, as `best_*.yaml`, those that measured best.
+"""
 
 import sysconfig
 from pathlib import Path
@@ -18,19 +21,35 @@ def recipe_files() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def recipe_path(name: str) -> Path:
-    """Return the file that `--config NAME` means: a path, or a recipe.
+def recipe_path(name: str, method: str | None = None) -> Path:
+    """Return the file that `--config NAME` means: a path, or a recipe; best: that of `method`.
 
     Raises:
         UnknownRecipeError: neither exists; the message lists the recipes.
+        ConfigError: one of the best recipes cannot be read.
     """
     if (path := Path(name)).is_file():
         return path
     recipes = recipe_files()
+    if name == "best":
+        return _best_recipe(method)
     if name not in recipes:
         hint = f"Recipes: {', '.join(recipes)}"
         raise UnknownRecipeError(f"--config {name}", "no such file, and no recipe", hint)
     return recipes[name]
+
+
+def _best_recipe(method: str | None) -> Path:
+    """Return the one of the recipes `best_*.yaml` that names `method`."""
+    from i2i.config import read_yaml  # loads pydantic
+
+    paths = [path for name, path in recipe_files().items() if name.startswith("best_")]
+    methods = {read_yaml(path).values["method"]["name"]: path for path in paths}
+    if method in methods:
+        return methods[method]
+    reason = f"there is no best recipe for {method}" if method else "it is that of a method"
+    known = ", ".join(f"{path.stem} for {name}" for name, path in methods.items())
+    raise UnknownRecipeError("--config best", reason, f"With `i2i train METHOD`: {known}")
 
 
 def title(path: Path) -> str:

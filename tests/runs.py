@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,20 @@ from processes import hear_signals, start
 
 from i2i.checkpoint import load_state, newest
 from i2i.cli import main
+from i2i.methods._adversarial import AdversarialLoss
+from i2i.options import option_fields
+from i2i.run.settings import has_discriminator
 from i2i.scenes import write_dataset
 
 SMALL: dict[str, tuple[str, list[str]]] = {  # method -> kind of scenes, settings
     "pix2pix": ("facades", ["generator.name=unet", "generator.depth=5", "generator.width=4"]),
+    "regress": (
+        "facades",
+        [
+            *("generator.name=unet", "generator.depth=5", "generator.width=4"),
+            *("method.lambda_focal_frequency=1", "method.lambda_gradient=10"),
+        ],
+    ),
     "cyclegan": (
         "orchard",
         ["generator.name=resnet", "generator.blocks=1", "generator.width=4", "method.history=3"],
@@ -55,11 +65,22 @@ def draw_scenes(root: Path, count: int = 15) -> dict[str, Path]:
     return {kind: root / kind for kind in ("facades", "orchard", "portraits")}
 
 
+def fitting(method: str, texts: Iterable[str]) -> list[str]:
+    """Return `texts` without settings of a discriminator if `method` trains none."""
+    if has_discriminator(method):
+        return list(texts)
+    tools = {f"method.{option}" for option in option_fields(AdversarialLoss)}
+    tools |= {"optim.lr_discriminator"}
+    keys = {text: text.partition("=")[0] for text in texts}
+    return [t for t, key in keys.items() if key not in tools and "discriminator." not in key]
+
+
 def train_words(method: str, scenes: dict[str, Path], out: Path, *more: object) -> list[str]:
     """Return the arguments of `i2i` that train a small `method` into `out`."""
     kind, overrides = SMALL[method]
     shallow = [] if method == "dcgan" else ["discriminator.layers=1"]
-    sets = [word for text in (*COMMON, *shallow, *overrides) for word in ("--set", text)]
+    texts = fitting(method, (*COMMON, *shallow, *overrides))
+    sets = [word for text in texts for word in ("--set", text)]
     words = ["train", method, "--data", scenes[kind], "--out", out, "--device", "cpu", *sets, *more]
     return [str(word) for word in words]
 

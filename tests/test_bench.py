@@ -213,8 +213,8 @@ def test_cut_is_compared_with_cyclegan_where_both_are_measured(
     times = {"cpu_seconds": None, "peak_bytes": 100}
     whole = {"name": "cyclegan default", "seconds": report.spread([2.0, 4.0])} | times
     cut = {"name": "cut default", "seconds": report.spread([1.0, 2.0])} | times | {"peak_bytes": 55}
-    assert train._against_cyclegan([cut]) == []
-    (ratio,) = train._against_cyclegan([whole, cut])
+    assert train._against_others([cut]) == []
+    (ratio,) = train._against_others([whole, cut])
     assert ratio["time"] == report.spread([0.5, 0.5])
     line = "cut default: 0.50x (0.50..0.50) the time of cyclegan default, 0.55x its memory"
     assert capsys.readouterr().out.strip() == line

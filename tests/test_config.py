@@ -76,14 +76,14 @@ def test_error_of_a_file_names_the_file() -> None:
         resolve("pix2pix", [Layer("my.yaml", {"data": {"root": "x"}, "optim": {"lrr": 1}})])
 
 
-@pytest.mark.parametrize("method", ["pix2pix", "cyclegan", "cut", "dcgan"])
+@pytest.mark.parametrize("method", METHODS)
 def test_resolved_settings_survive_the_way_through_yaml(method: str) -> None:
     settings = resolved(method=method)
     again = resolve(method, [Layer("saved", yaml.safe_load(settings.to_yaml()))])
     assert again.to_dict() == settings.to_dict()
 
 
-@pytest.mark.parametrize("method", ["pix2pix", "cyclegan", "cut", "dcgan"])
+@pytest.mark.parametrize("method", METHODS)
 def test_every_setting_can_be_set_to_its_own_value_on_the_command_line(method: str) -> None:
     import json
 
@@ -360,8 +360,17 @@ def test_resumed_run_may_change_what_is_resumable_and_nothing_else(saved: Path) 
     resumable = {key for key, setting in documented("pix2pix") if setting.get("resumable")}
     fixed = {"seed", "init", "init_gain", "ema_halflife_images", "init_from", "freeze"}
     fixed |= {"init_discriminator", "init_gain_discriminator"}
-    weights = ("lambda_l1", "lambda_gan", "instance_noise", "r1", "r2", "feature_matching")
-    weights += ("perceptual",)
+    weights = (
+        "lambda_l1",
+        "lambda_focal_frequency",
+        "lambda_gradient",
+        "perceptual",
+        "lambda_gan",
+        "instance_noise",
+        "r1",
+        "r2",
+        "feature_matching",
+    )
     images = ("load_size", "crop_size", "flip", "rotate_degrees", "elastic_pixels", "color_jitter")
     values = resolved().to_dict()
     assert resumable == {

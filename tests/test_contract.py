@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from runs import fitting
 from states import equal
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
@@ -27,6 +28,7 @@ aten = torch.ops.aten
 SIDE = 16
 SMALL = {
     "pix2pix": ["generator.name=unet", "generator.depth=4"],
+    "regress": ["generator.name=unet", "generator.depth=4", "method.lambda_focal_frequency=1"],
     "cyclegan": ["generator.name=resnet", "generator.blocks=1"],
     "cut": ["generator.name=resnet", "generator.blocks=1", "method.patches=16"],
     "fastcut": ["generator.name=resnet", "generator.blocks=1", "method.fast=true"],
@@ -45,8 +47,10 @@ def small(name: str, *overrides: str) -> Method:
     texts = [f"data.load_size={SIDE}", f"data.crop_size={SIDE}", "generator.width=4"]
     texts += ["discriminator.width=4", *SMALL[name], *overrides]
     texts += [] if name == "dcgan" else ["discriminator.layers=1"]
+    method_name = "cut" if name == "fastcut" else name
+    texts = fitting(method_name, texts)
     layers = [Layer("test", {"data": {"root": "x"}}), *map(config.parse_override, texts)]
-    settings = resolve("cut" if name == "fastcut" else name, layers)
+    settings = resolve(method_name, layers)
     torch.manual_seed(0)
     method = build.make_method(settings, {"a": 3, "b": 3, "image": 3})
     return method.train()

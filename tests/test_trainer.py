@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from runs import fitting
 from states import equal
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss
@@ -24,6 +25,10 @@ from i2i.training.trainer import Trainer
 
 SMALL = {
     "pix2pix": ["generator.name=unet", "generator.depth=4", "generator.width=4"],
+    "regress": [
+        *("generator.name=unet", "generator.depth=4", "generator.width=4"),
+        *("method.lambda_focal_frequency=1", "method.lambda_gradient=10"),
+    ],
     "cyclegan": [
         "generator.name=resnet",
         "generator.blocks=1",
@@ -50,11 +55,11 @@ def settings(method: str, *overrides: str) -> Config:
         "train.batch=2",
     ]
     shallow = [] if method == "dcgan" else ["discriminator.layers=1"]
+    texts = (*size, *shallow, *SMALL[method], *overrides)
     layers = [Layer("test", {"data": {"root": "x"}})]
     return resolve(
         method,
-        layers
-        + [config.parse_override(text) for text in (*size, *shallow, *SMALL[method], *overrides)],
+        layers + [config.parse_override(text) for text in fitting(method, texts)],
     )
 
 
@@ -180,6 +185,7 @@ METRICS = {
         "a/drift",
         "b/diversity",
     ],
+    "regress": ["G/l1", "G/focal_frequency", "G/gradient", "b/drift", "b/diversity"],
     "cut": ["D/accuracy_real", "D/accuracy_fake", "b/correlation", "b/drift", "b/diversity"],
     "dcgan": [
         "D/accuracy_real",

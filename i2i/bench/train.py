@@ -13,12 +13,13 @@ from i2i.bench.variants import VARIANTS, Variant, make_trainer
 from i2i.config import Config, Layer
 from i2i.precision import float32_networks, pick_device
 from i2i.run import build
-from i2i.run.settings import resolve
+from i2i.run.settings import NETWORKS, has_discriminator, resolve
 from i2i.training.distributed import Rank
 
 _METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "fastcut": ("cut", {"fast": True})
 }  # name -> method, its options
+_OTHERS = {"cut": "cyclegan", "fastcut": "cyclegan", "regress": "pix2pix"}  # on the same data
 _WARM_UP = 2  # steps: the first one allocates, and chooses kernels
 
 
@@ -45,11 +46,11 @@ class Job:
         }
         if self.size:
             wanted["data"] |= {"load_size": self.size, "crop_size": self.size}
-        if self.size and method == "pix2pix":
+        if self.size and method in ("pix2pix", "regress"):
             halvings = (self.size & -self.size).bit_length() - 1  # how often the size is even
             wanted["generator"] = {"name": "unet", "depth": min(8, halvings)}
         if self.width:
-            for section in ("generator", "discriminator"):
+            for section in NETWORKS if has_discriminator(method) else ("generator",):
                 wanted[section] = wanted.get(section, {}) | {"width": self.width}
         if self.batch:
             wanted["train"]["batch"] = self.batch
@@ -126,18 +127,19 @@ def bench(job: Job) -> dict[str, Any]:
     report.print_rows(rows, "step")
     ratios = [report.ratio(*pair) for pair in zip(rows[::2], rows[1::2], strict=True)]
     report.print_ratios(ratios)
-    ratios += _against_cyclegan(rows)
+    ratios += _against_others(rows)
     return report.numbers("train", facts, job, rows, ratios)
 
 
-def _against_cyclegan(rows: list[report.Row]) -> list[dict[str, Any]]:
-    """Print and return what CUT and FastCUT need of CycleGAN's time and memory, by default."""
+def _against_others(rows: list[report.Row]) -> list[dict[str, Any]]:
+    """Print and return what methods need of the time and memory of `_OTHERS`, by default."""
     by_name = {row["name"]: row for row in rows}
-    ratios = []
-    if cyclegan := by_name.get("cyclegan default"):
-        for name in ("cut default", "fastcut default"):
-            if row := by_name.get(name):
-                ratios.append(report.ratio(row, cyclegan))
+    pairs = [(f"{name} default", f"{other} default") for name, other in _OTHERS.items()]
+    ratios = [
+        report.ratio(by_name[name], by_name[other])
+        for name, other in pairs
+        if name in by_name and other in by_name
+    ]
     report.print_ratios(ratios, "time")
     return ratios
 

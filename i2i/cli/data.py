@@ -148,7 +148,7 @@ def preview(path: str, method: str, out: str, count: int, draws: int, **flags: A
     A row is a sample: its files, then random views of them, as the settings crop, mirror, rotate
     and color them. Sizes on the way from file to network are printed.
     """
-    layers = read_layers({**flags, "data": path})
+    layers = read_layers({**flags, "data": path}, method)
     check_new_file(Path(out), {".png"})
     with quick_imports():
         from i2i.run.preview import preview as write_preview

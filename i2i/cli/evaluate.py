@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.option(
     "--metrics",
     metavar="NAME,...",
-    help="psnr, ssim, ms_ssim, l1, l1_units, and of sets swd, kid_effnet, fd_effnet and more.  "
+    help="psnr, ssim, ms_ssim, l1, l1_units, and of sets swd, grid, kid_effnet and more.  "
     "[default: those of pairs, or swd]",
 )
 @click.option(

@@ -21,7 +21,7 @@ _DATA_OPTIONS = (
         "config_file",
         type=_options.path,
         metavar="FILE|RECIPE",
-        help="Settings; recipes: `i2i list recipes`.",
+        help="Settings; recipes: `i2i list recipes`; best: the best of METHOD.",
     ),
     click.option(
         "--set", "overrides", multiple=True, metavar="a.b=v", help="One setting; may be repeated."
@@ -135,7 +135,7 @@ def _subcommand(method: str, summary: str) -> click.Command:
             raise click.UsageError(f"--resume {resume} and --out {out} name two runs: give one")
         from i2i.config import merge
 
-        layers = read_layers(flags)
+        layers = read_layers(flags, method)
         run = _options.path(resume) if resume else out
         if run is None:
             if resume is not None:
@@ -146,15 +146,18 @@ def _subcommand(method: str, summary: str) -> click.Command:
     return train
 
 
-def read_layers(flags: dict[str, Any]) -> list["Layer"]:
-    """Return the settings that `run_options` or `data_options` give; note each old name."""
+def read_layers(flags: dict[str, Any], method: str | None = None) -> list["Layer"]:
+    """Return the settings that `run_options` or `data_options` give; note each old name.
+
+    `method` is the one whose best recipe `--config best` means.
+    """
     if flags.get("epochs") is not None and flags.get("images") is not None:
         raise click.UsageError("--epochs and --images both set the length: give one")
     from i2i import config, recipes
 
     layers = []
     if flags["config_file"] is not None:
-        layers.append(config.read_yaml(recipes.recipe_path(flags["config_file"])))
+        layers.append(config.read_yaml(recipes.recipe_path(flags["config_file"], method)))
     overrides = [config.parse_override(text) for text in flags["overrides"]]
     for layer in (*layers, *overrides) if _is_main() else ():
         for old in layer.renamed:

@@ -41,6 +41,7 @@ _ALL = (
     Metric("l1_units", "L1 in units of the files", "", 4, False, "paired"),
     Metric("lpips", "LPIPS", "", 4, False, "paired", "alexnet"),
     Metric("swd", "SWD", "×10⁻³", 1, False, "set"),
+    Metric("grid", "Grid", "dB", 2, False, "set"),
     Metric("kid_effnet", "KID on EfficientNet", "", 4, False, "set", "effnet"),
     Metric("fd_effnet", "FD on EfficientNet", "", 2, False, "set", "effnet"),
     Metric("precision_effnet", "Precision on EfficientNet", "", 3, True, "set", "effnet"),

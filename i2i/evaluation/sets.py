@@ -20,6 +20,7 @@ from i2i.evaluation.influence import Influence, interval, mean
 from i2i.evaluation.metric import METRICS, Interval
 from i2i.evaluation.neighbors import MIN_IMAGES, NEIGHBORS, neighbor_scores
 from i2i.evaluation.wasserstein import MIN_SIDE, PatchStore, distances
+from i2i.images.spectrum import WINDOW, grid_excess
 
 Progress = Callable[[int, int], None]  # called with images done and images in all; 0: not known
 Picture = NDArray[np.uint8]  # [H, W, 3], RGB
@@ -36,18 +37,19 @@ class ImageSet:
     patches: PatchStore | None = None  # where a metric needs them
     # name of a network -> features [D] of each image number
     features: dict[str, dict[int, Tensor]] = field(default_factory=dict)
+    grids: dict[int, Tensor] = field(default_factory=dict)  # image number -> dB, 0-d
 
     def merge(self, other: "ImageSet") -> None:
         """Add the images of another part; scores are those of one set of all images."""
         if self.patches and other.patches:
             self.patches.merge(other.patches)
+        self.grids.update(other.grids)
         for name, features in other.features.items():
             self.features[name].update(features)
 
     def matrix(self, network: str) -> Tensor:
         """Return the features [N, D] of a network, in the order of image numbers."""
-        features = self.features[network]
-        return torch.stack([features[number] for number in sorted(features)])
+        return _in_order(self.features[network])
 
 
 def set_scores(
@@ -119,7 +121,10 @@ def describe(
     while batch := list(islice(numbered, size)):
         for number, image in batch:
             if part.patches:
-                part.patches.add(_planes(image, number), number)
+                part.patches.add(_planes(image, number, "swd", MIN_SIDE), number)
+            if "grid" in metrics:
+                planes = _planes(image, number, "grid", WINDOW).double()
+                part.grids[number] = grid_excess(2 * planes[None] - 1).mean()
         for name, network in networks.items():
             features = network([image for _, image in batch])
             part.features[name].update(zip((n for n, _ in batch), features, strict=True))
@@ -140,12 +145,15 @@ def compare(
     if "swd" in metrics:
         stores = [each.patches or PatchStore(seed) for each in (reals, fakes)]
         scores["swd"] = mean(distances(*stores))
+    if "grid" in metrics:
+        one, other = (_in_order(each.grids) for each in (reals, fakes))
+        scores["grid"] = Influence(float(other.mean() - one.mean()), -one, other)
     for network in networks_of(metrics):
         names = {quantity_of(name): name for name in metrics if METRICS[name].network == network}
         one, other = reals.matrix(network), fakes.matrix(network)
         for quantity, score in _feature_scores(one, other, names.keys()).items():
             scores[names[quantity]] = score
-    lowest = {name: -inf if quantity_of(name) == "kid" else 0 for name in metrics}  # unbiased
+    lowest = {name: -inf if quantity_of(name) in ("kid", "grid") else 0 for name in metrics}
     return {name: interval(scores[name], seed, lowest[name]) for name in metrics}
 
 
@@ -157,7 +165,9 @@ def check_counts(reals: ImageSet, fakes: ImageSet, metrics: Sequence[str]) -> No
     """
     for name in metrics:
         network = METRICS[name].network
-        if network is None:
+        if name == "grid":
+            counts = [len(reals.grids), len(fakes.grids)]
+        elif network is None:
             counts = [len(each.patches.images if each.patches else ()) for each in (reals, fakes)]
         else:
             counts = [len(each.features.get(network, ())) for each in (reals, fakes)]
@@ -175,20 +185,23 @@ def _feature_scores(one: Tensor, other: Tensor, wanted: Set[str]) -> dict[str, I
     return {name: scores[name] for name in wanted}
 
 
+def _in_order(descriptors: Mapping[int, Tensor]) -> Tensor:
+    return torch.stack([descriptors[number] for number in sorted(descriptors)])
+
+
 def _check_counts(metric: str, counts: Sequence[int], fewest: int = 2) -> None:
     if min(counts) < fewest:
         reason = f"{counts[0]} reals and {counts[1]} fakes, needs at least {fewest} of each"
         raise SetError(metric, reason)
 
 
-def _planes(picture: Picture, number: int) -> Tensor:
-    """Return [3, H, W] in [0, 1] for patches."""
+def _planes(picture: Picture, number: int, metric: str, side: int) -> Tensor:
+    """Return [3, H, W] in [0, 1] for a metric that needs sides of `side` pixels."""
     height, width = picture.shape[:2]
-    if min(height, width) < MIN_SIDE:
-        reason = (
-            f"image {number} has {width}x{height} pixels, SWD needs sides of at least {MIN_SIDE}"
-        )
-        raise SetError("swd", reason, "Choose a larger size")
+    if min(height, width) < side:
+        needed = f"{METRICS[metric].title} needs sides of at least {side}"
+        reason = f"image {number} has {width}x{height} pixels, {needed}"
+        raise SetError(metric, reason, "Choose a larger size")
     pixels = np.require(picture, requirements=["C", "W"])
     return torch.from_numpy(pixels).movedim(-1, 0).float() / 255
 

@@ -1,16 +1,21 @@
 """pix2pix: translation with conditional adversarial networks. Isola et al., CVPR 2017."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
-from torch.nn.functional import l1_loss
 
 from i2i.direction import Direction
 from i2i.errors import OptionError
 from i2i.methods import Images, MakeDiscriminator, MakeGenerator, Method, Phase, Terms
 from i2i.methods._perceptual import Perceptual, PerceptualLoss
-from i2i.options import Doc, Weight, validate_options
+from i2i.methods._regression import (
+    LambdaFocalFrequency,
+    LambdaGradient,
+    LambdaL1,
+    regression_terms,
+)
+from i2i.options import validate_options
 
 
 class Pix2Pix(Method):
@@ -34,17 +39,23 @@ class Pix2Pix(Method):
         channels: Mapping[str, int],
         direction: Direction,
         *,
-        lambda_l1: Annotated[Weight, Doc("weight of the L1 distance to the target", True)] = 100.0,
+        lambda_l1: LambdaL1 = 100.0,
+        lambda_focal_frequency: LambdaFocalFrequency = 0.0,
+        lambda_gradient: LambdaGradient = 0.0,
         perceptual: Perceptual = 0.0,
     ) -> None:
         super().__init__()
         self.source, self.target = direction.source, direction.target
         self.G = make_generator(channels[self.source], channels[self.target])
         self.D = make_discriminator(channels[self.source] + channels[self.target])
-        self.lambda_l1 = lambda_l1
         target = channels[self.target]
         self.perceptual = PerceptualLoss(target, perceptual) if perceptual else None
-        if not (lambda_l1 or perceptual or self.D.lambda_gan):
+        self.weights = {
+            "l1": lambda_l1,
+            "focal_frequency": lambda_focal_frequency,
+            "gradient": lambda_gradient,
+        }
+        if not (any(self.weights.values()) or perceptual or self.D.lambda_gan):
             raise OptionError("lambda_l1", "0 with lambda_gan=0 leaves nothing to learn")
 
     def fakes(self, real: Images) -> Images:
@@ -67,10 +78,10 @@ class Pix2Pix(Method):
         return self.D.discriminator_terms(self._pair(real, real), self._pair(real, fake))
 
     def generator_loss(self, real: Images, fake: Images) -> Terms:
-        """Return Eqn. (4): the adversarial term and λ times Eqn. (3); and what options add."""
+        """Return Eqn. (4): the adversarial term and λ times Eqn. (3), and further distances."""
         terms = self.D.generator_terms(self._pair(real, fake), self._pair(real, real))
         output, target = fake[self.target], real[self.target]
-        terms["l1"] = self.lambda_l1 * l1_loss(output.float(), target)
+        terms |= regression_terms(output, target, self.weights)
         return terms | (self.perceptual(output, target) if self.perceptual else {})
 
     def _pair(self, real: Images, target: Images) -> list[Tensor]:

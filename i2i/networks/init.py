@@ -39,7 +39,7 @@ def init_weights(
     Convolutions and linear layers: normal N(0, gain) (Radford et al., ICLR 2016, Sec. 4); xavier
     (Glorot and Bengio, AISTATS 2010) and orthogonal (Saxe et al., ICLR 2014) times `gain`; kaiming
     (He et al., ICCV 2015) without it, for leaky ReLU of `slope` (Eqn. 15). Affine norms: N(1, gain)
-    with normal, else N(1, 0.02). All biases: 0. The kernels that a `SubPixel` shares are drawn once.
+    with normal, else N(1, 0.02). All biases: 0. Kernels that a `SubPixel` shares are drawn once.
     Draws from torch's global random state, in the order of `net.modules()`.
 
     Args:

@@ -106,7 +106,6 @@ def make_method(config: Config, channels: Mapping[str, int]) -> Method:
         ConfigError: options that do not go together, or networks that do not fit the crop.
     """
     generator = registry.find("generators", config.generator.name)
-    discriminator = registry.find("discriminators", config.discriminator.name)
     factory = registry.find("methods", config.method.name).factory
     options = config.method.options()
 
@@ -128,6 +127,7 @@ def make_method(config: Config, channels: Mapping[str, int]) -> Method:
         return net
 
     def make_discriminator(in_channels: int) -> AdversarialLoss:
+        discriminator = registry.find("discriminators", config.discriminator.name)
         net = _build(
             "discriminator",
             lambda: discriminator.factory(in_channels, **config.discriminator.options()),
@@ -146,15 +146,15 @@ def make_method(config: Config, channels: Mapping[str, int]) -> Method:
         hint = f"The data has no {', '.join(sorted(missing))}"
         raise ConfigError("method.name", reason, hint)
     parts = {"channels": channels, "direction": getattr(config.data, "direction", None)}
-    parts["initialize"] = initialize
+    parts |= {"make_discriminator": make_discriminator, "initialize": initialize}
     arguments = _select(options, factory)
     for name in inspect.signature(factory).parameters.keys() & parts.keys():
         arguments[name] = parts[name]
     with _options_of("method"):
-        method: Method = factory(make_generator, make_discriminator, **arguments)
-    if factory.kind != "paired" and not options["lambda_gan"]:
+        method: Method = factory(make_generator, **arguments)
+    if factory.kind != "paired" and not options.get("lambda_gan", 1):
         reason = f"{config.method.name} learns its target from the discriminator alone"
-        raise ConfigError("method.lambda_gan", f"must be above 0: {reason}", "Use pix2pix on pairs")
+        raise ConfigError("method.lambda_gan", f"must be above 0: {reason}", "Use regress on pairs")
     check_sizes(config, method)
     check_discriminators(config, method)
     freeze(method, config.train.freeze)

@@ -4,6 +4,7 @@ Options of one component that contradict each other are refused in its construct
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 from i2i.config import (
     Config,
@@ -21,12 +22,17 @@ from i2i.config import (
 from i2i.evaluation.features import available
 from i2i.evaluation.metric import METRICS
 from i2i.evaluation.paired import MS_SSIM_SIDE, WINDOW
-from i2i.methods._adversarial import AdversarialLoss
+from i2i.images import spectrum
 from i2i.methods._base import Method
 from i2i.networks.contract import Discriminator, Generator
 from i2i.networks.init import GAINS
 
 _LENGTHS = "train.total_images, train.epochs"
+_OF_DISCRIMINATORS = (
+    ("optim", "lr_discriminator"),
+    ("train", "init_discriminator"),
+    ("train", "init_gain_discriminator"),
+)
 
 
 def check_data(data: DataConfig) -> DataConfig:
@@ -107,6 +113,24 @@ def check_train(train: TrainConfig) -> TrainConfig:
     return train.model_copy(update={"init_gain": None}) if implied else train
 
 
+def check_no_discriminator(section: dict[str, Any]) -> dict[str, Any]:
+    """Return the `section` discriminator of a method that trains none.
+
+    Raises:
+        ConfigError: all settings in it.
+    """
+    errors = [
+        ConfigError(
+            f"discriminator.{key}", "has no effect: no discriminator is trained", "Leave it out"
+        )
+        for key, value in section.items()
+        if (key, value) != ("name", "none")
+    ]
+    if errors:
+        raise ConfigError.combine(errors)
+    return section
+
+
 def check_validate(section: ValidateConfig) -> ValidateConfig:
     """Return `section`.
 
@@ -149,7 +173,7 @@ def check_metrics(config: Config, kind: Kind) -> None:
     fitting = [*(available("paired") if kind == "paired" else ()), *available("set")]
     hint = f"Choose among {', '.join(fitting)}"
     side = min(height_width(config.data.crop_size))
-    smallest = {"ssim": WINDOW, "ms_ssim": MS_SSIM_SIDE}
+    smallest = {"ssim": WINDOW, "ms_ssim": MS_SSIM_SIDE, "grid": spectrum.WINDOW}
     for name in chosen_metrics(config, kind)[0]:
         subject = "validate.metric" if name == section.metric else "validate.metrics"
         if name not in METRICS:
@@ -187,13 +211,14 @@ def check_discriminators(config: Config, method: Method) -> None:
     """Compare the settings of discriminators with what `method` trains.
 
     Raises:
-        ConfigError: it trains none that could be initialized.
+        ConfigError: some are for discriminators, and none is trained.
     """
-    nets = [net for net in method.children() if isinstance(net, AdversarialLoss)]
-    for key in ("init_discriminator", "init_gain_discriminator"):
-        if getattr(config.train, key) is not None and not any(net.lambda_gan for net in nets):
-            reason = "has no effect: no discriminator is trained (method.lambda_gan)"
-            raise ConfigError(f"train.{key}", reason, "Leave it out")
+    if any(not phase.live and phase.schedule.length for phase in method.phases()):
+        return
+    for section, key in _OF_DISCRIMINATORS:
+        if getattr(getattr(config, section), key) is not None:
+            reason = "has no effect: no discriminator is trained"
+            raise ConfigError(f"{section}.{key}", reason, "Set it to null, or leave it out")
 
 
 def check_sizes(config: Config, method: Method) -> None:

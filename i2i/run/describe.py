@@ -29,20 +29,20 @@ def pack(
 ) -> bytes:
     """Return the weights file of `nets`, by direction, after `images` images of training.
 
-    A method with a latent keeps its discriminator too, to score what the generator makes.
+    A method with a latent keeps its discriminator, if any, to score what the generator makes.
     """
     networks = dict(nets)
     if method.latent is not None:
         networks = {name: recalibrate_batchnorm(net, method.latent) for name, net in nets.items()}
-        losses = [part for part in method.children() if isinstance(part, AdversarialLoss)]
-        networks[DISCRIMINATOR] = losses[0].net
+        if discriminator := _discriminator(method):
+            networks[DISCRIMINATOR] = discriminator
     return model_bytes(describe(config, specs, method, images), named_tensors(networks))
 
 
 def describe(config: Config, specs: Specs, method: Method, images: int) -> ModelInfo:
     """Return the description of a run's networks after `images` images of training."""
     discriminator = None
-    if method.latent is not None:
+    if method.latent is not None and _discriminator(method):
         discriminator = DiscriminatorInfo(
             name=config.discriminator.name,
             options=config.discriminator.options(),
@@ -66,6 +66,11 @@ def describe(config: Config, specs: Specs, method: Method, images: int) -> Model
         },
         config=config.to_dict(),
     )
+
+
+def _discriminator(method: Method) -> nn.Module | None:
+    nets = (part.net for part in method.children() if isinstance(part, AdversarialLoss))
+    return next(nets, None)
 
 
 def _generator(name: str, config: Config, specs: Specs, method: Method) -> GeneratorInfo:

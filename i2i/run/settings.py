@@ -1,12 +1,13 @@
 """The settings of a run: of a new one, of a resumed one, and their JSON Schema."""
 
 import hashlib
+import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import create_model, field_validator
+from pydantic import Field, create_model, field_validator
 
 from i2i import registry
 from i2i.checkpoint import CHECKPOINTS, CheckpointError, facts, steps
@@ -30,9 +31,16 @@ from i2i.console import log
 from i2i.data.walk import SPLITS
 from i2i.files import read_own
 from i2i.methods._adversarial import AdversarialLoss
-from i2i.run.contradictions import check_data, check_train, check_validate, with_one_length
+from i2i.run.contradictions import (
+    check_data,
+    check_no_discriminator,
+    check_train,
+    check_validate,
+    with_one_length,
+)
 
 CONFIG = "config.yaml"  # in a run folder
+_NONE: Literal["none"] = "none"  # name of the discriminator of a method without one
 _CHECKSUM = b"# sha256 of the lines above: "
 # published settings that version 2 did not have: its files mean the networks' own defaults
 _SINCE_3 = {"generator": ("antialias", "upsample"), "discriminator": ("antialias",)}
@@ -40,6 +48,22 @@ NETWORKS: dict[str, registry.Category] = {
     "generator": "generators",
     "discriminator": "discriminators",
 }
+
+
+class _NoDiscriminator(Component):
+    """No discriminator: the method trains its generators alone."""
+
+    name: Literal["none"] = Field(_NONE, description="name of no network")
+
+
+def has_discriminator(method: str) -> bool:
+    """Return True if the method trains one: if its constructor takes `make_discriminator`.
+
+    Raises:
+        UnknownComponentError: there is no such method.
+    """
+    factory = registry.find("methods", method).factory
+    return "make_discriminator" in inspect.signature(factory).parameters
 
 
 def resolve(method: str, layers: Sequence[Layer]) -> Config:
@@ -50,7 +74,8 @@ def resolve(method: str, layers: Sequence[Layer]) -> Config:
         UnknownComponentError: there is no such method or network.
     """
     factory = registry.find("methods", method).factory
-    defaults = merge([Layer("", {"method": {"name": method}}), Layer("", factory.defaults)])
+    names = {section: {"name": _NONE} for section in NETWORKS}  # where there is no such network
+    defaults = merge([Layer("", names | {"method": {"name": method}}), Layer("", factory.defaults)])
     layers = [with_one_length(layer) for layer in layers]
     chosen = merge([Layer("", defaults), *layers])
     if (other := chosen["method"]["name"]) != method:
@@ -59,7 +84,9 @@ def resolve(method: str, layers: Sequence[Layer]) -> Config:
         for section, keys in _SINCE_3.items():
             defaults[section] = {k: v for k, v in defaults[section].items() if k not in keys}
         layers.append(Layer("", {"version": VERSION}))
-    models = {section: _network_model(section, chosen[section]["name"]) for section in NETWORKS}
+    models: dict[str, type[Component]] = {"discriminator": _NoDiscriminator}
+    for section in NETWORKS if has_discriminator(method) else ("generator",):
+        models[section] = _network_model(section, chosen[section]["name"])
     crop = chosen.get("data", {}).get("crop_size", 256)
     size = [crop, crop] if isinstance(crop, int) else crop
     if "size" in models["generator"].model_fields:
@@ -261,6 +288,9 @@ def _config_model(method: str, networks: Mapping[str, type[Component]]) -> type[
         "check_train": field_validator("train")(check_train),
         "check_validate": field_validator("validate")(check_validate),
     }
+    if not has_discriminator(method):
+        check = field_validator("discriminator", mode="before")(check_no_discriminator)
+        checks["check_no_discriminator"] = check
     sections = {
         "method": _method_model(method),
         "data": DATA[registry.find("methods", method).factory.kind],
@@ -277,7 +307,8 @@ def _config_model(method: str, networks: Mapping[str, type[Component]]) -> type[
 
 
 def _method_model(name: str) -> type[Component]:
-    factories = [registry.find("methods", name).factory, AdversarialLoss]
+    own = registry.find("methods", name).factory
+    factories = [own, AdversarialLoss] if has_discriminator(name) else [own]
     return component_model(name, factories, {}, registry.summary("methods", name))
 
 
@@ -306,7 +337,7 @@ def json_schema(method: str) -> dict[str, Any]:
         sections[section] = schema
     for section, category in NETWORKS.items():
         variants = [sections[section]]
-        for name in registry.names(category):
+        for name in registry.names(category) if values[section]["name"] != _NONE else ():
             if name != values[section]["name"]:
                 variants.append(network_schema(section, name) | {"required": ["name"]})
         sections[section] = {"anyOf": variants}

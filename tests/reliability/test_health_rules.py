@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from runs import fitting
 from torch import Tensor, nn
 
 from i2i import config, registry
@@ -21,9 +22,11 @@ from i2i.scenes import write_dataset
 from i2i.training import health
 from i2i.training.trainer import Trainer
 
-KINDS = {"pix2pix": "facades", "cyclegan": "facades", "cut": "orchard", "dcgan": "portraits"}
+KINDS = dict.fromkeys(["pix2pix", "regress", "cyclegan"], "facades")
+KINDS |= {"cut": "orchard", "dcgan": "portraits"}
 SMALL = {
     "pix2pix": ["generator.name=unet", "generator.depth=4", "generator.width=8", "train.batch=2"],
+    "regress": ["generator.name=unet", "generator.depth=4", "generator.width=8", "train.batch=2"],
     "cyclegan": ["generator.name=resnet", "generator.blocks=1", "generator.width=4"],
     "cut": [
         "generator.name=resnet",
@@ -62,7 +65,7 @@ def layers(method: str, data: Path, *overrides: str) -> list[Layer]:
         "train.total_images=50000",
     ]
     common += [] if method == "dcgan" else ["discriminator.layers=1"]
-    texts = [*common, *SMALL[method], *overrides]
+    texts = fitting(method, [*common, *SMALL[method], *overrides])
     return [Layer("test", {"data": {"root": str(data)}}), *map(config.parse_override, texts)]
 
 

@@ -11,6 +11,7 @@ from i2i.evaluation.metric import METRICS, Kind, Network
 from i2i.evaluation.neighbors import NEIGHBORS
 from i2i.evaluation.wasserstein import DIRECTIONS, PATCH, PATCHES
 from i2i.files import sha256
+from i2i.images.spectrum import WINDOW
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ def feature_facts(metrics: Iterable[str], weights: FeatureWeights = NO_WEIGHTS) 
     facts = {
         "swd": f"patches of {PATCH}x{PATCH}, up to {PATCHES} an image and level, scaled by the "
         f"moments of the reals, {DIRECTIONS} directions",
+        "grid": f"power at 1/2 over 7/16 cycles a pixel, Hann windows of {WINDOW}x{WINDOW}, mean "
+        "dB over rows, columns and both",
         "kid": "kernel (x·y / D + 1)^3, all pairs, unbiased",
         "fd": "unbiased covariances, float64",
         **{name: f"k = {neighbors}" for name, neighbors in NEIGHBORS.items()},
