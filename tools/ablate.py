@@ -142,16 +142,22 @@ def run(job: Job, out: Path, end: float) -> str:
 
 
 def score(job: Job, folder: Path, sheet: Path) -> dict[str, Any]:
-    """Return the output of `i2i evaluate --json`, and write a sheet of images."""
+    """Return the scores of `i2i evaluate --json` of outputs, and write a sheet of images."""
     sheet.parent.mkdir(parents=True, exist_ok=True)
-    device, options = ["--device", job.device], ["--json", "--metrics", job.metrics]
-    if not job.generated:
-        words = [str(folder), job.data, *device, *options, "--precision", "fp32"]
-        return dict(json.loads(i2i("evaluate", *words, "--sheet", str(sheet))))
-    generated = folder / "generated"
-    i2i("generate", str(folder), str(sheet), "--grid", "4x8", *device)
-    i2i("generate", str(folder), str(generated), "--count", str(job.generated), *device)
-    return dict(json.loads(i2i("evaluate", str(generated), job.data, "--unpaired", *options)))
+    outputs, device = sheet.parent.parent / "outputs" / job.name, ["--device", job.device]
+    shutil.rmtree(outputs, ignore_errors=True)
+    options = ["--json", "--metrics", job.metrics, *device]
+    if job.generated:
+        i2i("generate", str(folder), str(sheet), "--grid", "4x8", *device)
+        i2i("generate", str(folder), str(outputs), "--count", str(job.generated), *device)
+        reals = job.data
+        options += ["--unpaired"]
+    else:
+        precision = ["--precision", "fp32"]
+        i2i("translate", str(folder), f"{job.data}/test/a", str(outputs), *device, *precision)
+        reals = f"{job.data}/test/b"
+        options += ["--paired", "--sheet", str(sheet)]
+    return dict(json.loads(i2i("evaluate", str(outputs), reals, *options)))
 
 
 def i2i(*words: str) -> str:
