@@ -97,7 +97,7 @@ BUDGETS = {
     "translation": 2260,
     "compat": 505,
     "config": 760,
-    "run": 2825,
+    "run": 2830,
     "bench": 1310,
     "cli": 1660,
 }
