@@ -207,6 +207,17 @@ def with_one_length(layer: Layer) -> Layer:
     return Layer(layer.source, layer.values | {"train": unset | train})
 
 
+def check_networks(config: Config, method: Method) -> None:
+    """Compare settings with the networks of `method`.
+
+    Raises:
+        ConfigError: some do not fit, or would have no effect.
+    """
+    check_sizes(config, method)
+    check_discriminators(config, method)
+    check_initialization(config, method)
+
+
 def check_initialization(config: Config, method: Method) -> None:
     """Compare the settings of initial weights with the networks of `method`.
 
