@@ -48,8 +48,8 @@ def _best_recipe(method: str | None) -> Path:
     if method in methods:
         return methods[method]
     reason = f"there is no best recipe for {method}" if method else "it is that of a method"
-    known = ", ".join(f"{path.stem} for {name}" for name, path in methods.items())
-    raise UnknownRecipeError("--config best", reason, f"With `i2i train METHOD`: {known}")
+    recipes = ", ".join(f"{path.stem} for {name}" for name, path in methods.items())
+    raise UnknownRecipeError("--config best", reason, f"With `i2i train METHOD`: {recipes}")
 
 
 def title(path: Path) -> str:

@@ -207,7 +207,7 @@ def test_train_writes_every_number_of_two_methods(tmp_path: Path) -> None:
     assert all(ratio["cpu_speed"]["median"] > 0 for ratio in numbers["ratios"])
 
 
-def test_cut_is_compared_with_cyclegan_where_both_are_measured(
+def test_methods_are_compared_with_the_one_they_simplify_where_both_are_measured(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     times = {"cpu_seconds": None, "peak_bytes": 100}
@@ -218,6 +218,10 @@ def test_cut_is_compared_with_cyclegan_where_both_are_measured(
     assert ratio["time"] == report.spread([0.5, 0.5])
     line = "cut default: 0.50x (0.50..0.50) the time of cyclegan default, 0.55x its memory"
     assert capsys.readouterr().out.strip() == line
+    rows = [times | {"name": f"{n} default", "seconds": report.spread(s)} for n, s in (("pix2pix", [4.0]), ("regress", [2.0]))]  # fmt: skip
+    (ratio,) = train._against_others(rows)
+    assert (ratio["of"], ratio["to"]) == ("regress default", "pix2pix default")
+    assert ratio["time"] == report.spread([0.5])
 
 
 def test_steps_of_a_repetition_take_about_a_second_by_default(
@@ -229,7 +233,7 @@ def test_steps_of_a_repetition_take_about_a_second_by_default(
     assert steps.repeat().units == 10
 
 
-@pytest.mark.parametrize("method", ["dcgan", "pix2pix", "fastcut"])
+@pytest.mark.parametrize("method", ["dcgan", "pix2pix", "regress", "fastcut"])
 def test_published_sizes_are_measured_where_none_is_given(method: str) -> None:
     settings = train.Job((method,)).settings(method)
     assert settings.data.crop_size == (64 if method == "dcgan" else 256)

@@ -26,6 +26,7 @@ from i2i.training.trainer import Trainer
 # with batch norm where it is published, with pools, averages and adaptive augmentation
 OVERRIDES = {
     "pix2pix": ["generator.dropout=false", "train.ema_halflife_images=20"],
+    "regress": ["train.ema_halflife_images=20"],
     "cyclegan": ["method.history=8"],
     "cut": ["train.ema_halflife_images=20"],
     "dcgan": ["method.augment=ada", "method.augment_images=1000"],

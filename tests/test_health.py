@@ -13,6 +13,7 @@ from i2i.config import Layer
 from i2i.losses.adversarial import OBJECTIVES
 from i2i.run import build
 from i2i.run.settings import has_discriminator, resolve
+from i2i.training import health
 from i2i.training.health import GRACE_UPDATES, RULES, WINDOW_UPDATES, Health, RunInfo
 
 WON = {"D/real": 0.001, "D/fake": 0.001, "D/accuracy_real": 1.0, "D/accuracy_fake": 1.0}
@@ -22,6 +23,7 @@ SAME = {"b/diversity": 0.05}
 INVERTED = {"b/correlation": -0.9}
 SATURATED = {"b/saturation": 0.95, "b/saturation_real": 0.1}
 WITHOUT_GRADIENT = {"G/grad_norm": 1e-9}
+GRIDDED = {"b/grid": 12.0}
 NEEDED = {"pix2pix": "paired", "cyclegan": "unpaired", "cut": "unpaired", "dcgan": "unconditional"}
 
 
@@ -52,6 +54,7 @@ def report(
         (SAME, "mode collapse", "method.augment=diffaugment"),
         (SATURATED, "G stuck", "optim.clip=1"),
         (WITHOUT_GRADIENT, "G stuck", "optim.clip=1"),
+        (GRIDDED, "grid", health.GRID_ADVICE),
     ],
 )
 def test_lasting_failure_is_reported_once_with_what_to_try(
@@ -72,7 +75,7 @@ def test_inversion_is_reported_with_the_setting_of_its_own_method() -> None:
     assert "method.nce_identity=true" in line
 
 
-@pytest.mark.parametrize("row", [WON, LOST, SAME, SATURATED, WITHOUT_GRADIENT, INVERTED])
+@pytest.mark.parametrize("row", [WON, LOST, SAME, SATURATED, WITHOUT_GRADIENT, INVERTED, GRIDDED])
 def test_first_moments_and_short_dips_are_not_reported(row: dict[str, float]) -> None:
     assert report([row] * ((GRACE_UPDATES + WINDOW_UPDATES) // 10 - 1), images=10) == []
     assert report(([EVEN] * 5 + [row] * (WINDOW_UPDATES // 10 - 1)) * 5, images=10) == []
@@ -87,6 +90,14 @@ def test_rows_of_few_updates_make_a_window_of_many_of_them() -> None:
 def test_long_rows_still_take_three() -> None:
     assert report([WON] * 2, images=100_000) == []
     assert len(report([WON] * 3, images=100_000)) == 1
+
+
+def test_grid_below_its_limit_is_silent_and_has_no_advice_that_the_run_follows_already() -> None:
+    assert report([{"b/grid": health.GRID}] * 30) == []
+    (line,) = report([GRIDDED] * 30, run_info("pix2pix", health.GRID_ADVICE))
+    assert line.startswith("grid: b/grid, ")
+    assert "12.0 dB" in line
+    assert "To try" not in line
 
 
 def test_reals_that_are_black_and_white_themselves_do_not_make_a_generator_stuck() -> None:
@@ -166,13 +177,14 @@ def test_every_advice_is_a_setting_that_the_run_accepts(method: str, objective: 
     small = fitting(method, small)
     silent = objective == "wgan-gp" or not has_discriminator(method)
     info = run_info(method, *small, chance_loss=None if silent else 0.693)
-    failing = WON | SAME | SATURATED | INVERTED, LOST
+    failing = WON | SAME | SATURATED | INVERTED | GRIDDED, LOST
     lines = list(itertools.chain.from_iterable(report([row] * 30, info) for row in failing))
     expected = set(RULES) - ({"D wins", "D guesses"} if silent else set())
     assert {line.split(":")[0] for line in lines} == expected
     advised = {
         tuple(re.findall(r"\w+\.\w+=[\w.\-]+\w", choice))
         for line in lines
+        if "To try: " in line  # not where a method smooths its grid already
         for choice in re.split(r", or |; or | with |: ", line.split("To try: ")[1].rstrip("."))
     }
     for settings in sorted(advised):

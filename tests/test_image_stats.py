@@ -1,5 +1,7 @@
 """Image statistics of fakes and reals equal plain computations, however images are batched."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -79,6 +81,29 @@ def test_correlation_with_the_source_separates_inverted_from_kept_and_mirroring_
     assert abs(correlation(images(7))) < 0.4
     assert correlation(torch.zeros_like(real["a"])) == 0
     assert not any("correlation" in name for name in measured(real, {"b": real["a"]}))
+
+
+@pytest.mark.parametrize("batch", [1, 4, 8])
+def test_grid_is_the_excess_of_fakes_over_reals_in_decibels_whatever_the_batch(batch: int) -> None:
+    flat = torch.full((8, 3, 32, 40), 0.3)
+    wave = 2 / 255 * (-1.0) ** torch.arange(40.0)  # one 8-bit level, of columns
+    expected = 10 / 3 * math.log10(1 + 1 / 0.25**2)
+    assert measured({"b": flat}, {"b": flat + wave}, batch)["b/grid"] == pytest.approx(
+        expected, abs=1e-3
+    )
+    assert measured({"b": flat + wave}, {"b": flat}, batch)["b/grid"] == pytest.approx(
+        -expected, abs=1e-3
+    )
+    assert measured({"b": flat}, {"b": flat}, batch)["b/grid"] == 0
+    assert "b/grid" not in measured({"b": images(0)}, {"b": images(0)}), "below 32 pixels"
+
+
+def test_an_interval_that_an_earlier_version_began_has_no_grid_and_continues() -> None:
+    stats = ImageStats(False)
+    stats.update({"b": images(0)}, {"b": images(1)})  # as it was without the statistic
+    assert "b/grid" not in stats.compute()
+    stats.update({"b": images(0, size=32)}, {"b": images(1, size=32)})
+    assert math.isfinite(float(stats.compute()["b/grid"]))
 
 
 def test_only_domains_with_reals_are_measured_and_a_reset_starts_from_scratch() -> None:

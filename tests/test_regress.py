@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from commands import here
+from commands import here, i2i
 from runs import draw_scenes, final_state, train_words
 from states import equal
 from test_methods import batch, trainer_for
@@ -170,3 +170,58 @@ def test_every_command_takes_a_run_of_regression(tmp_path: Path) -> None:
     assert "No discriminator" in run("show", "regress")
     assert "regress" in run("list", "methods")
     assert '"lambda_gradient"' in run("show", "regress", "--schema")
+
+
+MOMENTS = '''"""Images from noise whose mean is that of the data, without a discriminator."""
+
+from i2i.methods import Method, Phase
+from i2i.networks.latent import LatentSpec
+from i2i.options import Count, Doc, validate_options
+from typing import Annotated
+
+
+class Moments(Method):
+    """Learns the mean color."""
+
+    kind = "unconditional"
+    domains = ("image",)
+    defaults = {"data": {"crop_size": 16, "load_size": 16}, "generator": {"name": "dcgan"}}
+
+    @validate_options
+    def __init__(self, make_generator, channels, *, latent: Annotated[Count, Doc("length")] = 5):
+        super().__init__()
+        self.latent = LatentSpec(latent)
+        self.G = make_generator(latent, channels["image"])
+
+    def fakes(self, real):
+        image = real["image"]
+        return {"image": self.G(self.latent.sample(len(image), image.device))}
+
+    def phases(self):
+        return (Phase("G", (self.G,), self.loss, live=True),)
+
+    def translators(self):
+        return {"generate": self.G}
+
+    def loss(self, real, fake):
+        return {"mean": (fake["image"].float().mean() - real["image"].mean()).square()}
+'''
+
+
+def test_a_plugin_without_a_discriminator_generates_from_noise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plugins" / "methods").mkdir(parents=True)
+    (tmp_path / "plugins" / "methods" / "moments.py").write_text(MOMENTS)
+    monkeypatch.setenv("I2I_PLUGINS", str(tmp_path / "plugins"))
+    data, out = draw_scenes(tmp_path / "scenes", 6)["portraits"], tmp_path / "run"
+    sets = ["generator.width=4", "train.batch=2", "data.workers=0", "log.tensorboard=false"]
+    more = [word for text in sets for word in ("--set", text)]
+    streams = tmp_path / "streams"  # a process of its own: names of methods are read once
+    words = ["--data", data, "--out", out, "--images", 4, "--device", "cpu", *more]
+    ended = i2i(streams, "train", "moments", *words)
+    assert ended.status == 0, ended.err
+    ended = i2i(streams, "generate", out, tmp_path / "images", "--count", 2)
+    assert ended.status == 0, ended.err
+    ended = i2i(streams, "generate", out, tmp_path / "scored", "--count", 2, "--score")
+    assert "this weights file has no discriminator" in ended.err

@@ -1,15 +1,17 @@
 """Drawn scenes: the same from the same seed, one scene in all styles, and pairs withheld only where they should be."""
 
 import hashlib
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from i2i.scenes import KINDS, Kind, draw, plan, write_dataset
+from i2i.scenes import KINDS, Kind, digits, draw, plan, write_dataset
 from i2i.scenes.facades import PALETTE, WALLS
 
 EVERY_STYLE = [(name, style) for name, kind in KINDS.items() for style in kind.styles]
@@ -178,7 +180,7 @@ def test_a_larger_dataset_contains_the_smaller_one_byte_for_byte(tmp_path: Path)
     [
         (
             {"kind": "castles"},
-            r"kind: 'castles' is not known \(choose from facades, orchard, portraits\)",
+            r"kind: 'castles' is not known \(choose from digits, facades, orchard, portraits\)",
         ),
         ({"size": 8}, "size: must be from 16 to 2048 pixels, got 8"),
         ({"size": 5000}, "size: must be from 16 to 2048 pixels, got 5000"),
@@ -226,3 +228,26 @@ def test_an_interrupted_dataset_leaves_an_empty_folder(
     with pytest.raises(KeyboardInterrupt):
         write_dataset("facades", tmp_path / "out", count=5, size=16, seed=0)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_digits_are_three_of_ten_as_labeled_and_their_modes_are_drawn_evenly() -> None:
+    counts = np.zeros((3, 10), int)
+    for index in range(2000):
+        for channel, value in enumerate(digits.labels(5, index)):
+            counts[channel, value] += 1
+    assert counts.min() > 150
+    with pytest.raises(ValueError, match="unpaired: digits have one domain"):
+        plan("digits", 5, unpaired=True)
+
+
+def test_modes_of_drawn_digits_are_counted_by_a_classifier_that_reads_their_labels() -> None:
+    modes = runpy.run_path(str(Path(__file__).parent.parent / "tools" / "modes.py"))
+    net = modes["train_classifier"](count=800, epochs=10)
+    right = 0
+    for index in range(60):
+        picture = draw("digits", 8, index, 32, "stacked").astype(np.float32) / 255
+        found, _ = modes["classify"](net, torch.from_numpy(picture).permute(2, 0, 1)[:, None])
+        right += tuple(found.tolist()) == digits.labels(8, index)
+    assert right >= 54
+    assert modes["divergence"](np.array([5, 5, 5, 5])) == pytest.approx(0)
+    assert modes["divergence"](np.array([20, 0, 0, 0])) == pytest.approx(np.log(4))

@@ -21,7 +21,7 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("kind", type=click.Choice(["facades", "orchard", "portraits"]))
+@click.argument("kind", type=click.Choice(["digits", "facades", "orchard", "portraits"]))
 @click.argument("out", type=_options.path)
 @click.option(
     "--count",
@@ -41,6 +41,7 @@ def synth(kind: str, out: str, count: int, size: int, seed: int, unpaired: bool)
     \b
     facades    label map -> lit picture; --unpaired: day, dusk
     orchard    red fruit, yellow fruit (unpaired)
+    digits     three digits in one folder, in red, green and blue: 1,000 modes
     portraits  drawn faces in one folder; --unpaired: drawn, ink
     """
     from i2i.scenes import write_dataset

@@ -226,7 +226,7 @@ class TrainConfig(_Settings):
     ema_halflife_images: Positive | None = None
     """half-life of the moving average (EMA) of the generators, in images; null: no average"""
     init: InitName = "normal"
-    """distribution of the initial weights"""
+    """distribution of the initial weights; r3gan networks draw their own"""
     init_gain: Positive | None = None
     """scale of the initial weights: standard deviation (normal) or factor (xavier, orthogonal);
     null: 0.02 with normal and xavier, 1 with orthogonal, none with kaiming"""

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from i2i.networks.blocks import Conv, Residual, Up
+from i2i.networks.fixup import Bottleneck
 
 
 def checkpoint_activations(net: nn.Module) -> int:
@@ -20,7 +21,7 @@ def checkpoint_activations(net: nn.Module) -> int:
     """
     count = 0
     for layer in net.children():
-        if isinstance(layer, Conv | Residual | Up):
+        if isinstance(layer, Bottleneck | Conv | Residual | Up):
             contexts = functools.partial(_contexts, layer)
             layer.forward = functools.partial(  # type: ignore[method-assign]
                 checkpoint, layer.forward, use_reentrant=False, context_fn=contexts

@@ -97,6 +97,18 @@ def check_sides(x: Tensor, size_divisor: int, min_size: int) -> None:
         raise InputError("input", f"{given} must be multiples of {size_divisor}", hint)
 
 
+def check_size(x: Tensor, size: tuple[int, int]) -> None:
+    """Check that x, [N, C, H, W], has the (height, width) that a discriminator was built for.
+
+    Raises:
+        InputError: it has not.
+    """
+    if x.shape[-2:] != size:
+        given, built = (f"{height}x{width}" for height, width in (x.shape[-2:], size))
+        reason = f"{given} pixels (height x width), this discriminator was built for {built}"
+        raise InputError("input", reason)
+
+
 def reflect(x: Tensor, pixels: int) -> Tensor:
     """Pad by reflection: [N, C, H, W] -> [N, C, H + 2 pixels, W + 2 pixels]."""
     return padding.reflect(x, pixels, pixels, pixels, pixels)

@@ -48,11 +48,15 @@ def init_weights(
         gain: standard deviation (normal) or factor; None: that of `GAINS`.
         slope: of the activations below 0; 0: ReLU.
 
+    A network with `own_init = True` keeps the weights that its constructor drew.
+
     Raises:
         OptionError: another scheme.
     """
     if scheme not in _SCHEMES:
         raise OptionError("init", f"must be one of {', '.join(_SCHEMES)}, got {scheme!r}")
+    if getattr(net, "own_init", False):
+        return
     factor = gain or GAINS[scheme] or 1.0
     spread = factor if scheme == "normal" else _NORM_SPREAD
     for module in net.modules():

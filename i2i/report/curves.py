@@ -8,7 +8,7 @@ from i2i.evaluation.metric import METRICS, Interval
 from i2i.report.record import Record, number
 
 MAX_POINTS = 1_000  # of a curve
-_QUIET = ("accuracy", "grad_norm", "drift", "diversity", "saturation", "correlation")
+_QUIET = ("accuracy", "grad_norm", "drift", "diversity", "saturation", "grid", "correlation")
 
 Point = tuple[float, ...]  # images seen, value, and for an interval its ends
 

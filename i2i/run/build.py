@@ -34,7 +34,7 @@ from i2i.networks.blocks import LEAKY_SLOPE
 from i2i.networks.contract import Discriminator, Generator, check_contract
 from i2i.networks.init import init_weights
 from i2i.options import option_fields
-from i2i.run.contradictions import check_discriminators, check_sizes
+from i2i.run.contradictions import check_discriminators, check_initialization, check_sizes
 from i2i.run.warm_start import freeze
 from i2i.training.health import Health, RunInfo
 
@@ -155,6 +155,7 @@ def make_method(config: Config, channels: Mapping[str, int]) -> Method:
     if factory.kind != "paired" and not options.get("lambda_gan", 1):
         reason = f"{config.method.name} learns its target from the discriminator alone"
         raise ConfigError("method.lambda_gan", f"must be above 0: {reason}", "Use regress on pairs")
+    check_initialization(config, method)
     check_sizes(config, method)
     check_discriminators(config, method)
     freeze(method, config.train.freeze)

@@ -207,6 +207,22 @@ def with_one_length(layer: Layer) -> Layer:
     return Layer(layer.source, layer.values | {"train": unset | train})
 
 
+def check_initialization(config: Config, method: Method) -> None:
+    """Compare the settings of initial weights with the networks of `method`.
+
+    Raises:
+        ConfigError: they are for networks that draw weights of their own.
+    """
+    nets = [net for net in method.modules() if isinstance(net, Generator | Discriminator)]
+    critics = [net for net in nets if isinstance(net, Discriminator)]
+    for group, suffix in ((nets, ""), (critics, "_discriminator")):
+        if group and all(getattr(net, "own_init", False) for net in group):
+            for key in (f"init{suffix}", f"init_gain{suffix}"):
+                if getattr(config.train, key) != TrainConfig.model_fields[key].default:
+                    reason = "has no effect: these networks draw initial weights of their own"
+                    raise ConfigError(f"train.{key}", reason, "Leave it out")
+
+
 def check_discriminators(config: Config, method: Method) -> None:
     """Compare the settings of discriminators with what `method` trains.
 

@@ -89,11 +89,10 @@ def resolve(method: str, layers: Sequence[Layer]) -> Config:
         models[section] = _network_model(section, chosen[section]["name"])
     crop = chosen.get("data", {}).get("crop_size", 256)
     size = [crop, crop] if isinstance(crop, int) else crop
-    if "size" in models["generator"].model_fields:
-        defaults["generator"]["size"] = size
-    if chosen["discriminator"].get("head") == "image":
-        defaults["discriminator"]["size"] = size
     for section, model in models.items():
+        field = model.model_fields.get("size")
+        if field and (field.default is not None or chosen[section].get("head") == "image"):
+            defaults[section]["size"] = size
         # published options of another network than the chosen one do not apply
         options = {
             key: value for key, value in defaults[section].items() if key in model.model_fields

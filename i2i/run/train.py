@@ -3,6 +3,7 @@
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from i2i.files import (
     write_atomically,
 )
 from i2i.lock import exclusive
-from i2i.methods._base import Method
+from i2i.methods._base import Images, Method
 from i2i.model_file import WEIGHTS
 from i2i.precision import float32_networks, pick_device
 from i2i.run import build, describe
@@ -48,6 +49,7 @@ from i2i.run.settings import (
     with_absolute_paths,
     with_length,
 )
+from i2i.run.start import check_start
 from i2i.run.warm_start import init_from_layers, load_weights
 from i2i.signals import StopRequest
 from i2i.training.distributed import Rank, process_group
@@ -104,6 +106,8 @@ def train(request: Request) -> Outcome | None:
         if rank.is_main:
             _print_plan(run, request.dry_run)
         if request.dry_run:
+            if rank.is_main:
+                _print_start(run)
             return None
         rank.any(0)  # every process has looked at the folder, which changes from here on
         if not rank.is_main:
@@ -182,7 +186,6 @@ def _train(run: _Run, resumed: bool, check_owner: Callable[[], None]) -> Outcome
         write_atomically(run.folder / CONFIG, config_text(settings))
         card = model_card(settings, run.dataset.channels).encode()
         write_atomically(run.folder / "README.md", card)
-    pack = functools.partial(describe.pack, settings, run.dataset.specs, run.method)
     open_stream = functools.partial(
         batches,
         run.dataset,
@@ -200,11 +203,12 @@ def _train(run: _Run, resumed: bool, check_owner: Callable[[], None]) -> Outcome
         len(run.dataset),
         (*run.dataset.notes, *run.method.notes),
         sample_sheet(settings, run.dataset, run.method, run.device) if rank.is_main else None,
-        pack,
+        functools.partial(describe.pack, settings, run.dataset.specs, run.method),
         build.health(run.method, settings, rank.world_size),
         facts,
         check_owner,
         run.validation,
+        functools.partial(_check_start, run),
         _page_writer(run),
     )
     advice = explaining_out_of_memory(trainer, settings, run.dataset.channels, run.folder)
@@ -315,6 +319,23 @@ def _print_plan(run: _Run, dry_run: bool) -> None:
     ]
     for line in lines:
         (echo if dry_run else log)(line)
+
+
+def _print_start(run: _Run) -> None:
+    """Read the first batch, and print what the networks make of it before their first step."""
+    train = run.settings.train
+    with closing(batches(run.dataset, train.seed, train.batch)) as stream:
+        real = next(stream).images
+    echo("before the first step, on the first batch:")
+    for row in check_start(run.method, run.settings, run.device, real):
+        echo(str(row))
+        if row.fault:
+            echo(f"warning: {row.fault}")
+
+
+def _check_start(run: _Run, real: Images) -> list[str]:
+    rows = check_start(run.method, run.settings, run.device, real)
+    return [row.fault for row in rows if row.fault]
 
 
 def _page_writer(run: _Run) -> Callable[[str], None]:

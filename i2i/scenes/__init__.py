@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from i2i.scenes import facades, orchard, portraits
+from i2i.scenes import digits, facades, orchard, portraits
 
 Mode = Literal["paired", "unpaired", "single"]
 MIN_COUNT: dict[Mode, int] = {"paired": 2, "unpaired": 3, "single": 1}  # fills every folder
@@ -28,11 +28,14 @@ class Kind:
     modes: dict[Mode, tuple[str, ...]]
 
     def form(self, unpaired: bool) -> tuple[Mode, tuple[str, ...]]:
+        if unpaired and "unpaired" not in self.modes:
+            raise ValueError("unpaired: digits have one domain")
         mode: Mode = "unpaired" if unpaired else next(iter(self.modes))
         return mode, self.modes[mode]
 
 
 KINDS: dict[str, Kind] = {
+    "digits": Kind(digits.draw, ("stacked",), {"single": ("stacked",)}),
     "facades": Kind(facades.draw, ("labels", "day", "dusk"),
                     {"paired": ("labels", "day"), "unpaired": ("day", "dusk")}),
     "orchard": Kind(orchard.draw, ("red", "yellow"), {"unpaired": ("red", "yellow")}),

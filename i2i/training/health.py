@@ -12,6 +12,8 @@ Row = Mapping[str, float]
 Rows = Sequence[Row]  # of the window, oldest first; a rule holds only if it holds in all of them
 
 GRACE_UPDATES = 100  # at the start of training, when everything may look failing
+GRID = 4.0  # dB over the reals, a mean over rows, columns and both; see `i2i.images.spectrum`
+GRID_ADVICE = "generator.upsample=bilinear"
 WINDOW_UPDATES = 300  # that must all show a failure: a dip is not one
 _WINDOW_ROWS = 3  # and as many rows at least, however long they are
 
@@ -153,12 +155,25 @@ def color_inversion(rows: Rows, info: RunInfo) -> str | None:
     return None
 
 
+def grid(rows: Rows, info: RunInfo) -> str | None:
+    """Every second pixel differs, as transposed convolutions of uneven overlap leave it."""
+    for domain, values in _statistics(rows, "grid"):
+        if min(values) > GRID:
+            evidence = (
+                f"{domain}/grid, the power of a pattern of period 2 over that of real images, is "
+                f"{values[-1]:.1f} dB: the way in which G doubles sides shows as a grid"
+            )
+            return _advise(info, evidence, [GRID_ADVICE])
+    return None
+
+
 RULES: dict[str, Rule] = {
     "D wins": d_wins,
     "D guesses": d_guesses,
     "mode collapse": mode_collapse,
     "G stuck": g_stuck,
     "color inversion": color_inversion,
+    "grid": grid,
 }
 
 
@@ -227,7 +242,7 @@ def _advise(info: RunInfo, evidence: str, restart_options: Sequence[str], resume
     advice = [f"resume with {resume}"] if resume else []
     if alternatives:
         advice.append(f"restart with {', or '.join(alternatives)}")
-    return f"{evidence}. To try: {'; '.join(advice)}."
+    return f"{evidence}. To try: {'; '.join(advice)}." if advice else f"{evidence}."
 
 
 def _is_new(info: RunInfo, text: str) -> bool:

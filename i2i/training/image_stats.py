@@ -1,7 +1,7 @@
-"""Image statistics of fakes and reals: mean color, diversity, saturation, and likeness to sources.
+"""Image statistics of fakes and reals: color, diversity, saturation, grid, likeness to sources.
 
-All but saturation come from thumbnails, 4 x 4 means of images that a step has generated anyway.
-Sums stay on the device until the metrics of a log interval are fetched.
+All but saturation and grid come from thumbnails, 4 x 4 means of images that a step has generated
+anyway. Sums stay on the device until the metrics of a log interval are fetched.
 """
 
 from typing import Any
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from i2i.images.spectrum import WINDOW, grid_excess
 from i2i.methods._base import Images, Terms
 from i2i.training.meter import add_term
 
@@ -50,6 +51,9 @@ class ImageStats:
                 "steps": _neighbor_distance(torch.cat([last, thumb])),
                 "real_steps": _neighbor_distance(torch.cat([real_last, real_thumb])),
             }
+            if min(real.shape[-2:]) >= WINDOW:
+                fakes_excess, reals_excess = grid_excess(torch.cat([fake, real])).chunk(2)
+                terms["grid"] = fakes_excess.mean() - reals_excess.mean()
             sources = [images for name, images in reals.items() if name != domain]
             if self._unpaired and len(sources) == 1:
                 relief, source_relief = _relief(thumb), _relief(_thumbnails(sources[0]))
@@ -73,6 +77,8 @@ class ImageStats:
             with batches of one image, and unlike the variance over an interval is not raised by a
             generator that always makes the same image and changes it as it learns.
         saturation, saturation_real: fraction of values that are black or white in 8 bits.
+        grid: how much a grid of period 2 stands out of fakes, minus the same of reals, in dB; of
+            images with sides of 32 pixels or more.
         correlation: of the brightness of fakes and their sources over each image, in unpaired
             training; -1: inverted.
         """
@@ -86,6 +92,8 @@ class ImageStats:
                 stats[f"{domain}/diversity"] = ((fake + _EPS) / (real + _EPS)).sqrt()
             stats[f"{domain}/saturation"] = sums["ends"] / steps
             stats[f"{domain}/saturation_real"] = sums["real_ends"] / steps
+            if "grid" in sums:
+                stats[f"{domain}/grid"] = sums["grid"] / steps
             if "product" in sums:
                 power = (sums["fake_power"] * sums["source_power"]).sqrt()
                 stats[f"{domain}/correlation"] = sums["product"] / (power + _EPS)

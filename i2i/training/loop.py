@@ -63,6 +63,7 @@ class RunContext:
     facts: Mapping[str, Any]  # what a resumed run is compared with: for the manifest
     check_owner: Callable[[], None]  # raises if the folder is no longer this process's
     validation: Validation | None = None  # None: none, or another process validates
+    check_start: Callable[[Images], Sequence[str]] = lambda _: ()  # first batch -> warnings
     write_page: Callable[[str], None] = lambda _: None  # with the reason of the end, or ""
 
 
@@ -164,6 +165,9 @@ class Loop:
                 own_reason = _NO_PATIENCE
             reason = trainer.rank.any(_NO_DATA if failure else own_reason)
             if trainer.images == 0 and reason != _NO_DATA:
+                if self._logger and batches:  # the main rank alone
+                    for text in self.context.check_start(batches[0].images):
+                        self._event("start", text)
                 self._save()  # where that is impossible, training would be in vain
                 for entry in self.table:
                     if entry.at_start:

@@ -17,7 +17,7 @@ from i2i.files import EVENTS, METRICS, VALIDATIONS, JsonlWriter, read_rows
 from i2i.trackers import Tracker
 
 # not in the progress line
-_QUIET = ("grad_norm", "drift", "diversity", "saturation", "saturation_real", "correlation")
+_QUIET = ("grad_norm", "drift", "diversity", "saturation", "saturation_real", "grid", "correlation")
 
 
 class MetricsLogger:

@@ -12,7 +12,8 @@ from i2i.networks.discriminators.patchgan import PatchGAN
 from i2i.networks.discriminators.pixel import Pixel
 from i2i.networks.init import init_weights
 
-NAMES = registry.names("discriminators")
+FIXED = ["r3gan"]  # built for one size of images
+NAMES = [name for name in registry.names("discriminators") if name not in FIXED]
 SMALL = {"width": 4, "layers": 2, "scales": 2, "side": 128}
 
 

@@ -23,8 +23,12 @@ def small(name, in_channels=3, out_channels=2, **options):
     """The generator `name` with few channels and few layers, where it has such options."""
     found = registry.find("generators", name)
     known = inspect.signature(found.factory).parameters
-    chosen = {key: value for key, value in SMALL.items() if key in known} | found.preset | options
-    return found.factory(in_channels, out_channels, **chosen)
+    chosen = {key: value for key, value in (SMALL | found.preset | options).items() if key in known}
+    net = found.factory(in_channels, out_channels, **chosen)
+    for parameter in net.parameters():
+        if not parameter.is_meta and not parameter.any():  # blocks that begin as the identity
+            torch.nn.init.normal_(parameter, 0, 0.1)
+    return net
 
 
 def example(net, batch=2, channels=3):

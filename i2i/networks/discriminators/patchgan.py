@@ -18,8 +18,8 @@ from i2i.networks.blocks import (
     Width,
     activations,
     check_sides,
+    check_size,
 )
-from i2i.networks.contract import InputError
 from i2i.options import Count, Doc, Few, validate_options
 
 Layers = Annotated[Few, Doc("convolutions of stride 2; 1, 2, 3, 4 see 16, 34, 70, 142 pixels")]
@@ -93,10 +93,8 @@ class PatchGAN(nn.Module):
         """Return the activations of each layer, outermost first, and the logits [N, 1, h, w]."""
         if self.size is None:
             check_sides(x, size_divisor=1, min_size=self.min_size)
-        elif x.shape[-2:] != self.size:
-            given, built = (f"{height}x{width}" for height, width in (x.shape[-2:], self.size))
-            reason = f"{given} pixels (height x width), this discriminator was built for {built}"
-            raise InputError("input", reason)
+        else:
+            check_size(x, self.size)
         return activations(self.layers, self.head, x, self.blurred)
 
 

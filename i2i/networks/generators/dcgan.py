@@ -3,14 +3,12 @@
 Radford et al., ICLR 2016 (arXiv 1511.06434), Fig. 1.
 """
 
-from itertools import pairwise, product
-from typing import Annotated
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from i2i.errors import OptionError
 from i2i.networks.blocks import (
     Head,
     HeadLayers,
@@ -21,13 +19,8 @@ from i2i.networks.blocks import (
     bias_without_norm,
     norm_layer,
 )
-from i2i.networks.contract import InputError
-from i2i.options import Count, Doc, validate_options
-
-_MIN_BASE, _MAX_BASE = 3, 7  # pixels, the base's shorter side
-_MAX_LONGER = 16  # pixels, the base's longer side: the first kernel has that size
-
-_Size = Annotated[tuple[Count, Count], Doc("[height, width] in pixels; by default data.crop_size")]
+from i2i.networks.doubling import Size, check_latent, doublings
+from i2i.options import Count, validate_options
 
 
 class DCGAN(nn.Module):
@@ -50,22 +43,14 @@ class DCGAN(nn.Module):
         in_channels: Count,
         out_channels: Count,
         *,
-        size: _Size = (64, 64),
+        size: Size = (64, 64),
         width: Width = 64,
         norm: Norm = "batch",
         upsample: Upsample = "deconv",
         head_layers: HeadLayers = 0,
     ) -> None:
         super().__init__()
-        plan = _plan(size)
-        if plan is None:
-            raise OptionError(
-                "size",
-                f"{size[0]}x{size[1]} (height x width) is not reached by doubling a base of "
-                f"{_MIN_BASE} to {_MAX_BASE} pixels, up to {_MAX_LONGER} on its longer side",
-                f"Nearest: {' and '.join(f'{h}x{w}' for h, w in _nearest(size))}",
-            )
-        base, depth = plan
+        base, depth = doublings(size)
         self.size: tuple[int, int] | None = size
         widths = [width * min(2**level, 8) for level in reversed(range(depth))]
         self.in_channels = in_channels
@@ -83,34 +68,8 @@ class DCGAN(nn.Module):
             self.head = Up(width, out_channels, 4, norm="none", upsample=upsample, bias=bias)
 
     def forward(self, latent: Tensor) -> Tensor:
-        if latent.shape[1:] != (self.in_channels, 1, 1):
-            expected = f"[N, {self.in_channels}, 1, 1]"
-            raise InputError("latent", f"expected {expected}, got {list(latent.shape)}")
+        check_latent(latent, self.in_channels)
         x = F.relu(self.norm(self.stem(latent)))  # [N, L, 1, 1] -> [N, C, base height, base width]
         for up in self.ups:
             x = F.relu(up(x))
         return torch.tanh(self.head(x))
-
-
-def _plan(size: tuple[int, int]) -> tuple[tuple[int, int], int] | None:
-    """Return the base (height, width) of an image and its doublings, or None if it has none."""
-    (height, width), depth = size, 0
-    while height % 2 == 0 and width % 2 == 0 and min(height, width) >= 2 * _MIN_BASE:
-        height, width, depth = height // 2, width // 2, depth + 1
-    fits = _MIN_BASE <= min(height, width) <= _MAX_BASE and max(height, width) <= _MAX_LONGER
-    return ((height, width), depth) if depth > 0 and fits else None
-
-
-def _nearest(size: tuple[int, int]) -> list[tuple[int, int]]:
-    """Return the two sizes with a plan nearest to `size`; equal changes of both sides win ties."""
-    steps = [2**depth for depth in range(1, 12)]
-    sides: list[set[int]] = []
-    for side in size:
-        near = product(steps, (-1, 0, 1))
-        sides.append({(max(side // step, _MIN_BASE) + more) * step for step, more in near})
-
-    def distance(pair: tuple[int, int]) -> tuple[int, int, tuple[int, int]]:
-        rows, columns = pair[0] - size[0], pair[1] - size[1]
-        return abs(rows) + abs(columns), abs(rows - columns), pair
-
-    return sorted(filter(_plan, product(sides[0], sides[1])), key=distance)[:2]
