@@ -86,7 +86,7 @@ BUDGETS = {
     "images": 2265,
     "scenes": 840,
     "data": 3595,
-    "networks": 1855,
+    "networks": 1865,
     "losses": 265,
     "methods": 1160,
     "trackers": 195,
