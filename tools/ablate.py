@@ -64,9 +64,17 @@ class Job(NamedTuple):
 @click.option("--seeds", default="0,1,2", show_default=True, help="Seeds, separated by commas.")
 @click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="At once.")
 @click.option("--device", default="cpu", show_default=True, help="Device of the trainings.")
+@click.option("--words", default="", help="Further words of `i2i train`.")
 @click.option("--seconds", type=float, help="Time after which no training starts.")
 def main(
-    file: Path, out: Path, only: str, seeds: str, jobs: int, device: str, seconds: float | None
+    file: Path,
+    out: Path,
+    only: str,
+    seeds: str,
+    jobs: int,
+    device: str,
+    words: str,
+    seconds: float | None,
 ) -> None:
     experiments: dict[str, Any] = yaml.safe_load(file.read_text("utf-8"))
     chosen = only.split(",") if only else list(experiments)
@@ -74,7 +82,7 @@ def main(
         job
         for seed in map(int, seeds.split(","))
         for name in chosen
-        for job in plan(name, experiments[name], seed, out, device)
+        for job in plan(name, experiments[name], seed, out, device, words)
     ]
     end = time.monotonic() + (seconds or 1e9)
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -89,13 +97,15 @@ def main(
         click.echo(f"{text}\n")
 
 
-def plan(name: str, experiment: dict[str, Any], seed: int, out: Path, device: str) -> Iterator[Job]:
+def plan(
+    name: str, experiment: dict[str, Any], seed: int, out: Path, device: str, words: str
+) -> Iterator[Job]:
     """Yield the jobs of one experiment and seed; draw its data first."""
     data = prepare(experiment, out)
     generated = experiment.get("generated", 0)
     metrics = experiment["metrics"]
-    for variant, words in experiment["variants"].items():
-        train = f"{experiment['train']} {words or ''}"
+    for variant, change in experiment["variants"].items():
+        train = f"{experiment['train']} {change} {words}"
         yield Job(name, variant, seed, train, data, metrics, generated, device)
 
 
