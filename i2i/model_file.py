@@ -260,7 +260,7 @@ class Model:
             for name, value in {"channels": max(part.channels), **part.options}.items():
                 if isinstance(value, int) and value > limit:
                     raise ValueError(f"{name}: {value} exceeds the limit of {limit}")
-            with torch.device("meta"), _at_most(4 * len(state) + 512):
+            with torch.device("meta"), _at_most(4 * len(state) + 64):
                 network = part.build()
         except Exception as error:  # constructors meet wrong options with many errors
             reason = f"{prefix}: cannot rebuild {part.name} with this version of i2i ({error})"

@@ -364,7 +364,6 @@ def test_resumed_run_may_change_what_is_resumable_and_nothing_else(saved: Path) 
         "lambda_l1",
         "lambda_focal_frequency",
         "lambda_gradient",
-        "perceptual",
         "lambda_gan",
         "instance_noise",
         "r1",

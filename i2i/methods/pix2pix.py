@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from i2i.direction import Direction
 from i2i.errors import OptionError
 from i2i.methods import Images, MakeDiscriminator, MakeGenerator, Method, Phase, Terms
-from i2i.methods._perceptual import Perceptual, PerceptualLoss
 from i2i.methods._regression import (
     LambdaFocalFrequency,
     LambdaGradient,
@@ -42,20 +41,17 @@ class Pix2Pix(Method):
         lambda_l1: LambdaL1 = 100.0,
         lambda_focal_frequency: LambdaFocalFrequency = 0.0,
         lambda_gradient: LambdaGradient = 0.0,
-        perceptual: Perceptual = 0.0,
     ) -> None:
         super().__init__()
         self.source, self.target = direction.source, direction.target
         self.G = make_generator(channels[self.source], channels[self.target])
         self.D = make_discriminator(channels[self.source] + channels[self.target])
-        target = channels[self.target]
-        self.perceptual = PerceptualLoss(target, perceptual) if perceptual else None
         self.weights = {
             "l1": lambda_l1,
             "focal_frequency": lambda_focal_frequency,
             "gradient": lambda_gradient,
         }
-        if not (any(self.weights.values()) or perceptual or self.D.lambda_gan):
+        if not (any(self.weights.values()) or self.D.lambda_gan):
             raise OptionError("lambda_l1", "0 with lambda_gan=0 leaves nothing to learn")
 
     def fakes(self, real: Images) -> Images:
@@ -80,9 +76,7 @@ class Pix2Pix(Method):
     def generator_loss(self, real: Images, fake: Images) -> Terms:
         """Return Eqn. (4): the adversarial term and λ times Eqn. (3), and further distances."""
         terms = self.D.generator_terms(self._pair(real, fake), self._pair(real, real))
-        output, target = fake[self.target], real[self.target]
-        terms |= regression_terms(output, target, self.weights)
-        return terms | (self.perceptual(output, target) if self.perceptual else {})
+        return terms | regression_terms(fake[self.target], real[self.target], self.weights)
 
     def _pair(self, real: Images, target: Images) -> list[Tensor]:
         return [real[self.source], target[self.target]]

@@ -8,7 +8,6 @@ from torch import nn
 from i2i.direction import Direction
 from i2i.errors import OptionError
 from i2i.methods import Images, MakeGenerator, Method, Phase, Terms
-from i2i.methods._perceptual import Perceptual, PerceptualLoss
 from i2i.methods._regression import (
     LambdaFocalFrequency,
     LambdaGradient,
@@ -40,19 +39,16 @@ class Regress(Method):
         lambda_l1: LambdaL1 = 100.0,
         lambda_focal_frequency: LambdaFocalFrequency = 0.0,
         lambda_gradient: LambdaGradient = 0.0,
-        perceptual: Perceptual = 0.0,
     ) -> None:
         super().__init__()
         self.source, self.target = direction.source, direction.target
         self.G = make_generator(channels[self.source], channels[self.target])
-        target = channels[self.target]
-        self.perceptual = PerceptualLoss(target, perceptual) if perceptual else None
         self.weights = {
             "l1": lambda_l1,
             "focal_frequency": lambda_focal_frequency,
             "gradient": lambda_gradient,
         }
-        if not (any(self.weights.values()) or perceptual):
+        if not any(self.weights.values()):
             raise OptionError("lambda_l1", "0, as all weights, leaves nothing to learn")
 
     def fakes(self, real: Images) -> Images:
@@ -69,6 +65,4 @@ class Regress(Method):
 
     def loss(self, real: Images, fake: Images) -> Terms:
         """Return the weighted distances to the target."""
-        output, target = fake[self.target], real[self.target]
-        terms = regression_terms(output, target, self.weights)
-        return terms | (self.perceptual(output, target) if self.perceptual else {})
+        return regression_terms(fake[self.target], real[self.target], self.weights)

@@ -14,7 +14,7 @@ from i2i.networks.init import init_weights
 
 FIXED = ["r3gan"]  # built for one size of images
 NAMES = [name for name in registry.names("discriminators") if name not in FIXED]
-SMALL = {"width": 4, "layers": 2, "scales": 2, "side": 128}
+SMALL = {"width": 4, "layers": 2, "scales": 2}
 
 
 def small(name, **options):
@@ -215,8 +215,7 @@ def test_multiscale_features_are_all_hidden_layers_and_then_the_logits():
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "pixel"])
 def test_spectral_norm_bounds_every_convolution_from_the_first_step_after_initialization(name):
     torch.manual_seed(0)
-    always = {} if name == "projected" else {"spectral": True}
-    net = small(name, norm="none", **always)
+    net = small(name, spectral=True, norm="none")
     init_weights(net)
     convolutions = [module for module in net.modules() if isinstance(module, torch.nn.Conv2d)]
     assert len(convolutions) > 3

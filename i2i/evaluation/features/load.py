@@ -6,6 +6,7 @@ import torch
 
 from i2i.evaluation.features import (
     NETWORKS,
+    FeatureError,
     FeatureWeights,
     networks_of,
     weights_file,
@@ -13,7 +14,7 @@ from i2i.evaluation.features import (
 from i2i.evaluation.features.lpips import Lpips
 from i2i.evaluation.features.network import FeatureNetwork, Features, Pretrained
 from i2i.evaluation.metric import Network
-from i2i.networks.pretrained import read_weights
+from i2i.files import sha256
 
 
 def load_networks(
@@ -43,6 +44,10 @@ def load_lpips(weights: FeatureWeights, device: torch.device | str = "cpu") -> L
 
 def _loaded(name: Network, weights: FeatureWeights) -> Pretrained:
     path, network = weights_file(name, weights), NETWORKS[name]()
-    state = read_weights(path, network.digest, network.source)
+    digest = sha256(path)
+    if not digest.startswith(network.digest):
+        reason = f"its sha256 begins with {digest[:8]}, not with {network.digest[:8]}"
+        raise FeatureError(path, reason, network.source)
+    state = torch.load(path, map_location="cpu", weights_only=True)
     network.load_state_dict(network.renamed(state))
     return network

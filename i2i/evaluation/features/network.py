@@ -8,10 +8,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from i2i.errors import I2IError
 from i2i.evaluation.features.resize import clean_resize
-from i2i.networks.pretrained import FeatureError as FeatureError
 
 _BATCH = 32  # images on a GPU; a CPU gains nothing by batches, and rounds differently in them
+
+
+class FeatureError(I2IError, ValueError):
+    """Weights that are missing or not those of a metric, or images that its network cannot take."""
 
 
 class Pretrained(nn.Module):
