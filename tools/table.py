@@ -8,7 +8,7 @@ trained on pairs of the same scenes, as the bound of what pairs give. All are sc
 are withheld in both domains. Networks are small (64 px, one thread a run), for CPUs.
 
 A run that has scores is not run again: a command that was stopped continues where it stopped.
-OUT/table.md holds the tables, OUT/scores/ the output of `i2i evaluate --json` of each run.
+OUT/table.md (or table-recommended.md) holds the tables, OUT/scores/ the output of `i2i evaluate --json` of each run.
 """
 
 import json
@@ -38,6 +38,13 @@ METHODS = {  # title -> words of `i2i train`
     "CUT": "cut --set generator.name=resnet --set generator.blocks=3",
     "FastCUT": "cut --set method.fast=true --set generator.name=resnet --set generator.blocks=3",
 }
+RECOMMENDED = {  # further words: what won in docs/results.md
+    "pix2pix, with pairs": """--set generator.upsample=nearest --set generator.head_layers=1 --set generator.norm=instance
+    --set discriminator.norm=instance --set optim.lr=5e-4""",
+    "CycleGAN": "--set generator.upsample=pixelshuffle --set optim.lr=1e-3",
+    "CUT": """--set generator.upsample=nearest --set generator.antialias=false --set discriminator.antialias=false""",
+    "FastCUT": """--set generator.upsample=nearest --set generator.antialias=false --set discriminator.antialias=false""",
+}
 COMMON = """--images 10000000 --set optim.lr_decay_start=1 --set train.ema_halflife_images=200 --set generator.width=16
 --set discriminator.width=16 --set discriminator.layers=2 --set data.load_size=68 --set data.crop_size=64
 --set data.workers=0 --set log.tensorboard=false --set train.checkpoint_every_images=1000000 --precision fp32 --device cpu"""
@@ -51,11 +58,12 @@ class Run(NamedTuple):
     method: str
     seed: int
     minutes: float
+    recommended: bool = False
 
     @property
     def name(self) -> str:
         """Name of its files."""
-        method = self.method.split(",")[0].lower()
+        method = self.method.split(",")[0].lower() + "-recommended" * self.recommended
         return f"{self.world}-{method}-{self.minutes:g}min-seed{self.seed}"
 
 
@@ -78,23 +86,27 @@ class Run(NamedTuple):
     show_default=True,
     help="Trainings at once.",
 )
-def main(out: Path, minutes: float, seeds: str, jobs: int) -> None:
-    for world in WORLDS:
+@click.option("--worlds", default="facades,orchard", show_default=True, help="Drawn worlds.")
+@click.option("--recommended", is_flag=True, help="With the settings that won in docs/results.md.")
+def main(out: Path, minutes: float, seeds: str, jobs: int, worlds: str, recommended: bool) -> None:
+    names = worlds.split(",")
+    for world in names:
         for pairs in (False, True):
             draw_world(world, out / "data" / f"{world}{'-pairs' * pairs}", pairs)
     chosen = [int(seed) for seed in seeds.split(",")]
     # seed by seed, so that a table of fewer seeds is complete early
     runs = [
-        Run(world, method, seed, minutes)
+        Run(world, method, seed, minutes, recommended)
         for seed in chosen
-        for world in WORLDS
+        for world in names
         for method in METHODS
     ]
     with ThreadPoolExecutor(jobs) as pool:
         for run in pool.map(lambda run: train_and_score(run, out), runs):
             click.echo(f"{run.name}: done", err=True)
-    text = "\n\n".join(table(world, runs, out) for world in WORLDS)
-    write_atomically(out / "table.md", f"{text}\n".encode())
+    text = "\n\n".join(table(world, runs, out) for world in names)
+    name = "table-recommended.md" if recommended else "table.md"
+    write_atomically(out / name, f"{text}\n".encode())
     click.echo(text)
 
 
@@ -122,7 +134,8 @@ def train_and_score(run: Run, out: Path) -> Run:
         return run
     shutil.rmtree(folder, ignore_errors=True)  # it was stopped: its minutes are not all there
     data = out / "data" / f"{run.world}{'-pairs' * run.method.startswith('pix2pix')}"
-    words = f"{METHODS[run.method]} {COMMON} --set train.seed={run.seed} --set train.max_minutes={run.minutes}"
+    further = RECOMMENDED[run.method] if run.recommended else ""
+    words = f"{METHODS[run.method]} {COMMON} {further} --set train.seed={run.seed} --set train.max_minutes={run.minutes}"
     i2i("train", *words.split(), "--data", str(data), "--out", str(folder))
     # all methods on one folder: only its test images count
     words = (

@@ -13,7 +13,8 @@ Rows = Sequence[Row]  # of the window, oldest first; a rule holds only if it hol
 
 GRACE_UPDATES = 100  # at the start of training, when everything may look failing
 GRID = 4.0  # dB over the reals, a mean over rows, columns and both; see `i2i.images.spectrum`
-GRID_ADVICE = "generator.upsample=bilinear"
+# nearest has no grid, and needs a hidden layer at full size for texture (docs/results.md)
+GRID_ADVICE = "generator.upsample=nearest generator.head_layers=1"
 WINDOW_UPDATES = 300  # that must all show a failure: a dip is not one
 _WINDOW_ROWS = 3  # and as many rows at least, however long they are
 
@@ -111,8 +112,8 @@ def mode_collapse(rows: Rows, info: RunInfo) -> str | None:
                 "G generates nearly the same image from every input"
             )
             restart = [
-                "method.objective=rpgan method.r1=1 method.r2=1 discriminator.norm=instance",
                 "method.augment=diffaugment",
+                "method.objective=rpgan method.r1=1 method.r2=1 discriminator.norm=instance",
                 f"train.batch={4 * info.settings['train']['batch']}",
                 _lower_lr(info),
             ]
