@@ -54,7 +54,7 @@ def report(
         (SAME, "mode collapse", "method.augment=diffaugment"),
         (SATURATED, "G stuck", "optim.clip=1"),
         (WITHOUT_GRADIENT, "G stuck", "optim.clip=1"),
-        (GRIDDED, "grid", health.GRID_ADVICE),
+        (GRIDDED, "grid", health.GRID_ADVICE.replace(" ", " and ")),
     ],
 )
 def test_lasting_failure_is_reported_once_with_what_to_try(
@@ -94,7 +94,7 @@ def test_long_rows_still_take_three() -> None:
 
 def test_grid_below_its_limit_is_silent_and_has_no_advice_that_the_run_follows_already() -> None:
     assert report([{"b/grid": health.GRID}] * 30) == []
-    (line,) = report([GRIDDED] * 30, run_info("pix2pix", health.GRID_ADVICE))
+    (line,) = report([GRIDDED] * 30, run_info("pix2pix", *health.GRID_ADVICE.split()))
     assert line.startswith("grid: b/grid, ")
     assert "12.0 dB" in line
     assert "To try" not in line

@@ -170,7 +170,11 @@ def _misspelled(draw: st.DrawFn) -> tuple[str, str, str]:
     method = draw(st.sampled_from(METHODS))
     section = draw(
         st.sampled_from(
-            [name for name, values in default(method).items() if isinstance(values, dict)]
+            [
+                name
+                for name, values in default(method).items()
+                if isinstance(values, dict) and values != {"name": "none"}
+            ]
         )
     )
     key = draw(st.sampled_from([name for name in default(method)[section] if len(name) > 2]))
