@@ -6,7 +6,7 @@ python tools/ablate.py tools/ablations.yaml OUT --only paired --seeds 0,1,2 --jo
 FILE lists experiments: their data, words that all trainings share, and variants, the first of which
 the others are compared with. Data are a drawn world (`facades`, or unpaired `day-dusk` and
 `red-yellow`; `portraits`) or a folder. Translations are scored on withheld pairs, generated images
-as a set. A run that has scores is not run again. OUT/EXPERIMENT.md holds the table of each,
+as a set. Rates are constant unless an experiment says otherwise. A run that has scores is not run again. OUT/EXPERIMENT.md holds the table of each,
 OUT/scores/ and OUT/sheets/ hold what was measured of each run, and some of its images.
 """
 
@@ -34,8 +34,8 @@ from i2i.files import write_atomically
 
 WORLDS = {"day-dusk": "facades", "red-yellow": "orchard"}  # unpaired, their truth withheld
 DRAWN = ("facades", "portraits", "digits")  # as `i2i data synth` draws them
-COMMON = """--set log.tensorboard=false --set data.workers=0 --set optim.lr_decay_start=1
---set train.checkpoint_every_images=100000000 --set log.sample_every_images=100000000"""
+COMMON = """--set optim.lr_decay_start=1
+--set log.tensorboard=false --set data.workers=0 --set train.checkpoint_every_images=100000000 --set log.sample_every_images=100000000"""
 
 
 class Job(NamedTuple):
@@ -114,7 +114,7 @@ def prepare(experiment: dict[str, Any], out: Path) -> str:
     world, size = experiment["data"], experiment.get("size", 64)
     folder = out / "data" / f"{world}-{size}"
     if world in WORLDS:
-        draw_world(WORLDS[world], folder, pairs=experiment.get("pairs", False), size=size)
+        draw_world(WORLDS[world], folder, pairs=False, size=size)
     elif world not in DRAWN:
         return os.path.expandvars(world)
     elif not folder.is_dir():
@@ -198,7 +198,8 @@ def table(name: str, experiment: dict[str, Any], jobs: list[Job], out: Path) -> 
             cells = [over_seeds(metric, scores) for metric in metrics]
             seconds = fmean(result["seconds"] for result in results)
             rows.append([variant, str(len(results)), *cells, f"{seconds:.0f}"])
-    return f"### {name}\n\n    {' '.join(experiment['train'].split())}\n\n{markdown(rows)}"
+    words = " ".join(experiment["train"].split())
+    return f"### {name}\n\n    {words} {COMMON.splitlines()[0]}\n\n{markdown(rows)}"
 
 
 def over_seeds(metric: str, scores: list[dict[str, Any]]) -> str:

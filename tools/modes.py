@@ -56,11 +56,11 @@ def train_classifier(count: int = DRAWN, epochs: int = 6) -> nn.Module:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 6e-3, total_steps=epochs * batches)
     for _ in range(epochs):
         for chosen in torch.randperm(count).split(50):
-            cloudy = pictures[chosen] + 0.1 * torch.rand(()) * torch.randn(
+            noisy = pictures[chosen] + 0.1 * torch.rand(()) * torch.randn(
                 len(chosen), 1, SIDE, SIDE
             )
             optimizer.zero_grad()
-            cross_entropy(net(cloudy), values[chosen]).backward()
+            cross_entropy(net(noisy), values[chosen]).backward()
             optimizer.step()
             schedule.step()
     return net.eval()
@@ -69,8 +69,10 @@ def train_classifier(count: int = DRAWN, epochs: int = 6) -> nn.Module:
 @torch.inference_mode()
 def classify(net: nn.Module, digits: Tensor) -> tuple[Tensor, Tensor]:
     """Return the class of each digit, [N, 1, 32, 32], and its probability."""
-    found = [net(batch).softmax(1).max(1) for batch in digits.split(500)]
-    return torch.cat([best.indices for best in found]), torch.cat([best.values for best in found])
+    outputs = [net(batch).softmax(1).max(1) for batch in digits.split(500)]
+    return torch.cat([best.indices for best in outputs]), torch.cat(
+        [best.values for best in outputs]
+    )
 
 
 def read(paths: Sequence[Path]) -> Tensor:

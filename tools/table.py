@@ -38,12 +38,11 @@ METHODS = {  # title -> words of `i2i train`
     "CUT": "cut --set generator.name=resnet --set generator.blocks=3",
     "FastCUT": "cut --set method.fast=true --set generator.name=resnet --set generator.blocks=3",
 }
-RECOMMENDED = {  # further words: what won in docs/results.md
-    "pix2pix, with pairs": """--set generator.upsample=nearest --set generator.head_layers=1 --set generator.norm=instance
-    --set discriminator.norm=instance --set optim.lr=5e-4""",
+RECOMMENDED = {  # further words: what won in docs/ablations.md
+    "pix2pix, with pairs": "--config best --set optim.lr=5e-4",
     "CycleGAN": "--set generator.upsample=pixelshuffle --set optim.lr=1e-3",
-    "CUT": """--set generator.upsample=nearest --set generator.antialias=false --set discriminator.antialias=false""",
-    "FastCUT": """--set generator.upsample=nearest --set generator.antialias=false --set discriminator.antialias=false""",
+    "CUT": "--config best",
+    "FastCUT": "--config best",
 }
 COMMON = """--images 10000000 --set optim.lr_decay_start=1 --set train.ema_halflife_images=200 --set generator.width=16
 --set discriminator.width=16 --set discriminator.layers=2 --set data.load_size=68 --set data.crop_size=64
@@ -87,7 +86,9 @@ class Run(NamedTuple):
     help="Trainings at once.",
 )
 @click.option("--worlds", default="facades,orchard", show_default=True, help="Drawn worlds.")
-@click.option("--recommended", is_flag=True, help="With the settings that won in docs/results.md.")
+@click.option(
+    "--recommended", is_flag=True, help="With the settings that won in docs/ablations.md."
+)
 def main(out: Path, minutes: float, seeds: str, jobs: int, worlds: str, recommended: bool) -> None:
     names = worlds.split(",")
     for world in names:

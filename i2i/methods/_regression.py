@@ -15,7 +15,7 @@ LambdaFocalFrequency = Annotated[
 ]
 LambdaGradient = Annotated[Weight, Doc("weight of the L1 distance of image gradients", True)]
 
-DISTANCES = {
+_DISTANCES = {
     "l1": lambda fake, real: l1_loss(fake.float(), real),
     "focal_frequency": focal_frequency,
     "gradient": gradient_l1,
@@ -23,5 +23,5 @@ DISTANCES = {
 
 
 def regression_terms(fake: Tensor, real: Tensor, weights: dict[str, float]) -> Terms:
-    """Return the distances of [N, C, H, W] with a weight above 0; `weights` as in `DISTANCES`."""
-    return {name: w * DISTANCES[name](fake, real) for name, w in weights.items() if w}
+    """Return the distances of [N, C, H, W] with a weight above 0; `weights` by name."""
+    return {name: w * _DISTANCES[name](fake, real) for name, w in weights.items() if w}

@@ -49,7 +49,9 @@ class Regress(Method):
             "gradient": lambda_gradient,
         }
         if not any(self.weights.values()):
-            raise OptionError("lambda_l1", "0, as all weights, leaves nothing to learn")
+            raise OptionError(
+                "lambda_l1", "0, as all weights, leaves nothing to learn", "Set one above 0"
+            )
 
     def fakes(self, real: Images) -> Images:
         """Return {target: G(source)}."""

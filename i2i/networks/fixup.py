@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from i2i.networks.blocks import LEAKY_SLOPE
 from i2i.options import Doc, Few
 
 Blocks = Annotated[Few, Doc("residual blocks of each resolution; published: 2")]
 
-_SLOPE = 0.2
 _GROUP = 16  # channels, as published at every resolution
 _MAX_CHANNELS = 768
 
@@ -62,15 +62,15 @@ class Bottleneck(nn.Module):
         self.middle = nn.Conv2d(hidden, hidden, 3, padding=1, groups=groups)
         self.reduce = nn.Conv2d(hidden, channels, 1, bias=False)
         for conv in (self.expand, self.middle):
-            nn.init.kaiming_normal_(conv.weight, _SLOPE, nonlinearity="leaky_relu")
+            nn.init.kaiming_normal_(conv.weight, LEAKY_SLOPE, nonlinearity="leaky_relu")
             conv.weight.data *= total**-0.25
             assert conv.bias is not None
             nn.init.zeros_(conv.bias)
         nn.init.zeros_(self.reduce.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.leaky_relu(self.expand(x), _SLOPE)
-        y = F.leaky_relu(self.middle(y), _SLOPE)
+        y = F.leaky_relu(self.expand(x), LEAKY_SLOPE)
+        y = F.leaky_relu(self.middle(y), LEAKY_SLOPE)
         z: Tensor = x + self.reduce(y)
         return z
 

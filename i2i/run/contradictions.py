@@ -174,7 +174,11 @@ def check_metrics(config: Config, kind: Kind) -> None:
     hint = f"Choose among {', '.join(fitting)}"
     side = min(height_width(config.data.crop_size))
     smallest = {"ssim": WINDOW, "ms_ssim": MS_SSIM_SIDE, "grid": spectrum.WINDOW}
-    for name in chosen_metrics(config, kind)[0]:
+    names, chosen = chosen_metrics(config, kind)
+    if chosen == "grid":
+        reason = "grid is best at 0, not at its lowest: it cannot choose the best weights"
+        errors.append(ConfigError("validate.metric", reason, "Choose another, and keep it beside"))
+    for name in names:
         subject = "validate.metric" if name == section.metric else "validate.metrics"
         if name not in METRICS:
             errors.append(ConfigError(subject, f"there is no metric {name}", hint))

@@ -41,12 +41,12 @@ class Demo:
     settings: str  # as for --set
 
 
-# the recipes `best_*`, with rates for minutes instead of hours (docs/results.md)
+# what won in docs/ablations.md, with rates for minutes instead of hours
 _PIX2PIX = """
 data.load_size=68 data.crop_size=64 train.batch=2 optim.lr=5e-4 optim.lr_decay_start=0.3
 generator.name=unet generator.depth=5 generator.width=32 generator.dropout=false
-generator.upsample=nearest generator.head_layers=1 generator.norm=instance discriminator.norm=instance
-discriminator.width=32 discriminator.layers=2
+generator.upsample=nearest generator.head_layers=1 generator.norm=instance
+discriminator.norm=instance discriminator.width=32 discriminator.layers=2
 train.checkpoint_every_images=3200 train.ema_halflife_images=400
 """
 _CYCLEGAN = """

@@ -42,8 +42,8 @@ from i2i.run.contradictions import (
 CONFIG = "config.yaml"  # in a run folder
 _NONE: Literal["none"] = "none"  # name of the discriminator of a method without one
 _CHECKSUM = b"# sha256 of the lines above: "
-# published settings that version 2 did not have: its files mean the networks' own defaults
-_SINCE_3 = {"generator": ("antialias", "upsample"), "discriminator": ("antialias",)}
+# published filters: files of version 2 mean networks without them, and they fit no other network
+_FILTERS = {"generator": ("antialias", "upsample"), "discriminator": ("antialias",)}
 NETWORKS: dict[str, registry.Category] = {
     "generator": "generators",
     "discriminator": "discriminators",
@@ -80,10 +80,13 @@ def resolve(method: str, layers: Sequence[Layer]) -> Config:
     chosen = merge([Layer("", defaults), *layers])
     if (other := chosen["method"]["name"]) != method:
         raise ConfigError("method.name", f"the settings are for {other}, the command for {method}")
-    if chosen.get("version") == 2:
-        for section, keys in _SINCE_3.items():
-            defaults[section] = {k: v for k, v in defaults[section].items() if k not in keys}
+    old = any(layer.values.get("version") == 2 for layer in layers)
+    if old:
         layers.append(Layer("", {"version": VERSION}))
+    for section in NETWORKS:
+        if old or _is_another(section, defaults[section]["name"], chosen[section]["name"]):
+            kept = defaults[section].items()
+            defaults[section] = {k: v for k, v in kept if k not in _FILTERS[section]}
     models: dict[str, type[Component]] = {"discriminator": _NoDiscriminator}
     for section in NETWORKS if has_discriminator(method) else ("generator",):
         models[section] = _network_model(section, chosen[section]["name"])
@@ -99,6 +102,14 @@ def resolve(method: str, layers: Sequence[Layer]) -> Config:
         }
         defaults[section] = options | {"name": chosen[section]["name"]}
     return validate([Layer("defaults", defaults), *layers], _config_model(method, models))
+
+
+def _is_another(section: str, published: str, chosen: str) -> bool:
+    """Return True if the two names are those of different networks, not presets of one."""
+    if _NONE in (published, chosen):
+        return False
+    category = NETWORKS[section]
+    return registry.find(category, published).factory is not registry.find(category, chosen).factory
 
 
 def saved(folder: Path, method: str | None = None) -> Config:
@@ -246,7 +257,7 @@ def _saved(folder: Path, note: Callable[[str], None]) -> Layer:
 
 
 def _without_idle_gain(layer: Layer) -> Layer:
-    """Return `layer` as it would be saved today: kaiming had a gain that did nothing."""
+    """Return `layer` as it would be saved today: kaiming has no gain, which it never scaled by."""
     train = layer.values.get("train")
     if not isinstance(train, dict) or train.get("init") != "kaiming":
         return layer

@@ -29,6 +29,7 @@ from i2i.files import (
     write_atomically,
 )
 from i2i.lock import exclusive
+from i2i.memory import is_out_of_memory
 from i2i.methods._base import Images, Method
 from i2i.model_file import WEIGHTS
 from i2i.precision import float32_networks, pick_device
@@ -106,7 +107,7 @@ def train(request: Request) -> Outcome | None:
         if rank.is_main:
             _print_plan(run, request.dry_run)
         if request.dry_run:
-            if rank.is_main:
+            if rank.is_main and not request.resume:
                 _print_start(run)
             return None
         rank.any(0)  # every process has looked at the folder, which changes from here on
@@ -334,7 +335,12 @@ def _print_start(run: _Run) -> None:
 
 
 def _check_start(run: _Run, real: Images) -> list[str]:
-    rows = check_start(run.method, run.settings, run.device, real)
+    try:
+        rows = check_start(run.method, run.settings, run.device, real)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return ["not checked: a second copy of the networks, in fp32, does not fit into memory"]
     return [row.fault for row in rows if row.fault]
 
 

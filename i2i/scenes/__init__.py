@@ -29,7 +29,7 @@ class Kind:
 
     def form(self, unpaired: bool) -> tuple[Mode, tuple[str, ...]]:
         if unpaired and "unpaired" not in self.modes:
-            raise ValueError("unpaired: digits have one domain")
+            raise ValueError("unpaired: these scenes have one domain")
         mode: Mode = "unpaired" if unpaired else next(iter(self.modes))
         return mode, self.modes[mode]
 

@@ -13,7 +13,7 @@ Rows = Sequence[Row]  # of the window, oldest first; a rule holds only if it hol
 
 GRACE_UPDATES = 100  # at the start of training, when everything may look failing
 GRID = 4.0  # dB over the reals, a mean over rows, columns and both; see `i2i.images.spectrum`
-# nearest has no grid, and needs a hidden layer at full size for texture (docs/results.md)
+# nearest has no grid, and needs a hidden layer at full size for texture (docs/ablations.md)
 GRID_ADVICE = "generator.upsample=nearest generator.head_layers=1"
 WINDOW_UPDATES = 300  # that must all show a failure: a dip is not one
 _WINDOW_ROWS = 3  # and as many rows at least, however long they are
@@ -124,7 +124,7 @@ def mode_collapse(rows: Rows, info: RunInfo) -> str | None:
 def g_stuck(rows: Rows, info: RunInfo) -> str | None:
     """G cannot learn: its output is saturated, where tanh has no slope, or its gradient is 0."""
     restart = [f"{_lower_lr(info)} optim.clip=1", "generator.norm=instance"]
-    restart += ["train.init=normal train.init_gain=null"]
+    restart += ["train.init_gain=null", "train.init=normal"]
     for domain, fakes in _statistics(rows, "saturation"):
         reals = [row[f"{domain}/saturation_real"] for row in rows]
         if min(fake - real for fake, real in zip(fakes, reals, strict=True)) > 0.5:
