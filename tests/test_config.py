@@ -321,6 +321,9 @@ FILTERS = [("generator", "antialias"), ("generator", "upsample"), ("discriminato
         ("{version: 2, discriminator: {antialias: true}}", [False, "deconv", True]),
         ("generator: {antialias: false}", [False, "bilinear", True]),
         ("{version: 2, generator: {name: unet, depth: 4}}", [None, "deconv", False]),
+        ("generator: {name: resnet_6blocks}", [True, "bilinear", True]),
+        ("generator: {name: unet, depth: 4}", [None, "deconv", True]),  # they fit a ResNet
+        ("discriminator: {name: multiscale}", [True, "bilinear", None]),
     ],
 )
 def test_cut_has_the_filters_of_its_authors_unless_its_file_is_older_than_they(
@@ -333,6 +336,13 @@ def test_cut_has_the_filters_of_its_authors_unless_its_file_is_older_than_they(
     assert settings["version"] == 3
     again = resolve("cut", [Layer("saved", settings)]).to_dict()
     assert again == settings
+
+
+def test_newer_file_over_the_settings_of_an_older_run_adds_no_filters() -> None:
+    old = Layer("run", {"version": 2, "data": {"root": "x"}})
+    settings = resolve("cut", [old, Layer("file", {"version": 3, "optim": {"lr": 1e-4}})]).to_dict()
+    assert [settings[section].get(key) for section, key in FILTERS] == [False, "deconv", False]
+    assert settings["version"] == 3
 
 
 def test_misspelled_old_name_leads_to_the_new_one() -> None:

@@ -225,3 +225,11 @@ def test_a_validation_of_images_that_are_too_small_is_refused() -> None:
     config = resolve("pix2pix", [Layer("test", {"data": {"root": "x"}}), *layers])
     with pytest.raises(ConfigError, match=r"grid needs sides of at least 32 pixels, .* 16"):
         check_metrics(config, "paired")
+
+
+@pytest.mark.parametrize("text", ["validate.metric=grid", 'validate.metrics=["grid"]'])
+def test_the_grid_which_is_best_at_0_cannot_choose_the_best_weights(text: str) -> None:
+    layers = [parse_override(text), parse_override("validate.every_images=10")]
+    config = resolve("dcgan", [Layer("test", {"data": {"root": "x"}}), *layers])
+    with pytest.raises(ConfigError, match=r"validate.metric: grid is best at 0"):
+        check_metrics(config, "unconditional")

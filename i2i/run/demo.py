@@ -47,23 +47,23 @@ data.load_size=68 data.crop_size=64 train.batch=2 optim.lr=5e-4 optim.lr_decay_s
 generator.name=unet generator.depth=5 generator.width=32 generator.dropout=false
 generator.upsample=nearest generator.head_layers=1 generator.norm=instance
 discriminator.norm=instance discriminator.width=32 discriminator.layers=2
-train.checkpoint_every_images=3200 train.ema_halflife_images=400
+train.checkpoint_every_images=1200 train.ema_halflife_images=400
 """
 _CYCLEGAN = """
 data.load_size=68 data.crop_size=64 optim.lr=1e-3 optim.lr_decay_start=0.3
 generator.name=resnet generator.blocks=3 generator.width=16 generator.upsample=pixelshuffle
 discriminator.width=16 discriminator.layers=2
-train.checkpoint_every_images=1200 train.ema_halflife_images=200
+train.checkpoint_every_images=450 train.ema_halflife_images=200
 """
 _DCGAN = """
 data.load_size=32 data.crop_size=32 train.batch=16 method.latent=32 method.augment=diffaugment
 generator.width=32 discriminator.width=32 discriminator.layers=2
-train.checkpoint_every_images=20000 train.ema_halflife_images=2000
+train.checkpoint_every_images=14000 train.ema_halflife_images=2000
 """
 DEMOS = {
-    "pix2pix": Demo("facades", False, 400, 64, 6_400, _PIX2PIX),
-    "cyclegan": Demo("facades", True, 400, 64, 2_400, _CYCLEGAN),
-    "dcgan": Demo("portraits", False, 2_000, 32, 40_000, _DCGAN),
+    "pix2pix": Demo("facades", False, 400, 64, 2_400, _PIX2PIX),
+    "cyclegan": Demo("facades", True, 400, 64, 900, _CYCLEGAN),
+    "dcgan": Demo("portraits", False, 2_000, 32, 28_000, _DCGAN),
 }
 
 
