@@ -421,7 +421,7 @@ def refusal(path):
         ),
         (
             {**resnet().state_dict(), "model.11.filt": filter_2d([1, 2, 1], 16)},
-            "model.11.filt are not the filters of a resnet",
+            "model.11.filt: not the filters of a resnet",
         ),
         (cut_patchgan().state_dict(), "this is a discriminator"),
         ({"main.0.weight": torch.zeros(100, 512, 4, 4)}, "DCGAN of pytorch/examples"),

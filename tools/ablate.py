@@ -32,7 +32,7 @@ from i2i.evaluation.metric import METRICS
 from i2i.evaluation.tables import markdown
 from i2i.files import write_atomically
 
-WORLDS = {"day-dusk": "facades", "red-yellow": "orchard"}  # unpaired, their truth withheld
+WORLDS = {"day-dusk": "facades", "red-yellow": "orchard"}  # unpaired, their targets withheld
 DRAWN = ("facades", "portraits", "digits")  # as `i2i data synth` draws them
 COMMON = """--set optim.lr_decay_start=1
 --set log.tensorboard=false --set data.workers=0 --set train.checkpoint_every_images=100000000 --set log.sample_every_images=100000000"""

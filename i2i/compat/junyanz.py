@@ -259,8 +259,8 @@ def _without_filters(state: State, architecture: Architecture) -> State:
             reason = f"{key} is another filter than CUT's [1, 2, 1] and [1, 3, 3, 1]"
             raise ForeignFileError("", reason)
     if sorted(value.shape[-1] for value in filters.values()) != sizes:
-        given = first_names(filters) if filters else "no filters"
-        reason = f"{given}: not those of a {architecture.name} {options}"
+        given = first_names(filters) if filters else "none"
+        reason = f"{given}: not the filters of a {architecture.name} {options}"
         raise ForeignFileError("", reason)
     return {key: value for key, value in state.items() if key not in filters}
 

@@ -83,13 +83,13 @@ def resolve(method: str, layers: Sequence[Layer]) -> Config:
     old = any(layer.values.get("version") == 2 for layer in layers)
     if old:
         layers.append(Layer("", {"version": VERSION}))
+    models: dict[str, type[Component]] = {"discriminator": _NoDiscriminator}
+    for section in NETWORKS if has_discriminator(method) else ("generator",):
+        models[section] = _network_model(section, chosen[section]["name"])
     for section in NETWORKS:
         if old or _is_another(section, defaults[section]["name"], chosen[section]["name"]):
             kept = defaults[section].items()
             defaults[section] = {k: v for k, v in kept if k not in _FILTERS[section]}
-    models: dict[str, type[Component]] = {"discriminator": _NoDiscriminator}
-    for section in NETWORKS if has_discriminator(method) else ("generator",):
-        models[section] = _network_model(section, chosen[section]["name"])
     crop = chosen.get("data", {}).get("crop_size", 256)
     size = [crop, crop] if isinstance(crop, int) else crop
     for section, model in models.items():
