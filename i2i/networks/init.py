@@ -40,15 +40,14 @@ def init_weights(
     (Glorot and Bengio, AISTATS 2010) and orthogonal (Saxe et al., ICLR 2014) times `gain`; kaiming
     (He et al., ICCV 2015) without it, for leaky ReLU of `slope` (Eqn. 15). Affine norms: N(1, gain)
     with normal, else N(1, 0.02). All biases: 0. Kernels that a `SubPixel` shares are drawn once.
-    Draws from torch's global random state, in the order of `net.modules()`.
+    Draws from torch's global random state, in the order of `net.modules()`. A network with
+    `own_init = True` keeps the weights that its constructor drew.
 
     Args:
         net: any network.
         scheme: distribution of the weights.
         gain: standard deviation (normal) or factor; None: that of `GAINS`.
         slope: of the activations below 0; 0: ReLU.
-
-    A network with `own_init = True` keeps the weights that its constructor drew.
 
     Raises:
         OptionError: another scheme.
