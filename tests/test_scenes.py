@@ -236,7 +236,7 @@ def test_digits_are_three_of_ten_as_labeled_and_their_modes_are_drawn_evenly() -
         for channel, value in enumerate(digits.labels(5, index)):
             counts[channel, value] += 1
     assert counts.min() > 150
-    with pytest.raises(ValueError, match="unpaired: digits have one domain"):
+    with pytest.raises(ValueError, match="unpaired: these scenes have one domain"):
         plan("digits", 5, unpaired=True)
 
 
