@@ -132,12 +132,12 @@ class Pairs:
             folders = None if stacked else domain_folders(self.data, "train")
             if folders is None:
                 for pair in self.files("train"):
-                    with self._skip(pair.file(domain)):
+                    with self._skip():
                         array = self.read(pair, domain)[0]
                         yield resized(array, self.size, target.mask)
             else:  # of any kind of data: only one domain is read
                 for path in find_images(*folders["ab".index(domain)]):
-                    with self._skip(path):
+                    with self._skip():
                         array = read([path], target, self.translator.alpha).array
                         yield resized(array, self.size, target.mask)
         except DataError:
@@ -151,16 +151,16 @@ class Pairs:
         except DataError:
             return  # no training pairs
         for pair in pairs:
-            with self._skip(pair.file(direction.target)):
+            with self._skip():
                 yield self.read(pair, direction.source)[0], self.read(pair, direction.target)[0]
 
     @contextmanager
-    def _skip(self, name: str) -> Iterator[None]:
+    def _skip(self) -> Iterator[None]:
         """Leave out a training image that cannot be read: it says nothing about the scored ones."""
         try:
             yield
-        except ImageError:
-            self.unreadable.append(name)
+        except ImageError as error:
+            self.unreadable.append(error.subject)
 
     def notes(self) -> list[str]:
         """Return what was left out of the baselines."""
