@@ -86,7 +86,7 @@ BUDGETS = {
     "images": 2265,
     "scenes": 840,
     "data": 3595,
-    "networks": 1480,
+    "networks": 1485,
     "losses": 240,
     "methods": 1110,
     "trackers": 195,

@@ -34,8 +34,9 @@ from i2i.files import write_atomically
 
 WORLDS = {"day-dusk": "facades", "red-yellow": "orchard"}  # unpaired, their targets withheld
 DRAWN = ("facades", "portraits", "digits")  # as `i2i data synth` draws them
-COMMON = """--set optim.lr_decay_start=1
---set log.tensorboard=false --set data.workers=0 --set train.checkpoint_every_images=100000000 --set log.sample_every_images=100000000"""
+RATE = "--set optim.lr_decay_start=1"  # constant, unless an experiment says otherwise
+QUIET = """--set log.tensorboard=false --set data.workers=0 --set train.checkpoint_every_images=100000000
+--set log.sample_every_images=100000000"""
 
 
 class Job(NamedTuple):
@@ -135,7 +136,7 @@ def run(job: Job, out: Path, end: float) -> str:
         return f"{job.name}: not started, no time left"
     shutil.rmtree(folder, ignore_errors=True)
     method, *settings = job.train.split()
-    words = [method, *COMMON.split(), "--set", f"train.seed={job.seed}", *settings]
+    words = [method, *RATE.split(), *QUIET.split(), "--set", f"train.seed={job.seed}", *settings]
     words += ["--device", job.device, "--data", job.data, "--out", str(folder)]
     began = time.monotonic()
     try:
@@ -199,7 +200,7 @@ def table(name: str, experiment: dict[str, Any], jobs: list[Job], out: Path) -> 
             seconds = fmean(result["seconds"] for result in results)
             rows.append([variant, str(len(results)), *cells, f"{seconds:.0f}"])
     words = " ".join(experiment["train"].split())
-    return f"### {name}\n\n    {words} {COMMON.splitlines()[0]}\n\n{markdown(rows)}"
+    return f"### {name}\n\n    {words} {RATE}\n\n{markdown(rows)}"
 
 
 def over_seeds(metric: str, scores: list[dict[str, Any]]) -> str:

@@ -1,6 +1,6 @@
 """Distances of an image to its known target: the same terms for every method on pairs."""
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from torch import Tensor
 from torch.nn.functional import l1_loss
@@ -22,6 +22,14 @@ _DISTANCES = {
 }
 
 
-def regression_terms(fake: Tensor, real: Tensor, weights: dict[str, float]) -> Terms:
-    """Return the distances of [N, C, H, W] with a weight above 0; `weights` by name."""
-    return {name: w * _DISTANCES[name](fake, real) for name, w in weights.items() if w}
+class Distances(NamedTuple):
+    """Weights of the distances to the target; 0: not computed."""
+
+    l1: float
+    focal_frequency: float
+    gradient: float
+
+    def terms(self, fake: Tensor, real: Tensor) -> Terms:
+        """Return the weighted distances of [N, C, H, W] by name."""
+        weights = self._asdict().items()
+        return {name: weight * _DISTANCES[name](fake, real) for name, weight in weights if weight}

@@ -8,12 +8,7 @@ from torch import Tensor, nn
 from i2i.direction import Direction
 from i2i.errors import OptionError
 from i2i.methods import Images, MakeDiscriminator, MakeGenerator, Method, Phase, Terms
-from i2i.methods._regression import (
-    LambdaFocalFrequency,
-    LambdaGradient,
-    LambdaL1,
-    regression_terms,
-)
+from i2i.methods._regression import Distances, LambdaFocalFrequency, LambdaGradient, LambdaL1
 from i2i.options import validate_options
 
 
@@ -46,12 +41,8 @@ class Pix2Pix(Method):
         self.source, self.target = direction.source, direction.target
         self.G = make_generator(channels[self.source], channels[self.target])
         self.D = make_discriminator(channels[self.source] + channels[self.target])
-        self.weights = {
-            "l1": lambda_l1,
-            "focal_frequency": lambda_focal_frequency,
-            "gradient": lambda_gradient,
-        }
-        if not (any(self.weights.values()) or self.D.lambda_gan):
+        self.distances = Distances(lambda_l1, lambda_focal_frequency, lambda_gradient)
+        if not (any(self.distances) or self.D.lambda_gan):
             raise OptionError("lambda_l1", "0 with lambda_gan=0 leaves nothing to learn")
 
     def fakes(self, real: Images) -> Images:
@@ -76,7 +67,7 @@ class Pix2Pix(Method):
     def generator_loss(self, real: Images, fake: Images) -> Terms:
         """Return Eqn. (4): the adversarial term and λ times Eqn. (3), and further distances."""
         terms = self.D.generator_terms(self._pair(real, fake), self._pair(real, real))
-        return terms | regression_terms(fake[self.target], real[self.target], self.weights)
+        return terms | self.distances.terms(fake[self.target], real[self.target])
 
     def _pair(self, real: Images, target: Images) -> list[Tensor]:
         return [real[self.source], target[self.target]]

@@ -8,12 +8,7 @@ from torch import nn
 from i2i.direction import Direction
 from i2i.errors import OptionError
 from i2i.methods import Images, MakeGenerator, Method, Phase, Terms
-from i2i.methods._regression import (
-    LambdaFocalFrequency,
-    LambdaGradient,
-    LambdaL1,
-    regression_terms,
-)
+from i2i.methods._regression import Distances, LambdaFocalFrequency, LambdaGradient, LambdaL1
 from i2i.options import validate_options
 
 
@@ -43,12 +38,8 @@ class Regress(Method):
         super().__init__()
         self.source, self.target = direction.source, direction.target
         self.G = make_generator(channels[self.source], channels[self.target])
-        self.weights = {
-            "l1": lambda_l1,
-            "focal_frequency": lambda_focal_frequency,
-            "gradient": lambda_gradient,
-        }
-        if not any(self.weights.values()):
+        self.distances = Distances(lambda_l1, lambda_focal_frequency, lambda_gradient)
+        if not any(self.distances):
             raise OptionError(
                 "lambda_l1", "0, as all weights, leaves nothing to learn", "Set one above 0"
             )
@@ -67,4 +58,4 @@ class Regress(Method):
 
     def loss(self, real: Images, fake: Images) -> Terms:
         """Return the weighted distances to the target."""
-        return regression_terms(fake[self.target], real[self.target], self.weights)
+        return self.distances.terms(fake[self.target], real[self.target])

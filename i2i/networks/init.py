@@ -1,17 +1,15 @@
 """Random initialization of networks, by the schemes that GAN papers start from."""
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
 
+from i2i.config.sections import InitName
 from i2i.errors import OptionError
 from i2i.networks.blocks import SubPixel
-
-InitName = Literal["normal", "xavier", "kaiming", "orthogonal"]
 
 # (weight, gain, slope)
 _SCHEMES: dict[InitName, Callable[[Tensor, float, float], Tensor]] = {

@@ -44,9 +44,8 @@ def recalibrate_batchnorm(net: nn.Module, latent: LatentSpec) -> nn.Module:
     does the same for classifiers.
     """
     twin = copy.deepcopy(net).train()
-    norms = [layer for layer in twin.modules() if isinstance(layer, _BatchNorm)]
+    norms = unsynchronized(twin)
     for norm in norms:
-        norm.__class__ = nn.BatchNorm2d  # one process does this: it must not wait for the others
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over batches
     device = next(twin.parameters()).device
@@ -54,3 +53,12 @@ def recalibrate_batchnorm(net: nn.Module, latent: LatentSpec) -> nn.Module:
     for _ in range(8 if norms else 0):
         twin(latent.sample(32, generator=generator).to(device))
     return twin.eval()
+
+
+def unsynchronized(net: nn.Module) -> list[_BatchNorm]:
+    """Return the BatchNorm layers of `net`, which from here on wait for no other process."""
+    norms = [layer for layer in net.modules() if isinstance(layer, _BatchNorm)]
+    for norm in norms:
+        if not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm3d):  # those are never synchronized
+            norm.__class__ = nn.BatchNorm2d
+    return norms

@@ -2,19 +2,19 @@
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from i2i.config import Config
 from i2i.methods._adversarial import AdversarialLoss
 from i2i.methods._base import Images, Method
 from i2i.networks.contract import Discriminator
+from i2i.networks.latent import unsynchronized
 from i2i.run.report import unpublished
 
 _IMAGES = 16  # of the batch, at most
@@ -54,18 +54,19 @@ def check_start(method: Method, config: Config, device: torch.device, real: Imag
         real: a batch, of which the first 16 images are taken.
     """
     indices = [device] if device.type == "cuda" else []
-    # a graph of every network of the copy would take minutes to compile
-    eager = torch.compiler.set_stance("force_eager") if config.train.compile else nullcontext()
-    with torch.random.fork_rng(indices), eager:
+    with torch.random.fork_rng(indices):
         twin = _twin(method).to(device)
         real = {name: images[:_IMAGES].to(device) for name, images in real.items()}
         with _recording(twin.translators()) as outputs, torch.no_grad():
             fakes = twin.fakes(real)
-        rows = [_generator_row(name, *calls[0], config) for name, calls in outputs.items() if calls]
-        nets = {
-            name: net for name, net in twin.named_children() if isinstance(net, AdversarialLoss)
+        rows = [
+            _generator_row(name, calls[0][1], config) for name, calls in outputs.items() if calls
+        ]
+        trained = {
+            name: net
+            for name, net in twin.named_children()
+            if isinstance(net, AdversarialLoss) and net.lambda_gan
         }
-        trained = {name: net for name, net in nets.items() if net.lambda_gan}
         leaves = {name: _leaf(fake) for name, fake in fakes.items()}
         with _recording(trained) as recorded:
             for phase in twin.phases():
@@ -81,13 +82,10 @@ def check_start(method: Method, config: Config, device: torch.device, real: Imag
 
 
 def _twin(method: Method) -> Method:
-    """Return a copy without gradients that waits for no other process."""
+    """Return a copy without gradients or compiled code that waits for no other process."""
     twin = copy.deepcopy(method).train().requires_grad_(False)
+    unsynchronized(twin)
     for module in twin.modules():
-        if isinstance(module, _BatchNorm) and not isinstance(
-            module, nn.BatchNorm1d | nn.BatchNorm3d
-        ):
-            module.__class__ = nn.BatchNorm2d
         if isinstance(module, AdversarialLoss):
             module.peers = None
     return twin
@@ -117,7 +115,7 @@ def _rms(x: Tensor) -> float:
     return x.float().square().mean().sqrt().item()
 
 
-def _generator_row(name: str, _: Tensor, output: Tensor, config: Config) -> Row:
+def _generator_row(name: str, output: Tensor, config: Config) -> Row:
     spread = output.float().std(correction=0).item()
     saturated = (output.abs() >= _END).float().flatten(1).mean(1).max().item()
     facts = f"std of output {spread:.2g}, saturated {saturated:.0%}"
