@@ -728,6 +728,6 @@ def test_each_shard_has_its_own_manifest(tmp_path):
         path.name: len(path.read_text().splitlines()) for path in (tmp_path / "out").glob(".i2i*")
     }
     assert sorted(found) == [".i2i-manifest-0-of-2.jsonl", ".i2i-manifest-1-of-2.jsonl"]
-    assert sum(found.values()) == 2 + 12
-    line = json.loads((tmp_path / "out/.i2i-manifest-0-of-2.jsonl").read_text().splitlines()[-1])
+    assert sum(found.values()) == 2 + 12 + 2
+    line = json.loads((tmp_path / "out/.i2i-manifest-0-of-2.jsonl").read_text().splitlines()[-2])
     assert {"path", "size", "mtime_ns", "status", "output", "job", "bytes"} <= line.keys()

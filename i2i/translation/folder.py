@@ -77,18 +77,26 @@ def translate_folder(
     plan = make_plan(translator, source, output, options)
     job = _FolderJob(plan, translator, options, progress)
     try:
-        with plan.manifest if plan.manifest and plan.tasks else nullcontext():
+        with plan.manifest or nullcontext():
             job.run()
+            report = job.report(time.perf_counter() - start)
+            _remark(report, plan)
     except DiskFullError as error:
         reason = f"stopped after {job.written} images: {error.reason}"
         hint = "Nothing is half-written: free some space and run the same command again to continue"
         raise TranslationError(output, reason, hint) from None
-    notes = [
-        f"{note} ({len(names)}, first: {min(names)})" for note, names in sorted(job.notes.items())
-    ]
-    seconds = time.perf_counter() - start
-    failed = sorted(job.failed.items())
-    return Report(job.written, plan.done, failed, plan.ignored, plan.notes + notes, seconds)
+    return report
+
+
+def _remark(report: Report, plan: Plan) -> None:
+    """Write into the record what its lines about single images do not say."""
+    if not plan.manifest:
+        return
+    for path, reason in plan.failed:
+        plan.manifest.remark({"left_out": path, "reason": reason})
+    for note in report.notes:
+        plan.manifest.remark({"note": note})
+    plan.manifest.remark({"ignored": report.ignored, "seconds": report.seconds})
 
 
 @dataclass
@@ -130,7 +138,16 @@ class _FolderJob:
         for task in self.plan.tasks:
             if task.relative not in self.failed and not task.target.exists():
                 self.written -= 1
-                self.failed[task.relative] = "its output was removed while others were written"
+                self._list(task, "its output was removed while others were written")
+
+    def report(self, seconds: float) -> Report:
+        """Return the outcome, after `run`."""
+        notes = [
+            f"{note} ({len(names)}, first: {min(names)})"
+            for note, names in sorted(self.notes.items())
+        ]
+        plan, failed = self.plan, sorted(self.failed.items())
+        return Report(self.written, plan.done, failed, plan.ignored, plan.notes + notes, seconds)
 
     def _decoded(self, readers: ThreadPoolExecutor) -> Iterator[Item]:
         """Yield the images that can be read, in order, while further ones are being decoded."""
@@ -240,11 +257,14 @@ class _FolderJob:
                 self._advance()
 
     def _fail(self, task: Task, reason: str) -> None:
+        self._list(task, reason)
+        self._advance()
+
+    def _list(self, task: Task, reason: str) -> None:
         self.failed[task.relative] = reason
         if self.plan.manifest:
             step = Step(task.relative, task.output, {"reason": reason})
             self.plan.manifest.add("failed", [step])
-        self._advance()
 
     def _advance(self) -> None:
         if self.progress:
