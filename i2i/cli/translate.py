@@ -11,7 +11,7 @@ from i2i.cli._imports import quick_imports
 
 
 @click.command()
-@click.argument("model", type=_options.path, required=False)
+@click.argument("model", type=_options.path, metavar="MODEL", required=False)
 @click.argument("paths", type=_options.path, metavar="[INPUT] OUTPUT", nargs=-1)
 @click.option(
     "--input",
