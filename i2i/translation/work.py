@@ -95,6 +95,6 @@ def encode(item: Item, array: Array, target: Path) -> None:
     try:
         if item.alpha is not None:
             array = np.concatenate([array, images.to_depth(item.alpha, item.depth)], axis=2)
-        images.encode(array, target, icc_profile=item.icc_profile)
+        images.encode(array, target, metadata=item.metadata)
     except MemoryError:
         raise ImageError(item.task.target, "not enough memory to write it") from None
