@@ -85,7 +85,7 @@ BUDGETS = {
     "checkpoint and model_file": 720,
     "images": 2440,
     "scenes": 840,
-    "data": 3600,
+    "data": 3660,
     "networks": 1485,
     "losses": 240,
     "methods": 1110,
@@ -94,12 +94,12 @@ BUDGETS = {
     "report": 920,
     "execution": 320,
     "evaluation": 3190,
-    "translation": 2640,
+    "translation": 3045,
     "compat": 505,
     "config": 760,
     "run": 3055,
     "bench": 1310,
-    "cli": 1710,
+    "cli": 1730,
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from i2i.config import AlphaUse
 from i2i.images import reading
-from i2i.images.formats import MAX_PIXELS, Array, Format, Header, ImageError, supports
+from i2i.images.formats import MAX_PIXELS, Array, Format, Header, ImageError, Source, supports
 from i2i.images.metadata import NO_METADATA, Metadata
 from i2i.images.pixels import (
     MAX_VALUE,
@@ -204,7 +204,7 @@ def read(
 
 @contextmanager
 def opened(
-    files: Sequence[str], spec: ImageSpec, alpha: AlphaUse = "drop", max_pixels: int = MAX_PIXELS
+    files: Sequence[Source], spec: ImageSpec, alpha: AlphaUse = "drop", max_pixels: int = MAX_PIXELS
 ) -> Iterator[Stack]:
     """Hold what `read` returns, and the memory budget of a single file.
 
@@ -220,7 +220,7 @@ def opened(
 
 
 def _stack(
-    files: Sequence[str], pictures: list[tuple[Array, Header]], spec: ImageSpec, alpha: AlphaUse
+    files: Sequence[Source], pictures: list[tuple[Array, Header]], spec: ImageSpec, alpha: AlphaUse
 ) -> Stack:
     parts: list[Array] = []
     carried, depth = None, 0

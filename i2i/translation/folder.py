@@ -18,8 +18,9 @@ from i2i.translation.manifest import Stamp, Step
 from i2i.translation.options import Options
 from i2i.translation.plan import Plan, Task, make_plan
 from i2i.translation.recording import Recorder
+from i2i.translation.sinks import Outcome
 from i2i.translation.translator import Translator
-from i2i.translation.work import Outcome, work
+from i2i.translation.work import work
 
 _ANNOUNCED = 64  # outputs at once
 
@@ -28,8 +29,8 @@ _ANNOUNCED = 64  # outputs at once
 class Report:
     """The outcome for every input of this shard: written, skipped or failed."""
 
-    written: int
-    skipped: int  # done by an earlier run, with the same model, options and input
+    written: int  # images
+    skipped: int  # done by an earlier run, with the same model, options and input; tars, of tars
     failed: list[tuple[str, str]]  # (relative path of the input, reason)
     ignored: int  # files that are not images
     notes: list[str]  # lost depth, changed formats
@@ -81,6 +82,8 @@ def _remark(report: Report, plan: Plan) -> None:
         return
     for path, reason in plan.failed:
         plan.manifest.remark({"left_out": path, "reason": reason})
+    for path, reason in plan.failed_members:
+        plan.manifest.remark({"left_out": path, "reason": reason, "tar": ""})
     for note in report.notes:
         plan.manifest.remark({"note": note})
     plan.manifest.remark({"ignored": report.ignored, "seconds": report.seconds})
@@ -94,11 +97,14 @@ class _FolderJob:
     translator: Translator
     options: Options
     progress: Progress | None
-    written: int = 0
+    written: int = 0  # images
+    finished: int = 0  # tasks
+    ignored: int = 0  # members of tars
     notes: dict[str, list[str]] = field(default_factory=dict)  # note -> outputs
 
     def __post_init__(self) -> None:
-        self.failed = dict(self.plan.failed)  # relative path of the input -> reason
+        # relative path of the input, or the member of a tar -> reason
+        self.failed = dict(self.plan.failed) | dict(self.plan.failed_members)
         self.recorder = Recorder(self.plan.manifest)
 
     def run(self) -> None:
@@ -121,7 +127,8 @@ class _FolderJob:
             for note, names in sorted(self.notes.items())
         ]
         plan, failed = self.plan, sorted(self.failed.items())
-        return Report(self.written, plan.done, failed, plan.ignored, plan.notes + notes, seconds)
+        ignored = plan.ignored + self.ignored
+        return Report(self.written, plan.done, failed, ignored, plan.notes + notes, seconds)
 
     def _announced(self) -> Iterator[Task]:
         """Record what will be written: files that a power cut leaves behind are then ours."""
@@ -151,19 +158,28 @@ class _FolderJob:
 
     def take(self, task: Task, outcome: Outcome) -> None:
         """Record the outcome of a task."""
+        self.finished += 1
+        self.ignored += outcome.ignored
         if outcome.reason:
             self._list(task, outcome.reason)
         else:
+            self._list_members(task, outcome)
             self.recorder.add(task.target, Step(task.relative, task.output, outcome.details))
             self.written += outcome.images
             for note, name in outcome.notes:
                 self.notes.setdefault(note, []).append(name)
         if self.progress:
-            failed = len(self.failed) - len(self.plan.failed)
-            self.progress(self.written + failed, len(self.plan.tasks))
+            self.progress(self.finished, len(self.plan.tasks))
 
     def _list(self, task: Task, reason: str) -> None:
         self.failed[task.relative] = reason
         if self.plan.manifest:
             step = Step(task.relative, task.output, {"reason": reason})
             self.plan.manifest.add("failed", [step])
+
+    def _list_members(self, tar: Task, outcome: Outcome) -> None:
+        self.failed.update(outcome.failed)
+        details = {"tar": tar.output, "tar_sha256": outcome.details.get("output_sha256")}
+        if self.plan.manifest and outcome.failed:
+            steps = [Step(path, path, details | {"reason": why}) for path, why in outcome.failed]
+            self.plan.manifest.add("failed", steps)
