@@ -86,7 +86,7 @@ BUDGETS = {
     "images": 2440,
     "scenes": 840,
     "data": 3600,
-    "networks": 1485,
+    "networks": 1790,
     "losses": 240,
     "methods": 1110,
     "trackers": 195,
