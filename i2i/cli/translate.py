@@ -53,6 +53,17 @@ from i2i.cli._imports import quick_imports
 @_options.max_pixels
 @_options.device
 @_options.precision("auto")
+@_options.choice(
+    "--engine",
+    "local|ray",
+    default="local",
+    help="local: this process. ray: an actor for each GPU or core (extra [ray]).",
+)
+@click.option(
+    "--address",
+    metavar="HOST:PORT",
+    help="Ray cluster.  [default: RAY_ADDRESS, or a Ray for this job]",
+)
 @click.option(
     "--summary",
     type=_options.path,
@@ -114,8 +125,12 @@ def _translate(
     shard: str,
     device: str,
     precision: str,
+    engine: str,
+    address: str | None,
     **options: Any,
 ) -> int:
+    if address and engine != "ray":
+        raise click.UsageError("--address goes with --engine ray.")
     import os
 
     from i2i.console import echo, log, progress
@@ -126,6 +141,10 @@ def _translate(
         from i2i.translation.options import Options, parse_size
         from i2i.translation.shards import parse_shard, tasks_in_environment
         from i2i.translation.translator import load
+        from i2i.translation.work import work
+
+        if engine == "ray":
+            from i2i.translation.on_ray import Ray
 
     part, tasks = parse_shard(shard, os.environ), tasks_in_environment(os.environ)
     if shard == "auto":
@@ -134,10 +153,11 @@ def _translate(
         log(f"note: {tasks} tasks seem to run; each translates everything, --shard auto divides")
     given = {name: value for name, value in options.items() if value is not None}
     job = Options(size=parse_size(size), shard=part, **given)
+    used = Ray(address or "") if engine == "ray" else work
     translator = load(model, direction, device, precision, alpha, depth)  # type: ignore[arg-type]
     unit = "tars" if is_tar(source if isinstance(source, str) else source[0]) else "images"
     with progress("translating", unit=unit) as show:
-        report = translate_folder(translator, source, output, job, show)
+        report = translate_folder(translator, source, output, job, show, used)
     for note in report.notes:
         log(f"note: {note}")
     for relative, reason in report.failed:

@@ -20,7 +20,7 @@ from i2i.translation.plan import Plan, Task, make_plan
 from i2i.translation.recording import Recorder
 from i2i.translation.sinks import Outcome
 from i2i.translation.translator import Translator
-from i2i.translation.work import work
+from i2i.translation.work import Engine, work
 
 _ANNOUNCED = 64  # outputs at once
 
@@ -48,13 +48,15 @@ def translate_folder(
     output: str | os.PathLike[str],
     options: Options | None = None,
     progress: Progress | None = None,
+    engine: Engine = work,
 ) -> Report:
-    """Translate a file, a folder with its subfolders, or a pattern, into a folder that mirrors it.
+    """Translate a file, a folder with its subfolders, a pattern or tars into a folder like it.
 
     A single file may also be translated into a single file. For a model of stacked inputs `source`
     is a list with the folder (or file) of each, in the order of training; outputs are named after
     the first. Outputs keep stem, format, depth and size of their inputs unless `options` ask for
-    others. Run again, a stopped job continues.
+    others. Each tar becomes a tar of its images; several are a sequence, too. Run again, a stopped
+    job continues. `engine` does the work of this shard, in this process or in many (`on_ray.Ray`).
 
     Raises:
         TranslationError, WriteError: nothing was begun (see `make_plan`), or the disk is full; then
@@ -63,7 +65,7 @@ def translate_folder(
     start = time.perf_counter()
     options = options or Options()
     plan = make_plan(translator, source, output, options)
-    job = _FolderJob(plan, translator, options, progress)
+    job = _FolderJob(plan, translator, options, progress, engine)
     try:
         with plan.manifest or nullcontext():
             job.run()
@@ -97,6 +99,7 @@ class _FolderJob:
     translator: Translator
     options: Options
     progress: Progress | None
+    engine: Engine
     written: int = 0  # images
     finished: int = 0  # tasks
     ignored: int = 0  # members of tars
@@ -114,7 +117,7 @@ class _FolderJob:
             DiskFullError: there is no room for an output or its record.
         """
         with self.recorder:
-            work(self.translator, self.options, self._announced(), self)
+            self.engine(self.translator, self.options, self._announced(), self)
         for task in self.plan.tasks:
             if task.relative not in self.failed and not task.target.exists():
                 self.written -= 1

@@ -1,6 +1,6 @@
 """The work of one process on the tasks of a job."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 
 from i2i.translation.inputs import is_tar
@@ -10,6 +10,8 @@ from i2i.translation.plan import Task
 from i2i.translation.sinks import FileSink, Ledger
 from i2i.translation.tars import translate_tar
 from i2i.translation.translator import Translator
+
+Engine = Callable[[Translator, Options, Iterator[Task], Ledger], None]  # such as `work`
 
 
 def work(translator: Translator, options: Options, tasks: Iterator[Task], ledger: Ledger) -> None:
