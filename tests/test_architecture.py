@@ -94,7 +94,7 @@ BUDGETS = {
     "report": 920,
     "execution": 320,
     "evaluation": 3190,
-    "translation": 3000,
+    "translation": 3100,
     "compat": 505,
     "config": 760,
     "run": 3055,
