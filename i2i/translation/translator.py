@@ -144,6 +144,14 @@ class Translator:
             "image", f"expected a PIL image, an array or a tensor, got {type(image).__name__}"
         )
 
+    def tiled(
+        self, array: NDArray[Any], tile: int | None = None, overlap: int | None = None
+    ) -> NDArray[Any]:
+        """Translate an array as a call does, in tiles (see `Tiling`) and the memory of one."""
+        from i2i.translation.tiles import InTiles  # which imports this module
+
+        return InTiles(self, tile, overlap)(array)
+
     def pixels(self, arrays: Array, depth: int | None = None) -> Array:
         """Translate prepared images of one size, [N, H, W, C], uint8, uint16 or float32 in [0, 1].
 
