@@ -27,6 +27,7 @@ from i2i.data.inspect import Reading, Samples, inspect
 from i2i.data.layouts import folder_names, spec_names
 from i2i.data.order import shuffled
 from i2i.data.paths import Paths as Paths
+from i2i.data.ranges import fit_ranges
 from i2i.data.rules import (
     channel_spec,
     check_domain,
@@ -35,10 +36,10 @@ from i2i.data.rules import (
     describe_notes,
     find_faults,
     image_spec,
-    loaded_bytes,
 )
 from i2i.data.selection import HeldOut, sampled, without_held_out
-from i2i.images import Array, ImageError, ValueRange
+from i2i.data.sizes import loaded_bytes
+from i2i.images import Array, ImageError
 from i2i.images.spec import Half, ImageSpec, read
 from i2i.seeds import key
 
@@ -208,10 +209,13 @@ class Dataset:
         listing, note = sampled(listing, config.max_images, self.seed)
         listing, share = without_held_out(listing, self.part)
         self.notes += (*note, *share)
+        self.config, fitted = fit_ranges(config, listing)
+        self.notes += fitted
+        config = self.config
         reading: Reading = "header"
         if len(listing.files[0]) <= config.decode_check_limit:
             reading = "pixels"
-        samples = inspect(listing, reading, config.value_range, config.max_pixels)
+        samples = inspect(listing, reading, config.range_rule, config.max_pixels)
         faults = find_faults(samples, config)
         self.notes += tuple(describe_notes(samples, faults, config))
         good = np.ones(len(samples), np.bool_)
@@ -246,9 +250,6 @@ class Dataset:
             self.specs[domain], samples.sizes[:, columns[0]], self.config
         )
 
-    def _value_range(self, domain: str) -> ValueRange:
-        return self.config.value_range.get(domain, images.UNIT)
-
 
 class PairedImages(Dataset):
     """Pairs of images `a` and `b` that share their geometry; color jitter changes the input only.
@@ -281,7 +282,7 @@ class PairedImages(Dataset):
         self.layout = pairs.layout
         side_by_side = self.layout != "folders"
         names = pairs.names or spec_names(folders)
-        if side_by_side and self._value_range("a") != self._value_range("b"):
+        if side_by_side and config.range_rule("a") != config.range_rule("b"):
             reason = "side-by-side images are one file"
             raise DataError("data.value_range", reason, "Give a and b the same range")
         samples = self._inspect(pairs)

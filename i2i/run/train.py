@@ -48,6 +48,7 @@ from i2i.run.settings import (
     resume,
     saved,
     with_absolute_paths,
+    with_fitted,
     with_length,
 )
 from i2i.run.start import check_start
@@ -138,7 +139,7 @@ def _prepare(request: Request, device: torch.device, rank: Rank) -> _Run:
     trackers.load(settings.log.trackers)  # which refuses those that are not installed
     build.check_device(settings.train, device)
     dataset = build.open_data(settings)
-    settings = with_length(settings, len(dataset))
+    settings = with_fitted(with_length(settings, len(dataset)), dataset.config)
     torch.manual_seed(settings.train.seed)
     method = build.make_method(settings, dataset.channels)
     if settings.train.init_from and not (request.resume and steps(folder / CHECKPOINTS)):

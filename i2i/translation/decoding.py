@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from i2i import images
 from i2i.errors import I2IError
 from i2i.images import Array, ImageError
-from i2i.images.spec import opened
+from i2i.images.spec import Clipped, opened
 from i2i.memory import is_out_of_memory
 from i2i.translation.manifest import Stamp, identity
 from i2i.translation.options import Options, target_size
@@ -25,6 +25,7 @@ class Item:
     alpha: Array | None = None  # [H, W, 1], put back onto the output
     notes: tuple[str, ...] = ()
     icc_profile: bytes = b""  # of the input, where the output can hold it
+    clipped: Clipped = (0, 0)
 
 
 def decode(task: Task, translator: Translator, options: Options) -> Item | str:
@@ -49,14 +50,14 @@ def _read(task: Task, translator: Translator, options: Options) -> Item:
         alpha = None if image.alpha is None else _fit(image.alpha, translator, task, options)
         height, width = image.array.shape[:2]
         notes = (*image.notes, *_form_notes(height, width, translator, options))
-        profile = image.icc_profile
+        profile, clipped = image.icc_profile, image.clipped
     channels = translator.out_channels + (alpha is not None)
     depth, note = _output_depth(task, translator.output_depth(image.depth), channels, options)
     carried = images.carried(profile, images.format_of(task.target), channels)
     if carried != profile:
         notes += ("color profiles of inputs were dropped: the outputs cannot hold them",)
     notes = (*notes, note) if note else notes
-    return Item(task, inputs, pixels, depth, alpha, notes, carried)
+    return Item(task, inputs, pixels, depth, alpha, notes, carried, clipped)
 
 
 def _form_notes(height: int, width: int, translator: Translator, options: Options) -> Iterator[str]:

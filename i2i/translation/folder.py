@@ -19,6 +19,7 @@ import torch
 from i2i import images
 from i2i.files import DiskFullError, WriteError, write_error
 from i2i.images import Array, ImageError
+from i2i.images.spec import Clipped, clip_note
 from i2i.translation import Progress, TranslationError
 from i2i.translation.decoding import Item, decode, reason_of
 from i2i.translation.inputs import Source
@@ -86,6 +87,10 @@ def translate_folder(
     notes = [
         f"{note} ({len(names)}, first: {min(names)})" for note, names in sorted(job.notes.items())
     ]
+    if job.clipped:
+        totals = np.sum(list(job.clipped.values()), axis=0).tolist()
+        note = clip_note(tuple(totals), len(job.clipped), translator.source.value_range)
+        notes.append(f"{note} (first: {min(job.clipped)})")
     seconds = time.perf_counter() - start
     failed = sorted(job.failed.items())
     return Report(job.written, plan.done, failed, plan.ignored, plan.notes + notes, seconds)
@@ -102,6 +107,7 @@ class _FolderJob:
     written: int = 0
     announced: int = 0  # tasks that the record says are about to be written
     notes: dict[str, list[str]] = field(default_factory=dict)  # note -> outputs
+    clipped: dict[str, Clipped] = field(default_factory=dict)  # output -> of its input, if any
     writing: deque[tuple[Item, Future[None]]] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
@@ -237,6 +243,8 @@ class _FolderJob:
                 self.written += 1
                 for note in item.notes:
                     self.notes.setdefault(note, []).append(item.task.output)
+                if item.clipped[0]:
+                    self.clipped[item.task.output] = item.clipped
                 self._advance()
 
     def _fail(self, task: Task, reason: str) -> None:
