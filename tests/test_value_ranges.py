@@ -45,9 +45,9 @@ def write_arrays(folder: Path, count: int = 6, dtype: type = np.float32) -> NDAr
     return values
 
 
-def write_pairs(root: Path, count: int = 6) -> NDArray[Any]:
-    values = write_arrays(root / "train" / "a", count)
-    write_arrays(root / "train" / "b", count)
+def write_pairs(root: Path, count: int = 6, dtype: type = np.float32) -> NDArray[Any]:
+    values = write_arrays(root / "train" / "a", count, dtype)
+    write_arrays(root / "train" / "b", count, dtype)
     return values
 
 
@@ -134,11 +134,11 @@ def test_percentiles_of_fractions_are_right_to_1_in_8192() -> None:
     np.testing.assert_allclose(histogram.percentiles(wanted), expected, rtol=1 / 8192)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("seed", "dtype"), [(0, np.float32), (1, np.float64), (2, np.int16)])
 def test_percentiles_are_fitted_to_the_training_data_whatever_the_seed(
-    tmp_path: Path, seed: int
+    tmp_path: Path, seed: int, dtype: type
 ) -> None:
-    values = write_pairs(tmp_path)
+    values = write_pairs(tmp_path, dtype=dtype)
     dataset = PairedImages(small(tmp_path, value_range={"a": PERCENTILES, "b": "lung"}), seed=seed)
     low, high = np.percentile(values, (0.5, 99.5), method="inverted_cdf")
     assert dataset.specs["a"].value_range == (low, high)
@@ -229,10 +229,11 @@ def identity(limits: tuple[float, float]) -> Translator:
     return Translator(Same(), 1, 1, source=spec, target=spec, device="cpu")
 
 
-def test_a_folder_job_clips_as_training_did_and_says_how_much(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", [np.float32, np.int16])
+def test_a_folder_job_clips_as_training_did_and_says_how_much(tmp_path: Path, dtype: type) -> None:
     source = tmp_path / "in"
     source.mkdir()
-    values = np.linspace(-1000, 400, 200, dtype=np.float32).reshape(10, 20)
+    values = np.linspace(-1000, 400, 200).round().astype(dtype).reshape(10, 20)
     np.save(source / "within.npy", values)
     for name in ("p", "q"):
         np.save(source / f"{name}.npy", np.where(np.arange(200).reshape(10, 20) < 6, 900, values))

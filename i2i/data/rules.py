@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from i2i.config import AlphaUse, DataConfig, PairedData, height_width
 from i2i.data.folders import DataError, Listing
-from i2i.data.inspect import FORMATS, Facts, Samples, inspect
+from i2i.data.inspect import FORMATS, SAMPLES, Facts, Samples, inspect
 from i2i.data.sizes import resized_sizes
 from i2i.images import MAX_VALUE, UNIT
 from i2i.images.spec import LOSSY, ChannelSpec, ImageSpec
@@ -343,6 +343,7 @@ def image_spec(
 ) -> ImageSpec:
     """Return what a weights file says of the files of a domain, which are in `columns`."""
     depth = samples.facts["depth"][:, columns].max().item()
+    kinds = np.unique(samples.facts["sample"][:, columns])
     sizes = samples.sizes[:, columns].reshape(-1, 2).astype(np.int64)
     first, rule = sizes[0], config.range_rule(domain)
     ranged = depth < 32 and domain in config.value_range
@@ -353,6 +354,7 @@ def image_spec(
         depth,
         ranged_integers=ranged,
         clips=rule.clips and (ranged or depth == 32),
+        sample=SAMPLES[kinds[0]] if len(kinds) == 1 else "",
         mask=domain in getattr(config, "masks", ()),
         size=tuple(first.tolist()) if similar else None,
     )
