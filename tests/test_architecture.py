@@ -93,7 +93,7 @@ BUDGETS = {
     "training": 2515,
     "report": 920,
     "execution": 320,
-    "evaluation": 3190,
+    "evaluation": 3200,
     "translation": 2285,
     "compat": 505,
     "config": 835,

@@ -15,6 +15,7 @@ from i2i.config import ConfigError, Layer, PairedData, UnconditionalData, parse_
 from i2i.data.check import check_folder
 from i2i.data.dataset import PairedImages, UnconditionalImages
 from i2i.data.folders import DataError
+from i2i.evaluation.evaluate import evaluate
 from i2i.images import Histogram, ImageError
 from i2i.images.spec import ChannelSpec, ImageSpec, read
 from i2i.model_file import read_info
@@ -254,6 +255,13 @@ def test_python_warns_of_values_that_are_clipped() -> None:
     np.testing.assert_allclose(output, values.clip(0, 10), atol=1e-5)
     with pytest.warns(UserWarning, match="25 % of the values of 1 input"):
         identity((0.0, 10.0))(Image.fromarray(values))
+
+
+def test_targets_that_are_clipped_before_they_are_scored_are_noted(tmp_path: Path) -> None:
+    write_pairs(tmp_path, 4)
+    result = evaluate(identity((-500.0, 500.0)), tmp_path, split="train")
+    (note,) = (note for note in result.notes if "clipped" in note)
+    assert "of 4 targets were outside of -500 to 500" in note
 
 
 # -- a run -----------------------------------------------------------------------------------------

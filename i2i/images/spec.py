@@ -201,11 +201,13 @@ class Stack(NamedTuple):
     clipped: Clipped = (0, 0)
 
 
-def clip_note(clipped: Clipped, inputs: int, value_range: ValueRange) -> str:
+def clip_note(
+    clipped: Sequence[int], count: int, value_range: ValueRange, kind: str = "input"
+) -> str:
     """Return the note on values that were clipped."""
     low, high = value_range
     share = f"{100 * clipped[0] / max(clipped[1], 1):.2g} % of the values"
-    of = f"{inputs} input{'s' * (inputs != 1)}"
+    of = f"{count} {kind}{'s' * (count != 1)}"
     return f"{share} of {of} were outside of {low:g} to {high:g} and were clipped"
 
 

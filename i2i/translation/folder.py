@@ -89,7 +89,7 @@ def translate_folder(
     ]
     if job.clipped:
         totals = np.sum(list(job.clipped.values()), axis=0).tolist()
-        note = clip_note(tuple(totals), len(job.clipped), translator.source.value_range)
+        note = clip_note(totals, len(job.clipped), translator.source.value_range)
         notes.append(f"{note} (first: {min(job.clipped)})")
     seconds = time.perf_counter() - start
     failed = sorted(job.failed.items())
