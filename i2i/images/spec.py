@@ -24,6 +24,7 @@ from i2i.images.pixels import (
     to_unit,
     to_value_range,
 )
+from i2i.images.statistics import ChannelStatistics, is_far
 
 Half = Literal["left", "right"]
 LOSSY: tuple[Format, ...] = ("JPEG",)  # formats that mix labels
@@ -54,6 +55,7 @@ class ImageSpec:
     mask: bool = False  # values are labels, which resampling must not mix
     size: tuple[int, int] | None = None  # (height, width) of an image; all have its aspect ratio
     half: Half | None = None  # of files with a and b side by side
+    statistics: tuple[ChannelStatistics, ...] = ()  # of training images, as the network saw them
 
     @property
     def channels(self) -> int:
@@ -199,6 +201,13 @@ class Stack(NamedTuple):
     notes: tuple[str, ...] = ()  # what files do not say as well as those of training
     metadata: Metadata = NO_METADATA  # of the only file
     clipped: Clipped = (0, 0)
+
+
+def unlike_note(pixels: Array, spec: ImageSpec) -> tuple[str, ...]:
+    """Return the note on pixels, as the network takes them, that are unlike those of training."""
+    if not is_far(pixels, spec.statistics):
+        return ()
+    return ("inputs whose brightness or contrast is far from that of the training images",)
 
 
 def clip_note(

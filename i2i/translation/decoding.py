@@ -9,7 +9,7 @@ from i2i import images
 from i2i.errors import I2IError
 from i2i.images import Array, ImageError
 from i2i.images.metadata import NO_METADATA, Metadata
-from i2i.images.spec import Clipped, opened
+from i2i.images.spec import Clipped, opened, unlike_note
 from i2i.memory import is_out_of_memory
 from i2i.translation.manifest import Stamp, identity
 from i2i.translation.options import Options, target_size
@@ -53,6 +53,7 @@ def _read(task: Task, translator: Translator, options: Options) -> Item:
         alpha = None if image.alpha is None else _fit(image.alpha, translator, task, options)
         height, width = image.array.shape[:2]
         notes = (*image.notes, *_form_notes(height, width, translator, options))
+        notes += unlike_note(pixels, translator.source)
         clipped = image.clipped
         part = translator.source.cut(image.array[..., :0], options.half or translator.half)
         scales = np.divide(pixels.shape[:2], part.shape[:2])

@@ -20,7 +20,7 @@ from i2i.config import AlphaUse
 from i2i.direction import Direction
 from i2i.execution import Execution
 from i2i.images import Array, WatchedRange
-from i2i.images.spec import ChannelSpec, ImageSpec, clip_note, convert_channels
+from i2i.images.spec import ChannelSpec, ImageSpec, clip_note, convert_channels, unlike_note
 from i2i.model_file import ModelInfo, Statistics, default_spec, load_model
 from i2i.networks.inference import per_image_statistics
 from i2i.networks.padding import reflect
@@ -284,6 +284,8 @@ class Translator:
                 pixels, "composite" if self.alpha == "composite" else "drop"
             )
         prepared = convert_channels(pixels, ChannelSpec(self.in_channels, self.source.alpha), alpha)
+        for note in unlike_note(prepared, self.source):
+            warnings.warn(note, stacklevel=5)
         translated: Array = self.pixels(prepared[None], depth)[0]
         return translated
 
