@@ -85,7 +85,7 @@ BUDGETS = {
     "checkpoint and model_file": 720,
     "images": 2680,
     "scenes": 840,
-    "data": 3850,
+    "data": 3880,
     "networks": 1790,
     "losses": 240,
     "methods": 1110,
@@ -94,12 +94,12 @@ BUDGETS = {
     "report": 920,
     "execution": 320,
     "evaluation": 3200,
-    "translation": 3645,
+    "translation": 3725,
     "compat": 505,
     "config": 835,
     "run": 3145,
     "bench": 1310,
-    "cli": 1743,
+    "cli": 1755,
 }
 
 

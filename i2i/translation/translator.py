@@ -219,7 +219,7 @@ class Translator:
 
         Manifests recognize jobs by it: if it changes, jobs of earlier versions do not continue.
         """
-        specs = f"{_spec_text(self.source)} {_spec_text(self.target)}"
+        specs = f"{self.source.text} {self.target.text}"
         depth = f" {self.depth}" if self.depth else ""
         settings = f"{self.statistics} {self.alpha} {self.execution} {specs}{depth}"
         digest = hashlib.blake2b(settings.encode(), digest_size=8)
@@ -393,15 +393,3 @@ def _pick_direction(path: str | os.PathLike[str], info: ModelInfo, name: str) ->
         accepted = " and ".join(info.directions)
         raise TranslationError(path, f"this model translates {accepted}, not {name}")
     return Direction(name)
-
-
-def _spec_text(spec: ImageSpec) -> str:
-    """Return a spec in the form that fingerprints have hashed since format 2."""
-    inputs = [
-        {"channels": one.channels, "alpha": one.alpha, "name": one.name} for one in spec.inputs
-    ]
-    text = str({"inputs": inputs, "range": list(spec.value_range)})
-    later = (spec.depth, spec.ranged_integers, spec.mask)
-    text += "" if later == (None, False, False) else f" {later}"
-    text += " clips" if spec.clips else ""
-    return f"{text} {spec.sample}" if spec.sample else text
