@@ -173,7 +173,7 @@ def _suffix_notes(tasks: list[Task], translator: Translator) -> list[str]:
         return []
     first, target = changed[0], translator.target
     what = "the model's channels"
-    if images.supports(images.format_of(first.relative), target.channels, 8):
+    if images.supports(images.format_of(first.relative), target.file_channels, 8):
         what = "labels" if target.mask else f"{translator.output_depth(8)} bits"
     reason = f"where their format cannot hold {what}"
     count = f"({len(changed)}, first: {first.output})"
@@ -253,8 +253,9 @@ def _check_format(translator: Translator, format: OutputFormat, name: str | None
     """Raise TranslationError if outputs of `format`, or the one called `name`, do not fit."""
     target, depth = translator.target, translator.depth
     bits = depth or target.depth
-    makes = f"the model makes {target.channels} channels" + (f" of {bits} bits" if bits else "")
-    makes += " of labels" if target.mask else ""
+    makes = f"the model makes {target.file_channels} channels"
+    makes += f" of {bits} bits" if bits else ""
+    makes += (" of classes" if target.classes else " of labels") if target.mask else ""
     kind = None if format == "keep" else images.format_of(f"x.{format}")
     if name and kind and images.format_of(name) != kind:
         reason = f"{format} contradicts the suffix of {name}"
