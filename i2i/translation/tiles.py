@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from i2i import images
 from i2i.images import Array
 from i2i.networks.statistics import Box, WholeImage
 from i2i.precision import after_fork
@@ -208,7 +207,7 @@ def _tensor(
     extents: list[tuple[tuple[int, int], tuple[int, int]]],
 ) -> Tensor:
     parts = np.stack([tiling.part(read, rows, columns) for rows, columns in extents])
-    return images.to_tensor(parts, translator.device)
+    return translator.source.tensor(parts, translator.device)
 
 
 def _compute(
