@@ -85,7 +85,7 @@ BUDGETS = {
     "checkpoint and model_file": 720,
     "images": 2775,
     "scenes": 840,
-    "data": 3930,
+    "data": 3965,
     "networks": 1790,
     "losses": 240,
     "methods": 1110,
@@ -94,12 +94,12 @@ BUDGETS = {
     "report": 920,
     "execution": 320,
     "evaluation": 3200,
-    "translation": 3725,
+    "translation": 3750,
     "compat": 505,
     "config": 845,
     "run": 3185,
     "bench": 1310,
-    "cli": 1755,
+    "cli": 1775,
 }
 
 

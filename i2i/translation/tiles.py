@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from i2i import images
 from i2i.images import Array
 from i2i.networks.statistics import Box, WholeImage
 from i2i.precision import after_fork
