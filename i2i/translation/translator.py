@@ -223,15 +223,11 @@ class Translator:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of all that decides a result: weights, statistics, alpha, execution, specs.
-
-        Manifests recognize jobs by it: if it changes, jobs of earlier versions do not continue.
-        """
+        """Hash of all that decides a result, by which manifests recognize their jobs."""
         specs = f"{spec_text(self.source)} {spec_text(self.target)}"
         depth = f" {self.depth}" if self.depth else ""
-        return fingerprint(
-            f"{self.statistics} {self.alpha} {self.execution} {specs}{depth}", self.network
-        )
+        settings = f"{self.statistics} {self.alpha} {self.execution} {specs}{depth}"
+        return fingerprint(settings, self.network)
 
     def padded(self, side: int) -> int:
         """Return the side, in pixels, that the network is given for a side of an image."""
@@ -398,6 +394,6 @@ def _pick_direction(path: str | os.PathLike[str], info: ModelInfo, name: str) ->
         reason = "this model makes images from noise and translates none"
         raise TranslationError(path, reason, "Use `i2i generate`")
     if name not in list(info.directions):
-        accepted = " and ".join(info.directions)
-        raise TranslationError(path, f"this model translates {accepted}, not {name}")
+        reason = f"this model translates {' and '.join(info.directions)}, not {name}"
+        raise TranslationError(path, reason)
     return Direction(name)
