@@ -10,7 +10,7 @@ from i2i import images
 from i2i.errors import I2IError
 from i2i.images import Array, ImageError, Source
 from i2i.images.metadata import NO_METADATA, Metadata
-from i2i.images.spec import opened
+from i2i.images.spec import Clipped, opened, unlike_note
 from i2i.memory import is_out_of_memory
 from i2i.translation.manifest import Stamp, identity
 from i2i.translation.options import Options, target_size
@@ -29,6 +29,7 @@ class Item:
     alpha: Array | None = None  # [H, W, 1], put back onto the output
     notes: tuple[str, ...] = ()
     metadata: Metadata = NO_METADATA  # of the input, as far as the output can hold it
+    clipped: Clipped = (0, 0)
 
 
 def decode(task: Task, translator: Translator, options: Options) -> Item | str:
@@ -54,6 +55,8 @@ def _read(task: Task, translator: Translator, options: Options) -> Item:
         alpha = None if image.alpha is None else _fit(image.alpha, translator, task, options)
         height, width = image.array.shape[:2]
         notes = (*image.notes, *_form_notes(height, width, translator, options))
+        notes += unlike_note(pixels, translator.source)
+        clipped = image.clipped
         part = translator.source.cut(image.array[..., :0], options.half or translator.half)
         scales = np.divide(pixels.shape[:2], part.shape[:2])
         metadata = image.metadata.resized(*scales.tolist())
@@ -63,7 +66,7 @@ def _read(task: Task, translator: Translator, options: Options) -> Item:
     for name in metadata.missing(carried):
         notes += (f"{name} of inputs were dropped: the outputs cannot hold them",)
     notes = (*notes, note) if note else notes
-    return Item(task, inputs, pixels, depth, alpha, notes, carried)
+    return Item(task, inputs, pixels, depth, alpha, notes, carried, clipped)
 
 
 def _form_notes(height: int, width: int, translator: Translator, options: Options) -> Iterator[str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from i2i.files import DiskFullError
+from i2i.images.spec import Clipped, clip_note
 from i2i.translation import Progress, TranslationError
 from i2i.translation.inputs import Source
 from i2i.translation.manifest import Stamp, Step
@@ -104,6 +105,7 @@ class _FolderJob:
     finished: int = 0  # tasks
     ignored: int = 0  # members of tars
     notes: dict[str, list[str]] = field(default_factory=dict)  # note -> outputs
+    clipped: dict[str, Clipped] = field(default_factory=dict)  # output -> of its input
 
     def __post_init__(self) -> None:
         # relative path of the input, or the member of a tar -> reason
@@ -129,6 +131,10 @@ class _FolderJob:
             f"{note} ({len(names)}, first: {min(names)})"
             for note, names in sorted(self.notes.items())
         ]
+        if self.clipped:
+            total = tuple(map(sum, zip(*self.clipped.values(), strict=True)))
+            note = clip_note(total, len(self.clipped), self.translator.source.value_range)
+            notes.append(f"{note} (first: {min(self.clipped)})")
         plan, failed = self.plan, sorted(self.failed.items())
         ignored = plan.ignored + self.ignored
         return Report(self.written, plan.done, failed, ignored, plan.notes + notes, seconds)
@@ -171,6 +177,8 @@ class _FolderJob:
             self.written += outcome.images
             for note, name in outcome.notes:
                 self.notes.setdefault(note, []).append(name)
+            if outcome.clipped[0]:
+                self.clipped[task.output] = outcome.clipped
         if self.progress:
             self.progress(self.finished, len(self.plan.tasks))
 

@@ -10,6 +10,7 @@ import numpy as np
 from i2i import images
 from i2i.files import write_error
 from i2i.images import Array, ImageError
+from i2i.images.spec import Clipped
 from i2i.translation.decoding import Item
 from i2i.translation.manifest import Stamp, result
 from i2i.translation.plan import Task
@@ -24,6 +25,7 @@ class Outcome(NamedTuple):
     images: int = 1  # written
     failed: tuple[tuple[str, str], ...] = ()  # members of a tar that are left out: path, reason
     ignored: int = 0  # members that are not images
+    clipped: Clipped = (0, 0)  # values of its input, or of the members of a tar
 
 
 class Ledger(Protocol):
@@ -67,7 +69,7 @@ class FileSink:
     def finish(self, item: Item, details: Stamp) -> None:
         """Report an output."""
         notes = tuple((note, item.task.output) for note in item.notes)
-        self._ledger.take(item.task, Outcome(details, notes=notes))
+        self._ledger.take(item.task, Outcome(details, notes=notes, clipped=item.clipped))
 
     def fail(self, task: Task, reason: str) -> None:
         """Report that there is none."""

@@ -18,6 +18,7 @@ from i2i.data.folders import DataError
 from i2i.errors import I2IError
 from i2i.files import DiskFullError, WriteError, replace, temporary_path, write_error
 from i2i.images import Array
+from i2i.images.spec import Clipped
 from i2i.translation.decoding import Item, decode
 from i2i.translation.manifest import Stamp, stamp
 from i2i.translation.options import Options
@@ -83,6 +84,7 @@ class _TarSink:
         self._given = self._images = self._ignored = 0
         self._failed: list[tuple[str, str]] = []
         self._notes: list[tuple[str, str]] = []
+        self._clipped: Clipped = (0, 0)
 
     def members(self) -> Iterator[Task]:
         """Yield the images of the tar, as they are asked for.
@@ -118,6 +120,7 @@ class _TarSink:
     def finish(self, item: Item, result: bytes) -> None:
         """Take an output."""
         self._images += 1
+        self._clipped = (self._clipped[0] + item.clipped[0], self._clipped[1] + item.clipped[1])
         self._notes += [(note, item.task.relative) for note in item.notes]
         name = item.task.output
         if name.rpartition(".")[2] != item.task.relative.rpartition(".")[2]:
@@ -147,7 +150,7 @@ class _TarSink:
         details = {**self._stamp, "sha256": [self._reader.hexdigest()], **self._writer.finish()}
         details["images"] = self._images
         notes, failed = tuple(self._notes), tuple(self._failed)
-        return Outcome(details, "", notes, self._images, failed, self._ignored)
+        return Outcome(details, "", notes, self._images, failed, self._ignored, self._clipped)
 
 
 def sample_of_name(name: str) -> str:
