@@ -13,7 +13,7 @@ from torch import Tensor
 from i2i.config import AlphaUse
 from i2i.images import reading
 from i2i.images.classes import check_classes, class_colors, class_map, class_tensor
-from i2i.images.formats import MAX_PIXELS, Array, Format, Header, ImageError, supports
+from i2i.images.formats import MAX_PIXELS, Array, Format, Header, ImageError, Source, supports
 from i2i.images.histogram import WatchedRange
 from i2i.images.metadata import NO_METADATA, Metadata
 from i2i.images.pixels import (
@@ -79,6 +79,19 @@ class ImageSpec:
     def alpha(self) -> bool:
         """True if the network sees alpha."""
         return any(one.alpha for one in self.inputs)
+
+    @property
+    def text(self) -> str:
+        """Text of all that decides how files are read and written, which fingerprints hash."""
+        inputs = [
+            {"channels": one.channels, "alpha": one.alpha, "name": one.name} for one in self.inputs
+        ]
+        text = str({"inputs": inputs, "range": list(self.value_range)})
+        later = (self.depth, self.ranged_integers, self.mask)  # than the first manifests
+        text += "" if later == (None, False, False) else f" {later}"
+        text += " clips" if self.clips else ""
+        text += f" {self.classes} classes" if self.classes else ""
+        return f"{text} {self.sample}" if self.sample else text
 
     def fits(self, format: Format, depth: int | None = None) -> bool:
         """Return True if files of `format` hold it, with `depth` or its own.
@@ -165,14 +178,9 @@ class ImageSpec:
         """
         return class_map(tensor) if self.classes else from_tensor(tensor, depth)
 
-    def display(self, pixels: Array, alpha: bool | None = None) -> NDArray[np.uint8]:
-        """Return pixels [H, W, C] as RGB for people; class numbers in distinct colors.
-
-        `alpha`: the last of 2 or 4 channels is alpha; None: as the spec says.
-        """
-        if self.classes:
-            return class_colors(pixels)
-        return to_display_rgb(pixels, self.alpha if alpha is None else alpha)
+    def display(self, pixels: Array) -> NDArray[np.uint8]:
+        """Return pixels [H, W, C] as RGB for people; class numbers in distinct colors."""
+        return class_colors(pixels) if self.classes else to_display_rgb(pixels, self.alpha)
 
     def watched(self) -> WatchedRange:
         """Return the value range for one reading of files."""
@@ -273,7 +281,7 @@ def read(
 
 @contextmanager
 def opened(
-    files: Sequence[str], spec: ImageSpec, alpha: AlphaUse = "drop", max_pixels: int = MAX_PIXELS
+    files: Sequence[Source], spec: ImageSpec, alpha: AlphaUse = "drop", max_pixels: int = MAX_PIXELS
 ) -> Iterator[Stack]:
     """Hold what `read` returns, and the memory budget of a single file.
 
@@ -290,7 +298,7 @@ def opened(
 
 
 def _stack(
-    files: Sequence[str],
+    files: Sequence[Source],
     pictures: list[tuple[Array, Header]],
     spec: ImageSpec,
     alpha: AlphaUse,

@@ -19,14 +19,14 @@ from i2i.config import AlphaUse
 from i2i.direction import Direction
 from i2i.execution import Execution
 from i2i.images import Array, WatchedRange
-from i2i.images.classes import check_classes, class_depth
+from i2i.images.classes import class_depth
 from i2i.images.spec import ChannelSpec, ImageSpec, clip_note, convert_channels, unlike_note
 from i2i.model_file import ModelInfo, Statistics, default_spec, load_model
 from i2i.networks.inference import per_image_statistics
 from i2i.networks.padding import reflect
 from i2i.precision import after_fork, pick_device, pick_precision
 from i2i.translation import TranslationError
-from i2i.translation.fingerprint import fingerprint, spec_text
+from i2i.translation.fingerprint import fingerprint
 from i2i.translation.memory import MemoryNeed
 
 _MIN_SIDE = 8  # pixels: what the reflections inside a residual generator need
@@ -149,6 +149,14 @@ class Translator:
             "image", f"expected a PIL image, an array or a tensor, got {type(image).__name__}"
         )
 
+    def tiled(
+        self, array: NDArray[Any], tile: int | None = None, overlap: int | None = None
+    ) -> NDArray[Any]:
+        """Translate an array as a call does, in tiles (see `Tiling`) and the memory of one."""
+        from i2i.translation.tiles import InTiles  # which imports this module
+
+        return InTiles(self, tile, overlap)(array)
+
     def pixels(self, arrays: Array, depth: int | None = None) -> Array:
         """Translate prepared images of one size, [N, H, W, C], uint8, uint16 or float32 in [0, 1].
 
@@ -219,11 +227,10 @@ class Translator:
 
         Manifests recognize jobs by it: if it changes, jobs of earlier versions do not continue.
         """
-        specs = f"{spec_text(self.source)} {spec_text(self.target)}"
+        specs = f"{self.source.text} {self.target.text}"
         depth = f" {self.depth}" if self.depth else ""
-        return fingerprint(
-            f"{self.statistics} {self.alpha} {self.execution} {specs}{depth}", self.network
-        )
+        settings = f"{self.statistics} {self.alpha} {self.execution} {specs}{depth}"
+        return fingerprint(settings, self.network)
 
     def padded(self, side: int) -> int:
         """Return the side, in pixels, that the network is given for a side of an image."""
@@ -296,8 +303,6 @@ class Translator:
             )
         spec = ChannelSpec(self.source.file_channels, self.source.alpha)
         prepared = convert_channels(pixels, spec, alpha)
-        if self.source.classes:
-            check_classes(prepared, self.source.classes)
         for note in unlike_note(prepared, self.source):
             warnings.warn(note, stacklevel=5)
         translated: Array = self.pixels(prepared[None], depth)[0]
