@@ -37,8 +37,12 @@ def one_hot(numbers: Tensor, classes: int) -> Tensor:
 
 
 def class_tensor(array: Array, classes: int, device: torch.device | str = "cpu") -> Tensor:
-    """[..., H, W, 1] of class numbers -> `one_hot`, on `device`."""
-    numbers = torch.from_numpy(np.ascontiguousarray(array).astype(np.int32)).to(device)
+    """[..., H, W, 1] of class numbers -> `one_hot`, on `device`.
+
+    Raises:
+        ImageError: as `check_classes`.
+    """
+    numbers = torch.from_numpy(check_classes(array, classes).astype(np.int32)).to(device)
     return one_hot(numbers.movedim(-1, -3), classes)
 
 

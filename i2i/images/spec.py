@@ -165,14 +165,9 @@ class ImageSpec:
         """
         return class_map(tensor) if self.classes else from_tensor(tensor, depth)
 
-    def display(self, pixels: Array, alpha: bool | None = None) -> NDArray[np.uint8]:
-        """Return pixels [H, W, C] as RGB for people; class numbers in distinct colors.
-
-        `alpha`: the last of 2 or 4 channels is alpha; None: as the spec says.
-        """
-        if self.classes:
-            return class_colors(pixels)
-        return to_display_rgb(pixels, self.alpha if alpha is None else alpha)
+    def display(self, pixels: Array) -> NDArray[np.uint8]:
+        """Return pixels [H, W, C] as RGB for people; class numbers in distinct colors."""
+        return class_colors(pixels) if self.classes else to_display_rgb(pixels, self.alpha)
 
     def watched(self) -> WatchedRange:
         """Return the value range for one reading of files."""
