@@ -80,6 +80,19 @@ class ImageSpec:
         """True if the network sees alpha."""
         return any(one.alpha for one in self.inputs)
 
+    @property
+    def text(self) -> str:
+        """Text of all that decides how files are read and written, which fingerprints hash."""
+        inputs = [
+            {"channels": one.channels, "alpha": one.alpha, "name": one.name} for one in self.inputs
+        ]
+        text = str({"inputs": inputs, "range": list(self.value_range)})
+        later = (self.depth, self.ranged_integers, self.mask)  # than the first manifests
+        text += "" if later == (None, False, False) else f" {later}"
+        text += " clips" if self.clips else ""
+        text += f" {self.classes} classes" if self.classes else ""
+        return f"{text} {self.sample}" if self.sample else text
+
     def fits(self, format: Format, depth: int | None = None) -> bool:
         """Return True if files of `format` hold it, with `depth` or its own.
 

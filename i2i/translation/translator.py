@@ -19,14 +19,14 @@ from i2i.config import AlphaUse
 from i2i.direction import Direction
 from i2i.execution import Execution
 from i2i.images import Array, WatchedRange
-from i2i.images.classes import check_classes, class_depth
+from i2i.images.classes import class_depth
 from i2i.images.spec import ChannelSpec, ImageSpec, clip_note, convert_channels, unlike_note
 from i2i.model_file import ModelInfo, Statistics, default_spec, load_model
 from i2i.networks.inference import per_image_statistics
 from i2i.networks.padding import reflect
 from i2i.precision import after_fork, pick_device, pick_precision
 from i2i.translation import TranslationError
-from i2i.translation.fingerprint import fingerprint, spec_text
+from i2i.translation.fingerprint import fingerprint
 from i2i.translation.memory import MemoryNeed
 
 _MIN_SIDE = 8  # pixels: what the reflections inside a residual generator need
@@ -223,8 +223,11 @@ class Translator:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of all that decides a result, by which manifests recognize their jobs."""
-        specs = f"{spec_text(self.source)} {spec_text(self.target)}"
+        """Hash of all that decides a result: weights, statistics, alpha, execution, specs.
+
+        Manifests recognize jobs by it: if it changes, jobs of earlier versions do not continue.
+        """
+        specs = f"{self.source.text} {self.target.text}"
         depth = f" {self.depth}" if self.depth else ""
         settings = f"{self.statistics} {self.alpha} {self.execution} {specs}{depth}"
         return fingerprint(settings, self.network)
@@ -300,8 +303,6 @@ class Translator:
             )
         spec = ChannelSpec(self.source.file_channels, self.source.alpha)
         prepared = convert_channels(pixels, spec, alpha)
-        if self.source.classes:
-            check_classes(prepared, self.source.classes)
         for note in unlike_note(prepared, self.source):
             warnings.warn(note, stacklevel=5)
         translated: Array = self.pixels(prepared[None], depth)[0]
@@ -394,6 +395,6 @@ def _pick_direction(path: str | os.PathLike[str], info: ModelInfo, name: str) ->
         reason = "this model makes images from noise and translates none"
         raise TranslationError(path, reason, "Use `i2i generate`")
     if name not in list(info.directions):
-        reason = f"this model translates {' and '.join(info.directions)}, not {name}"
-        raise TranslationError(path, reason)
+        accepted = " and ".join(info.directions)
+        raise TranslationError(path, f"this model translates {accepted}, not {name}")
     return Direction(name)
