@@ -8,7 +8,14 @@ from typing import IO, NamedTuple, cast
 import numpy as np
 from numpy.lib import format as numpy_format
 
-from i2i.images.formats import MAX_CHANNELS, Array, Header, ImageError, not_supported
+from i2i.images.formats import (
+    MAX_CHANNELS,
+    Array,
+    Header,
+    ImageError,
+    TooLargeError,
+    not_supported,
+)
 from i2i.images.pixels import ValueRange, from_value_range
 from i2i.images.sanity import RAISE_LIMIT, REPLACE, check_size
 
@@ -63,7 +70,7 @@ def read_info(file: IO[bytes], max_pixels: int) -> ArrayInfo:
         raise ImageError("image", reason, REPLACE)
     if size > MAX_PIXEL_BYTES * max_pixels:  # a sparse file takes next to nothing on disk
         reason = f"{size:,} bytes of values, the limit is {MAX_PIXEL_BYTES} x {max_pixels:,}"
-        raise ImageError("image", reason, RAISE_LIMIT)
+        raise TooLargeError("image", reason, RAISE_LIMIT)
     header = Header(width, height, channels, depth, "NPY", alpha=False)
     return ArrayInfo(header, dtype, fortran, start.tell(), size)
 
