@@ -29,6 +29,7 @@ from i2i.config import AlphaUse, Layer, Layout, Section, migrate
 from i2i.direction import Direction
 from i2i.errors import printable
 from i2i.files import write_atomically
+from i2i.images import NUMBERS
 from i2i.images.spec import ChannelSpec, ImageSpec
 from i2i.model_path import WEIGHTS as WEIGHTS
 from i2i.model_path import ModelFileError as ModelFileError
@@ -177,6 +178,8 @@ class ModelInfo(_Part):
                 raise ValueError(
                     f"domains.{domain}.value_range: must be [low, high], low below high"
                 )
+            if spec.sample not in ("", *NUMBERS):
+                raise ValueError(f"domains.{domain}.sample: must be a type of numbers")
             if spec.size and min(spec.size) < 1:
                 raise ValueError(f"domains.{domain}.size: must be at least 1")
             counts = [one.channels for one in spec.inputs]

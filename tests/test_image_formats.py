@@ -14,6 +14,7 @@ from test_image_grid import HEIGHT, WIDTH, differs, read, values
 
 from i2i import images
 from i2i.images import ImageError
+from i2i.images.metadata import Metadata
 from i2i.translation.folder import translate_folder
 from i2i.translation.translator import Translator
 
@@ -206,15 +207,15 @@ def test_a_color_profile_is_carried_to_files_of_the_same_colors(tmp_path, suffix
     if not images.supports(images.format_of(path), channels, 8 * array.itemsize):
         return
     for space in (b"RGB ", b"GRAY", b"CMYK"):
-        images.encode(array, path, icc_profile=profile(space))
+        images.encode(array, path, metadata=Metadata(profile(space)))
         with Image.open(path) as image:
             image.load()
             stored, bands = image.info.get("icc_profile"), image.getbands()
         expected = b"RGB " if bands[0] != "L" and not image.mode.startswith("I") else b"GRAY"
         assert stored == (profile(space) if space == expected else None)
         pixels, header = images.reading.read(path)
-        assert header.icc_profile == (stored or b"")
-        assert images.read_header(path).icc_profile == (stored or b"")
+        assert header.metadata.icc_profile == (stored or b"")
+        assert images.read_header(path).metadata.icc_profile == (stored or b"")
         assert header.alpha == (channels in (2, 4))
         if suffix != ".jpg":
             np.testing.assert_array_equal(pixels, images.match_channels(array, pixels.shape[2]))
@@ -226,7 +227,7 @@ def test_a_profile_of_other_colors_or_of_any_length_is_not_believed(tmp_path):
     for number, content in enumerate((b"", b"RGB", bytes(2000), profile(b"RGB ") + bytes(2**22))):
         Image.fromarray(values(3, "u1")).save(tmp_path / f"{number}.png", icc_profile=content)
     for path in tmp_path.iterdir():
-        assert images.read_header(path).icc_profile == b""
+        assert images.read_header(path).metadata.icc_profile == b""
         assert images.decode(path).shape == (HEIGHT, WIDTH, 3)
 
 
@@ -240,10 +241,12 @@ def test_translating_carries_the_profile_or_says_that_it_does_not(tmp_path, chan
     network = Invert()
     network.channels = channels
     (tmp_path / "in").mkdir()
-    images.encode(values(3, "u1"), tmp_path / "in/x.png", icc_profile=profile(b"RGB "))
+    images.encode(values(3, "u1"), tmp_path / "in/x.png", metadata=Metadata(profile(b"RGB ")))
     images.encode(values(3, "u1"), tmp_path / "in/y.png")
     translator = Translator(network, 3, channels, device="cpu")
     report = translate_folder(translator, tmp_path / "in", tmp_path / "out")
-    stored = [images.read_header(tmp_path / f"out/{name}.png").icc_profile for name in "xy"]
+    stored = [
+        images.read_header(tmp_path / f"out/{name}.png").metadata.icc_profile for name in "xy"
+    ]
     assert stored == [profile(b"RGB ") if kept else b"", b""]
     assert any("color profiles of inputs were dropped" in note for note in report.notes) != kept

@@ -45,7 +45,9 @@ def test_every_kind_of_array_is_read_and_written_as_it_is(tmp_path, channels, dt
     array = np.asarray(noise(6, 9, channels, dtype=dtype), dtype=dtype, order=order)
     path = file_of(tmp_path / "x.npy", array)
     depth = {1: 8, 2: 16}[array.dtype.itemsize] if array.dtype.kind == "u" else 32
-    assert images.read_header(path) == images.Header(9, 6, channels, depth, "NPY", alpha=False)
+    sample = array.dtype.name if array.dtype.name in ("float16", "float64") else ""
+    expected = images.Header(9, 6, channels, depth, "NPY", alpha=False, sample=sample)
+    assert images.read_header(path) == expected
     read = images.decode(path)
     assert read.dtype == {8: np.uint8, 16: np.uint16, 32: np.float32}[depth]
     assert read.flags.c_contiguous
@@ -105,10 +107,7 @@ def test_an_array_is_known_by_its_content_not_its_suffix(tmp_path):
 @pytest.mark.parametrize(
     ("array", "reason"),
     [
-        (np.zeros((4, 4), np.int32), r"not supported: an array of int32\. Save it as uint8"),
-        (np.zeros((4, 4), np.int8), "not supported: an array of int8"),
-        (np.zeros((4, 4), np.uint32), "not supported: an array of uint32"),
-        (np.zeros((4, 4), np.complex64), "not supported: an array of complex64"),
+        (np.zeros((4, 4), np.complex64), r"not supported: an array of complex64\. Save it as int"),
         (np.zeros((4, 4), np.longdouble), "not supported: an array of "),
         (np.zeros((4, 4), [("r", "u1"), ("g", "u1")]), "not supported: an array of "),
         (np.zeros((4, 4), "S4"), "not supported: an array of "),

@@ -16,12 +16,14 @@ from i2i.data.folders import Listing
 from i2i.images import Array, Format, ImageError, ValueRange
 
 FORMATS: tuple[Format, ...] = get_args(Format)
+SAMPLES = ("", *images.NUMBERS)
 _HEADER = [
     ("size", np.int32, 2),  # height and width as shown, pixels; 0 where the file cannot be read
     ("channels", np.uint8),  # alpha counted
     ("alpha", np.bool_),  # the last channel is alpha
     ("depth", np.uint8),  # bits; 32: floats
     ("format", np.uint8),  # index in FORMATS
+    ("sample", np.uint8),  # index in SAMPLES
     # of the colors, alpha aside; 0 where they are not decoded
     ("constant", np.bool_),  # every pixel has one value
     ("gray", np.bool_),  # all three are equal
@@ -123,7 +125,8 @@ def _read(
     except ImageError as error:
         return str(error)
     size, kind = (header.height, header.width), FORMATS.index(header.format)
-    fields = size, header.channels, header.alpha, header.depth, kind
+    sample = SAMPLES.index(header.sample)
+    fields = size, header.channels, header.alpha, header.depth, kind, sample
     return *fields, *content, *fingerprint
 
 

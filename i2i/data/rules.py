@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from i2i.config import AlphaUse, DataConfig, PairedData, height_width
 from i2i.data.folders import DataError, Listing
-from i2i.data.inspect import FORMATS, Facts, Samples, inspect
+from i2i.data.inspect import FORMATS, SAMPLES, Facts, Samples, inspect
 from i2i.images import MAX_VALUE, UNIT
 from i2i.images.spec import LOSSY, ChannelSpec, ImageSpec
 
@@ -359,6 +359,7 @@ def image_spec(
 ) -> ImageSpec:
     """Return what a weights file says of the files of a domain, which are in `columns`."""
     depth = samples.facts["depth"][:, columns].max().item()
+    kinds = np.unique(samples.facts["sample"][:, columns])
     sizes = samples.sizes[:, columns].reshape(-1, 2).astype(np.int64)
     first = sizes[0]
     similar = (sizes[:, 0] * first[1] == sizes[:, 1] * first[0]).all()
@@ -367,6 +368,7 @@ def image_spec(
         config.value_range.get(domain, UNIT),
         depth,
         ranged_integers=depth < 32 and domain in config.value_range,
+        sample=SAMPLES[kinds[0]] if len(kinds) == 1 else "",
         mask=domain in getattr(config, "masks", ()),
         size=tuple(first.tolist()) if similar else None,
     )

@@ -3,6 +3,7 @@
 from i2i.images.formats import EXTENSIONS as EXTENSIONS
 from i2i.images.formats import MAX_CHANNELS as MAX_CHANNELS
 from i2i.images.formats import MAX_PIXELS as MAX_PIXELS
+from i2i.images.formats import NUMBERS as NUMBERS
 from i2i.images.formats import WRITABLE as WRITABLE
 from i2i.images.formats import Alpha as Alpha
 from i2i.images.formats import Array as Array
@@ -30,11 +31,11 @@ from i2i.images.pixels import to_signed as to_signed
 from i2i.images.pixels import to_tensor as to_tensor
 from i2i.images.pixels import to_unit as to_unit
 from i2i.images.pixels import to_value_range as to_value_range
-from i2i.images.profiles import carried as carried
 from i2i.images.reading import decode as decode
 from i2i.images.reading import decoded as decoded
 from i2i.images.reading import from_pil as from_pil
 from i2i.images.reading import read as read
 from i2i.images.reading import read_header as read_header
+from i2i.images.writing import carried as carried
 from i2i.images.writing import encode as encode
 from i2i.images.writing import to_pil as to_pil

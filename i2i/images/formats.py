@@ -9,6 +9,7 @@ from typing import IO, Any, Literal, NamedTuple
 from numpy.typing import NDArray
 
 from i2i.errors import I2IError
+from i2i.images.metadata import NO_METADATA, Metadata
 
 Array = NDArray[Any]  # [H, W, C] uint8, uint16, or float32 in [0, 1]
 Source = str | os.PathLike[str] | IO[bytes]  # a path, or a seekable stream, read from its start
@@ -26,19 +27,24 @@ CHANNEL_NAMES = {1: "gray", 2: "gray with alpha", 3: "RGB", 4: "RGB with alpha"}
 class _FormatInfo(NamedTuple):
     suffixes: tuple[str, ...]
     signature: bytes  # regular expression for the first bytes of a file
-    channels: dict[int, tuple[int, ...]]  # written: depth in bits -> numbers of channels
+    channels: dict[str, tuple[int, ...]]  # written: NumPy type of values -> numbers of channels
 
 
+SAMPLES = {8: "uint8", 16: "uint16", 32: "float32"}  # depth in bits -> usual type of its values
 _COLOR, _ANY = (1, 2, 3, 4), tuple(range(1, MAX_CHANNELS + 1))
+_INTEGERS = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
+NUMBERS = (*_INTEGERS, "float16", "float32", "float64")  # NumPy types of values in files
 _FORMATS: dict[Format, _FormatInfo] = {
-    "PNG": _FormatInfo((".png",), rb"\x89PNG\r\n\x1a\n", {8: _COLOR, 16: _COLOR}),
-    "JPEG": _FormatInfo((".jpg", ".jpeg", ".jpe", ".jfif"), rb"\xff\xd8\xff", {8: (1, 3)}),
-    "WEBP": _FormatInfo((".webp",), rb"(?s)RIFF.{4}WEBP", {8: _COLOR}),
+    "PNG": _FormatInfo((".png",), rb"\x89PNG\r\n\x1a\n", {"uint8": _COLOR, "uint16": _COLOR}),
+    "JPEG": _FormatInfo((".jpg", ".jpeg", ".jpe", ".jfif"), rb"\xff\xd8\xff", {"uint8": (1, 3)}),
+    "WEBP": _FormatInfo((".webp",), rb"(?s)RIFF.{4}WEBP", {"uint8": _COLOR}),
     "TIFF": _FormatInfo(  # +: BigTIFF
-        (".tif", ".tiff"), rb"II[*+]\0|MM\0[*+]", {8: _COLOR, 16: _COLOR, 32: (1,)}
+        (".tif", ".tiff"),
+        rb"II[*+]\0|MM\0[*+]",
+        {"uint8": _COLOR, "uint16": _COLOR, "float32": (1,)},
     ),
-    "BMP": _FormatInfo((".bmp",), rb"BM", {8: (1, 3)}),
-    "NPY": _FormatInfo((".npy",), rb"\x93NUMPY", {8: _ANY, 16: _ANY, 32: _ANY}),
+    "BMP": _FormatInfo((".bmp",), rb"BM", {"uint8": (1, 3)}),
+    "NPY": _FormatInfo((".npy",), rb"\x93NUMPY", dict.fromkeys(NUMBERS, _ANY)),
     "GIF": _FormatInfo((".gif",), rb"GIF8[79]a", {}),
     "PNM": _FormatInfo((".ppm", ".pgm", ".pbm", ".pnm"), rb"P[1-6][\s#]", {}),
     "JPEG2000": _FormatInfo(
@@ -88,10 +94,11 @@ class Header:
     width: int
     height: int
     channels: int  # 1 to 4; of an array up to 16
-    depth: int  # 8 or 16 bits of an integer, or 32 of a float
+    depth: int  # 8 or 16 bits of an unsigned integer, or 32 of any other number
     format: Format
     alpha: bool  # the last channel is alpha; never that of an array
-    icc_profile: bytes = field(default=b"", repr=False, compare=False)  # of its colors
+    sample: str = ""  # NumPy type of the values in the file, where the depth does not say it
+    metadata: Metadata = field(default=NO_METADATA, repr=False, compare=False)
 
 
 def format_of(path: str | os.PathLike[str]) -> Format:
@@ -122,9 +129,12 @@ def unknown_kind(start: bytes) -> ImageError:
     return ImageError("image", f"not an image of a known format ({formats})", WAY_OUT)
 
 
-def supports(format: Format, channels: int, depth: int) -> bool:
-    """Return True if a file of `format` can hold that many channels of `depth` bits."""
-    return channels in _FORMATS[format].channels.get(depth, ())
+def supports(format: Format, channels: int, depth: int, sample: str = "") -> bool:
+    """Return True if a file of `format` can hold that many channels of a depth, or of a `sample`.
+
+    `sample` is the NumPy type of the values, where the depth does not say it.
+    """
+    return channels in _FORMATS[format].channels.get(sample or SAMPLES[depth], ())
 
 
 def describe_channels(channels: int) -> str:

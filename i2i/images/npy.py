@@ -1,4 +1,4 @@
-"""NumPy array files (NEP 1): 1 to 16 channels of integers or floats, and never a pickle."""
+"""NumPy array files (NEP 1): 1 to 16 channels of any numbers, and never a pickle."""
 
 import io
 import os
@@ -10,6 +10,7 @@ from numpy.lib import format as numpy_format
 
 from i2i.images.formats import (
     MAX_CHANNELS,
+    SAMPLES,
     Array,
     Header,
     ImageError,
@@ -21,7 +22,8 @@ from i2i.images.sanity import RAISE_LIMIT, REPLACE, check_size
 
 HEADER_BYTES = 2**14  # read at most; the header of a plain array takes 128
 MAX_PIXEL_BYTES = 8  # the deepest pixel of another format, 16-bit RGBA
-_DEPTHS = {"b1": 8, "u1": 8, "u2": 16, "f2": 32, "f4": 32, "f8": 32}
+_NUMBERS = ("b1", "u1", "u2", "i1", "i2", "i4", "u4", "i8", "u8", "f2", "f4", "f8")
+_DEPTHS = dict.fromkeys(_NUMBERS, 32) | {"b1": 8, "u1": 8, "u2": 16}
 _READERS = {(1, 0): numpy_format.read_array_header_1_0, (2, 0): numpy_format.read_array_header_2_0}
 
 # numpy parses headers with `ast`, whose depth counter two threads of Python 3.11 share: SystemError
@@ -53,7 +55,7 @@ def read_info(file: IO[bytes], max_pixels: int) -> ArrayInfo:
         raise ImageError("image", f"corrupt or truncated: {reason}", REPLACE) from error
     depth = _DEPTHS.get(f"{dtype.kind}{dtype.itemsize}")
     if depth is None or dtype.fields is not None:
-        hint = "Save it as uint8 or uint16, or as floats with data.value_range"
+        hint = "Save it as integers or floats of at most 64 bits"
         raise not_supported(f"an array of {str(dtype)[:40]}", hint)
     if len(shape) not in (2, 3) or min(shape) < 1:
         reason = f"expected [H, W] or [H, W, C], got an array of shape {str(shape)[:80]}"
@@ -71,7 +73,8 @@ def read_info(file: IO[bytes], max_pixels: int) -> ArrayInfo:
     if size > MAX_PIXEL_BYTES * max_pixels:  # a sparse file takes next to nothing on disk
         reason = f"{size:,} bytes of values, the limit is {MAX_PIXEL_BYTES} x {max_pixels:,}"
         raise TooLargeError("image", reason, RAISE_LIMIT)
-    header = Header(width, height, channels, depth, "NPY", alpha=False)
+    sample = dtype.name if dtype.name != SAMPLES[depth] else ""
+    header = Header(width, height, channels, depth, "NPY", alpha=False, sample=sample)
     return ArrayInfo(header, dtype, fortran, start.tell(), size)
 
 

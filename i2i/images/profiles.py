@@ -35,5 +35,9 @@ def from_chunk(chunk: bytes) -> bytes:
 
 def to_chunk(profile: bytes) -> bytes:
     """Return an iCCP chunk."""
-    body = b"iCCPicc\0\0" + zlib.compress(profile)
-    return (len(body) - 4).to_bytes(4) + body + zlib.crc32(body).to_bytes(4)
+    return chunk(b"iCCP", b"icc\0\0" + zlib.compress(profile))
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    """Return a chunk of a PNG."""
+    return len(content).to_bytes(4) + name + content + zlib.crc32(name + content).to_bytes(4)

@@ -47,6 +47,7 @@ from i2i.images.formats import (
     sniff,
     unknown_kind,
 )
+from i2i.images.metadata import Metadata, resolution, upright_exif
 from i2i.images.pixels import UNIT, ValueRange, apply_alpha
 from i2i.images.silence import silence
 
@@ -239,8 +240,12 @@ def open_picture(file: IO[bytes], max_pixels: int, complete: bool) -> Picture:
     if turned in (5, 6, 7, 8):
         width, height = height, width
     profile = checked.icc_profile or image.info.get("icc_profile", b"")
-    profile = profiles.fitting(profile, channels)
-    header = Header(width, height, channels, depth, format, alpha, profile)
+    metadata = Metadata(
+        profiles.fitting(profile, channels),
+        resolution(image, turned),
+        upright_exif(image) if complete else b"",
+    )
+    header = Header(width, height, channels, depth, format, alpha, metadata=metadata)
     cost = _cost(image, channels * depth // 8, copied=turned != 1 or alpha) + 2 * file_bytes
     return Picture(header, cost, partial(_load, image, checked, header, turned, layout), turned)
 

@@ -10,6 +10,7 @@ import numpy as np
 from i2i.config import AlphaUse
 from i2i.images import reading
 from i2i.images.formats import MAX_PIXELS, Array, Format, Header, ImageError, supports
+from i2i.images.metadata import NO_METADATA, Metadata
 from i2i.images.pixels import (
     MAX_VALUE,
     UNIT,
@@ -47,6 +48,7 @@ class ImageSpec:
     value_range: ValueRange = UNIT  # of the floats in all its files: (low, high)
     depth: Literal[8, 16, 32] | None = None  # bits of the deepest file; 32: floats
     ranged_integers: bool = False  # value_range is that of integers of this depth, too
+    sample: str = ""  # NumPy type of the values in all its files, where the depth does not say it
     mask: bool = False  # values are labels, which resampling must not mix
     size: tuple[int, int] | None = None  # (height, width) of an image; all have its aspect ratio
     half: Half | None = None  # of files with a and b side by side
@@ -67,7 +69,8 @@ class ImageSpec:
         2 or 4 plain channels need NPY; JPEG would mix labels.
         """
         plain = self.channels in (2, 4) and not self.alpha
-        holds = supports(format, self.channels, depth or self.depth or 8)
+        sample = "" if depth else self.sample
+        holds = supports(format, self.channels, depth or self.depth or 8, sample)
         return holds and (format == "NPY" or not plain) and not (self.mask and format == "JPEG")
 
     def half_of(self, height: int, width: int) -> Half | None:
@@ -131,6 +134,18 @@ class ImageSpec:
         values = to_value_range(unit, self.value_range)
         return values if depth == 32 else values.round().astype(f"u{depth // 8}")
 
+    def typed(self, stored: Array) -> Array:
+        """Return values of files in the type that those of training have."""
+        if not self.sample or stored.dtype.name == self.sample:
+            return stored
+        if self.sample == "bool":
+            return stored > MAX_VALUE[depth_of(stored)] / 2
+        if self.sample.startswith("float"):
+            return stored.astype(self.sample)
+        limits = np.iinfo(self.sample)
+        rounded = stored.astype(np.float64).round()
+        return rounded.clip(limits.min, limits.max).astype(self.sample)
+
     def unit(self, stored: Array, alpha: bool = False) -> Array:
         """Return values of a file as pixels: uint8, uint16, or float32 in [0, 1].
 
@@ -139,7 +154,7 @@ class ImageSpec:
         Raises:
             ImageError: a value outside of the range, or a label that training files cannot hold.
         """
-        floats = stored.dtype.kind == "f"
+        floats = stored.dtype not in (np.uint8, np.uint16)
         if not floats and (depth := self.taken_depth(depth_of(stored))) != depth_of(stored):
             labels, opacity = np.split(stored, [stored.shape[2] - alpha], axis=2)
             labels = _relabeled(labels, depth, f"the model was trained on {depth}-bit ones")
@@ -169,7 +184,7 @@ class Stack(NamedTuple):
     alpha: Array | None  # [H, W, 1]: to be carried past the network
     depth: int  # bits of the deepest file; of labels as they were taken
     notes: tuple[str, ...] = ()  # what files do not say as well as those of training
-    icc_profile: bytes = b""  # of the only file
+    metadata: Metadata = NO_METADATA  # of the only file
 
 
 def read(
@@ -231,8 +246,8 @@ def _stack(
     if len({part.dtype for part in parts}) > 1:
         parts = [to_unit(part) for part in parts]
     array = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
-    profile = pictures[0][1].icc_profile if len(pictures) == 1 else b""
-    return Stack(array, carried, depth, tuple(dict.fromkeys(notes)), profile)
+    metadata = pictures[0][1].metadata if len(pictures) == 1 else NO_METADATA
+    return Stack(array, carried, depth, tuple(dict.fromkeys(notes)), metadata)
 
 
 def _notes(pixels: Array, header: Header, spec: ImageSpec) -> Iterator[str]:

@@ -6,6 +6,7 @@ import os
 import struct
 from collections.abc import Iterator
 from enum import IntEnum
+from fractions import Fraction
 from typing import IO, Literal, NamedTuple
 
 from i2i.images.formats import ImageError, not_supported
@@ -50,7 +51,10 @@ class _Tag(IntEnum):
     SAMPLES = 277
     ROWS = 278
     STRIP_BYTES = 279
+    X_RESOLUTION = 282
+    Y_RESOLUTION = 283
     PLANES = 284
+    RESOLUTION_UNIT = 296
     PREDICTOR = 317
     TILE_WIDTH = 322
     TILE_HEIGHT = 323
@@ -123,8 +127,10 @@ def to_stream(file: IO[bytes], layout: Layout, complete: bool) -> IO[bytes]:
     return io.BytesIO(content)
 
 
-def with_tags(content: bytes, alpha: bool, profile: bytes) -> bytes:
-    """Return a little-endian TIFF that says that its last channel is alpha, with a profile."""
+def with_tags(
+    content: bytes, alpha: bool, profile: bytes, resolution: tuple[float, float] | None
+) -> bytes:
+    """Return a little-endian TIFF that says that its last channel is alpha, with metadata."""
     (start,) = struct.unpack_from("<I", content, 4)
     (count,) = struct.unpack_from("<H", content, start)
     entries = [content[start + 2 + 12 * i : start + 14 + 12 * i] for i in range(count)]
@@ -134,6 +140,14 @@ def with_tags(content: bytes, alpha: bool, profile: bytes) -> bytes:
     if profile:
         entries.append(struct.pack("<HHII", _Tag.PROFILE, 7, len(profile), len(content)))
         content += profile + bytes(len(profile) % 2)
+    if resolution:  # in pixels an inch
+        replaced = (_Tag.X_RESOLUTION, _Tag.Y_RESOLUTION, _Tag.RESOLUTION_UNIT)
+        entries = [one for one in entries if int.from_bytes(one[:2], "little") not in replaced]
+        for tag, value in zip(replaced, resolution, strict=False):
+            fraction = Fraction(value).limit_denominator(int(2**32 / (value + 1)))
+            entries.append(struct.pack("<HHII", tag, 5, 1, len(content)))
+            content += struct.pack("<II", *fraction.as_integer_ratio())
+        entries.append(struct.pack("<HHIHH", _Tag.RESOLUTION_UNIT, 3, 1, 2, 0))
     entries.sort(key=lambda entry: entry[1::-1])  # by tag
     directory = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
     return content[:4] + struct.pack("<I", len(content)) + content[8:] + directory

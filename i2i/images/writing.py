@@ -2,6 +2,7 @@
 
 import io
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,7 +12,8 @@ from PIL import Image
 from i2i.files import write_atomically
 from i2i.images import npy, profiles, tiff
 from i2i.images.formats import Array, Format, ImageError, describe_channels, format_of, supports
-from i2i.images.pixels import UNIT, ValueRange, depth_of, match_channels, to_depth, to_value_range
+from i2i.images.metadata import NO_METADATA, Metadata
+from i2i.images.pixels import UNIT, ValueRange, match_channels, to_depth, to_value_range
 
 _OPTIONS: dict[Format, dict[str, Any]] = {
     "PNG": {"compress_level": 2},  # a fifth of the default's time, 12% more bytes
@@ -20,6 +22,8 @@ _OPTIONS: dict[Format, dict[str, Any]] = {
     "TIFF": {"compression": "tiff_lzw"},
     "BMP": {},
 }
+_WITH_RESOLUTION: tuple[Format, ...] = ("PNG", "JPEG", "TIFF", "BMP")
+_WITH_EXIF: tuple[Format, ...] = ("PNG", "JPEG", "WEBP")
 
 
 def encode(
@@ -28,34 +32,47 @@ def encode(
     format: Format | None = None,
     quality: int = 95,
     value_range: ValueRange = UNIT,
-    icc_profile: bytes = b"",
+    metadata: Metadata = NO_METADATA,
 ) -> None:
     """Write [H, W, C] to `path`, atomically.
 
     `format=None` takes it from the suffix. `quality` (1 to 100) is JPEG's; all other formats are
-    written without loss. Floats, in [0, 1], are written in `value_range`, (low, high). An array
-    file is [H, W, C] for C = 1, too. `icc_profile` is written where the format can hold it and it
-    is one for that many channels.
+    written without loss. float32, in [0, 1], is written in `value_range`, (low, high); values of
+    other types are those of the file. An array file is [H, W, C] for C = 1, too. Of `metadata` is
+    written what `carried` returns.
 
     Raises:
         ImageError: a format that cannot hold these channels or this depth, or a picture too large
             for it.
         WriteError, DiskFullError: it cannot be written; what was at `path` is intact.
     """
-    format, depth, channels = format or format_of(path), depth_of(array), array.shape[2]
-    if not supports(format, channels, depth):
-        alternatives = [kind for kind in get_args(Format) if supports(kind, channels, depth)]
-        reason = f"{format} cannot hold {describe_channels(channels)} of {depth} bits"
+    format, sample, channels = format or format_of(path), array.dtype.name, array.shape[2]
+    if not supports(format, channels, 0, sample):
+        alternatives = [kind for kind in get_args(Format) if supports(kind, channels, 0, sample)]
+        reason = f"{format} cannot hold {describe_channels(channels)} of {sample}"
         raise ImageError(path, reason, f"Use {' or '.join(alternatives) or 'fewer channels'}")
-    values = to_value_range(array, value_range) if depth == 32 else array
+    values = to_value_range(array, value_range) if array.dtype == np.float32 else array
     try:
-        content = _encoded(values, format, quality, icc_profile)
+        content = _encoded(values, format, quality, metadata)
     except Exception as error:
         raise ImageError(path, f"cannot be written as {format}: {error}", "Try PNG") from error
     write_atomically(Path(path), content, flush=False)
 
 
-def _encoded(array: Array, format: Format, quality: int, profile: bytes) -> bytes:
+def carried(metadata: Metadata, format: Format, channels: int) -> Metadata:
+    """Return what a file of `format` with `channels` can hold of `metadata`."""
+    kept = Metadata(
+        profiles.carried(metadata.icc_profile, format, channels),
+        metadata.resolution if format in _WITH_RESOLUTION else None,
+        metadata.exif if format in _WITH_EXIF else b"",
+    )
+    if metadata.family != format:
+        return kept
+    names = metadata.native_names
+    return replace(kept, family=format, native=metadata.native, native_names=names)
+
+
+def _encoded(array: Array, format: Format, quality: int, metadata: Metadata) -> bytes:
     if format == "NPY":
         return npy.to_bytes(array)
     if array.dtype == np.uint16 and array.shape[2] > 1:
@@ -66,26 +83,30 @@ def _encoded(array: Array, format: Format, quality: int, profile: bytes) -> byte
         success, content = cv2.imencode(f".{format.lower()}", bgr)
         if not success:
             raise ValueError("OpenCV gave no reason")
-        profile = profiles.carried(profile, format, pixels.shape[2])
-        return _with_metadata(bytes(content), format, profile, alpha=pixels.shape[2] == 4)
+        metadata = carried(metadata, format, pixels.shape[2])
+        return _with_metadata(bytes(content), format, metadata, alpha=pixels.shape[2] == 4)
+    metadata = carried(metadata, format, array.shape[2])
     options = _OPTIONS[format] | ({"quality": quality} if format == "JPEG" else {})
-    if profile := profiles.carried(profile, format, array.shape[2]):
-        options["icc_profile"] = profile
+    fields = {"icc_profile": metadata.icc_profile, "dpi": metadata.resolution}
+    fields["exif"] = metadata.exif
+    options |= {name: value for name, value in fields.items() if value}
     memory = io.BytesIO()
     to_pil(array).save(memory, format, **options)
     return memory.getvalue()
 
 
-def _with_metadata(content: bytes, format: Format, profile: bytes, alpha: bool) -> bytes:
-    """Return a file of OpenCV's with what that leaves out: a profile, and in TIFF what alpha is."""
+def _with_metadata(content: bytes, format: Format, metadata: Metadata, alpha: bool) -> bytes:
+    """Return a file of OpenCV's with what that leaves out: metadata, in TIFF what alpha is."""
     if format == "TIFF":
-        return tiff.with_tags(content, alpha=alpha, profile=profile)
+        return tiff.with_tags(content, alpha, metadata.icc_profile, metadata.resolution)
+    chunks = profiles.to_chunk(metadata.icc_profile) if metadata.icc_profile else b""
+    if metadata.resolution:  # in pixels a meter
+        x, y = (round(value / 0.0254).to_bytes(4) for value in metadata.resolution)
+        chunks += profiles.chunk(b"pHYs", x + y + b"\1")
+    if metadata.exif:
+        chunks += profiles.chunk(b"eXIf", metadata.exif.removeprefix(b"Exif\0\0"))
     header_end = 33  # of a PNG
-    return (
-        content[:header_end] + profiles.to_chunk(profile) + content[header_end:]
-        if profile
-        else content
-    )
+    return content[:header_end] + chunks + content[header_end:]
 
 
 def to_pil(array: Array) -> Image.Image:

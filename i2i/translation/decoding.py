@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from i2i import images
 from i2i.errors import I2IError
 from i2i.images import Array, ImageError
+from i2i.images.metadata import NO_METADATA, Metadata
 from i2i.images.spec import opened
 from i2i.memory import is_out_of_memory
 from i2i.translation.manifest import Stamp, identity
@@ -24,7 +27,7 @@ class Item:
     depth: int  # bits of the output
     alpha: Array | None = None  # [H, W, 1], put back onto the output
     notes: tuple[str, ...] = ()
-    icc_profile: bytes = b""  # of the input, where the output can hold it
+    metadata: Metadata = NO_METADATA  # of the input, as far as the output can hold it
 
 
 def decode(task: Task, translator: Translator, options: Options) -> Item | str:
@@ -49,12 +52,14 @@ def _read(task: Task, translator: Translator, options: Options) -> Item:
         alpha = None if image.alpha is None else _fit(image.alpha, translator, task, options)
         height, width = image.array.shape[:2]
         notes = (*image.notes, *_form_notes(height, width, translator, options))
-        profile = image.icc_profile
+        part = translator.source.cut(image.array[..., :0], options.half or translator.half)
+        scales = np.divide(pixels.shape[:2], part.shape[:2])
+        metadata = image.metadata.resized(*scales.tolist())
     channels = translator.out_channels + (alpha is not None)
     depth, note = _output_depth(task, translator.output_depth(image.depth), channels, options)
-    carried = images.carried(profile, images.format_of(task.target), channels)
-    if carried != profile:
-        notes += ("color profiles of inputs were dropped: the outputs cannot hold them",)
+    carried = images.carried(metadata, images.format_of(task.target), channels)
+    for name in metadata.missing(carried):
+        notes += (f"{name} of inputs were dropped: the outputs cannot hold them",)
     notes = (*notes, note) if note else notes
     return Item(task, inputs, pixels, depth, alpha, notes, carried)
 

@@ -215,7 +215,7 @@ class _FolderJob:
             task.target.parent.mkdir(parents=True, exist_ok=True)
             if item.alpha is not None:
                 array = np.concatenate([array, images.to_depth(item.alpha, item.depth)], axis=2)
-            images.encode(array, task.target, icc_profile=item.icc_profile)
+            images.encode(array, task.target, metadata=item.metadata)
             details = item.stamp | result(task.target)
         except OSError as error:
             raise write_error(task.target, error) from None

@@ -4,7 +4,7 @@ import csv
 import io
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +107,7 @@ def load_sampler(
         raise TranslationError(path, reason, "Use `i2i translate`")
     used = pick_device(device)
     generator, discriminator = model.generator(GENERATE), model.discriminator()
+    target = info.domains["image"]
     return Sampler(
         generator.eval().to(used),
         latent,
@@ -114,8 +115,8 @@ def load_sampler(
         Execution(pick_precision(precision, used)),
         discriminator.eval().to(used) if discriminator else None,
         info.discriminator.objective if info.discriminator else "vanilla",
-        info.domains["image"],
-        depth or info.domains["image"].depth or 8,
+        replace(target, sample="") if depth else target,
+        depth or target.depth or 8,
     )
 
 
@@ -173,11 +174,12 @@ def write_numbered(
     check_score(sampler, score)
     check_empty(folder, "Choose another OUT")
     folder.mkdir(parents=True, exist_ok=True)
-    rows = []
+    rows, target = [], sampler.target
     for number in range(count):
         pictures, scores = sampler.pictures(sampler.latents(number, 1, seed, truncate), score)
-        path = folder / f"{number:06d}.{sampler.target.lossless(sampler.depth)}"
-        images.encode(sampler.target.stored(pictures[0], sampler.depth), path)
+        suffix = target.lossless(None if target.sample else sampler.depth)
+        path = folder / f"{number:06d}.{suffix}"
+        images.encode(target.typed(target.stored(pictures[0], sampler.depth)), path)
         rows += [(path.name, f"{value:.6f}") for value in scores]
         yield path
     if score:

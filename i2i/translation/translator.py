@@ -91,9 +91,14 @@ class Translator:
         self.statistics, self.layout = statistics, layout
         self.source = source or default_spec(in_channels)
         self.target = target or default_spec(out_channels)
+        if depth:
+            self.target = replace(self.target, sample="")
         self.alpha: AlphaUse = "keep" if self.source.alpha else "drop" if alpha == "keep" else alpha
-        if self.alpha == "carry" and (out_channels not in (1, 3) or len(self.source.inputs) > 1):
+        typed = self.target.sample
+        plain = out_channels in (1, 3) and len(self.source.inputs) == 1 and not typed
+        if self.alpha == "carry" and not plain:
             counts = f"{out_channels} channels from {len(self.source.inputs)} inputs"
+            counts += f", as {typed}" if typed else ""
             reason = f"carry needs one input and gray or RGB outputs; this model makes {counts}"
             raise TranslationError("alpha", reason, "Choose drop or composite")
         self.depth, self.half, self.resized_to = depth, half, resized_to
@@ -118,12 +123,12 @@ class Translator:
     ) -> Image.Image | NDArray[Any] | Tensor:
         """Translate a PIL image, an array or a tensor into the same kind and size.
 
-        Channels are the network's. An array is [H, W, C] or gray [H, W]: uint8, uint16, or floats
-        in the range of its domain ([0, 1] unless the model says otherwise); a last channel of 2 or
-        4 that the network does not take is alpha, floats of it are in [0, 1]. Gray, RGB and alpha
-        are converted to what the network takes. Integers become what files of the target hold, in
-        `depth`; floats stay floats. A tensor is [C, H, W] or [N, C, H, W], floats in [-1, 1], and
-        must have its channels.
+        Channels are the network's. An array is [H, W, C] or gray [H, W]: uint8, uint16, or other
+        numbers in the range of its domain ([0, 1] unless the model says otherwise); a last channel
+        of 2 or 4 that the network does not take is alpha, floats of it are in [0, 1]. Gray, RGB and
+        alpha are converted to what the network takes. Integers become what files of the target
+        hold, in `depth`; floats stay floats. A tensor is [C, H, W] or [N, C, H, W], floats in
+        [-1, 1], and must have its channels.
 
         Raises:
             TranslationError, ImageError: another shape, dtype, range or number of channels.
@@ -156,7 +161,8 @@ class Translator:
             depth = depth or images.depth_of(arrays)
             taken = self.target.taken_depth(depth)
             fine = 32 if self.target.in_units(taken) else taken
-            return self.target.stored(images.from_tensor(result, fine), depth)
+            stored = self.target.stored(images.from_tensor(result, fine), depth)
+            return self.target.typed(stored)
 
     def output_depth(self, depth: int) -> int:
         """Return the bits of the output for a file of `depth` bits; 32: floats."""
@@ -217,15 +223,18 @@ class Translator:
             reason = f"expected [H, W] or [H, W, C], got an array of shape {array.shape}"
             raise TranslationError("image", reason)
         array = array.astype(array.dtype.newbyteorder("="), copy=False)
+        if array.dtype == np.bool_:
+            array = array.view(np.uint8) * np.uint8(255)
         pixels: Array = array if array.ndim == 3 else array[..., None]
         pixels = self._cut(pixels)
         alpha = pixels.shape[2] in (2, 4) and pixels.shape[2] != self.in_channels
         floats = array.dtype.kind == "f"
-        taken = 32 if floats else self.source.taken_depth(images.depth_of(pixels))
+        wide = array.dtype not in (np.uint8, np.uint16)
+        taken = 32 if wide else self.source.taken_depth(images.depth_of(pixels))
         depth = self._result_depth(taken)
         unit = self.source.unit(pixels, alpha)
         result = self._image(unit, alpha, depth)
-        result = result.astype(array.dtype) if floats and depth == 32 else result
+        result = result.astype(array.dtype) if floats and result.dtype == np.float32 else result
         if alpha and self.alpha == "carry":
             same = result.dtype == array.dtype
             opacity = pixels if same else images.to_depth(unit, images.depth_of(result))
@@ -368,4 +377,5 @@ def _spec_text(spec: ImageSpec) -> str:
     ]
     text = str({"inputs": inputs, "range": list(spec.value_range)})
     later = (spec.depth, spec.ranged_integers, spec.mask)
-    return text if later == (None, False, False) else f"{text} {later}"
+    text += "" if later == (None, False, False) else f" {later}"
+    return f"{text} {spec.sample}" if spec.sample else text
