@@ -132,6 +132,7 @@ def _by_window(
     stack: ExitStack,
 ) -> Windows:
     header, turned = picture.header, picture.turned
+    read: _Read
     if header.format == "NPY":
         info = npy.read_info(file, _ANY_SIZE)
         shape = (header.height, header.width, header.channels)
@@ -171,7 +172,6 @@ def _in_memory(
         array, _ = stack.enter_context(decoded(path, max_pixels, value_range))
     except TooLargeError as error:
         raise TooLargeError("image", error.reason, hint) from None
-
 
     def read(top: int, left: int, height: int, width: int) -> Array:
         return array[top : top + height, left : left + width]
@@ -267,7 +267,9 @@ def _by_tifffile(
     whole_bytes = page.bitspersample in (8, 16, 32, 64) and page.fillorder == 1
     inverted = page.photometric == 0
     if not (usual and fits and whole_bytes and page.samplesperpixel == header.channels):
-        raise _NotByWindow("Raise max_pixels (--max-pixels), or save it as gray or RGB of 8 or 16 bits")
+        raise _NotByWindow(
+            "Raise max_pixels (--max-pixels), or save it as gray or RGB of 8 or 16 bits"
+        )
     if inverted and header.depth == 32:
         raise _NotByWindow("Raise max_pixels (--max-pixels), or save it with black as zero")
 
@@ -301,12 +303,15 @@ class _Segments:
         size = self._rows * self._columns * channels // self._planes * page.dtype.itemsize
         if size > MAX_SEGMENT:
             raise _NotByWindow("Raise max_pixels (--max-pixels), or save it in tiles")
-        self._kept = max(1, _CACHE_BYTES // size)
+        self._limit, self._kept = max(1, _CACHE_BYTES // size), 1
 
     def read(self, top: int, left: int, height: int, width: int) -> Array:
         out = np.empty((height, width, self._channels), self._page.dtype)
         down = range(top // self._rows, (top + height - 1) // self._rows + 1)
         across = range(left // self._columns, (left + width - 1) // self._columns + 1)
+        # windows go from left to right: what the next ones need of these rows
+        band = len(down) * self._across * self._planes
+        self._kept = min(self._limit, max(self._kept, band))
         for row, column, plane in product(down, across, range(self._planes)):
             segment = self._segment(plane * self._per_plane + row * self._across + column)
             y, x = row * self._rows - top, column * self._columns - left  # in the window
