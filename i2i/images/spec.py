@@ -213,15 +213,19 @@ def opened(
     """
     if len(files) == 1:
         with reading.decoded(files[0], max_pixels, spec.value_range) as picture:
-            yield _stack(files, [picture], spec, alpha)
+            yield stack(files, [picture], spec, alpha)
     else:
         pictures = [reading.read(path, max_pixels, spec.value_range) for path in files]
-        yield _stack(files, pictures, spec, alpha)
+        yield stack(files, pictures, spec, alpha)
 
 
-def _stack(
-    files: Sequence[str], pictures: list[tuple[Array, Header]], spec: ImageSpec, alpha: AlphaUse
+def stack(
+    files: Sequence[str],
+    pictures: Sequence[tuple[Array, Header]],
+    spec: ImageSpec,
+    alpha: AlphaUse = "drop",
 ) -> Stack:
+    """Stack what `images.read` returned for each file, or windows of it; errors: see `read`."""
     parts: list[Array] = []
     carried, depth = None, 0
     notes: list[str] = []

@@ -28,12 +28,13 @@ from i2i.images.sanity import REPLACE
 
 MAX_SEGMENT = 2**27  # bytes of a strip or tile, decoded
 _CACHE_BYTES = 2**28  # of decoded strips and tiles
-_ANY_SIZE = 2**40  # pixels: what is not decoded at once has no limit of its own
+ANY_SIZE = 2**40  # pixels: what is not decoded at once has no limit of its own
 _EXTRAS: dict[Format, tuple[str, ...]] = {  # the extra, and the modules of it
     "TIFF": ("tiff", "tifffile", "imagecodecs"),
     "PNG": ("vips", "pyvips"),
     "JPEG": ("vips", "pyvips"),
 }
+_vips_process: int | None = None  # whose threads libvips has: they do not survive a fork
 _Read = Callable[[int, int, int, int], Array]  # top, left, height, width
 
 
@@ -114,7 +115,7 @@ def open_windows(
     with ExitStack() as stack:
         with errors_about(path):
             file = stack.enter_context(open_regular(path))
-            picture = open_picture(file, _ANY_SIZE, complete=False)
+            picture = open_picture(file, ANY_SIZE, complete=False)
             convert = partial(_converted, value_range=value_range)
             try:
                 windows = _by_window(path, file, picture, convert, folder, stack)
@@ -134,7 +135,7 @@ def _by_window(
     header, turned = picture.header, picture.turned
     read: _Read
     if header.format == "NPY":
-        info = npy.read_info(file, _ANY_SIZE)
+        info = npy.read_info(file, ANY_SIZE)
         shape = (header.height, header.width, header.channels)
         read = _Plain(file, shape, info.dtype, info.offset, info.fortran).read
         return _Windows(path, header, read, convert)
@@ -232,6 +233,10 @@ def _by_vips(
     stack: ExitStack,
 ) -> _Plain:
     """Decode a PNG or JPEG into a temporary file, a few rows at a time."""
+    global _vips_process
+    _vips_process = _vips_process or os.getpid()
+    if _vips_process != os.getpid():
+        raise _NotByWindow("Read it in the process that opened the first one, or raise max_pixels")
     load = pyvips.Image.pngload if header.format == "PNG" else pyvips.Image.jpegload
     image = load(os.fspath(path), access="sequential", fail_on="error")
     size = (header.height, header.width)

@@ -22,10 +22,11 @@ from i2i.images import Array, ImageError
 from i2i.translation import Progress, TranslationError
 from i2i.translation.decoding import Item, decode, reason_of
 from i2i.translation.inputs import Source
+from i2i.translation.large import translate_large
 from i2i.translation.manifest import Step, result
 from i2i.translation.memory import NotEnoughMemoryError
 from i2i.translation.options import Options
-from i2i.translation.plan import Plan, Task, make_plan
+from i2i.translation.plan import Plan, Task, job_hash, make_plan
 from i2i.translation.recording import Recorder
 from i2i.translation.translator import Translator
 
@@ -107,6 +108,7 @@ class _FolderJob:
     def __post_init__(self) -> None:
         self.failed = dict(self.plan.failed)  # relative path of the input -> reason
         self.recorder = Recorder(self.plan.manifest)
+        self.large: list[Task] = []  # to be translated in tiles, after the others
 
     @property
     def threads(self) -> int:
@@ -127,6 +129,8 @@ class _FolderJob:
                     self.writing.append((item, writers.submit(self._write, item, array)))
                     self._finish(self._window(array) + len(batch))
             self._finish(0)
+        for task in self.large:
+            self._translate_large(task)
         for task in self.plan.tasks:
             if task.relative not in self.failed and not task.target.exists():
                 self.written -= 1
@@ -135,7 +139,7 @@ class _FolderJob:
     def _decoded(self, readers: ThreadPoolExecutor) -> Iterator[Item]:
         """Yield the images that can be read, in order, while further ones are being decoded."""
         pending = deque(self.plan.tasks)
-        reading: deque[tuple[Task, Future[Item | str]]] = deque()
+        reading: deque[tuple[Task, Future[Item | str | None]]] = deque()
         window = 2  # until the size of the images is known
         while pending or reading:
             while pending and len(reading) < window:
@@ -147,7 +151,9 @@ class _FolderJob:
                 reading.append((task, future))
             task, future = reading.popleft()
             item = future.result()
-            if isinstance(item, str):
+            if item is None:
+                self.large.append(task)
+            elif isinstance(item, str):
                 self._fail(task, item)
             else:
                 window = self._window(item.pixels)
@@ -169,6 +175,9 @@ class _FolderJob:
                 self._finish(0)
                 yield from self._translated(batch)
                 return
+            if len(batch) == 1 and self.options.size == "keep":
+                self.large.append(first.task)
+                return
             reason, hint = error.reason, error.hint
         except ImageError:
             reason = "the network returned values that are not finite"
@@ -184,6 +193,23 @@ class _FolderJob:
             torch.cuda.empty_cache()
         yield from self._translated(batch[: len(batch) // 2])
         yield from self._translated(batch[len(batch) // 2 :])
+
+    def _translate_large(self, task: Task) -> None:
+        """Translate an image in tiles; rows that are written stay where it is stopped."""
+        manifest, job = self.plan.manifest, job_hash(self.translator, self.options)
+        if manifest:
+            manifest.check()
+        try:
+            show = self.progress is not None
+            inputs, notes = translate_large(task, self.translator, self.options, job, show)
+            if manifest:
+                step = Step(task.relative, task.output, inputs | result(task.target))
+                manifest.add("written", [step], flush=True)
+        except DiskFullError:
+            raise
+        except (ImageError, TranslationError, WriteError, OSError) as error:
+            return self._fail(task, reason_of(error, task))
+        self._succeed(task, notes)
 
     def _announce(self, tasks: list[Task]) -> None:
         """Record what will be written: files that a power cut leaves behind are then ours."""
@@ -234,10 +260,13 @@ class _FolderJob:
             except (ImageError, WriteError) as error:
                 self._fail(item.task, reason_of(error, item.task))
             else:
-                self.written += 1
-                for note in item.notes:
-                    self.notes.setdefault(note, []).append(item.task.output)
-                self._advance()
+                self._succeed(item.task, item.notes)
+
+    def _succeed(self, task: Task, notes: Iterable[str]) -> None:
+        self.written += 1
+        for note in notes:
+            self.notes.setdefault(note, []).append(task.output)
+        self._advance()
 
     def _fail(self, task: Task, reason: str) -> None:
         self.failed[task.relative] = reason
