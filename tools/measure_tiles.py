@@ -43,8 +43,12 @@ def main() -> None:
         options = MODELS[words.kind]
         network = registry.find("generators", words.kind).factory(3, 3, **options)
         part = GeneratorInfo(name=words.kind, options=options, in_channels=3, out_channels=3)
-        statistics = "image" if words.kind == "resnet" else "running"  # which need passes, and which not
-        info = ModelInfo(method="test", generators={"a2b": part}, direction="a2b", statistics=statistics)
+        statistics = (
+            "image" if words.kind == "resnet" else "running"
+        )  # which need passes, and which not
+        info = ModelInfo(
+            method="test", generators={"a2b": part}, direction="a2b", statistics=statistics
+        )
         save_model(Path(folder, WEIGHTS), info, named_tensors({"a2b": network}))
         for side in words.side:
             measure(Path(folder), words.height or side, side, words.minutes, words.options)
