@@ -94,12 +94,12 @@ BUDGETS = {
     "report": 920,
     "execution": 320,
     "evaluation": 3190,
-    "translation": 2860,
+    "translation": 3250,
     "compat": 505,
     "config": 760,
     "run": 3055,
     "bench": 1310,
-    "cli": 1670,
+    "cli": 1730,
 }
 
 

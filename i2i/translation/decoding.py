@@ -31,19 +31,21 @@ class Item:
     metadata: Metadata = NO_METADATA  # of the input, as far as the output can hold it
 
 
-def decode(task: Task, translator: Translator, options: Options) -> Item | str | None:
-    """Return a decoded image, or why there is none: an error would hold the decoder's memory.
+class TooLarge(str):
+    """The reason why an image is not translated as a whole: tiles may be the way."""
 
-    None: it is to be translated in tiles.
-    """
+
+def decode(task: Task, translator: Translator, options: Options) -> Item | str:
+    """Return a decoded image, or why there is none: an error would hold the decoder's memory."""
     try:
         if options.tile and not task.missing:
             header = images.read_header(task.source, ANY_SIZE)
             if max(header.height, header.width) > options.tile:
-                return None
+                return TooLarge("larger than a tile, in which only files are translated")
         return _read(task, translator, options)
     except TooLargeError as error:
-        return None if options.size == "keep" else reason_of(error, task)
+        reason = reason_of(error, task)
+        return TooLarge(reason) if options.size == "keep" else reason
     except (ImageError, OSError) as error:
         return reason_of(error, task)
     except (MemoryError, RuntimeError) as error:

@@ -168,8 +168,7 @@ class Translator:
         """
         taken = self.target.taken_depth(depth)
         fine = 32 if self.target.in_units(taken) else taken
-        stored = self.target.stored(images.from_tensor(result, fine), depth)
-        return self.target.typed(stored)
+        return self.target.typed(self.target.stored(images.from_tensor(result, fine), depth))
 
     def output_depth(self, depth: int) -> int:
         """Return the bits of the output for a file of `depth` bits; 32: floats."""
