@@ -1,6 +1,6 @@
 """Peak memory and time of translating one large image in tiles, in a process of its own.
 
-    python tools/measure_tiles.py --side 8192                          # ResNet-9 of width 16, 16 bits
+    python tools/measure_tiles.py --options --tile 1024                    # ResNet-9 of width 16, 16 bits
     python tools/measure_tiles.py --kind unet --side 420 4200 13000    # 1 MB, 100 MB and 1 GB of pixels
 
 The model has random weights: its speed and memory are those of a trained one.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from i2i import images
 from i2i.data.folders import Listing
 from i2i.images import Array, Format, ImageError, ValueRange
+from i2i.images.windows import read_large_header
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 SAMPLES = ("", *images.NUMBERS)
@@ -82,10 +83,12 @@ def inspect(
     max_pixels: int = images.MAX_PIXELS,
     threads: int = 8,
     progress: Callable[[int, int], None] | None = None,
+    crops: bool = False,
 ) -> Samples:
     """Read the headers of all files, or more.
 
     Decoded floats outside the range of a domain are errors, and files of more than `max_pixels`.
+    With `crops` these are taken if crops can be read from them; only their header is.
     `progress` is called with files read and their total.
     """
     fields = [*_HEADER, *_FINGERPRINT] if reading == "fingerprint" else _HEADER
@@ -95,6 +98,7 @@ def inspect(
         for column, paths in enumerate(listing.files):
             value_range = (ranges or {}).get(listing.domains[column], images.UNIT)
             read = partial(_read, reading=reading, value_range=value_range, limit=max_pixels)
+            read = partial(read, crops=crops)
             for start in range(0, len(paths), _BLOCK):
                 for row, result in enumerate(pool.map(read, paths[start : start + _BLOCK]), start):
                     if isinstance(result, str):
@@ -109,14 +113,15 @@ def inspect(
 
 
 def _read(
-    path: str, reading: Reading, value_range: ValueRange, limit: int
+    path: str, reading: Reading, value_range: ValueRange, limit: int, crops: bool
 ) -> tuple[Any, ...] | str:
     content: tuple[Any, ...] = (False, False, 0, 0, 0)
     fingerprint: tuple[Any, ...] = ()
     try:
-        if reading == "header":
+        header = read_large_header(path, limit) if crops else None
+        if header is None and reading == "header":
             header = images.read_header(path, limit)
-        else:
+        elif header is None:
             with images.decoded(path, limit, value_range) as (pixels, header):
                 colors = pixels[..., :-1] if header.alpha else pixels
                 content = _content(colors)

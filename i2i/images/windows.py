@@ -23,7 +23,14 @@ from i2i.images import npy
 from i2i.images.decoding import turn, unmultiply
 from i2i.images.formats import MAX_PIXELS, Array, Format, Header, ImageError, TooLargeError
 from i2i.images.pixels import MAX_VALUE, UNIT, ValueRange, from_value_range
-from i2i.images.reading import Picture, decoded, errors_about, open_picture, open_regular
+from i2i.images.reading import (
+    Picture,
+    decoded,
+    errors_about,
+    open_picture,
+    open_regular,
+    read_header,
+)
 from i2i.images.sanity import REPLACE
 
 MAX_SEGMENT = 2**27  # bytes of a strip or tile, decoded
@@ -122,6 +129,24 @@ def open_windows(
             except _NotByWindow as reason:
                 windows = _in_memory(path, picture, max_pixels, value_range, str(reason), stack)
         yield windows
+
+
+def read_large_header(path: str | os.PathLike[str], max_pixels: int) -> Header | None:
+    """Return the header of an image of more than `max_pixels` of which parts are read anywhere.
+
+    None: it has fewer, or is of another kind.
+
+    Raises:
+        ImageError: as `images.read_header`.
+    """
+    header = read_header(path, ANY_SIZE)
+    if header.width * header.height <= max_pixels or header.format not in ("NPY", "TIFF"):
+        return None
+    try:
+        with open_windows(path, 0):
+            return header
+    except TooLargeError:
+        return None
 
 
 def _by_window(
