@@ -94,7 +94,7 @@ BUDGETS = {
     "report": 920,
     "execution": 320,
     "evaluation": 3190,
-    "translation": 3250,
+    "translation": 3270,
     "compat": 505,
     "config": 760,
     "run": 3055,

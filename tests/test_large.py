@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import torch
 from commands import Command, Ended, here
 from models import write_model
 from numpy.typing import NDArray
 from peaks import MEBIBYTE, measure
 
-from i2i import images
+from i2i import images, registry
 from i2i.images import Array, rows
 from i2i.images.rows import spool_of
+from i2i.images.spec import ChannelSpec, ImageSpec
 from i2i.translation import TranslationError, large
 from i2i.translation.folder import translate_folder
 from i2i.translation.options import Options
@@ -160,7 +162,7 @@ def test_an_image_whose_network_does_not_fit_into_memory_is_translated_in_tiles(
     assert any("in tiles of 96" in note for note in report.notes)
 
 
-def test_halves_alpha_and_stacks_are_read_by_window(tmp_path: Path) -> None:
+def test_halves_and_alpha_are_read_by_window(tmp_path: Path) -> None:
     carrying = load(write_model(tmp_path / "model", "resnet"), device="cpu", alpha="carry")
     images.encode(picture(150, 192, 4), tmp_path / "x.png")
     outputs = []
@@ -172,6 +174,38 @@ def test_halves_alpha_and_stacks_are_read_by_window(tmp_path: Path) -> None:
     assert outputs[0].shape == (150, 96, 4)
     assert close(*outputs)
     np.testing.assert_array_equal(outputs[0][..., 3], outputs[1][..., 3])
+
+
+def test_stacked_inputs_are_read_by_window(tmp_path: Path) -> None:
+    inputs = (ChannelSpec(1, False, "depth"), ChannelSpec(3, False, "color"))
+    torch.manual_seed(0)
+    network = registry.find("generators", "resnet").factory(4, 3, width=4, blocks=1)
+    stacking = Translator(
+        network, 4, 3, source=ImageSpec(inputs), device="cpu", precision="fp32", depth=16
+    )
+    for name, channels in (("depth", 1), ("color", 3)):
+        (tmp_path / name).mkdir()
+        images.encode(picture(150, 130, channels), tmp_path / name / "x.png")
+    images.encode(picture(150, 131), tmp_path / "color" / "wide.png")
+    images.encode(picture(150, 130, 1), tmp_path / "depth" / "wide.png")
+    outputs = []
+    for tile in (None, 96):
+        sources = [tmp_path / "depth", tmp_path / "color"]
+        report = translate_folder(stacking, sources, tmp_path / f"{tile}", Options(tile=tile))
+        assert [name for name, _ in report.failed] == ["wide.png"]
+        assert "131x150" in report.failed[0][1]
+        outputs.append(images.decode(tmp_path / f"{tile}" / "x.png"))
+    assert close(*outputs)
+
+
+def test_a_tile_that_the_network_cannot_take_is_refused_before_work(
+    model: Path, tmp_path: Path
+) -> None:
+    images.encode(picture(50), tmp_path / "x.png")
+    done = translate(model, tmp_path / "x.png", tmp_path / "out" / "x.png", "--tile", 97)
+    assert done.status == 2
+    assert "--tile: 97 pixels, but the network takes multiples of 4" in done.err
+    assert not (tmp_path / "out").exists()
 
 
 def killed_after(count: int) -> None:

@@ -15,6 +15,7 @@ import tifffile
 from numpy.typing import NDArray
 from peaks import MEBIBYTE
 from PIL import Image
+from processes import start
 
 from i2i import images
 from i2i.images import Array, ImageError, TooLargeError, windows
@@ -265,6 +266,22 @@ def test_a_picture_for_which_the_disk_has_no_room_is_refused(
     with pytest.raises(ImageError, match="GB are free"), open_windows(path, folder=tmp_path):
         pass
     assert [each.name for each in tmp_path.iterdir()] == ["x.png"]
+
+
+def test_a_forked_process_decodes_as_a_whole_what_libvips_would_wait_for(tmp_path: Path) -> None:
+    path = KINDS["png"](tmp_path)
+    with open_windows(path, 1) as opened:
+        expected = opened.read(0, 0, *SIZE)
+
+    def child() -> None:
+        with open_windows(path) as opened:
+            np.testing.assert_array_equal(opened.read(0, 0, *SIZE), expected)
+        with pytest.raises(TooLargeError, match="in the process"), open_windows(path, 1):
+            pass
+
+    process = start(child)
+    process.join(60)
+    assert process.exitcode == 0
 
 
 def written(path: Path, height: int) -> Path:

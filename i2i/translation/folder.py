@@ -14,6 +14,7 @@ from itertools import islice
 from i2i.files import DiskFullError
 from i2i.translation import Progress, TranslationError
 from i2i.translation.inputs import Source
+from i2i.translation.large import check_tiles
 from i2i.translation.manifest import Stamp, Step
 from i2i.translation.options import Options
 from i2i.translation.plan import Plan, Task, make_plan
@@ -61,6 +62,7 @@ def translate_folder(
     """
     start = time.perf_counter()
     options = options or Options()
+    check_tiles(translator, options)
     plan = make_plan(translator, source, output, options)
     job = _FolderJob(plan, translator, options, progress)
     try:

@@ -53,6 +53,7 @@ class _Source:
         right = (half or self._spec.half_of(*self.size)) == "right"
         self._left = self.size[1] - self.width if right else 0
         self.notes: set[str] | None = None  # that hold for every window
+        self.pixels_read = 0
         self.advance: Callable[[], None] = lambda: None
 
     def stacked(self, top: int, left: int, height: int, width: int) -> Stack:
@@ -65,6 +66,7 @@ class _Source:
 
     def read(self, top: int, left: int, height: int, width: int) -> Array:
         """Return the pixels of a window as the network takes them."""
+        self.pixels_read += height * width
         self.advance()
         return self.stacked(top, left, height, width).array
 
@@ -114,6 +116,13 @@ def translate_large(
     return inputs, (*notes, *sorted(source.notes or ()))
 
 
+def check_tiles(translator: Translator, options: Options) -> None:
+    """Raise TranslationError for a tile or an overlap that the network cannot be given."""
+    if options.tile:
+        side = 2 * options.tile  # which takes several
+        Tiling(translator, side, side, options.tile, options.overlap)
+
+
 def _check_target(task: Task, pixels: int, options: Options) -> None:
     format = images.format_of(task.target)
     if format not in STREAMED and pixels > options.max_pixels:
@@ -136,8 +145,13 @@ def _translate(
     tiling = Tiling(translator, height, width, tile, overlap)
     tile, overlap = tiling.tile, tiling.overlap
     with progress(f"translating {name}", height, "rows", writer.rows) as bar:
+
+        def advance() -> None:
+            size = f"{source.pixels_read / 1e6:.0f} megapixels"
+            bar.update(writer.rows, "" if writer.rows else f"statistics: {size} read")
+
         if name:
-            source.advance = lambda: bar.update(writer.rows, "" if writer.rows else "statistics")
+            source.advance = advance
         if content is None:
             statistics = image_statistics(translator, source.read, height, width, tile, overlap)
             tensors = {
