@@ -56,7 +56,7 @@ def close(left: Array, right: Array) -> bool:
 def test_a_folder_with_a_large_a_broken_and_small_images_is_translated(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("i2i.translation.tiles.automatic_tile", lambda *_: 96)
+    monkeypatch.setattr("i2i.translation.tiling.automatic_tile", lambda *_: 96)
     source = tmp_path / "in"
     (source / "sub").mkdir(parents=True)
     for number in range(3):
@@ -156,7 +156,7 @@ def test_an_image_whose_network_does_not_fit_into_memory_is_translated_in_tiles(
         "share",
         lambda height, width, count=1: 2.0 if height > 150 else share(height, width, count),
     )
-    monkeypatch.setattr("i2i.translation.tiles.automatic_tile", lambda *_: 96)
+    monkeypatch.setattr("i2i.translation.tiling.automatic_tile", lambda *_: 96)
     report = translate_folder(translator, tmp_path / "x.png", tmp_path / "out.png")
     assert report.failed == []
     assert any("in tiles of 96" in note for note in report.notes)

@@ -43,11 +43,9 @@ class LargeImage:
         """
         rows, columns = (slice(*one.indices(n)) for one, n in zip(part, self.shape, strict=False))
         box = rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start
+        watched = self._spec.watched()
         with ExitStack() as opened:
-            windows = [
-                opened.enter_context(open_windows(file, 0, self._spec.value_range))
-                for file in self._files
-            ]
+            windows = [opened.enter_context(open_windows(file, 0, watched)) for file in self._files]
             pictures = [(each.read(*box), each.header) for each in windows]
-        array = stack(self._files, pictures, self._spec, self._alpha).array
+        array = stack(self._files, pictures, self._spec, self._alpha, watched).array
         return array if array.dtype == np.uint8 else images.to_unit(array)

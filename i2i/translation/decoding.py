@@ -1,5 +1,6 @@
 """Read the images of a folder job: what of each the network takes, and what goes past it."""
 
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -7,9 +8,9 @@ import numpy as np
 
 from i2i import images
 from i2i.errors import I2IError
-from i2i.images import Array, ImageError, TooLargeError
+from i2i.images import Array, ImageError, Source, TooLargeError
 from i2i.images.metadata import NO_METADATA, Metadata
-from i2i.images.spec import Stack, opened
+from i2i.images.spec import Clipped, Stack, opened, unlike_note
 from i2i.images.windows import ANY_SIZE
 from i2i.memory import is_out_of_memory
 from i2i.translation.manifest import Stamp, identity
@@ -29,6 +30,7 @@ class Item:
     alpha: Array | None = None  # [H, W, 1], put back onto the output
     notes: tuple[str, ...] = ()
     metadata: Metadata = NO_METADATA  # of the input, as far as the output can hold it
+    clipped: Clipped = (0, 0)
 
 
 class TooLarge(str):
@@ -39,7 +41,8 @@ def decode(task: Task, translator: Translator, options: Options) -> Item | str:
     """Return a decoded image, or why there is none: an error would hold the decoder's memory."""
     try:
         if options.tile and not task.missing:
-            header = images.read_header(task.source, ANY_SIZE)
+            content = task.source if task.content is None else io.BytesIO(task.content)
+            header = images.read_header(content, ANY_SIZE)
             if max(header.height, header.width) > options.tile:
                 return TooLarge("larger than a tile, in which only files are translated")
         return _read(task, translator, options)
@@ -57,8 +60,9 @@ def decode(task: Task, translator: Translator, options: Options) -> Item | str:
 def _read(task: Task, translator: Translator, options: Options) -> Item:
     if task.missing:
         raise ImageError(task.source, task.missing)
-    inputs = identity(task.files)
-    files = [str(file) for file in task.files]
+    in_tar = task.content is not None
+    inputs = {} if in_tar else identity(task.files)
+    files: list[Source] = [io.BytesIO(task.content or b"")] if in_tar else [*task.files]
     with opened(files, translator.source, translator.alpha, options.max_pixels) as image:
         pixels = _fit(image.array, translator, task, options)
         alpha = None if image.alpha is None else _fit(image.alpha, translator, task, options)
@@ -67,7 +71,9 @@ def _read(task: Task, translator: Translator, options: Options) -> Item:
         scales = np.divide(pixels.shape[:2], part.shape[:2]).tolist()
         size = height, width
         depth, notes, metadata = outcome(task, image, size, scales, translator, options)
-    return Item(task, inputs, pixels, depth, alpha, notes, metadata)
+        notes += unlike_note(pixels, translator.source)
+        clipped = image.clipped
+    return Item(task, inputs, pixels, depth, alpha, notes, metadata, clipped)
 
 
 def outcome(
@@ -151,6 +157,7 @@ def _output_depth(task: Task, depth: int, channels: int, options: Options) -> tu
 def reason_of(error: Exception, task: Task) -> str:
     """Return the reason of an error, without the path of the task's own file."""
     if isinstance(error, I2IError):
-        own = error.subject in (str(task.source), str(task.target), "image")
+        own = task.content is not None  # its stream has no name
+        own = own or error.subject in (str(task.source), str(task.target), "image")
         return error.explanation if own else str(error)
     return getattr(error, "strerror", None) or str(error)

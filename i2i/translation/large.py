@@ -16,15 +16,16 @@ from torch import Tensor
 
 from i2i import images
 from i2i.console import progress
-from i2i.images import Array, ImageError
+from i2i.images import Array, ImageError, WatchedRange
 from i2i.images.rows import STATISTICS, STREAMED, SpooledRows
-from i2i.images.spec import Stack, stack
+from i2i.images.spec import Clipped, Stack, stack
 from i2i.images.windows import Windows, open_windows
 from i2i.translation.decoding import outcome
 from i2i.translation.manifest import Stamp, identity
 from i2i.translation.options import Options
 from i2i.translation.plan import Task
-from i2i.translation.tiles import Tiling, image_statistics, translate_rows
+from i2i.translation.tiles import image_statistics, translate_rows
+from i2i.translation.tiling import Tiling
 from i2i.translation.translator import Translator
 
 _TILES = "tiles"  # of a job, beside its statistics
@@ -35,10 +36,15 @@ class _Source:
     """Windows of the files of one sample, prepared for the network."""
 
     def __init__(
-        self, task: Task, windows: Sequence[Windows], translator: Translator, options: Options
+        self,
+        task: Task,
+        windows: Sequence[Windows],
+        translator: Translator,
+        options: Options,
+        watched: WatchedRange,
     ) -> None:
         self._files, self._windows = [str(file) for file in task.files], windows
-        self._spec, self._alpha = translator.source, translator.alpha
+        self._spec, self._alpha, self._watched = translator.source, translator.alpha, watched
         first = windows[0].header
         self.size = first.height, first.width
         for file, one in zip(self._files[1:], windows[1:], strict=True):
@@ -60,7 +66,7 @@ class _Source:
         """Return a window as `spec.read` returns complete files."""
         box = top, left + self._left, height, width
         pictures = [(one.read(*box), one.header) for one in self._windows]
-        part = stack(self._files, pictures, self._spec, self._alpha)
+        part = stack(self._files, pictures, self._spec, self._alpha, self._watched)
         self.notes = set(part.notes) & (set(part.notes) if self.notes is None else self.notes)
         return part
 
@@ -73,8 +79,8 @@ class _Source:
 
 def translate_large(
     task: Task, translator: Translator, options: Options, job: str, show: bool
-) -> tuple[Stamp, tuple[str, ...]]:
-    """Translate the files of a task; return their identity, and notes for people.
+) -> tuple[Stamp, tuple[str, ...], Clipped]:
+    """Translate the files of a task; return their identity, notes, and what was clipped.
 
     Args:
         job: hash of the job, which a later process must share to continue.
@@ -89,15 +95,13 @@ def translate_large(
         raise ImageError(task.source, task.missing)
     folder = task.target.parent
     folder.mkdir(parents=True, exist_ok=True)
-    inputs = identity(task.files)
+    inputs, watched = identity(task.files), translator.source.watched()
     with ExitStack() as opened:
         windows = [
-            opened.enter_context(
-                open_windows(file, options.max_pixels, translator.source.value_range, folder)
-            )
+            opened.enter_context(open_windows(file, options.max_pixels, watched, folder))
             for file in task.files
         ]
-        source = _Source(task, windows, translator, options)
+        source = _Source(task, windows, translator, options, watched)
         _check_target(task, source.height * source.width, options)
         pixel = source.stacked(0, 0, 1, 1)._replace(notes=())
         source.notes = None
@@ -113,7 +117,8 @@ def translate_large(
             source, writer, translator, options, depth, task.relative if show else ""
         )
         writer.finish()
-    return inputs, (*notes, *sorted(source.notes or ()))
+    clipped = watched.outside, watched.values  # of all windows that were read: a share
+    return inputs, (*notes, *sorted(source.notes or ())), clipped
 
 
 def check_tiles(translator: Translator, options: Options) -> None:

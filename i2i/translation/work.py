@@ -1,132 +1,56 @@
-"""Translating the tasks of a job, as one process does: images into files, tars into tars."""
+"""The work of one process on the tasks of a job."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterator
+from itertools import chain
 
-import numpy as np
-
-from i2i import images
-from i2i.files import DiskFullError, WriteError, write_error
-from i2i.images import Array, ImageError
+from i2i.files import DiskFullError, WriteError
+from i2i.images import ImageError
 from i2i.translation import TranslationError
-from i2i.translation.decoding import Item, TooLarge, reason_of
+from i2i.translation.decoding import reason_of
+from i2i.translation.inputs import is_tar
 from i2i.translation.large import translate_large
-from i2i.translation.manifest import Stamp, result
+from i2i.translation.manifest import result
 from i2i.translation.options import Options
 from i2i.translation.pipeline import Pipeline
 from i2i.translation.plan import Task, job_hash
+from i2i.translation.sinks import FileSink, Ledger, Outcome
+from i2i.translation.tars import translate_tar
 from i2i.translation.translator import Translator
 
-
-class Outcome(NamedTuple):
-    """The outcome of a task: an output with what the record says about it, or a reason for none."""
-
-    details: Mapping[str, Any] = {}
-    reason: str = ""  # why there is no output
-    notes: tuple[tuple[str, str], ...] = ()  # of an output, or a member of it: note, name
-    images: int = 1  # written
-    failed: tuple[tuple[str, str], ...] = ()  # members of a tar that are left out: path, reason
-    ignored: int = 0  # members that are not images
+Engine = Callable[[Translator, Options, Iterator[Task], Ledger], None]  # such as `work`
 
 
-class Ledger(Protocol):
-    """Keeps what happens; called in one thread but for `check`."""
+def work(translator: Translator, options: Options, tasks: Iterator[Task], ledger: Ledger) -> None:
+    """Translate all tasks, which are asked for when they are needed: images, or tars.
 
-    def check(self) -> None:
-        """Raise InUseError if the output folder is no longer at its path."""
-
-    def marked(self, steps: Sequence[tuple[Task, Stamp]]) -> AbstractContextManager[None]:
-        """Note down for the time of the block that these may not be survived."""
-
-    def take(self, task: Task, outcome: Outcome) -> None:
-        """Take the outcome of a task."""
-
-
-def work(
-    translator: Translator,
-    options: Options,
-    tasks: Iterator[Task],
-    ledger: Ledger,
-    show: bool = False,
-) -> None:
-    """Translate all tasks, which are asked for when they are needed; large images at the end.
-
-    Args:
-        show: print the progress of large images.
+    Images that are too large as a whole are translated in tiles, after the others.
 
     Raises:
         DiskFullError: there is no room for an output.
     """
-    files = _Files(ledger)
-    Pipeline(translator, options, files).run(tasks)
+    first = next(tasks, None)
+    if first is None:
+        return
+    every = chain([first], tasks)
+    if is_tar(first.source):
+        for task in every:
+            ledger.take(task, translate_tar(translator, options, task, ledger))
+        return
+    files = FileSink(ledger)
+    Pipeline(translator, options, files).run(every)
     for task in files.large:
         ledger.check()
-        ledger.take(task, _in_tiles(task, translator, options, show))
+        ledger.take(task, _in_tiles(task, translator, options, ledger.shows))
 
 
 def _in_tiles(task: Task, translator: Translator, options: Options, show: bool) -> Outcome:
     """Translate an image in tiles; where that is stopped, its rows stay."""
     try:
         job = job_hash(translator, options)
-        stamp, notes = translate_large(task, translator, options, job, show)
+        stamp, notes, clipped = translate_large(task, translator, options, job, show)
         details = stamp | result(task.target)
     except DiskFullError:
         raise
     except (ImageError, TranslationError, WriteError, OSError) as error:
         return Outcome(reason=reason_of(error, task))
-    return Outcome(details, notes=tuple((note, task.output) for note in notes))
-
-
-class _Files:
-    """Writes each output to a file of its own."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self.large: list[Task] = []  # to be translated in tiles, after the others
-
-    def marked(self, batch: list[Item]) -> AbstractContextManager[None]:
-        """Mark each image."""
-        return self._ledger.marked([(item.task, item.stamp) for item in batch])
-
-    def write(self, item: Item, array: Array) -> Stamp:
-        """Write an output; return what is recorded about it and its input.
-
-        Raises:
-            WriteError, ImageError: it could not be written.
-        """
-        task = item.task
-        try:
-            self._ledger.check()
-            task.target.parent.mkdir(parents=True, exist_ok=True)
-            encode(item, array, task.target)
-            return item.stamp | result(task.target)
-        except OSError as error:
-            raise write_error(task.target, error) from None
-
-    def finish(self, item: Item, details: Stamp) -> None:
-        """Report an output."""
-        notes = tuple((note, item.task.output) for note in item.notes)
-        self._ledger.take(item.task, Outcome(details, notes=notes))
-
-    def fail(self, task: Task, reason: str) -> None:
-        """Report that there is none, or keep a task for tiles."""
-        if isinstance(reason, TooLarge):
-            self.large.append(task)
-        else:
-            self._ledger.take(task, Outcome(reason=reason))
-
-
-def encode(item: Item, array: Array, target: Path) -> None:
-    """Encode an output, with the alpha that went past the network.
-
-    Raises:
-        ImageError, WriteError: it cannot be held, or written.
-    """
-    try:
-        if item.alpha is not None:
-            array = np.concatenate([array, images.to_depth(item.alpha, item.depth)], axis=2)
-        images.encode(array, target, metadata=item.metadata)
-    except MemoryError:
-        raise ImageError(item.task.target, "not enough memory to write it") from None
+    return Outcome(details, notes=tuple((note, task.output) for note in notes), clipped=clipped)
