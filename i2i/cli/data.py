@@ -159,8 +159,8 @@ def _classes(words: tuple[str, ...]) -> dict[str, int]:
     numbers = {}
     for word in words:
         domain, _, number = word.partition("=")
-        digits = number.isascii() and number.isdecimal() and len(number) < 6
-        if domain not in ("a", "b") or not digits or not 2 <= int(number) <= 2**16:
+        is_number = number.isascii() and number.isdecimal() and len(number) < 6
+        if domain not in ("a", "b") or not is_number or not 2 <= int(number) <= 2**16:
             reason = f"must be a=N or b=N, N from 2 to 65536, got {word}"
             raise click.BadParameter(reason, param_hint="--classes")
         numbers[domain] = int(number)
