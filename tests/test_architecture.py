@@ -94,7 +94,7 @@ BUDGETS = {
     "report": 920,
     "execution": 320,
     "evaluation": 3200,
-    "translation": 4025,
+    "translation": 4050,
     "compat": 505,
     "config": 845,
     "run": 3185,
