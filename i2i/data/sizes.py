@@ -37,6 +37,8 @@ def loaded_bytes(
 ) -> NDArray[np.int64]:
     """Return the bytes of images of `sizes`, [N, 2], once resized; 0 where they are not loaded."""
     pixel = spec.channels * (1 if spec.depth == 8 and not spec.ranged_integers else 4)
+    if spec.classes:  # kept as numbers
+        pixel = (spec.depth or 16) // 8
     if config.resize != "stretch":
         areas = np.asarray(resized_sizes(sizes, config).prod(axis=1))
         areas[areas > config.max_pixels] = 0  # of which crops are read

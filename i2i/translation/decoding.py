@@ -93,7 +93,7 @@ def outcome(
     """
     notes = (*image.notes, *_form_notes(*size, translator, options))
     metadata = image.metadata.resized(*scales)
-    channels = translator.out_channels + (image.alpha is not None)
+    channels = translator.target.file_channels + (image.alpha is not None)
     depth, note = _output_depth(task, translator.output_depth(image.depth), channels, options)
     carried = images.carried(metadata, images.format_of(task.target), channels)
     for name in metadata.missing(carried):
