@@ -45,16 +45,12 @@ def read_listing(
     reading: Reading = "header"
     if len(listing.files[0]) <= config.decode_check_limit:
         reading = "pixels"
+    limit, crops = config.max_pixels, takes_crops(config) and listing.layout == "folders"
     classes, histograms = getattr(config, "classes", {}), list[Histogram]()
     if classes and reading == "pixels":
         histograms = [Histogram() for _ in listing.files]
     samples = inspect(
-        listing,
-        reading,
-        config.range_rule,
-        config.max_pixels,
-        histograms=histograms,
-        crops=takes_crops(config) and listing.layout == "folders",
+        listing, reading, config.range_rule, limit, crops=crops, histograms=histograms
     )
     for domain, histogram in zip(listing.domains, histograms, strict=False):
         notes += unused_classes(domain, classes.get(domain, 0), histogram)

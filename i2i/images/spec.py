@@ -209,6 +209,8 @@ class ImageSpec:
         Raises:
             ImageError: a value outside of the range, or a label that training files cannot hold.
         """
+        if self.classes and not alpha:
+            return check_classes(stored, self.classes)
         floats = stored.dtype not in (np.uint8, np.uint16)
         if not floats and (depth := self.taken_depth(depth_of(stored))) != depth_of(stored):
             labels, opacity = np.split(stored, [stored.shape[2] - alpha], axis=2)

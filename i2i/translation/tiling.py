@@ -46,7 +46,7 @@ class Tiling:
     """Tiles of one image.
 
     Args:
-        tile: pixels a side that the network is given; None: see `automatic_tile`.
+        tile: pixels a side that the network is given, at most; None: see `automatic_tile`.
         overlap: pixels of the halo on each side; None: what the network sees, or where the core
             would be less than half of the tile, a quarter of it.
 
@@ -62,12 +62,15 @@ class Tiling:
         tile: int | None = None,
         overlap: int | None = None,
     ) -> None:
-        tile = automatic_tile(translator, translator.memory.free()) if tile is None else tile
+        if tile is None:
+            tile = automatic_tile(translator, translator.memory.free(), width)
         self.tile, self.overlap = tile, _overlap(translator, tile, overlap)
         self.height, self.width = height, width
         self.padded = translator.padded(height), translator.padded(width)
         self.top, self.left = (self.padded[0] - height) // 2, (self.padded[1] - width) // 2
-        self.rows, self.columns = (_spans(side, tile, self.overlap) for side in self.padded)
+        self.rows, self.columns = (
+            _spans(side, tile, self.overlap, translator.divisor) for side in self.padded
+        )
         self.is_single = len(self.rows) == len(self.columns) == 1
         self._halo = _halo(translator)
         aligned = self.overlap // translator.divisor * translator.divisor
@@ -94,29 +97,43 @@ class Tiling:
         return padded
 
 
-def tile_bytes(translator: Translator, tile: int) -> int:
-    """Return the memory that a tile takes at its peak; 0 for networks that cannot be traced."""
-    return translator.memory.bytes(tile, tile)
+def tile_bytes(translator: Translator, tile: int, width: int = 0) -> int:
+    """Return the memory that a tile takes at its peak, with a row of results of an image's width.
+
+    The network counts as nothing where it cannot be traced.
+    """
+    results = 4 * translator.out_channels * tile * width  # float32
+    return translator.memory.bytes(tile, tile) + results
 
 
-def automatic_tile(translator: Translator, free_bytes: int | None) -> int:
+def automatic_tile(translator: Translator, free_bytes: int | None, width: int = 0) -> int:
     """Return the largest useful side of a tile that takes at most half of the free memory.
 
-    It is the smallest side that the network takes where no other fits. None: unknown.
+    It is the smallest side that the network takes where no other fits.
+
+    Args:
+        free_bytes: None: unknown.
+        width: of the image, pixels.
     """
     budget = (2**32 if free_bytes is None else free_bytes) // 2
     halo, smallest = _halo(translator) or 0, _smallest(translator)
     tile = translator.padded(max(2048, 8 * halo))  # larger ones hardly save any work
-    while tile > smallest and tile_bytes(translator, tile) > budget:
+    while tile > smallest and tile_bytes(translator, tile, width) > budget:
         tile = max(smallest, tile * 3 // 4 // translator.divisor * translator.divisor)
     return tile
 
 
-def _spans(side: int, tile: int, overlap: int) -> list[Span]:
-    """Return tiles of equal sides: the last ends where the image ends."""
+def _spans(side: int, tile: int, overlap: int, divisor: int) -> list[Span]:
+    """Return as few tiles as there must be, as small as they then can be; the last ends at `side`.
+
+    All have one side, of `tile` pixels at most.
+    """
     if tile >= side:
         return [Span(0, side, 0, side)]
-    firsts = [*range(0, side - tile, tile - 2 * overlap), side - tile]
+    count = -((2 * overlap - side) // (tile - 2 * overlap))
+    step = -((2 * overlap - side) // (count * divisor)) * divisor
+    tile = step + 2 * overlap
+    firsts = [*range(0, side - tile, step), side - tile]
     borders = [0, *(first + tile - overlap for first in firsts[:-1]), side]
     return [
         Span(first, first + tile, *cores)
