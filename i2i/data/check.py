@@ -28,10 +28,13 @@ from i2i.data.groups import Group, groups_of
 from i2i.data.inspect import Samples, inspect
 from i2i.data.ranges import fit_ranges
 from i2i.data.rules import RULES, Level, Mask, channel_spec, describe_files, find_faults
+from i2i.data.slice_rules import is_slice
+from i2i.data.volumes import expand
 from i2i.data.walk import describe_suffixes
 from i2i.direction import Domain
 from i2i.files import check_empty
 from i2i.images import MAX_PIXELS, UNIT, Histogram, ValueRange
+from i2i.images.slices import SliceAxis, volume_of
 
 Finding = tuple[str, str, str]  # name of a rule, file that breaks it, reason or ""
 
@@ -95,6 +98,7 @@ def check_folder(
     pair_pattern: Sequence[str] = (),
     pairs: str | None = None,
     max_pixels: int = MAX_PIXELS,
+    slice_axis: SliceAxis = "acquisition",
     progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
     """Decode every image of a data set, and report the files that break rules of training.
@@ -109,7 +113,7 @@ def check_folder(
         value_range: (low, high) of the floats in files, or of the integers where there are none;
             or text as `data.value_range` takes it, such as "lung": values outside are clipped.
         masks: domains that hold labels, of which an image may have one value.
-        inputs, target, pair_pattern, pairs, max_pixels: settings of `data` with these names.
+        inputs, target, pair_pattern, pairs, max_pixels, slice_axis: settings of `data` so called.
         progress: is called with files decoded and their total.
 
     Raises:
@@ -119,7 +123,7 @@ def check_folder(
     names = (*inputs, target) if target is not None else ()
     if kind == "auto" and (len(names) > 2 or pair_pattern or pairs or layout != "auto"):
         kind = "paired"
-    find = partial(list_split, path, kind=kind, layout=layout, names=names)
+    find = partial(list_split, path, kind=kind, layout=layout, names=names, axis=slice_axis)
     name = Path(pairs or "").name.lower()
     own = next(filter(name.startswith, SPLITS), "train")
     find = partial(find, patterns=pair_pattern, table=pairs, table_split=own)
@@ -155,8 +159,14 @@ def _report(
         files_by_rule["other file"] = {
             example: f"{describe_suffixes(listing.suffixes)} (first: {example})"
         }
-    dropped = {file for rule in RULES if rule.drop for file in files_by_rule[rule.name]}
-    rows = [row for part in parts for row in zip(*part.samples.files, strict=True)]
+    dropped = {
+        volume_of(file)
+        for rule in RULES
+        if rule.drop and not rule.note
+        for file in files_by_rule[rule.name]
+    }
+    files = [[map(volume_of, column) for column in part.samples.files] for part in parts]
+    rows = {row for columns in files for row in zip(*columns, strict=True)}
     clean = sorted({file for row in rows if not dropped.intersection(row) for file in row})
     groups = tuple(
         group
@@ -212,7 +222,9 @@ class _Reading:
         self.total += sum(len(files) for each in loose for files in each.values())
         parts = []
         for (split, listing), others in zip(listings, loose, strict=True):
-            read = {rule: self.read(Listing(("",), [files])) for rule, files in others.items()}
+            read = {
+                rule: self.read(expand(Listing(("",), [files]))) for rule, files in others.items()
+            }
             histograms = [Histogram() for _ in listing.files]
             parts.append(_Part(split, self.read(listing, histograms), read, histograms))
         return parts
@@ -311,7 +323,8 @@ def _join(samples: Sequence[Samples]) -> Samples:
     columns = zip(*(each.files for each in samples), strict=True)
     files = [list(chain(*parts)) for parts in columns]
     every = replace(samples[0], files=files, facts=np.concatenate([s.facts for s in samples]))
-    return every.keep(np.asarray(every.readable.all(axis=1)))
+    blank = (is_slice(every) & every.facts["constant"]).any(axis=1)  # air, which tells nothing
+    return every.keep(np.asarray(every.readable.all(axis=1) & ~blank))
 
 
 def _similar(samples: Samples, held: int = 0) -> Iterator[Finding]:
@@ -324,8 +337,10 @@ def _similar(samples: Samples, held: int = 0) -> Iterator[Finding]:
             yield same, files[row], f"{files[row]} and {files[first[row]]}"
     rest = samples.keep(~repeated)
     for earlier, later in near_pairs(rest.facts):
+        files = rest.files[0]
+        if volume_of(files[earlier]) == volume_of(files[later]) != files[later]:
+            continue  # slices of one volume
         if earlier < (held or later) and held <= later:
-            files = rest.files[0]
             yield near, files[later], f"{files[later]} and {files[earlier]}"
 
 

@@ -12,6 +12,7 @@ from i2i.config import AlphaUse, DataConfig, PairedData, height_width
 from i2i.data.folders import DataError, Listing
 from i2i.data.inspect import FORMATS, SAMPLES, Facts, Samples, inspect
 from i2i.data.sizes import resized_sizes
+from i2i.data.slice_rules import check_slices, empty, is_slice, slicing
 from i2i.images import MAX_VALUE, UNIT
 from i2i.images.spec import LOSSY, ChannelSpec, ImageSpec
 
@@ -45,7 +46,7 @@ class Rule(NamedTuple):
 
 def _constant(samples: Samples, config: DataConfig) -> Mask:
     labels = np.isin(samples.domains, getattr(config, "masks", ()))
-    return np.asarray(samples.facts["constant"] & ~labels)
+    return np.asarray(samples.facts["constant"] & ~labels & ~is_slice(samples))
 
 
 def _too_thin(samples: Samples, config: DataConfig) -> Mask:
@@ -177,6 +178,12 @@ RULES = (
         "have one value in all pixels, which instance norm turns into noise",
         _constant,
         "Remove them, or declare labels in data.masks",
+    ),
+    _note(
+        "empty slice",
+        "are slices of one value, and are left out of training",
+        empty,
+        drop=True,
     ),
     Rule(
         "thin",
@@ -357,6 +364,7 @@ def image_spec(
         sample=SAMPLES[kinds[0]] if len(kinds) == 1 else "",
         mask=domain in getattr(config, "masks", ()),
         size=tuple(first.tolist()) if similar else None,
+        **slicing(domain, config),
     )
 
 
@@ -366,6 +374,7 @@ def check_domain(
     """Raise DataError if settings do not fit a domain; `jitter`: its color will change."""
     have = f"images of domain {domain} have {spec.channels} channels"
     stacked = f", stacked from {len(spec.inputs)} folders" if len(spec.inputs) > 1 else ""
+    stacked += check_slices(domain, spec, facts)
     colored = spec.channels - spec.alpha in (1, 3) and not stacked
     if config.color_jitter and jitter and not colored:
         reason = f"defined for gray and RGB, {have}{stacked}"

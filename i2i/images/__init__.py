@@ -4,6 +4,7 @@ from i2i.images.formats import EXTENSIONS as EXTENSIONS
 from i2i.images.formats import MAX_CHANNELS as MAX_CHANNELS
 from i2i.images.formats import MAX_PIXELS as MAX_PIXELS
 from i2i.images.formats import NUMBERS as NUMBERS
+from i2i.images.formats import PICTURE_SUFFIXES as PICTURE_SUFFIXES
 from i2i.images.formats import WRITABLE as WRITABLE
 from i2i.images.formats import Alpha as Alpha
 from i2i.images.formats import Array as Array
@@ -12,6 +13,8 @@ from i2i.images.formats import Header as Header
 from i2i.images.formats import ImageError as ImageError
 from i2i.images.formats import Source as Source
 from i2i.images.formats import format_of as format_of
+from i2i.images.formats import stem_of as stem_of
+from i2i.images.formats import suffix_of as suffix_of
 from i2i.images.formats import supports as supports
 from i2i.images.histogram import Histogram as Histogram
 from i2i.images.histogram import WatchedRange as WatchedRange

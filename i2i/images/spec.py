@@ -24,6 +24,8 @@ from i2i.images.pixels import (
     to_unit,
     to_value_range,
 )
+from i2i.images.slices import SliceAxis
+from i2i.images.volumes import around
 
 Half = Literal["left", "right"]
 LOSSY: tuple[Format, ...] = ("JPEG",)  # formats that mix labels
@@ -54,11 +56,18 @@ class ImageSpec:
     mask: bool = False  # values are labels, which resampling must not mix
     size: tuple[int, int] | None = None  # (height, width) of an image; all have its aspect ratio
     half: Half | None = None  # of files with a and b side by side
+    slice_axis: SliceAxis = "acquisition"  # of volumes
+    neighbors: int = 0  # slices of the same volume, stacked before and after each one
 
     @property
     def channels(self) -> int:
         """Number of stacked channels."""
-        return sum(one.channels for one in self.inputs)
+        return sum(one.channels for one in self.stacked)
+
+    @property
+    def stacked(self) -> tuple[ChannelSpec, ...]:
+        """One for each image of a stack: of each input, its neighbors, too."""
+        return tuple(one for one in self.inputs for _ in range(2 * self.neighbors + 1))
 
     @property
     def alpha(self) -> bool:
@@ -73,7 +82,11 @@ class ImageSpec:
         plain = self.channels in (2, 4) and not self.alpha
         sample = "" if depth else self.sample
         holds = supports(format, self.channels, depth or self.depth or 8, sample)
-        return holds and (format == "NPY" or not plain) and not (self.mask and format == "JPEG")
+        return (
+            holds
+            and (format in ("NPY", "NIFTI") or not plain)
+            and not (self.mask and format == "JPEG")
+        )
 
     def half_of(self, height: int, width: int) -> Half | None:
         """Return the half of a file that holds the image, if it has the form of files in training.
@@ -236,6 +249,7 @@ def opened(
     other. Errors are those of `read`.
     """
     watched = spec.watched()
+    files = [name for file in files for name in around(file, spec.neighbors)]
     if len(files) == 1:
         with reading.decoded(files[0], max_pixels, watched) as picture:
             yield _stack(files, [picture], spec, alpha, watched)
@@ -254,7 +268,7 @@ def _stack(
     parts: list[Array] = []
     carried, depth = None, 0
     notes: list[str] = []
-    for path, (pixels, header), target in zip(files, pictures, spec.inputs, strict=True):
+    for path, (pixels, header), target in zip(files, pictures, spec.stacked, strict=True):
         notes += _notes(pixels, header, spec)
         try:
             if header.depth != 32:

@@ -1,0 +1,176 @@
+"""NIfTI volumes (NIfTI-1 and NIfTI-2, Cox et al. 2004) through nibabel; slices by offset."""
+
+import gzip
+import io
+import os
+import threading
+import zlib
+from collections import OrderedDict
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from i2i.images.extras import require
+from i2i.images.formats import ImageError
+from i2i.images.sanity import DEFLATE_RATIO, REPLACE
+from i2i.images.volumes import HELD_BYTES, Volume, check_shape, rescaled, value_type
+from i2i.memory import free_bytes
+
+_HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
+_MAX_EXTENSIONS = 2**20  # bytes that outputs take over
+_TO_LPS = np.diag([-1.0, -1.0, 1.0])  # NIfTI counts to right, front and head
+_MAGIC = {348: b"n+1\0", 540: b"n+2\0"}
+
+
+class Origin(NamedTuple):
+    """All that an output takes over from its input."""
+
+    header: Any  # of nibabel
+
+
+class _Data(NamedTuple):
+    """Place and type of the values in a file."""
+
+    path: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]  # as stored, first axis fastest
+    offset: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of all values; shapes of headers can exceed 64 bits."""
+        size = int(self.dtype.itemsize)
+        for side in self.shape:
+            size *= side
+        return size
+
+
+def open_volume(path: str, max_pixels: int) -> Volume:
+    """Return a volume from its header.
+
+    Raises:
+        ImageError: not NIfTI, corrupt, truncated, or of a kind that is not read.
+        OSError: it cannot be read.
+    """
+    nibabel = require("nibabel", "medical", "a NIfTI volume")
+    file_bytes = Path(path).stat().st_size
+    with _stream(path) as file:
+        header, start = _header(file, nibabel)
+        offset = int(header.get_data_offset())
+        extensions = offset - len(start)
+        if 0 < extensions <= _MAX_EXTENSIONS:
+            content = io.BytesIO(start + file.read(extensions))
+            header = type(header).from_fileobj(content, check=False)
+    data = _Data(path, header.get_data_dtype(), tuple(map(int, header.get_data_shape())), offset)
+    shape, channels = check_shape(data.shape, max_pixels)
+    data = data._replace(shape=(*shape, channels))
+    packed = _packed(path)
+    if offset < len(start) or offset + data.size > file_bytes * (DEFLATE_RATIO if packed else 1):
+        reason = (
+            f"its header announces {data.size:,} bytes at {offset}, the file has {file_bytes:,}"
+        )
+        raise ImageError("image", f"truncated: {reason}", REPLACE)
+    slope, intercept = (
+        default if value is None else float(value)
+        for value, default in zip(header.get_slope_inter(), (1.0, 0.0), strict=True)
+    )
+    info = np.iinfo(data.dtype) if data.dtype.kind in "iu" else None
+    limits = (info.min, info.max) if info else (0, 0)
+    sample = value_type(data.dtype, slope, intercept, limits)
+
+    def plane(axis: int, index: int) -> NDArray[Any]:
+        chosen = tuple(index if one == axis else slice(None) for one in range(4))
+        if packed:
+            stored = _unpacked(data)[chosen]
+        else:
+            with open(path, "rb") as file:
+                fileslice = nibabel.fileslice.fileslice
+                stored = fileslice(file, chosen, data.shape, data.dtype, offset, order="F")
+        return rescaled(stored, slope, intercept, sample)
+
+    axes = _TO_LPS @ header.get_best_affine()[:3, :3]
+    extra = data.size if packed else 0
+    kind = ("NIFTI", shape, channels, sample, axes)
+    return Volume(path, *kind, plane, extra, Origin(header))  # type: ignore[arg-type]
+
+
+def _packed(path: str) -> bool:
+    return path.lower().endswith(".gz")
+
+
+def _stream(path: str) -> IO[bytes]:
+    return gzip.open(path, "rb") if _packed(path) else open(path, "rb")  # type: ignore[return-value]
+
+
+def _header(file: IO[bytes], nibabel: Any) -> tuple[Any, bytes]:
+    """Return the header at the start of a file, and its bytes."""
+    start = file.read(_HEADER_BYTES)
+    for order in ("<", ">"):
+        length = int(np.frombuffer(start[:4].ljust(4, b"\0"), f"{order}i4")[0])
+        magic = start[344:348] if length == 348 else start[4:8]
+        if magic == _MAGIC.get(length):
+            if len(start) < length:
+                break
+            kind = nibabel.Nifti1Header if length == 348 else nibabel.Nifti2Header
+            return kind(start[:length], endianness=order, check=False), start[:length]
+    reason = "not a NIfTI volume in one file" if len(start) >= 348 else "truncated in its header"
+    raise ImageError("image", reason, REPLACE)
+
+
+# -- compressed volumes ----------------------------------------------------------------------------
+
+_volumes: OrderedDict[tuple[Any, ...], NDArray[Any] | ImageError] = OrderedDict()
+_reading = threading.Lock()
+
+
+def _reset() -> None:
+    """Free the lock in a forked process: the thread that holds it is not there."""
+    global _reading
+    _reading = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset)
+
+
+def _unpacked(data: _Data) -> NDArray[Any]:
+    """Return the stored values of a compressed volume, [n0, n1, n2, C]; the last ones are kept."""
+    status = Path(data.path).stat()
+    key = (data, status.st_size, status.st_mtime_ns, status.st_ino)
+    with _reading:  # threads that want its other slices would decompress it, too
+        if key not in _volumes:
+            for old, values in [*_volumes.items()]:
+                held = sum(getattr(one, "nbytes", 0) for one in _volumes.values())
+                if held + data.size > HELD_BYTES:
+                    del _volumes[old], values
+            try:
+                _volumes[key] = _decompress(data)
+            except ImageError as error:
+                _volumes[key] = error
+            except (EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
+                _volumes[key] = ImageError("image", f"corrupt or truncated: {error}", REPLACE)
+        _volumes.move_to_end(key)
+        outcome = _volumes[key]
+    if isinstance(outcome, ImageError):
+        raise outcome.with_subject("image")
+    return outcome
+
+
+def _decompress(data: _Data) -> NDArray[Any]:
+    if (free := free_bytes()) is not None and data.size > free:
+        numbers = f"{data.size / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"
+        hint = "Save it as .nii, of which slices are read one by one"
+        raise ImageError("image", f"decompressing it needs {numbers}", hint)
+    values = np.empty(data.size, np.uint8)
+    with gzip.open(data.path, "rb") as file:
+        file.seek(data.offset)
+        view, position = memoryview(values), 0
+        while position < data.size:
+            count = file.readinto(view[position : position + 2**24])
+            if not count:
+                raise ImageError("image", "truncated: its values end early", REPLACE)
+            position += count
+        file.read(1)  # at its end the checksum is compared
+    return values.view(data.dtype).reshape(data.shape, order="F")
