@@ -4,7 +4,7 @@ import io
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import IO, Any, get_args
 
 import numpy as np
 from PIL import Image
@@ -28,13 +28,13 @@ _WITH_EXIF: tuple[Format, ...] = ("PNG", "JPEG", "WEBP")
 
 def encode(
     array: Array,
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | IO[bytes],
     format: Format | None = None,
     quality: int = 95,
     value_range: ValueRange = UNIT,
     metadata: Metadata = NO_METADATA,
 ) -> None:
-    """Write [H, W, C] to `path`, atomically.
+    """Write [H, W, C] to `path`, atomically, or to a binary stream, whose `format` must be given.
 
     `format=None` takes it from the suffix. `quality` (1 to 100) is JPEG's; all other formats are
     written without loss. float32, in [0, 1], is written in `value_range`, (low, high); values of
@@ -46,17 +46,21 @@ def encode(
             for it.
         WriteError, DiskFullError: it cannot be written; what was at `path` is intact.
     """
-    format, sample, channels = format or format_of(path), array.dtype.name, array.shape[2]
+    name = path if isinstance(path, str | os.PathLike) else "image"
+    format, sample, channels = format or format_of(name), array.dtype.name, array.shape[2]
     if not supports(format, channels, 0, sample):
         alternatives = [kind for kind in get_args(Format) if supports(kind, channels, 0, sample)]
         reason = f"{format} cannot hold {describe_channels(channels)} of {sample}"
-        raise ImageError(path, reason, f"Use {' or '.join(alternatives) or 'fewer channels'}")
+        raise ImageError(name, reason, f"Use {' or '.join(alternatives) or 'fewer channels'}")
     values = to_value_range(array, value_range) if array.dtype == np.float32 else array
     try:
         content = _encoded(values, format, quality, metadata)
     except Exception as error:
-        raise ImageError(path, f"cannot be written as {format}: {error}", "Try PNG") from error
-    write_atomically(Path(path), content, flush=False)
+        raise ImageError(name, f"cannot be written as {format}: {error}", "Try PNG") from error
+    if isinstance(path, str | os.PathLike):
+        write_atomically(Path(path), content, flush=False)
+    else:
+        path.write(content)
 
 
 def carried(metadata: Metadata, format: Format, channels: int) -> Metadata:
