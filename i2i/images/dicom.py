@@ -1,5 +1,7 @@
 """Series of DICOM slices (NEMA PS3.3, C.7.6.2) through pydicom: one folder holds one series."""
 
+import hashlib
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,8 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from i2i.files import temporary_path
 from i2i.images.extras import require
 from i2i.images.formats import ImageError, not_supported
+from i2i.images.pixels import ValueRange
 from i2i.images.sanity import REPLACE
 from i2i.images.slices import members
 from i2i.images.volumes import Volume, check_shape, rescaled, value_type
@@ -19,7 +23,12 @@ _PLAIN = {"1.2.840.10008.1.2": "<", "1.2.840.10008.1.2.1": "<"}  # PS3.5, A.1 an
 _ANGLE = 1e-3  # difference of direction cosines that is rounding
 _UNEVEN = 0.05  # of the distance of two slices: beyond it they are not evenly spaced
 _HINT = "Decompress it first, as with gdcmconv --raw"
-_MAX_SIDE = 65_535
+_OF_PIXELS = (  # elements that describe the values of the input, or show them
+    *("SmallestImagePixelValue", "LargestImagePixelValue", "PixelPaddingValue"),
+    *("PixelPaddingRangeLimit", "IconImageSequence", "ModalityLUTSequence", "VOILUTSequence"),
+    *("WindowCenterWidthExplanation", "RescaleType", "RealWorldValueMappingSequence"),
+    *("InstanceCreationDate", "InstanceCreationTime"),
+)
 
 
 class _File(NamedTuple):
@@ -164,24 +173,24 @@ def _sorted(files: Sequence[_File]) -> list[_File]:
     if not np.linalg.norm(normal) > 0.9:  # its directions have length 1, and are at right angles
         raise ImageError("image", f"{first.path.name} has directions that span no plane", REPLACE)
     for file in files[1:]:
-        for what, one, other in (
+        for what, mine, usual in (
             ("pixels", file.shape, first.shape),
             ("pixel spacing", file.spacing, first.spacing),
             ("orientation", file.orientation, first.orientation),
         ):
-            if not np.allclose(one, other, atol=_ANGLE):
+            if not np.allclose(mine, usual, atol=_ANGLE):
                 reason = f"{file.path.name} and {first.path.name} differ in {what}"
                 raise ImageError("image", reason, "Leave out localizers and other series")
     placed = sorted((float(np.dot(file.position, normal)), file.path, file) for file in files)
     steps = [(after[0] - before[0], before[1], after[1]) for before, after in pairwise(placed)]
-    usual = float(np.median([step for step, *_ in steps])) if steps else 1.0
+    median = float(np.median([step for step, *_ in steps])) if steps else 1.0
     for step, one, other in steps:
         between = f"{one.name} and {other.name}"
         if step < _ANGLE:
             reason = f"two slices at one position: {between}"
             raise ImageError("image", reason, "Keep one of each position")
-        if abs(step - usual) > _UNEVEN * usual:
-            reason = f"{step:g} mm between {between}, and {usual:g} mm between most slices"
+        if abs(step - median) > _UNEVEN * median:
+            reason = f"{step:g} mm between {between}, and {median:g} mm between most slices"
             hint = "Add the slices that are missing, or resample the series"
             raise ImageError("image", f"not evenly spaced: {reason}", hint)
     return [file for *_, file in placed]
@@ -216,3 +225,114 @@ def _values(file: _File, sample: str, pydicom: Any) -> NDArray[Any]:
     if unused := 8 * dtype.itemsize - file.bits:  # bits above may hold anything
         stored = (stored << unused) >> unused  # of signed values the sign is spread
     return rescaled(stored, file.slope, file.intercept, sample).reshape(*file.shape, 1)
+
+
+# -- writing ---------------------------------------------------------------------------------------
+
+
+def write(
+    folder: Path,
+    values: NDArray[Any],
+    origin: Origin,
+    value_range: ValueRange,
+    key: str,
+    what: str,
+) -> None:
+    """Write [rows, columns, slices, 1] as a derived series, in one step.
+
+    Patient, study and geometry are those of the input. Instances and the series have UIDs of their
+    own, which `key` decides, and say `what` made them. What described the pixels of the input, or
+    shows them, is left out: private elements, overlays, icons, windows of values.
+
+    Args:
+        values: floats are stored as 65,536 levels of `value_range`, by slope and intercept.
+
+    Raises:
+        ImageError: more than one channel, or an input that cannot be taken over.
+        OSError: it cannot be written.
+    """
+    pydicom = require("pydicom", "medical", "a DICOM series")
+    if values.shape[3] != 1:
+        reason = f"a DICOM series holds one channel, the output has {values.shape[3]}"
+        raise ImageError("image", reason, "Convert the input to NIfTI")
+    temporary = temporary_path(folder)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        for index, file in enumerate(origin.files):
+            try:
+                item = pydicom.dcmread(file)
+                _derive(item, key, what, pydicom)
+                _store(item, values[:, :, index, 0], value_range)
+                pydicom.dcmwrite(temporary / file.name, item, enforce_file_format=True)
+            except OSError:
+                raise
+            except Exception as error:  # of untrusted content: any
+                reason = " ".join(str(error)[:200].split()) or type(error).__name__
+                raise ImageError("image", f"{file.name} cannot be taken over: {reason}") from error
+        if folder.exists():
+            last = temporary_path(folder.with_name(f"{folder.name}.replaced"))
+            folder.rename(last)
+            temporary.rename(folder)
+            shutil.rmtree(last)
+        else:
+            temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _derive(item: Any, key: str, what: str, pydicom: Any) -> None:
+    """Make a dataset a derived one of a new series. PS3.3, C.7.6.1.1.2 and C.12.4."""
+    instance = pydicom.dataset.Dataset()
+    instance.ReferencedSOPClassUID = item.SOPClassUID
+    instance.ReferencedSOPInstanceUID = item.SOPInstanceUID
+    item.SourceImageSequence = [instance]
+    item.SOPInstanceUID = _uid(key, item.SOPInstanceUID)
+    item.file_meta.MediaStorageSOPInstanceUID = item.SOPInstanceUID
+    item.SeriesInstanceUID = _uid(key, item.get("SeriesInstanceUID", ""))
+    kinds = item.get("ImageType") or []
+    item.ImageType = ["DERIVED", "SECONDARY", *list(kinds)[2:]]
+    item.SeriesDescription = f"{what}: {item.get('SeriesDescription', '')}".rstrip(": ")[:64]
+    item.DerivationDescription = f"{what}: an estimate by a neural network"
+    item.remove_private_tags()
+    for name in _OF_PIXELS:
+        if name in item:
+            delattr(item, name)
+    for tag in [element.tag for element in item if element.tag.group & 0xFF01 == 0x6000]:
+        del item[tag]  # overlays
+
+
+def _store(item: Any, values: NDArray[Any], value_range: ValueRange) -> None:
+    """Put values [rows, columns] into a dataset, with the slope and intercept that restore them."""
+    slope, intercept = 1.0, 0.0
+    low, high = value_range
+    if values.dtype.kind == "f":
+        slope, intercept = (high - low) / 65_535, low
+        stored = ((values.astype(np.float64) - low) / slope).round().clip(0, 65_535)
+        values = stored.astype(np.uint16)
+    elif values.dtype == np.bool_:
+        values = values.astype(np.uint8)
+    elif values.dtype.itemsize > 4:
+        values = values.clip(-(2**31), 2**31 - 1).astype(np.int32)
+    signed = values.dtype.kind == "i"
+    if values.dtype == np.int8:  # of 8 bits, values are unsigned
+        values = values.astype(np.int16)
+    bits = 8 * values.dtype.itemsize
+    item.BitsAllocated = item.BitsStored = bits
+    item.HighBit, item.PixelRepresentation = bits - 1, int(signed)
+    item.RescaleSlope, item.RescaleIntercept = _decimal(slope), _decimal(intercept)
+    item.WindowCenter, item.WindowWidth = _decimal((low + high) / 2), _decimal(high - low)
+    content = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"))).tobytes()
+    item.PixelData = content + b"\0" * (len(content) % 2)
+    item["PixelData"].VR = "OW" if bits > 8 else "OB"
+
+
+def _decimal(number: float) -> str:
+    """Return a number in at most the 16 characters of a decimal string. PS3.5, 6.2."""
+    return next(text for digits in range(16, 0, -1) if len(text := f"{number:.{digits}g}") <= 16)
+
+
+def _uid(*parts: object) -> str:
+    """Return a UID that depends on `parts` alone, in the form of a UUID. PS3.5, B.2."""
+    digest = hashlib.blake2b(repr([*map(str, parts)]).encode(), digest_size=16).digest()
+    return f"2.25.{int.from_bytes(digest, 'big')}"

@@ -6,12 +6,14 @@ import os
 import threading
 import zlib
 from collections import OrderedDict
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from i2i.files import replace, temporary_path
 from i2i.images.extras import require
 from i2i.images.formats import ImageError
 from i2i.images.sanity import DEFLATE_RATIO, REPLACE
@@ -21,6 +23,8 @@ from i2i.memory import free_bytes
 _HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
 _MAX_EXTENSIONS = 2**20  # bytes that outputs take over
 _TO_LPS = np.diag([-1.0, -1.0, 1.0])  # NIfTI counts to right, front and head
+_LEVEL = 4  # of compression
+_OTHER_TYPES = {"bool": "uint8", "float16": "float32"}  # where NIfTI lacks one
 _MAGIC = {348: b"n+1\0", 540: b"n+2\0"}
 
 
@@ -59,15 +63,15 @@ def open_volume(path: str, max_pixels: int) -> Volume:
     with _stream(path) as file:
         header, start = _header(file, nibabel)
         offset = int(header.get_data_offset())
-        extensions = offset - len(start)
-        if 0 < extensions <= _MAX_EXTENSIONS:
-            content = io.BytesIO(start + file.read(extensions))
+        length = int(header["sizeof_hdr"])
+        if length < offset <= _MAX_EXTENSIONS:
+            content = io.BytesIO((start + file.read(max(0, offset - len(start))))[:offset])
             header = type(header).from_fileobj(content, check=False)
     data = _Data(path, header.get_data_dtype(), tuple(map(int, header.get_data_shape())), offset)
     shape, channels = check_shape(data.shape, max_pixels)
     data = data._replace(shape=(*shape, channels))
     packed = _packed(path)
-    if offset < len(start) or offset + data.size > file_bytes * (DEFLATE_RATIO if packed else 1):
+    if offset < length or offset + data.size > file_bytes * (DEFLATE_RATIO if packed else 1):
         reason = (
             f"its header announces {data.size:,} bytes at {offset}, the file has {file_bytes:,}"
         )
@@ -105,7 +109,7 @@ def _stream(path: str) -> IO[bytes]:
 
 
 def _header(file: IO[bytes], nibabel: Any) -> tuple[Any, bytes]:
-    """Return the header at the start of a file, and its bytes."""
+    """Return the header at the start of a file, and the bytes that were read."""
     start = file.read(_HEADER_BYTES)
     for order in ("<", ">"):
         length = int(np.frombuffer(start[:4].ljust(4, b"\0"), f"{order}i4")[0])
@@ -114,7 +118,7 @@ def _header(file: IO[bytes], nibabel: Any) -> tuple[Any, bytes]:
             if len(start) < length:
                 break
             kind = nibabel.Nifti1Header if length == 348 else nibabel.Nifti2Header
-            return kind(start[:length], endianness=order, check=False), start[:length]
+            return kind(start[:length], endianness=order, check=False), start
     reason = "not a NIfTI volume in one file" if len(start) >= 348 else "truncated in its header"
     raise ImageError("image", reason, REPLACE)
 
@@ -166,7 +170,7 @@ def _decompress(data: _Data) -> NDArray[Any]:
     values = np.empty(data.size, np.uint8)
     with gzip.open(data.path, "rb") as file:
         file.seek(data.offset)
-        view, position = memoryview(values), 0
+        view, position = values.data, 0
         while position < data.size:
             count = file.readinto(view[position : position + 2**24])
             if not count:
@@ -174,3 +178,39 @@ def _decompress(data: _Data) -> NDArray[Any]:
             position += count
         file.read(1)  # at its end the checksum is compared
     return values.view(data.dtype).reshape(data.shape, order="F")
+
+
+# -- writing ---------------------------------------------------------------------------------------
+
+
+def write(path: Path, values: NDArray[Any], origin: Origin) -> None:
+    """Write [n0, n1, n2, C] with geometry, units and description of an input, atomically.
+
+    Raises:
+        ImageError: a type of numbers that NIfTI does not have.
+        OSError: it cannot be written.
+    """
+    sample = _OTHER_TYPES.get(values.dtype.name, values.dtype.name)
+    header = origin.header.copy()
+    dtype = np.dtype(sample).newbyteorder(header.endianness)
+    header.set_data_dtype(dtype)
+    header.set_data_shape(values.shape[: 3 + (values.shape[3] > 1)])
+    header.set_slope_inter(1, 0)
+    header.set_intent("none", allow_unknown=True)  # of the input, as labels
+    header["cal_min"] = header["cal_max"] = header["vox_offset"] = 0  # the last: set as written
+    temporary = temporary_path(path)
+    try:
+        temporary.unlink(missing_ok=True)
+        with ExitStack() as stack:
+            file: Any = stack.enter_context(open(temporary, "wb"))
+            if _packed(path.name):  # without name and time: equal volumes are equal files
+                file = stack.enter_context(gzip.GzipFile("", "wb", _LEVEL, file, mtime=0))
+            content = io.BytesIO()
+            header.write_to(content)
+            file.write(content.getvalue().ljust(header.get_data_offset(), b"\0"))
+            for channel in range(values.shape[3]):
+                for index in range(values.shape[2]):
+                    file.write(values[:, :, index, channel].astype(dtype).tobytes("F"))
+        replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -176,6 +176,16 @@ def _picture(source: Source, name: str, max_pixels: int, complete: bool) -> Iter
         yield _open(file, max_pixels, complete)
 
 
+def open_volume(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> volumes.Volume:
+    """Return a volume, of which no value has been read.
+
+    Raises:
+        ImageError: it cannot be read, or a slice has more than `max_pixels`.
+    """
+    with _errors_about(path):
+        return volumes.open_volume(path, max_pixels)
+
+
 @contextmanager
 def _opened(source: Source, name: str) -> Iterator[IO[bytes]]:
     if isinstance(source, str | os.PathLike):

@@ -7,8 +7,9 @@ file, or a folder with the DICOM files of one series.
 import os
 import re
 import stat
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 from i2i.images.formats import VOLUME_SUFFIXES, suffix_of
 
@@ -19,7 +20,8 @@ DICOM_SUFFIX = ".dcm"
 _NAME = re.compile(rf"(?s)(.+)::(?:({'|'.join(AXES[1:])}):)?([0-9]{{4,9}})")
 
 
-class Slice(NamedTuple):
+@dataclass(frozen=True)
+class Slice:
     """One slice of a volume."""
 
     volume: str  # path

@@ -5,7 +5,7 @@ import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -247,6 +247,33 @@ def read_slice(volume: Volume, part: Slice, value_range: ValueRange) -> Array:
     return from_value_range(values, value_range) if volume.depth == 32 else values
 
 
+def write_volume(
+    path: Path,
+    values: NDArray[Any],
+    origin: Volume,
+    value_range: ValueRange,
+    key: str,
+    what: str,
+) -> None:
+    """Write values [n0, n1, n2, C] in the format and with the metadata of `origin`.
+
+    Args:
+        value_range: of floats, for a format that stores levels.
+        key: all that decides the values: equal ones give equal files.
+        what: made them, for people.
+
+    Raises:
+        ImageError: the format cannot hold them.
+        OSError: it cannot be written.
+    """
+    from i2i.images import dicom, nifti
+
+    if origin.format == "NIFTI":
+        nifti.write(path, values, origin.origin)
+    else:
+        dicom.write(path, values, origin.origin, value_range, key, what)
+
+
 def around(path: str, neighbors: int) -> list[str]:
     """Return the slices from `neighbors` before to as many after a slice; those at an end repeat.
 
@@ -261,4 +288,4 @@ def around(path: str, neighbors: int) -> list[str]:
         raise ImageError(path, reason, "Translate volumes")
     last = open_volume(part.volume, NO_LIMIT).count(part.axis) - 1
     offsets = range(-neighbors, neighbors + 1)
-    return [part._replace(index=min(max(part.index + by, 0), last)).name for by in offsets]
+    return [replace(part, index=min(max(part.index + by, 0), last)).name for by in offsets]

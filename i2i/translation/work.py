@@ -50,7 +50,10 @@ def work(translator: Translator, options: Options, tasks: Iterator[Task], ledger
     Raises:
         DiskFullError: there is no room for an output.
     """
-    Pipeline(translator, options, _Files(ledger)).run(tasks)
+    from i2i.translation.volumes import separate  # which imports this
+
+    pictures = separate(translator, options, tasks, ledger)
+    Pipeline(translator, options, _Files(ledger)).run(pictures)
 
 
 class _Files:
