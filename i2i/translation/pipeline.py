@@ -159,7 +159,7 @@ def _batches(items: Iterable[Item], limit: int | None) -> Iterator[list[Item]]:
     waiting: dict[object, list[Item]] = {}
     since: dict[object, int] = {}  # what had passed when a batch began to wait
     held_pixels = held_images = passed = 0
-    capacity = max(_HELD_IMAGES, 4 * (limit or 0))
+    allowed = max(_HELD_IMAGES, 4 * (limit or 0))
 
     def take(key: object) -> list[Item]:
         nonlocal held_pixels, held_images
@@ -180,8 +180,8 @@ def _batches(items: Iterable[Item], limit: int | None) -> Iterator[list[Item]]:
             yield take(key)
         while waiting and (
             held_pixels > _HELD_PIXELS
-            or held_images > capacity
-            or passed - since[next(iter(waiting))] > max(_PASSED_PIXELS, capacity * _LEAST_PIXELS)
+            or held_images > allowed
+            or passed - since[next(iter(waiting))] > max(_PASSED_PIXELS, allowed * _LEAST_PIXELS)
         ):
             yield take(next(iter(waiting)))  # the oldest, however few it has gathered
     yield from waiting.values()
