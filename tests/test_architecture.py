@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trackers": set(),
     "training": {"images", "checkpoint", "methods._base", "execution", "trackers"},
     "report": {"images", "evaluation.metric"},
-    "translation": 3330{"images", "model_file", "data", "networks", "execution"},
+    "translation": {"images", "model_file", "data", "networks", "execution"},
     "execution": {"networks"},
     "evaluation": {"images", "data", "translation"},
     "compat": {"networks", "model_file"},

@@ -7,6 +7,7 @@ import numpy as np
 import pydicom
 import pytest
 import torch
+from commands import i2i
 from medical import affine, body, write_nifti, write_series
 
 from i2i.images.slices import members
@@ -299,3 +300,38 @@ def test_compressed_series_is_refused_with_the_name_of_its_compression(tmp_path)
     ((_, reason),) = run(tmp_path / "in", tmp_path / "out").failed
     assert "JPEG Lossless" in reason
     assert "Decompress it first" in reason
+
+
+def test_outputs_of_neighboring_slices_jump_no_more_than_the_truth(tmp_path):
+    jumps = {"output": 0.0, "truth": 0.0}
+    for split, count in (("train", 4), ("test", 2)):
+        for number in range(count):
+            scan = body(number + 10 * (split == "test"), (32, 32, 12))
+            truth = np.where(scan > 400, 700, np.where(scan > -500, 40, -1000)).astype(np.int16)
+            noise = np.random.default_rng(number).normal(0, 150, scan.shape)
+            noisy = (truth * 0.5 + noise).clip(-2000, 2000).astype(np.int16)
+            for name, values in (("a", noisy), ("b", truth)):
+                write_nifti(tmp_path / f"data/{split}/{name}/p{number}.nii.gz", values)
+    settings = (
+        *("data.load_size=32", "data.crop_size=32", "data.workers=0", "data.neighbors=1"),
+        *("generator.name=unet", "generator.depth=3", "generator.width=16", "optim.lr=0.004"),
+        *(f"data.value_range.{domain}=[-2048,2048]" for domain in "ab"),
+        *("train.batch=4", "log.tensorboard=false", "log.sample_every_images=10000"),
+    )
+    sets = [word for text in settings for word in ("--set", text)]
+    data, model = tmp_path / "data", tmp_path / "run"
+    trained = i2i(
+        tmp_path / "log",
+        *("train", "regress", "--data", data, "--out", model, "--images", 700, "--device", "cpu"),
+        *sets,
+    )
+    assert trained.status == 0, trained.err
+    ended = i2i(tmp_path / "log", "translate", model, data / "test/a", tmp_path / "out")
+    assert ended.status == 0, ended.err
+    for number in range(2):
+        for name, folder in (("output", tmp_path / "out"), ("truth", data / "test/b")):
+            values = np.asanyarray(nibabel.load(folder / f"p{number}.nii.gz").dataobj)
+            assert values.dtype == np.int16
+            jumps[name] += np.abs(np.diff(values.astype(float), axis=2)).mean()
+    assert jumps["output"] <= 1.1 * jumps["truth"]
+    assert jumps["output"] > 0.5 * jumps["truth"]

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
@@ -60,7 +61,7 @@ def open_volume(path: str, max_pixels: int) -> Volume:
         ImageError: not one complete series of evenly spaced slices, or of a kind that is not read.
         OSError: a file cannot be read.
     """
-    pydicom = require("pydicom", "medical", "a DICOM series")
+    pydicom = _library()
     paths = members(path)
     if not paths:
         raise ImageError("image", "a folder without .dcm files", "Pass the folder of a series")
@@ -83,6 +84,14 @@ def open_volume(path: str, max_pixels: int) -> Volume:
     axes = np.stack([rows * first.spacing[0], columns * first.spacing[1], through], axis=1)
     kind = ("DICOM", shape, 1, sample, axes)
     return Volume(path, *kind, plane, origin=Origin(tuple(file.path for file in files)))  # type: ignore[arg-type]
+
+
+def _library() -> Any:
+    """Return pydicom, which would warn about every odd value of a file."""
+    pydicom = require("pydicom", "medical", "a DICOM series")
+    warnings.filterwarnings("ignore", module=r"pydicom\.")
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    return pydicom
 
 
 def _read(path: Path, pydicom: Any) -> _File:
@@ -251,7 +260,7 @@ def write(
         ImageError: more than one channel, or an input that cannot be taken over.
         OSError: it cannot be written.
     """
-    pydicom = require("pydicom", "medical", "a DICOM series")
+    pydicom = _library()
     if values.shape[3] != 1:
         reason = f"a DICOM series holds one channel, the output has {values.shape[3]}"
         raise ImageError("image", reason, "Convert the input to NIfTI")

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from i2i.files import replace, temporary_path
 from i2i.images.extras import require
 from i2i.images.formats import ImageError
-from i2i.images.sanity import DEFLATE_RATIO, REPLACE
+from i2i.images.sanity import DEFLATE_RATIO, RAISE_LIMIT, REPLACE
 from i2i.images.volumes import HELD_BYTES, Volume, check_shape, rescaled, value_type
 from i2i.memory import free_bytes
 
 _HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
 _MAX_EXTENSIONS = 2**20  # bytes that outputs take over
 _TO_LPS = np.diag([-1.0, -1.0, 1.0])  # NIfTI counts to right, front and head
+_PIXEL_BYTES = 8  # of a compressed volume, for each pixel that an image may have
 _LEVEL = 4  # of compression
 _OTHER_TYPES = {"bool": "uint8", "float16": "float32"}  # where NIfTI lacks one
 _MAGIC = {348: b"n+1\0", 540: b"n+2\0"}
@@ -71,11 +72,17 @@ def open_volume(path: str, max_pixels: int) -> Volume:
     shape, channels = check_shape(data.shape, max_pixels)
     data = data._replace(shape=(*shape, channels))
     packed = _packed(path)
-    if offset < length or offset + data.size > file_bytes * (DEFLATE_RATIO if packed else 1):
+    if offset < length:
+        raise ImageError("image", f"its values begin at byte {offset}, in its header", REPLACE)
+    if offset + data.size > file_bytes * (DEFLATE_RATIO if packed else 1):
         reason = (
             f"its header announces {data.size:,} bytes at {offset}, the file has {file_bytes:,}"
         )
         raise ImageError("image", f"truncated: {reason}", REPLACE)
+    if packed and data.size > _PIXEL_BYTES * max_pixels:  # all of it, for any of its slices
+        reason = f"{data.size:,} bytes of values, the limit is {_PIXEL_BYTES} x {max_pixels:,}"
+        hint = f"Save it as .nii, of which slices are read one by one. {RAISE_LIMIT}"
+        raise ImageError("image", reason, hint)
     slope, intercept = (
         default if value is None else float(value)
         for value, default in zip(header.get_slope_inter(), (1.0, 0.0), strict=True)

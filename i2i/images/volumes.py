@@ -30,6 +30,7 @@ from i2i.images.slices import AXES, Slice, SliceAxis, parse, statuses
 
 HELD_BYTES = 2**29  # of decompressed volumes that a process keeps; always one
 NO_LIMIT = 2**62  # pixels, for headers of which no value is read
+_MAX_SIDE = 65_535  # voxels: what DICOM can count, and twice what NIfTI-1 can
 _OPEN = 64  # volumes whose headers are kept
 
 
@@ -158,6 +159,8 @@ def check_shape(shape: tuple[int, ...], max_pixels: int) -> tuple[tuple[int, int
             f"A fourth axis of at most {MAX_CHANNELS} is read as channels: save one volume a file"
         )
         raise not_supported(what, hint)
+    if max(sides) > _MAX_SIDE:
+        raise ImageError("image", f"a side of {max(sides)}, the limit is {_MAX_SIDE}")
     for one, other in ((0, 1), (1, 2), (0, 2)):
         check_size(sides[one], sides[other], max_pixels)
     return (sides[0], sides[1], sides[2]), sides[3] if len(sides) == 4 else 1
