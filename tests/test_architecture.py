@@ -99,7 +99,7 @@ BUDGETS = {
     "config": 835,
     "run": 3125,
     "bench": 1310,
-    "cli": 1710,
+    "cli": 1740,
 }
 
 

@@ -1,6 +1,7 @@
 """Volumes as slices: NIfTI and DICOM of nibabel and pydicom, read, paired, trained on and scored."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -231,3 +232,42 @@ def test_data_check_lists_slices_and_does_not_take_neighbors_for_copies(tmp_path
     assert "leak" not in ended.out
     assert "empty slice" in ended.out
     assert len(list((tmp_path / "clean/train/a/p0").iterdir())) == 5
+
+
+def test_volumes_are_unpacked_from_archives_and_checked(tmp_path):
+    pairs(tmp_path / "data", 1, "", (8, 9, 3), splits=("train",))
+    good = write_nifti(tmp_path / "data/train/c/x.nii.gz", body(shape=(8, 9, 3)))
+    (good.parent / "bad.nii.gz").write_bytes(good.read_bytes()[:20])
+    shutil.make_archive(str(tmp_path / "data"), "zip", tmp_path / "data")
+    ended = i2i(tmp_path / "log", "data", "unpack", tmp_path / "data.zip", tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*.*")) == sorted(
+        [*(f"IM{n:04d}.dcm" for n in (1, 2, 3)), *(f"IM{n:04d}.dcm" for n in (1, 2, 3)), "x.nii.gz"]
+    ), ended
+
+
+def test_axis_of_slices_is_kept_in_the_model_and_checked_like_the_data(tmp_path):
+    pairs(tmp_path / "data", 2, ".nii", (24, 26, 28), splits=("train",))
+    axis = ("--set", "data.slice_axis=coronal")
+    assert (
+        i2i(
+            tmp_path / "log", *words(tmp_path / "data", tmp_path / "run", "--images", 4, *axis)
+        ).status
+        == 0
+    )
+    checked = i2i(
+        tmp_path / "log",
+        "data",
+        "check",
+        tmp_path / "data",
+        "--value-range",
+        -2048,
+        2048,
+        "--slice-axis",
+        "coronal",
+    )
+    assert "52 of 24x28" in checked.out
+    ended = i2i(
+        tmp_path / "log", "translate", tmp_path / "run", tmp_path / "data/train/a", tmp_path / "out"
+    )
+    assert ended.status == 0, ended.err
+    assert images.read_header(tmp_path / "out/p0.nii::coronal:0025").width == 24

@@ -394,4 +394,6 @@ def _spec_text(spec: ImageSpec) -> str:
     later = (spec.depth, spec.ranged_integers, spec.mask)
     text += "" if later == (None, False, False) else f" {later}"
     text += " clips" if spec.clips else ""
+    slices = (spec.slice_axis, spec.neighbors)
+    text += "" if slices == ("acquisition", 0) else f" {slices}"
     return f"{text} {spec.sample}" if spec.sample else text

@@ -95,8 +95,8 @@ def _translated(
         details = stamp | result(task.target)
     except OSError as error:
         raise write_error(task.target, error) from None
-    named = tuple((note, task.output) for note in notes)
-    return Outcome(details, notes=named, clipped=(clipped[0], clipped[1]))
+    of_output = tuple((note, task.output) for note in notes)
+    return Outcome(details, notes=of_output, clipped=(clipped[0], clipped[1]))
 
 
 def _slices(
@@ -116,8 +116,8 @@ def _batches(
     for one in slices:
         batch.append(one)
         area = one.pixels.shape[0] * one.pixels.shape[1]
-        most = 1 if translator.device.type == "cpu" else max(1, min(16, _BATCH_PIXELS // area))
-        if len(batch) >= (options.batch or most):
+        usual = 1 if translator.device.type == "cpu" else max(1, min(16, _BATCH_PIXELS // area))
+        if len(batch) >= (options.batch or usual):
             yield start, batch
             start, batch = start + len(batch), []
     if batch:
