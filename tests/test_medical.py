@@ -14,8 +14,10 @@ from states import equal
 from i2i import images
 from i2i.config import PairedData
 from i2i.data.dataset import PairedImages
+from i2i.data.selection import HeldOut
 from i2i.data.walk import DataError
 from i2i.images import ImageError, volumes
+from i2i.images.slices import volume_of
 
 HU = (-2048.0, 2048.0)
 RANGES = {"a": HU, "b": HU}
@@ -271,3 +273,45 @@ def test_axis_of_slices_is_kept_in_the_model_and_checked_like_the_data(tmp_path)
     )
     assert ended.status == 0, ended.err
     assert images.read_header(tmp_path / "out/p0.nii::coronal:0025").width == 24
+
+
+def test_slices_of_a_volume_are_held_out_together(tmp_path):
+    pairs(tmp_path, 5, ".nii", (32, 32, 3), splits=("train",))
+    config = PairedData(root=str(tmp_path), load_size=32, crop_size=32, value_range=RANGES)
+    parts = [PairedImages(config, part=HeldOut(0.4, wanted)) for wanted in (True, False)]
+    owners = [{volume_of(path) for path in part.paths["a"][0]} for part in parts]
+    assert [len(each) for each in owners] == [2, 3]
+    assert not owners[0] & owners[1]
+    assert [part.count for part in parts] == [6, 9]
+    assert any("2 of 5 volumes are held out" in note for note in parts[0].notes)
+
+
+def test_scores_inside_of_masks_that_are_volumes_are_in_hu(tmp_path):
+    pairs(tmp_path / "data", 2, ".nii.gz", (32, 36, 4), splits=("test",))
+    for number in range(2):
+        mask = (body(100 + number, (32, 36, 4)) > -500).astype(np.uint8)
+        write_nifti(tmp_path / f"masks/p{number}.nii", mask)
+    folders = [tmp_path / "data/test" / name for name in "ab"]
+    words = [
+        "evaluate",
+        *folders,
+        "--value-range",
+        -2048,
+        2048,
+        "--mask",
+        tmp_path / "masks",
+        "--json",
+    ]
+    ended = i2i(tmp_path / "log", *words)
+    assert ended.status == 0, ended.err
+    row = next(iter(json.loads(ended.out)["scores"].values()))
+    assert row["l1_units"]["mean"] == pytest.approx(100, abs=0.01)  # b is a + 100 where it counts
+
+
+def test_window_in_hu_clips_values_and_is_the_range_of_a_volume(tmp_path):
+    pairs(tmp_path, 1, ".nii", (32, 32, 3), splits=("train",))
+    dataset = data(tmp_path, value_range=dict.fromkeys("ab", "soft_tissue"))
+    low, high = dataset.specs["a"].value_range
+    assert high - low == 400
+    a = dataset.fixed(1)["a"].numpy()
+    assert (a.min(), a.max()) == (-1, 1)

@@ -8,8 +8,9 @@ import numpy as np
 from i2i.data.pairing import Listing
 from i2i.data.walk import DataError
 from i2i.images import PICTURE_SUFFIXES, ImageError, open_volume
+from i2i.images.held import HELD_BYTES
 from i2i.images.slices import SliceAxis
-from i2i.images.volumes import HELD_BYTES, NO_LIMIT, Volume
+from i2i.images.volumes import NO_LIMIT, Volume
 
 _SAME = 0.995  # cosine of the angle between equal directions, at least: 6 degrees
 

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from i2i.files import temporary_path
 from i2i.images.extras import require
 from i2i.images.formats import ImageError, not_supported
+from i2i.images.held import held
 from i2i.images.pixels import ValueRange
 from i2i.images.sanity import REPLACE
-from i2i.images.slices import members
+from i2i.images.slices import members, statuses
 from i2i.images.volumes import Volume, check_shape, rescaled, value_type
 
 _PLAIN = {"1.2.840.10008.1.2": "<", "1.2.840.10008.1.2.1": "<"}  # PS3.5, A.1 and A.2
@@ -74,8 +75,12 @@ def open_volume(path: str, max_pixels: int) -> Volume:
     def plane(axis: int, index: int) -> NDArray[Any]:
         if axis == 2:
             return _values(files[index], sample, pydicom)
-        planes = [_values(file, sample, pydicom) for file in files]
-        return np.stack([each.take(index, axis) for each in planes], axis=1)
+        key = (tuple(files), *((s.st_mtime_ns, s.st_size, s.st_ino) for s in statuses(path)))
+        size = shape[0] * shape[1] * shape[2] * np.dtype(sample).itemsize
+        return held(key, size, whole).take(index, axis)
+
+    def whole() -> NDArray[Any]:
+        return np.stack([_values(file, sample, pydicom) for file in files], axis=2)
 
     rows, columns = (np.array(first.orientation[start : start + 3]) for start in (3, 0))
     through = np.cross(columns, rows) * first.thickness

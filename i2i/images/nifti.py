@@ -2,10 +2,7 @@
 
 import gzip
 import io
-import os
-import threading
 import zlib
-from collections import OrderedDict
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -16,9 +13,9 @@ from numpy.typing import NDArray
 from i2i.files import replace, temporary_path
 from i2i.images.extras import require
 from i2i.images.formats import ImageError
+from i2i.images.held import held
 from i2i.images.sanity import DEFLATE_RATIO, RAISE_LIMIT, REPLACE
-from i2i.images.volumes import HELD_BYTES, Volume, check_shape, rescaled, value_type
-from i2i.memory import free_bytes
+from i2i.images.volumes import Volume, check_shape, rescaled, value_type
 
 _HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
 _MAX_EXTENSIONS = 2**20  # bytes that outputs take over
@@ -132,58 +129,30 @@ def _header(file: IO[bytes], nibabel: Any) -> tuple[Any, bytes]:
 
 # -- compressed volumes ----------------------------------------------------------------------------
 
-_volumes: OrderedDict[tuple[Any, ...], NDArray[Any] | ImageError] = OrderedDict()
-_reading = threading.Lock()
-
-
-def _reset() -> None:
-    """Free the lock in a forked process: the thread that holds it is not there."""
-    global _reading
-    _reading = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset)
-
 
 def _unpacked(data: _Data) -> NDArray[Any]:
     """Return the stored values of a compressed volume, [n0, n1, n2, C]; the last ones are kept."""
     status = Path(data.path).stat()
     key = (data, status.st_size, status.st_mtime_ns, status.st_ino)
-    with _reading:  # threads that want its other slices would decompress it, too
-        if key not in _volumes:
-            for old, values in [*_volumes.items()]:
-                held = sum(getattr(one, "nbytes", 0) for one in _volumes.values())
-                if held + data.size > HELD_BYTES:
-                    del _volumes[old], values
-            try:
-                _volumes[key] = _decompress(data)
-            except ImageError as error:
-                _volumes[key] = error
-            except (EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
-                _volumes[key] = ImageError("image", f"corrupt or truncated: {error}", REPLACE)
-        _volumes.move_to_end(key)
-        outcome = _volumes[key]
-    if isinstance(outcome, ImageError):
-        raise outcome.with_subject("image")
-    return outcome
+    return held(key, data.size, lambda: _decompress(data))
 
 
 def _decompress(data: _Data) -> NDArray[Any]:
-    if (free := free_bytes()) is not None and data.size > free:
-        numbers = f"{data.size / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"
-        hint = "Save it as .nii, of which slices are read one by one"
-        raise ImageError("image", f"decompressing it needs {numbers}", hint)
     values = np.empty(data.size, np.uint8)
-    with gzip.open(data.path, "rb") as file:
-        file.seek(data.offset)
-        view, position = values.data, 0
-        while position < data.size:
-            count = file.readinto(view[position : position + 2**24])
-            if not count:
-                raise ImageError("image", "truncated: its values end early", REPLACE)
-            position += count
-        file.read(1)  # at its end the checksum is compared
+    try:
+        with gzip.open(data.path, "rb") as file:
+            file.seek(data.offset)
+            view, position = values.data, 0
+            while position < data.size:
+                count = file.readinto(view[position : position + 2**24])
+                if not count:
+                    raise ImageError("image", "truncated: its values end early", REPLACE)
+                position += count
+            file.read(1)  # at its end the checksum is compared
+    except (EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError("image", f"corrupt or truncated: {error}", REPLACE) from error
     return values.view(data.dtype).reshape(data.shape, order="F")
 
 

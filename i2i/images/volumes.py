@@ -28,7 +28,6 @@ from i2i.images.pixels import ValueRange, from_value_range
 from i2i.images.sanity import check_size
 from i2i.images.slices import AXES, Slice, SliceAxis, parse, statuses
 
-HELD_BYTES = 2**29  # of decompressed volumes that a process keeps; always one
 NO_LIMIT = 2**62  # pixels, for headers of which no value is read
 _MAX_SIDE = 65_535  # voxels: what DICOM can count, and twice what NIfTI-1 can
 _OPEN = 64  # volumes whose headers are kept

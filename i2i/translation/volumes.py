@@ -95,6 +95,8 @@ def _translated(
         details = stamp | result(task.target)
     except OSError as error:
         raise write_error(task.target, error) from None
+    if volume.format == "DICOM":
+        notes["private elements, overlays and icons of DICOM inputs were left out"] = None
     of_output = tuple((note, task.output) for note in notes)
     return Outcome(details, notes=of_output, clipped=(clipped[0], clipped[1]))
 
