@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from commands import i2i
 from medical import affine, body, pairs, write_nifti, write_series
 from runs import final_state, rows, train_words
@@ -315,3 +316,14 @@ def test_window_in_hu_clips_values_and_is_the_range_of_a_volume(tmp_path):
     assert high - low == 400
     a = dataset.fixed(1)["a"].numpy()
     assert (a.min(), a.max()) == (-1, 1)
+
+
+def test_neighbors_are_the_slices_before_and_after_and_repeat_at_the_ends(tmp_path):
+    pairs(tmp_path, 1, ".nii.gz", (32, 32, 4), splits=("train",))
+    plain, stacked = data(tmp_path), data(tmp_path, neighbors=2)
+    assert stacked.channels == {"a": 5, "b": 1}
+    slices = [plain.fixed(row) for row in range(4)]
+    for row, wanted in ((0, (0, 0, 0, 1, 2)), (1, (0, 0, 1, 2, 3)), (3, (1, 2, 3, 3, 3))):
+        sample = stacked.fixed(row)
+        assert (sample["a"] == torch.cat([slices[index]["a"] for index in wanted])).all()
+        assert (sample["b"] == slices[row]["b"]).all()

@@ -76,7 +76,8 @@ def command(
     i2i translate runs/rooms OUTPUT --input depth --input normals
 
     OUTPUT mirrors INPUT: same tree, stems, formats and sizes; depth and units are those of the
-    target's files in training. The same command continues a job that was stopped. Files that cannot
+    target's files in training. A volume (NIfTI, or a folder of one DICOM series) is translated
+    slice by slice into a volume. The same command continues a job that was stopped. Files that cannot
     be read are listed, all others are translated, and the exit status is 1.
 
     \b

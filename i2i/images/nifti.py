@@ -21,7 +21,7 @@ _HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
 _MAX_EXTENSIONS = 2**20  # bytes that outputs take over
 _TO_LPS = np.diag([-1.0, -1.0, 1.0])  # NIfTI counts to right, front and head
 _PIXEL_BYTES = 8  # of a compressed volume, for each pixel that an image may have
-_LEVEL = 4  # of compression
+_LEVEL = 1  # of compression, as nibabel's: a third of the time of 4
 _OTHER_TYPES = {"bool": "uint8", "float16": "float32"}  # where NIfTI lacks one
 _MAGIC = {348: b"n+1\0", 540: b"n+2\0"}
 

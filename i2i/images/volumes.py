@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,7 +57,7 @@ class Volume:
         """Return the number of the axis that runs through the slices."""
         if axis == "acquisition":
             return 2
-        return _world(self.axes).index(AXES[1:].index(axis))
+        return self._world.index(AXES[1:].index(axis))
 
     def count(self, axis: SliceAxis) -> int:
         """Return the number of slices."""
@@ -79,9 +80,23 @@ class Volume:
         image = image[:: -1 if up else 1, :: -1 if left else 1]
         return image if rows < columns else image.swapaxes(0, 1)
 
+    @cached_property
+    def _world(self) -> list[int]:
+        """For each axis the axis of the patient that it is nearest to."""
+        steps = np.abs(self.axes)
+        lengths = steps.max(axis=0)
+        if not (np.isfinite(steps).all() and lengths.all()):
+            return [0, 1, 2]
+        steps, world = steps / lengths, [0, 0, 0]
+        for _ in range(3):
+            patient, own = divmod(int(steps.argmax()), 3)
+            world[own] = patient
+            steps[patient], steps[:, own] = -1, -1
+        return world
+
     def _view(self, axis: SliceAxis) -> tuple[int, int, bool, bool]:
         """Return the axes of rows and columns of a slice, and which of the two are flipped."""
-        world, across = _world(self.axes), self.across(axis)
+        world, across = self._world, self.across(axis)
         columns, rows = sorted({0, 1, 2} - {across}, key=lambda one: world[one])
         signs = [self.axes[world[one], one] < 0 for one in (rows, columns)]
         if world[rows] == 2:  # the head is on top
@@ -91,20 +106,6 @@ class Volume:
     def names(self, axis: SliceAxis) -> list[str]:
         """Return the paths of its slices, in order."""
         return [Slice(self.path, axis, index).name for index in range(self.count(axis))]
-
-
-def _world(axes: NDArray[np.float64]) -> list[int]:
-    """Return for each axis of a volume the axis of the patient that it is nearest to."""
-    steps = np.abs(axes)
-    lengths = steps.max(axis=0)
-    if not (np.isfinite(steps).all() and lengths.all()):
-        return [0, 1, 2]
-    steps, world = steps / lengths, [0, 0, 0]
-    for _ in range(3):
-        patient, own = divmod(int(np.nanargmax(steps)), 3)
-        world[own] = patient
-        steps[patient], steps[:, own] = -1, -1
-    return world
 
 
 def value_type(
