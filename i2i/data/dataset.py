@@ -17,25 +17,21 @@ from i2i.config import (
     UnconditionalData,
     UnpairedData,
 )
+from i2i.data.admission import nothing_left, read_listing
 from i2i.data.augment import Arrays, Augment
 from i2i.data.cache import Cache, Group, open_caches
 from i2i.data.folders import DataError, Listing, find_pairs, list_split
-from i2i.data.inspect import Reading, Samples, inspect
+from i2i.data.inspect import Samples
 from i2i.data.layouts import folder_names, spec_names
 from i2i.data.order import shuffled
 from i2i.data.paths import Paths as Paths
 from i2i.data.paths import fingerprint
-from i2i.data.ranges import fit_ranges
 from i2i.data.rules import (
     channel_spec,
     check_domain,
-    check_faults,
-    describe_files,
-    describe_notes,
-    find_faults,
     image_spec,
 )
-from i2i.data.selection import HeldOut, sampled, without_held_out
+from i2i.data.selection import HeldOut
 from i2i.data.sizes import loaded_bytes
 from i2i.images import Array, ImageError
 from i2i.images.spec import Half, ImageSpec, read
@@ -104,7 +100,11 @@ class Dataset:
 
     def fixed(self, index: int) -> dict[str, Tensor]:
         """Return the images of a sample without augmentation, in the size and range of `sample`."""
-        return _tensors(self._first_readable(index, self.count, self._plain))
+        return _tensors(self.fixed_pixels(index))
+
+    def fixed_pixels(self, index: int) -> Arrays:
+        """Return what `fixed` does as arrays [crop height, crop width, C], uint8 or float32."""
+        return self._first_readable(index, self.count, self._plain)
 
     def names(self, index: int) -> dict[str, str]:
         """Return the first file of each domain of `fixed(index)`."""
@@ -190,39 +190,12 @@ class Dataset:
                 if self.config.on_bad_file == "fail":
                     raise
                 self.warnings.append(f"skipped {error}")
-        raise self._nothing_left()
-
-    def _nothing_left(self) -> DataError:
-        reason = f"no image of {self.config.root} can be used"
-        return DataError("data.root", reason, "List the faults with i2i data check")
+        raise nothing_left(self.config)
 
     def _inspect(self, listing: Listing) -> Samples:
-        """Read the files of a listing, and refuse or skip samples that break a rule."""
-        config = self.config
-        self.notes += (*listing.ignored(), *listing.remarks())
-        listing, note = sampled(listing, config.max_images, self.seed)
-        listing, share = without_held_out(listing, self.part)
-        self.notes += (*note, *share)
-        self.config, fitted = fit_ranges(config, listing)
-        self.notes += fitted
-        config = self.config
-        reading: Reading = "header"
-        if len(listing.files[0]) <= config.decode_check_limit:
-            reading = "pixels"
-        samples = inspect(listing, reading, config.range_rule, config.max_pixels)
-        faults = find_faults(samples, config)
-        self.notes += tuple(describe_notes(samples, faults, config))
-        good = np.ones(len(samples), np.bool_)
-        for rule, mask in faults.items():
-            if rule.drop and (rule.note or config.on_bad_file == "skip"):
-                good &= ~mask.any(axis=1)
-                details = describe_files(samples, mask, rule.values)
-                self.notes += tuple(f"skipped, {rule.name}: {detail}" for _, detail in details)
-        if not good.any():
-            raise self._nothing_left()
-        if not good.all():
-            samples = samples.keep(good)
-        check_faults(samples, {rule: mask[good] for rule, mask in faults.items()}, config)
+        """Read the files of a listing, fit value ranges, and refuse or skip what breaks a rule."""
+        self.config, samples, notes = read_listing(self.config, listing, self.seed, self.part)
+        self.notes += notes
         return samples
 
     def _admit(

@@ -97,8 +97,8 @@ def _find(outputs: Path, targets: Path, paired: bool | None, patterns: Sequence[
             raise EvaluationError(
                 "--pair-pattern", "has no effect with --unpaired", "Leave one out"
             )
-        made, real = (slices_of(find_images(folder)) for folder in (outputs, targets))
-        return _Files(made, real, False, notes)
+        fakes, reals = (slices_of(find_images(folder)) for folder in (outputs, targets))
+        return _Files(fakes, reals, False, notes)
     if listing.same_stem:
         repeated = preview(f"{file} and {other}" for file, other in listing.same_stem)
         reason = f"files of one stem in one folder: {repeated}"

@@ -77,10 +77,10 @@ def open_volume(path: str, max_pixels: int) -> Volume:
             return _values(files[index], sample, pydicom)
         key = (tuple(files), *((s.st_mtime_ns, s.st_size, s.st_ino) for s in statuses(path)))
         size = shape[0] * shape[1] * shape[2] * np.dtype(sample).itemsize
-        values: NDArray[Any] = held(key, size, whole).take(index, axis)
+        values: NDArray[Any] = held(key, size, stacked).take(index, axis)
         return values
 
-    def whole() -> NDArray[Any]:
+    def stacked() -> NDArray[Any]:
         return np.stack([_values(file, sample, pydicom) for file in files], axis=2)
 
     rows, columns = (np.array(first.orientation[start : start + 3]) for start in (3, 0))

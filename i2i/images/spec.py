@@ -9,7 +9,7 @@ import numpy as np
 
 from i2i.config import AlphaUse
 from i2i.images import reading
-from i2i.images.formats import MAX_PIXELS, Array, Format, Header, ImageError, supports
+from i2i.images.formats import MAX_PIXELS, Array, Format, Header, ImageError, Source, supports
 from i2i.images.histogram import WatchedRange
 from i2i.images.metadata import NO_METADATA, Metadata
 from i2i.images.pixels import (
@@ -25,6 +25,7 @@ from i2i.images.pixels import (
     to_value_range,
 )
 from i2i.images.slices import SliceAxis
+from i2i.images.statistics import ChannelStatistics, is_far
 from i2i.images.volumes import around
 
 Half = Literal["left", "right"]
@@ -58,6 +59,7 @@ class ImageSpec:
     half: Half | None = None  # of files with a and b side by side
     slice_axis: SliceAxis = "acquisition"  # of volumes
     neighbors: int = 0  # slices of the same volume, stacked before and after each one
+    statistics: tuple[ChannelStatistics, ...] = ()  # of training images, as the network saw them
 
     @property
     def channels(self) -> int:
@@ -73,6 +75,20 @@ class ImageSpec:
     def alpha(self) -> bool:
         """True if the network sees alpha."""
         return any(one.alpha for one in self.inputs)
+
+    @property
+    def text(self) -> str:
+        """Text of all that decides how files are read and written, which fingerprints hash."""
+        inputs = [
+            {"channels": one.channels, "alpha": one.alpha, "name": one.name} for one in self.inputs
+        ]
+        text = str({"inputs": inputs, "range": list(self.value_range)})
+        later = (self.depth, self.ranged_integers, self.mask)  # than the first manifests
+        text += "" if later == (None, False, False) else f" {later}"
+        text += " clips" if self.clips else ""
+        slices = (self.slice_axis, self.neighbors)
+        text += "" if slices == ("acquisition", 0) else f" {slices}"
+        return f"{text} {self.sample}" if self.sample else text
 
     def fits(self, format: Format, depth: int | None = None) -> bool:
         """Return True if files of `format` hold it, with `depth` or its own.
@@ -214,6 +230,13 @@ class Stack(NamedTuple):
     clipped: Clipped = (0, 0)
 
 
+def unlike_note(pixels: Array, spec: ImageSpec) -> tuple[str, ...]:
+    """Return the note on pixels, as the network takes them, that are unlike those of training."""
+    if not is_far(pixels, spec.statistics):
+        return ()
+    return ("inputs whose brightness or contrast is far from that of the training images",)
+
+
 def clip_note(
     clipped: Sequence[int], count: int, value_range: ValueRange, kind: str = "input"
 ) -> str:
@@ -241,7 +264,7 @@ def read(
 
 @contextmanager
 def opened(
-    files: Sequence[str], spec: ImageSpec, alpha: AlphaUse = "drop", max_pixels: int = MAX_PIXELS
+    files: Sequence[Source], spec: ImageSpec, alpha: AlphaUse = "drop", max_pixels: int = MAX_PIXELS
 ) -> Iterator[Stack]:
     """Hold what `read` returns, and the memory budget of a single file.
 
@@ -259,7 +282,7 @@ def opened(
 
 
 def _stack(
-    files: Sequence[str],
+    files: Sequence[Source],
     pictures: list[tuple[Array, Header]],
     spec: ImageSpec,
     alpha: AlphaUse,

@@ -205,7 +205,7 @@ def _train(run: _Run, resumed: bool, check_owner: Callable[[], None]) -> Outcome
         len(run.dataset),
         (*run.dataset.notes, *run.method.notes),
         sample_sheet(settings, run.dataset, run.method, run.device) if rank.is_main else None,
-        functools.partial(describe.pack, settings, run.dataset.specs, run.method),
+        functools.partial(describe.pack, settings, _specs(run), run.method),
         build.health(run.method, settings, rank.world_size),
         facts,
         check_owner,
@@ -222,6 +222,13 @@ def _train(run: _Run, resumed: bool, check_owner: Callable[[], None]) -> Outcome
         raise
     context.write_page(outcome.ended)
     return outcome
+
+
+def _specs(run: _Run) -> describe.Specs:
+    """Return the specs of the data; the process that writes the model measures its inputs."""
+    if not run.rank.is_main:
+        return run.dataset.specs
+    return describe.with_statistics(run.dataset, run.method)
 
 
 # -- the run folder --------------------------------------------------------------------------------

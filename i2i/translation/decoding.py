@@ -1,5 +1,6 @@
 """Read the images of a folder job: what of each the network takes, and what goes past it."""
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -7,9 +8,9 @@ import numpy as np
 
 from i2i import images
 from i2i.errors import I2IError
-from i2i.images import Array, ImageError
+from i2i.images import Array, ImageError, Source
 from i2i.images.metadata import NO_METADATA, Metadata
-from i2i.images.spec import Clipped, opened
+from i2i.images.spec import Clipped, opened, unlike_note
 from i2i.memory import is_out_of_memory
 from i2i.translation.manifest import Stamp, identity
 from i2i.translation.options import Options, target_size
@@ -46,13 +47,15 @@ def decode(task: Task, translator: Translator, options: Options) -> Item | str:
 def _read(task: Task, translator: Translator, options: Options) -> Item:
     if task.missing:
         raise ImageError(task.source, task.missing)
-    inputs = identity(task.files)
-    files = [str(file) for file in task.files]
+    in_tar = task.content is not None
+    inputs = {} if in_tar else identity(task.files)
+    files: list[Source] = [io.BytesIO(task.content or b"")] if in_tar else [*task.files]
     with opened(files, translator.source, translator.alpha, options.max_pixels) as image:
         pixels = _fit(image.array, translator, task, options)
         alpha = None if image.alpha is None else _fit(image.alpha, translator, task, options)
         height, width = image.array.shape[:2]
         notes = (*image.notes, *_form_notes(height, width, translator, options))
+        notes += unlike_note(pixels, translator.source)
         clipped = image.clipped
         part = translator.source.cut(image.array[..., :0], options.half or translator.half)
         scales = np.divide(pixels.shape[:2], part.shape[:2])
@@ -122,6 +125,7 @@ def _output_depth(task: Task, depth: int, channels: int, options: Options) -> tu
 def reason_of(error: Exception, task: Task) -> str:
     """Return the reason of an error, without the path of the task's own file."""
     if isinstance(error, I2IError):
-        own = error.subject in (str(task.source), str(task.target), "image")
+        own = task.content is not None  # its stream has no name
+        own = own or error.subject in (str(task.source), str(task.target), "image")
         return error.explanation if own else str(error)
     return getattr(error, "strerror", None) or str(error)

@@ -20,7 +20,7 @@ from i2i.config import AlphaUse
 from i2i.direction import Direction
 from i2i.execution import Execution
 from i2i.images import Array, WatchedRange
-from i2i.images.spec import ChannelSpec, ImageSpec, clip_note, convert_channels
+from i2i.images.spec import ChannelSpec, ImageSpec, clip_note, convert_channels, unlike_note
 from i2i.model_file import ModelInfo, Statistics, default_spec, load_model
 from i2i.networks.inference import per_image_statistics
 from i2i.networks.padding import reflect
@@ -144,6 +144,14 @@ class Translator:
             "image", f"expected a PIL image, an array or a tensor, got {type(image).__name__}"
         )
 
+    def tiled(
+        self, array: NDArray[Any], tile: int | None = None, overlap: int | None = None
+    ) -> NDArray[Any]:
+        """Translate an array as a call does, in tiles (see `Tiling`) and the memory of one."""
+        from i2i.translation.tiles import InTiles  # which imports this module
+
+        return InTiles(self, tile, overlap)(array)
+
     def pixels(self, arrays: Array, depth: int | None = None) -> Array:
         """Translate prepared images of one size, [N, H, W, C], uint8, uint16 or float32 in [0, 1].
 
@@ -211,7 +219,7 @@ class Translator:
 
         Manifests recognize jobs by it: if it changes, jobs of earlier versions do not continue.
         """
-        specs = f"{_spec_text(self.source)} {_spec_text(self.target)}"
+        specs = f"{self.source.text} {self.target.text}"
         depth = f" {self.depth}" if self.depth else ""
         settings = f"{self.statistics} {self.alpha} {self.execution} {specs}{depth}"
         digest = hashlib.blake2b(settings.encode(), digest_size=8)
@@ -290,6 +298,8 @@ class Translator:
                 pixels, "composite" if self.alpha == "composite" else "drop"
             )
         prepared = convert_channels(pixels, ChannelSpec(self.in_channels, self.source.alpha), alpha)
+        for note in unlike_note(prepared, self.source):
+            warnings.warn(note, stacklevel=5)
         translated: Array = self.pixels(prepared[None], depth)[0]
         return translated
 
@@ -383,17 +393,3 @@ def _pick_direction(path: str | os.PathLike[str], info: ModelInfo, name: str) ->
         accepted = " and ".join(info.directions)
         raise TranslationError(path, f"this model translates {accepted}, not {name}")
     return Direction(name)
-
-
-def _spec_text(spec: ImageSpec) -> str:
-    """Return a spec in the form that fingerprints have hashed since format 2."""
-    inputs = [
-        {"channels": one.channels, "alpha": one.alpha, "name": one.name} for one in spec.inputs
-    ]
-    text = str({"inputs": inputs, "range": list(spec.value_range)})
-    later = (spec.depth, spec.ranged_integers, spec.mask)
-    text += "" if later == (None, False, False) else f" {later}"
-    text += " clips" if spec.clips else ""
-    slices = (spec.slice_axis, spec.neighbors)
-    text += "" if slices == ("acquisition", 0) else f" {slices}"
-    return f"{text} {spec.sample}" if spec.sample else text

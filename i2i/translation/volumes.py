@@ -3,6 +3,7 @@
 The outputs of a volume are held in memory until it is written; of inputs a slice is.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from i2i import images
 from i2i.files import DiskFullError, WriteError, write_error
 from i2i.images import Array, ImageError
 from i2i.images.slices import is_volume
-from i2i.images.spec import Clipped, opened
+from i2i.images.spec import Clipped, opened, unlike_note
 from i2i.images.volumes import Volume, write_volume
 from i2i.memory import free_bytes, is_out_of_memory
 from i2i.translation import TranslationError
@@ -21,8 +22,8 @@ from i2i.translation.decoding import reason_of
 from i2i.translation.manifest import Stamp, identity, result
 from i2i.translation.options import Options
 from i2i.translation.plan import Task
+from i2i.translation.sinks import Ledger, Outcome
 from i2i.translation.translator import Translator
-from i2i.translation.work import Ledger, Outcome
 
 _RISKY = 0.25  # part of the free memory that outputs may take without a mark
 _BATCH_PIXELS = 2**22  # of an automatic batch on a GPU
@@ -70,7 +71,7 @@ def _translated(
             raise ImageError(other.path, reason, "Resample it to the grid of the first")
     names = list(zip(*(each.names(axis) for each in volumes), strict=True))
     height, width = volume.size(axis)
-    outputs, notes, clipped = None, dict[str, None](), [0, 0]
+    outputs, notes, clipped = None, Counter[str](), [0, 0]
     with _marked(translator, volume, task, stamp, ledger):
         for start, batch in _batches(_slices(translator, options, names), translator, options):
             depth = translator.output_depth(batch[0].depth)
@@ -83,7 +84,7 @@ def _translated(
                 )
                 outputs[where] = volume.plane_of(array, axis)
             for one in batch:
-                notes |= dict.fromkeys(one.notes)
+                notes.update(one.notes)
                 clipped = [sum(pair) for pair in zip(clipped, one.clipped, strict=True)]
     assert outputs is not None, f"a volume has slices of {width}x{height}"
     try:
@@ -95,9 +96,10 @@ def _translated(
         details = stamp | result(task.target)
     except OSError as error:
         raise write_error(task.target, error) from None
+    kept = [note for note, count in notes.items() if 2 * count >= len(names)]  # the ends are air
     if volume.format == "DICOM":
-        notes["private elements, overlays and icons of DICOM inputs were left out"] = None
-    of_output = tuple((note, task.output) for note in notes)
+        kept.append("private elements, overlays and icons of DICOM inputs were left out")
+    of_output = tuple((note, task.output) for note in kept)
     return Outcome(details, notes=of_output, clipped=(clipped[0], clipped[1]))
 
 
@@ -106,7 +108,8 @@ def _slices(
 ) -> Iterator[_Slice]:
     for files in names:
         with opened(files, translator.source, translator.alpha, options.max_pixels) as stack:
-            yield _Slice(stack.array, stack.depth, stack.notes, stack.clipped)
+            notes = (*stack.notes, *unlike_note(stack.array, translator.source))
+            yield _Slice(stack.array, stack.depth, notes, stack.clipped)
 
 
 def _batches(
