@@ -185,10 +185,12 @@ class ModelInfo(_Part):
                 raise ValueError(f"domains.{domain}.size: must be at least 1")
             if not 0 <= spec.neighbors <= MAX_NEIGHBORS:
                 raise ValueError(f"domains.{domain}.neighbors: must be 0 to {MAX_NEIGHBORS}")
-            counts = [one.channels for one in spec.stacked]
-            if sum(counts) != channels or min(counts) < 1:
-                reason = f"must be {channels} channels, as the generators have, got {sum(counts)}"
+            counts = [one.channels for one in spec.inputs]
+            if spec.channels != channels or min(counts) < 1 or spec.classes < 0:
+                reason = f"must be {channels} channels, as the generators have, got {spec.channels}"
                 raise ValueError(f"domains.{domain}.inputs: {reason}")
+            if spec.classes and (counts != [1] or not spec.mask or spec.depth not in (8, 16)):
+                raise ValueError(f"domains.{domain}.classes: must be of one channel of labels")
         return self
 
 

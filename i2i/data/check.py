@@ -13,6 +13,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from i2i.config import DataConfig, Kind, Layout, PairedData, RangeRule
+from i2i.data.admission import unused_classes
+from i2i.data.domains import channel_spec
 from i2i.data.duplicates import first_equal, near_pairs
 from i2i.data.folders import (
     SPLITS,
@@ -27,14 +29,14 @@ from i2i.data.folders import (
 from i2i.data.groups import Group, groups_of
 from i2i.data.inspect import Samples, inspect
 from i2i.data.ranges import fit_ranges
-from i2i.data.rules import RULES, Level, Mask, channel_spec, describe_files, find_faults
-from i2i.data.slice_rules import is_slice
-from i2i.data.volumes import expand
+from i2i.data.rules import RULES, Level, Mask, describe_files, find_faults
+from i2i.data.slice_rules import are_slices, blank, clean_files
+from i2i.data.volumes import expand_files
 from i2i.data.walk import describe_suffixes
 from i2i.direction import Domain
 from i2i.files import check_empty
 from i2i.images import MAX_PIXELS, UNIT, Histogram, ValueRange
-from i2i.images.slices import SliceAxis, volume_of
+from i2i.images.slices import SliceAxis
 
 Finding = tuple[str, str, str]  # name of a rule, file that breaks it, reason or ""
 
@@ -93,6 +95,7 @@ def check_folder(
     threads: int = 4,
     value_range: ValueRange | str = UNIT,
     masks: Sequence[Domain] = (),
+    classes: Mapping[Domain, int] | None = None,
     inputs: Sequence[str] = (),
     target: str | None = None,
     pair_pattern: Sequence[str] = (),
@@ -113,7 +116,7 @@ def check_folder(
         value_range: (low, high) of the floats in files, or of the integers where there are none;
             or text as `data.value_range` takes it, such as "lung": values outside are clipped.
         masks: domains that hold labels, of which an image may have one value.
-        inputs, target, pair_pattern, pairs, max_pixels, slice_axis: settings of `data` so called.
+        classes, inputs, target, pair_pattern, pairs, max_pixels, slice_axis: settings of `data`.
         progress: is called with files decoded and their total.
 
     Raises:
@@ -128,22 +131,19 @@ def check_folder(
     own = next(filter(name.startswith, SPLITS), "train")
     find = partial(find, patterns=pair_pattern, table=pairs, table_split=own)
     listings = _list_splits(find)
-    ranges = {} if value_range == UNIT else dict.fromkeys(("a", "b", "image"), value_range)
-    config: DataConfig = PairedData(
-        root=root, max_pixels=max_pixels, value_range=ranges, masks=tuple(masks), on_bad_file="skip"
-    )
-    for _, listing in (each for each in listings if each[0] == listings[0][0]):
-        config, _ = fit_ranges(config, listing)
+    labels = PairedData(root=root, masks=tuple(masks), classes=dict(classes or {}))
+    config = _with_ranges(labels, value_range, listings, max_pixels)
     parts = _Reading(root, config.range_rule, max_pixels, threads, progress).parts(listings)
     if kind == "auto" and _all_double(parts):
         parts = [part._replace(samples=replace(part.samples, side_by_side=True)) for part in parts]
     kind = _kind(parts[0].samples)
-    if masks and kind != "paired":
-        raise DataError("--mask", f"only pairs have label maps, {path} is {kind}", "Leave it out")
+    if config.labels and kind != "paired":
+        flag = "--mask" if masks else "--classes"
+        raise DataError(flag, f"only pairs have label maps, {path} is {kind}", "Leave it out")
     sizes = {"load_size": smallest, "crop_size": smallest, "resize": "none"}
     config = config.model_copy(update={**sizes, "value_range": _used_ranges(config, parts)})
     notes = list(chain.from_iterable(listing.remarks() for _, listing in listings))
-    notes += chain.from_iterable(_channel_notes(part) for part in parts)
+    notes += chain.from_iterable(_channel_notes(part, config) for part in parts)
     return replace(_report(root, kind, parts, names, config), notes=tuple(notes))
 
 
@@ -159,15 +159,9 @@ def _report(
         files_by_rule["other file"] = {
             example: f"{describe_suffixes(listing.suffixes)} (first: {example})"
         }
-    dropped = {
-        volume_of(file)
-        for rule in RULES
-        if rule.drop and not rule.note
-        for file in files_by_rule[rule.name]
-    }
-    files = [[map(volume_of, column) for column in part.samples.files] for part in parts]
-    rows = {row for columns in files for row in zip(*columns, strict=True)}
-    clean = sorted({file for row in rows if not dropped.intersection(row) for file in row})
+    faults = [rule.name for rule in RULES if rule.drop and not rule.note]
+    dropped = {file for name in faults for file in files_by_rule[name]}
+    clean = clean_files((part.samples for part in parts), dropped)
     groups = tuple(
         group
         for part in parts
@@ -222,9 +216,7 @@ class _Reading:
         self.total += sum(len(files) for each in loose for files in each.values())
         parts = []
         for (split, listing), others in zip(listings, loose, strict=True):
-            read = {
-                rule: self.read(expand(Listing(("",), [files]))) for rule, files in others.items()
-            }
+            read = {rule: self.read(expand_files(files)) for rule, files in others.items()}
             histograms = [Histogram() for _ in listing.files]
             parts.append(_Part(split, self.read(listing, histograms), read, histograms))
         return parts
@@ -274,6 +266,22 @@ def _all_double(parts: Sequence[_Part]) -> bool:
     return alone and len(sizes) > 0 and bool((sizes[:, 1] == 2 * sizes[:, 0]).all())
 
 
+def _with_ranges(
+    config: DataConfig,
+    value_range: ValueRange | str,
+    listings: Sequence[tuple[str, Listing]],
+    max_pixels: int,
+) -> DataConfig:
+    """Return `config` with a range for each domain; percentiles are those of the first split."""
+    ranges = {} if value_range == UNIT else dict.fromkeys(("a", "b", "image"), value_range)
+    limits = {"max_pixels": max_pixels, "on_bad_file": "skip"}
+    config = config.model_copy(update={**limits, "value_range": ranges})
+    for split, listing in listings:
+        if split == listings[0][0]:
+            config, _ = fit_ranges(config, listing)
+    return config
+
+
 def _used_ranges(config: DataConfig, parts: Sequence[_Part]) -> dict[str, ValueRange | str]:
     """Return the ranges of the domains of floats, or without any, of integers."""
     floats = set()
@@ -291,8 +299,12 @@ def _kind(samples: Samples) -> Kind:
     return "unconditional" if samples.domains == ("image",) else "unpaired"
 
 
-def _channel_notes(part: _Part) -> Iterator[str]:
-    """Yield what training says where gray and color are mixed."""
+def _channel_notes(part: _Part, config: DataConfig) -> Iterator[str]:
+    """Yield what training says where gray and color are mixed, or classes are not used."""
+    classes = getattr(config, "classes", {})
+    for domain, histogram in zip(part.samples.domains, part.histograms, strict=True):
+        for note in unused_classes(domain, classes.get(domain, 0), histogram):
+            yield f"{part.split}: {note}"
     samples = part.samples.keep(np.asarray(part.samples.readable.all(axis=1)))
     for column, domain in enumerate(samples.domains) if len(samples) else ():
         yield from channel_spec(domain, samples, column, "drop")[1]
@@ -323,8 +335,7 @@ def _join(samples: Sequence[Samples]) -> Samples:
     columns = zip(*(each.files for each in samples), strict=True)
     files = [list(chain(*parts)) for parts in columns]
     every = replace(samples[0], files=files, facts=np.concatenate([s.facts for s in samples]))
-    blank = (is_slice(every) & every.facts["constant"]).any(axis=1)  # air, which tells nothing
-    return every.keep(np.asarray(every.readable.all(axis=1) & ~blank))
+    return every.keep(np.asarray(every.readable.all(axis=1) & ~blank(every)))
 
 
 def _similar(samples: Samples, held: int = 0) -> Iterator[Finding]:
@@ -337,11 +348,9 @@ def _similar(samples: Samples, held: int = 0) -> Iterator[Finding]:
             yield same, files[row], f"{files[row]} and {files[first[row]]}"
     rest = samples.keep(~repeated)
     for earlier, later in near_pairs(rest.facts):
-        files = rest.files[0]
-        if volume_of(files[earlier]) == volume_of(files[later]) != files[later]:
-            continue  # slices of one volume
-        if earlier < (held or later) and held <= later:
-            yield near, files[later], f"{files[later]} and {files[earlier]}"
+        one, other = rest.files[0][later], rest.files[0][earlier]
+        if earlier < (held or later) and held <= later and not are_slices(one, other):
+            yield near, one, f"{one} and {other}"
 
 
 # -- clean copy ------------------------------------------------------------------------------------

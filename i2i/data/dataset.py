@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from i2i import images
 from i2i.config import (
     DataConfig,
     PairedData,
@@ -20,17 +19,13 @@ from i2i.config import (
 from i2i.data.admission import nothing_left, read_listing
 from i2i.data.augment import Arrays, Augment
 from i2i.data.cache import Cache, Group, open_caches
+from i2i.data.domains import channel_spec, check_domain, image_spec
 from i2i.data.folders import DataError, Listing, find_pairs, list_split
 from i2i.data.inspect import Samples
 from i2i.data.layouts import folder_names, spec_names
 from i2i.data.order import shuffled
 from i2i.data.paths import Paths as Paths
 from i2i.data.paths import fingerprint
-from i2i.data.rules import (
-    channel_spec,
-    check_domain,
-    image_spec,
-)
 from i2i.data.selection import HeldOut
 from i2i.data.sizes import loaded_bytes
 from i2i.images import Array, ImageError
@@ -91,7 +86,7 @@ class Dataset:
             ImageError: a file cannot be decoded; with `on_bad_file: skip` the next index is read
                 instead.
         """
-        return _tensors(self.pixels(epoch, index))
+        return self._tensors(self.pixels(epoch, index))
 
     def pixels(self, epoch: int, index: int) -> Arrays:
         """Return what `sample` does as arrays [crop height, crop width, C], uint8 or float32."""
@@ -100,7 +95,7 @@ class Dataset:
 
     def fixed(self, index: int) -> dict[str, Tensor]:
         """Return the images of a sample without augmentation, in the size and range of `sample`."""
-        return _tensors(self.fixed_pixels(index))
+        return self._tensors(self.fixed_pixels(index))
 
     def fixed_pixels(self, index: int) -> Arrays:
         """Return what `fixed` does as arrays [crop height, crop width, C], uint8 or float32."""
@@ -192,6 +187,14 @@ class Dataset:
                 self.warnings.append(f"skipped {error}")
         raise nothing_left(self.config)
 
+    @property
+    def classes(self) -> dict[str, int]:
+        """Number of classes of each domain whose pixels are class numbers."""
+        return {name: spec.classes for name, spec in self.specs.items() if spec.classes}
+
+    def _tensors(self, arrays: Arrays) -> dict[str, Tensor]:
+        return {name: self.specs[name].tensor(array) for name, array in arrays.items()}
+
     def _inspect(self, listing: Listing) -> Samples:
         """Read the files of a listing, fit value ranges, and refuse or skip what breaks a rule."""
         self.config, samples, notes = read_listing(self.config, listing, self.seed, self.part)
@@ -250,6 +253,9 @@ class PairedImages(Dataset):
         self.layout = pairs.layout
         side_by_side = self.layout != "folders"
         names = pairs.names or spec_names(folders)
+        if side_by_side and config.classes:
+            reason = "side-by-side images are one file, which holds no class numbers"
+            raise DataError("data.classes", reason, "Use two folders")
         if side_by_side and config.range_rule("a") != config.range_rule("b"):
             reason = "side-by-side images are one file"
             raise DataError("data.value_range", reason, "Give a and b the same range")
@@ -258,7 +264,7 @@ class PairedImages(Dataset):
             self.notes += (f"pairs lie side by side; the left half is {self.layout[0]}.",)
         source = config.direction.source
         for domain in ("a", "b"):
-            self._admit(domain, samples, domain == source and domain not in config.masks, names)
+            self._admit(domain, samples, domain == source and domain not in config.labels, names)
             if side_by_side:
                 half: Half = "left" if domain == self.layout[0] else "right"
                 self.specs[domain] = replace(self.specs[domain], half=half)
@@ -266,7 +272,7 @@ class PairedImages(Dataset):
             del self.paths["b"]  # they are those of a
         if pairs.unmatched:
             self.notes += (f"{len(pairs.unmatched)} files without a partner are skipped.",)
-        self.augments = [Augment(config, ("a", "b"), masks=config.masks, color=(source,))]
+        self.augments = [Augment(config, ("a", "b"), masks=config.labels, color=(source,))]
         inputs = len(self.paths["a"])
         stacked = f", {inputs} inputs stacked" if inputs > 1 else ""
         self.epoch_rule = self._rule("every pair once", f"{self.count} pairs{stacked}")
@@ -275,10 +281,6 @@ class PairedImages(Dataset):
         if self.layout == "folders":
             return super().read_row(names, row)
         return halves(self._decode("a", row), self.layout)
-
-
-def _tensors(arrays: Arrays) -> dict[str, Tensor]:
-    return {name: images.to_tensor(array) for name, array in arrays.items()}
 
 
 def halves(image: Array, layout: Literal["ab", "ba"]) -> Arrays:

@@ -37,6 +37,8 @@ def loaded_bytes(
 ) -> NDArray[np.int64]:
     """Return the bytes of images of `sizes`, [N, 2], once resized."""
     pixel = spec.channels * (1 if spec.depth == 8 and not spec.ranged_integers else 4)
+    if spec.classes:  # kept as numbers
+        pixel = (spec.depth or 16) // 8
     if config.resize != "stretch":
         return np.asarray(resized_sizes(sizes, config).prod(axis=1) * pixel)
     height, width = height_width(config.load_size)

@@ -1,6 +1,6 @@
 """Volumes in data sets: a row of a listing for each slice, in order."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -56,7 +56,12 @@ def expand(listing: Listing, axis: SliceAxis = "acquisition") -> Listing:
 
 def slices_of(files: Iterable[str], axis: SliceAxis = "acquisition") -> list[str]:
     """Return images, with the slices of volumes in their place."""
-    return list(expand(Listing(("",), [list(files)]), axis).files[0])
+    return list(expand_files(list(files), axis).files[0])
+
+
+def expand_files(files: Sequence[str], axis: SliceAxis = "acquisition") -> Listing:
+    """Return images of no domain as a listing, with the slices of volumes in their place."""
+    return expand(Listing(("",), [files]), axis)
 
 
 def _opened(file: str) -> Volume | str:

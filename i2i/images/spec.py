@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from i2i.config import AlphaUse
 from i2i.images import reading
+from i2i.images.classes import check_classes, class_colors, class_map, class_tensor
 from i2i.images.formats import MAX_PIXELS, Array, Format, Header, ImageError, Source, supports
 from i2i.images.histogram import WatchedRange
 from i2i.images.metadata import NO_METADATA, Metadata
@@ -18,9 +22,12 @@ from i2i.images.pixels import (
     ValueRange,
     apply_alpha,
     depth_of,
+    from_tensor,
     from_value_range,
     match_channels,
     to_depth,
+    to_display_rgb,
+    to_tensor,
     to_unit,
     to_value_range,
 )
@@ -55,6 +62,7 @@ class ImageSpec:
     clips: bool = False  # values outside of value_range are clipped, not refused
     sample: str = ""  # NumPy type of the values in all its files, where the depth does not say it
     mask: bool = False  # values are labels, which resampling must not mix
+    classes: int = 0  # values are class numbers below this, of which the network sees one-hot
     size: tuple[int, int] | None = None  # (height, width) of an image; all have its aspect ratio
     half: Half | None = None  # of files with a and b side by side
     slice_axis: SliceAxis = "acquisition"  # of volumes
@@ -63,7 +71,12 @@ class ImageSpec:
 
     @property
     def channels(self) -> int:
-        """Number of stacked channels."""
+        """Number of stacked channels that the network sees."""
+        return self.classes or self.file_channels
+
+    @property
+    def file_channels(self) -> int:
+        """Number of stacked channels in files: 1 of class numbers."""
         return sum(one.channels for one in self.stacked)
 
     @property
@@ -88,6 +101,7 @@ class ImageSpec:
         text += " clips" if self.clips else ""
         slices = (self.slice_axis, self.neighbors)
         text += "" if slices == ("acquisition", 0) else f" {slices}"
+        text += f" {self.classes} classes" if self.classes else ""
         return f"{text} {self.sample}" if self.sample else text
 
     def fits(self, format: Format, depth: int | None = None) -> bool:
@@ -95,14 +109,11 @@ class ImageSpec:
 
         2 or 4 plain channels need NPY; JPEG would mix labels.
         """
-        plain = self.channels in (2, 4) and not self.alpha
+        plain = self.file_channels in (2, 4) and not self.alpha
         sample = "" if depth else self.sample
-        holds = supports(format, self.channels, depth or self.depth or 8, sample)
-        return (
-            holds
-            and (format in ("NPY", "NIFTI") or not plain)
-            and not (self.mask and format == "JPEG")
-        )
+        holds = supports(format, self.file_channels, depth or self.depth or 8, sample)
+        arrays = format in ("NPY", "NIFTI")
+        return holds and (arrays or not plain) and not (self.mask and format == "JPEG")
 
     def half_of(self, height: int, width: int) -> Half | None:
         """Return the half of a file that holds the image, if it has the form of files in training.
@@ -164,6 +175,24 @@ class ImageSpec:
             return to_depth(unit, depth)
         values = to_value_range(unit, self.value_range)
         return values if depth == 32 else values.round().astype(f"u{depth // 8}")
+
+    def tensor(self, pixels: Array, device: torch.device | str = "cpu") -> Tensor:
+        """Return pixels [..., H, W, C] as the network takes them: [..., C, H, W] in [-1, 1]."""
+        if self.classes:
+            return class_tensor(pixels, self.classes, device)
+        return to_tensor(pixels, device)
+
+    def pixels(self, tensor: Tensor, depth: int = 8) -> Array:
+        """Return what `tensor` was made from, of a depth (32: float32); class numbers by argmax.
+
+        Raises:
+            ImageError: a value is not finite.
+        """
+        return class_map(tensor) if self.classes else from_tensor(tensor, depth)
+
+    def display(self, pixels: Array) -> NDArray[np.uint8]:
+        """Return pixels [H, W, C] as RGB for people; class numbers in distinct colors."""
+        return class_colors(pixels) if self.classes else to_display_rgb(pixels, self.alpha)
 
     def watched(self) -> WatchedRange:
         """Return the value range for one reading of files."""
@@ -301,7 +330,8 @@ def _stack(
             if header.alpha and not target.alpha:
                 carried = pixels[..., -1:] if alpha == "carry" else None
                 pixels = apply_alpha(pixels, "composite" if alpha == "composite" else "drop")
-            parts.append(convert_channels(pixels, target, header.alpha))
+            part = convert_channels(pixels, target, header.alpha)
+            parts.append(check_classes(part, spec.classes) if spec.classes else part)
         except ImageError as error:
             raise error.with_subject(path) from None
         (height, width), (first_height, first_width) = parts[-1].shape[:2], parts[0].shape[:2]
@@ -320,6 +350,8 @@ def _stack(
 def _notes(pixels: Array, header: Header, spec: ImageSpec) -> Iterator[str]:
     if spec.mask and header.format in LOSSY:
         yield f"labels were read from {header.format} files, whose compression mixes them"
+    if spec.classes:
+        return
     if (taken := spec.taken_depth(header.depth)) != header.depth:
         yield f"{header.depth}-bit labels were read as the same numbers of {taken} bits"
     elif spec.ranged_integers and spec.depth and header.depth < spec.depth:

@@ -22,6 +22,7 @@ from i2i.images.formats import (
     Format,
     Header,
     ImageError,
+    Source,
     not_supported,
     suffix_of,
 )
@@ -277,7 +278,7 @@ def write_volume(
         dicom.write(path, values, origin.origin, value_range, key, what)
 
 
-def around(path: str, neighbors: int) -> list[str]:
+def around(path: Source, neighbors: int) -> list[Source]:
     """Return the slices from `neighbors` before to as many after a slice; those at an end repeat.
 
     Raises:
@@ -288,7 +289,8 @@ def around(path: str, neighbors: int) -> list[str]:
     part = parse(path)
     if part is None:
         reason = f"the model takes a slice with {neighbors} on each side"
-        raise ImageError(path, reason, "Translate volumes")
+        subject = path if isinstance(path, str | os.PathLike) else "image"
+        raise ImageError(subject, reason, "Translate volumes")
     last = open_volume(part.volume, NO_LIMIT).count(part.axis) - 1
     offsets = range(-neighbors, neighbors + 1)
     return [replace(part, index=min(max(part.index + by, 0), last)).name for by in offsets]

@@ -60,7 +60,7 @@ def _read(task: Task, translator: Translator, options: Options) -> Item:
         part = translator.source.cut(image.array[..., :0], options.half or translator.half)
         scales = np.divide(pixels.shape[:2], part.shape[:2])
         metadata = image.metadata.resized(*scales.tolist())
-    channels = translator.out_channels + (alpha is not None)
+    channels = translator.target.file_channels + (alpha is not None)
     depth, note = _output_depth(task, translator.output_depth(image.depth), channels, options)
     carried = images.carried(metadata, images.format_of(task.target), channels)
     for name in metadata.missing(carried):

@@ -205,7 +205,7 @@ def change_of_format(task: Task, translator: Translator, options: Options) -> st
     if options.format != "keep":
         return ""
     target, what = translator.target, "the model's channels"
-    if images.supports(images.format_of(task.relative), target.channels, 8):
+    if images.supports(images.format_of(task.relative), target.file_channels, 8):
         what = "labels" if target.mask else f"{translator.output_depth(8)} bits"
     return f"outputs are {images.format_of(task.output)} where their format cannot hold {what}"
 
@@ -284,8 +284,9 @@ def _check_format(translator: Translator, format: OutputFormat, name: str | None
     """Raise TranslationError if outputs of `format`, or the one called `name`, do not fit."""
     target, depth = translator.target, translator.depth
     bits = depth or target.depth
-    makes = f"the model makes {target.channels} channels" + (f" of {bits} bits" if bits else "")
-    makes += " of labels" if target.mask else ""
+    makes = f"the model makes {target.file_channels} channels"
+    makes += f" of {bits} bits" if bits else ""
+    makes += (" of classes" if target.classes else " of labels") if target.mask else ""
     kind = None if format == "keep" else images.format_of(f"x.{format}")
     if name and kind and images.format_of(name) != kind:
         reason = f"{format} contradicts the suffix of {name}"
