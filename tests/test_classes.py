@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from i2i import registry
 from i2i.config import ConfigError, Layer, PairedData
 from i2i.data.augment import Augment
 from i2i.data.check import check_folder
@@ -29,6 +30,7 @@ from i2i.run.settings import resolve
 from i2i.translation import TranslationError
 from i2i.translation.folder import translate_folder
 from i2i.translation.options import Options
+from i2i.translation.tiles import translate_rows
 from i2i.translation.translator import Translator, load
 
 GRAY = (ChannelSpec(1, alpha=False),)
@@ -216,7 +218,24 @@ def test_every_number_in_is_that_number_out(tmp_path: Path, classes: int, suffix
         assert output is not None
         np.testing.assert_array_equal(np.squeeze(output), values)
         assert output.dtype == values.dtype
-        np.testing.assert_array_equal(identity(classes)(values), values)
+        for kind in (values.dtype, np.int64, np.uint16):  # in Python any integers
+            np.testing.assert_array_equal(identity(classes)(values.astype(kind)), values)
+
+
+def test_tiles_make_the_class_map_of_the_whole_image() -> None:
+    torch.manual_seed(0)
+    net = registry.find("generators", "resnet").factory(6, 6, width=4, blocks=1)
+    spec = ImageSpec(GRAY, depth=8, mask=True, classes=6)
+    translator = Translator(net, 6, 6, source=spec, target=spec, device="cpu", precision="fp32")
+    numbers = RANDOM.integers(0, 6, (150, 131, 1)).astype(np.uint8)
+
+    def read(top: int, left: int, height: int, width: int) -> NDArray[Any]:
+        return numbers[top : top + height, left : left + width]
+
+    rows = np.concatenate(list(translate_rows(translator, read, 150, 131, 8, tile=80)))
+    whole = translator(numbers)
+    assert (rows.shape, rows.dtype, len(np.unique(whole)) > 1) == (whole.shape, np.uint8, True)
+    assert (rows == whole).mean() > 0.999  # two classes may be equally likely
 
 
 def test_sixteen_bit_files_of_few_classes_become_eight_bits(tmp_path: Path) -> None:
@@ -242,8 +261,11 @@ def test_outputs_of_classes_are_lossless_and_single_channel(tmp_path: Path) -> N
             identity(classes, depth=depth)
     (report,) = (translate_folder(identity(3), source, tmp_path / "few"),)
     assert (report.written, "the 3 classes are 0 to 2" in report.failed[0][1]) == (0, True)
-    with pytest.raises(ImageError, match="the 3 classes are 0 to 2"):
-        identity(3)(np.full((9, 9), 3, np.uint8))
+    for wrong in (np.full((9, 9), 3, np.uint8), np.full((9, 9), -1, np.int64)):
+        with pytest.raises(ImageError, match="the 3 classes are 0 to 2"):
+            identity(3)(wrong)
+    with pytest.raises(ImageError, match="holds floats"):
+        identity(3)(np.ones((9, 9), np.float32))
 
 
 def test_tensors_and_numbers_are_inverse() -> None:

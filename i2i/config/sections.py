@@ -133,7 +133,8 @@ class DataConfig(_Settings):
     max_images: Count | None = None
     """largest number of images used, a random sample over all subfolders; null: all"""
     max_pixels: Resumable[Count] = 100_000_000
-    """largest number of pixels of an image file; larger ones are refused"""
+    """largest number of pixels of an image file; larger ones are refused, but with resize=none,
+    crops of .npy and TIFF files of any size are read"""
     epoch_images: Count | None = None
     """samples of one epoch, random crops of the files in turn, which may be few; null: each once"""
 

@@ -7,6 +7,7 @@ import numpy as np
 from i2i.config import DataConfig
 from i2i.data.folders import DataError, Listing, preview
 from i2i.data.inspect import Reading, Samples, inspect
+from i2i.data.parts import takes_crops
 from i2i.data.ranges import fit_ranges
 from i2i.data.rules import check_faults, describe_files, describe_notes, find_faults
 from i2i.data.selection import HeldOut, sampled, without_held_out
@@ -44,10 +45,13 @@ def read_listing(
     reading: Reading = "header"
     if len(listing.files[0]) <= config.decode_check_limit:
         reading = "pixels"
+    limit, crops = config.max_pixels, takes_crops(config) and listing.layout == "folders"
     classes, histograms = getattr(config, "classes", {}), list[Histogram]()
     if classes and reading == "pixels":
         histograms = [Histogram() for _ in listing.files]
-    samples = inspect(listing, reading, config.range_rule, config.max_pixels, histograms=histograms)
+    samples = inspect(
+        listing, reading, config.range_rule, limit, crops=crops, histograms=histograms
+    )
     for domain, histogram in zip(listing.domains, histograms, strict=False):
         notes += unused_classes(domain, classes.get(domain, 0), histogram)
     faults = find_faults(samples, config)

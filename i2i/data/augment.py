@@ -9,6 +9,7 @@ import numpy as np
 
 from i2i import images
 from i2i.config import DataConfig, height_width
+from i2i.data.parts import LargeImage
 from i2i.data.sizes import resized
 from i2i.images import Array, ImageError
 from i2i.seeds import key
@@ -104,6 +105,8 @@ class Augment:
         return views
 
     def _resized(self, name: str, array: Array, goal: tuple[int, int]) -> Array:
+        if isinstance(array, LargeImage):
+            return array
         if array.dtype != np.uint8 and name not in self.classes:
             array = images.to_unit(array)
         before = (array.shape[0], array.shape[1])

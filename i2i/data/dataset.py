@@ -4,18 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from i2i.config import (
-    DataConfig,
-    PairedData,
-    UnconditionalData,
-    UnpairedData,
-)
+from i2i.config import DataConfig, PairedData, UnconditionalData, UnpairedData
 from i2i.data.admission import nothing_left, read_listing
 from i2i.data.augment import Arrays, Augment
 from i2i.data.cache import Cache, Group, open_caches
@@ -24,11 +19,12 @@ from i2i.data.folders import DataError, Listing, find_pairs, list_split
 from i2i.data.inspect import Samples
 from i2i.data.layouts import folder_names, spec_names
 from i2i.data.order import shuffled
+from i2i.data.parts import LargeImage, halves, takes_crops
 from i2i.data.paths import Paths as Paths
 from i2i.data.paths import fingerprint
 from i2i.data.selection import HeldOut
 from i2i.data.sizes import loaded_bytes
-from i2i.images import Array, ImageError
+from i2i.images import Array, ImageError, TooLargeError
 from i2i.images.spec import Half, ImageSpec, read
 from i2i.seeds import key
 
@@ -162,7 +158,8 @@ class Dataset:
                 raise error.with_subject(" and ".join(files)) from None
 
         cache = self._caches.get(augment)
-        return cache.load(row, files, load) if cache else load()
+        large = any(self._bytes[name][row] == 0 for name in augment.names)
+        return cache.load(row, files, load) if cache and not large else load()
 
     def row_files(self, names: Sequence[str], row: int) -> list[str]:
         """Return the files of domains in a row."""
@@ -174,8 +171,13 @@ class Dataset:
         return {domain: self._decode(domain, row) for domain in names}
 
     def _decode(self, domain: str, row: int) -> Array:
-        files = [paths[row] for paths in self.paths[domain]]
-        return read(files, self.specs[domain], self.config.alpha, self.config.max_pixels).array
+        files, spec, config = self.row_files((domain,), row), self.specs[domain], self.config
+        try:
+            return read(files, spec, config.alpha, config.max_pixels).array
+        except TooLargeError:
+            if spec.half or not takes_crops(config):
+                raise
+            return cast(Array, LargeImage(files, spec, config.alpha))
 
     def _first_readable(self, index: int, count: int, load: Callable[[int], Arrays]) -> Arrays:
         for step in range(min(count, 2 * self.count)):  # in two turns all files are tried
@@ -281,12 +283,6 @@ class PairedImages(Dataset):
         if self.layout == "folders":
             return super().read_row(names, row)
         return halves(self._decode("a", row), self.layout)
-
-
-def halves(image: Array, layout: Literal["ab", "ba"]) -> Arrays:
-    """Return the domains of a side-by-side image [H, W, C]; `layout` lists them from the left."""
-    half = image.shape[1] // 2
-    return {layout[0]: image[:, :half], layout[1]: image[:, half:]}
 
 
 class UnpairedImages(Dataset):

@@ -9,7 +9,6 @@ from typing import Literal, NamedTuple
 
 from i2i import images
 from i2i.config import Layout
-from i2i.data.dataset import halves
 from i2i.data.folders import (
     DataError,
     Listing,
@@ -18,6 +17,7 @@ from i2i.data.folders import (
     find_images,
     find_pairs,
 )
+from i2i.data.parts import halves
 from i2i.data.rules import check_guess
 from i2i.data.volumes import slices_of
 from i2i.direction import Domain

@@ -13,6 +13,7 @@ from i2i.images.formats import Format as Format
 from i2i.images.formats import Header as Header
 from i2i.images.formats import ImageError as ImageError
 from i2i.images.formats import Source as Source
+from i2i.images.formats import TooLargeError as TooLargeError
 from i2i.images.formats import format_of as format_of
 from i2i.images.formats import stem_of as stem_of
 from i2i.images.formats import suffix_of as suffix_of

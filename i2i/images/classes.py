@@ -16,17 +16,19 @@ def class_depth(classes: int) -> int:
 
 
 def check_classes(array: Array, classes: int) -> Array:
-    """Return an array that holds class numbers.
+    """Return an array of class numbers as files hold them: uint8 or uint16.
 
     Raises:
         ImageError: numbers that are not whole, or no class.
     """
-    if array.dtype.kind != "u":
+    if array.dtype.kind not in "iu":
         raise ImageError("image", "holds floats, not numbers of classes", "Save it as uint8")
-    if (highest := int(array.max())) >= classes:
-        reason = f"holds {highest}, and the {classes} classes are 0 to {classes - 1}"
+    lowest, highest = int(array.min()), int(array.max())
+    if lowest < 0 or highest >= classes:
+        wrong = lowest if lowest < 0 else highest
+        reason = f"holds {wrong}, and the {classes} classes are 0 to {classes - 1}"
         raise ImageError("image", reason, "Raise data.classes, or correct the file")
-    return array
+    return array.astype(f"u{class_depth(classes) // 8}", copy=False)
 
 
 def one_hot(numbers: Tensor, classes: int) -> Tensor:

@@ -149,7 +149,7 @@ def from_pil(
     Raises:
         ImageError: larger than `max_pixels`, a mode without a known range, or corrupt data.
     """
-    with _errors_about(name):
+    with errors_about(name):
         sanity.check_size(*image.size, max_pixels)
         checked = _check_unloaded(image, max_pixels)
         with reserve(_cost(image, pixel_bytes=4, copied=True) + 2 * checked.file_bytes):
@@ -160,20 +160,20 @@ def from_pil(
 
 
 @contextmanager
-def _picture(source: Source, name: str, max_pixels: int, complete: bool) -> Iterator["_Picture"]:
+def _picture(source: Source, name: str, max_pixels: int, complete: bool) -> Iterator["Picture"]:
     """Hold the picture of a file, or of a slice, open to be loaded within the block."""
     if part := slices.parse(source):
-        with _errors_about(name or source):
+        with errors_about(name or source):
             header, volume = volumes.slice_header(part, max_pixels)
             cost = header.width * header.height * header.channels * 24 + volume.extra_bytes
-            yield _Picture(header, cost, partial(volumes.read_slice, volume, part))
+            yield Picture(header, cost, partial(volumes.read_slice, volume, part))
         return
     if isinstance(source, str | os.PathLike) and slices.is_volume(source):
-        with _errors_about(name or source):
+        with errors_about(name or source):
             names = volumes.open_volume(source, max_pixels).names("acquisition")
             raise ImageError("image", f"a volume of {len(names)} slices", f"One is {names[0]}")
     with _opened(source, name) as file:
-        yield _open(file, max_pixels, complete)
+        yield open_picture(file, max_pixels, complete)
 
 
 def open_volume(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> volumes.Volume:
@@ -182,28 +182,32 @@ def open_volume(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> v
     Raises:
         ImageError: it cannot be read, or a slice has more than `max_pixels`.
     """
-    with _errors_about(path):
+    with errors_about(path):
         return volumes.open_volume(path, max_pixels)
 
 
 @contextmanager
 def _opened(source: Source, name: str) -> Iterator[IO[bytes]]:
     if isinstance(source, str | os.PathLike):
-        with _errors_about(name or source):
-            if not stat.S_ISREG(Path(source).stat().st_mode):  # a pipe would wait for its writer
-                raise ImageError(source, "not a file")
-            with open(source, "rb") as file:
-                yield file
+        with errors_about(name or source), open_regular(source) as file:
+            yield file
     else:
-        with _errors_about(name or "image"):
+        with errors_about(name or "image"):
             if hasattr(source, "encoding") or not getattr(source, "seekable", bool)():
                 hint = "Open files in binary mode, wrap bytes in io.BytesIO"
                 raise ImageError("image", "neither a path nor a seekable binary stream", hint)
             yield source
 
 
+def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
+    """Open a file to be read, and nothing else."""
+    if not stat.S_ISREG(Path(path).stat().st_mode):  # a pipe would wait for its writer
+        raise ImageError(path, "not a file")
+    return open(path, "rb")
+
+
 @contextmanager
-def _errors_about(subject: object) -> Iterator[None]:
+def errors_about(subject: object) -> Iterator[None]:
     """Raise everything that goes wrong with an image as an ImageError about `subject`."""
     try:
         yield
@@ -223,13 +227,16 @@ def _errors_about(subject: object) -> Iterator[None]:
         raise ImageError(subject, f"corrupt or truncated: {reason}", sanity.REPLACE) from error
 
 
-class _Picture(NamedTuple):
+class Picture(NamedTuple):
+    """A file whose header was read and checked."""
+
     header: Header
     cost: int  # bytes of memory to load it
     load: Callable[[ValueRange], Array]
+    turned: int = 1  # EXIF orientation of what is stored, but for TIFF
 
 
-def _open(file: IO[bytes], max_pixels: int, complete: bool) -> _Picture:
+def open_picture(file: IO[bytes], max_pixels: int, complete: bool) -> Picture:
     """Read the header; with `complete`, which loading needs, check the rest of the file, too."""
     start, format = _start(file)
     if not start:
@@ -239,11 +246,11 @@ def _open(file: IO[bytes], max_pixels: int, complete: bool) -> _Picture:
     file_bytes = file.seek(0, os.SEEK_END)
     if format == "NPY":
         info = npy.read_info(file, max_pixels)
-        return _Picture(info.header, 2 * file_bytes, partial(npy.read_pixels, file, info))
+        return Picture(info.header, 2 * file_bytes, partial(npy.read_pixels, file, info))
     if format == "PNM":
         mapped = pnm.read_info(file, max_pixels)
         cost = 3 * file_bytes + mapped.header.width * mapped.header.height * 24
-        return _Picture(mapped.header, cost, lambda _: pnm.read_pixels(file, mapped))
+        return Picture(mapped.header, cost, lambda _: pnm.read_pixels(file, mapped))
     layout = tiff.read_layout(file) if format == "TIFF" else None
     checked = _check_file(file, format, start, max_pixels, complete)
     if layout:
@@ -266,7 +273,7 @@ def _open(file: IO[bytes], max_pixels: int, complete: bool) -> _Picture:
     )
     header = Header(width, height, channels, depth, format, alpha, metadata=metadata)
     cost = _cost(image, channels * depth // 8, copied=turned != 1 or alpha) + 2 * file_bytes
-    return _Picture(header, cost, partial(_load, image, checked, header, turned, layout))
+    return Picture(header, cost, partial(_load, image, checked, header, turned, layout), turned)
 
 
 def _opened_by_pillow(stream: IO[bytes], format: Format) -> ImageFile.ImageFile:

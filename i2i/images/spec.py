@@ -221,6 +221,8 @@ class ImageSpec:
         Raises:
             ImageError: a value outside of the range, or a label that training files cannot hold.
         """
+        if self.classes and not alpha:
+            return check_classes(stored, self.classes)
         floats = stored.dtype not in (np.uint8, np.uint16)
         if not floats and (depth := self.taken_depth(depth_of(stored))) != depth_of(stored):
             labels, opacity = np.split(stored, [stored.shape[2] - alpha], axis=2)
@@ -304,19 +306,23 @@ def opened(
     files = [name for file in files for name in around(file, spec.neighbors)]
     if len(files) == 1:
         with reading.decoded(files[0], max_pixels, watched) as picture:
-            yield _stack(files, [picture], spec, alpha, watched)
+            yield stack(files, [picture], spec, alpha, watched)
     else:
         pictures = [reading.read(path, max_pixels, watched) for path in files]
-        yield _stack(files, pictures, spec, alpha, watched)
+        yield stack(files, pictures, spec, alpha, watched)
 
 
-def _stack(
+def stack(
     files: Sequence[Source],
-    pictures: list[tuple[Array, Header]],
+    pictures: Sequence[tuple[Array, Header]],
     spec: ImageSpec,
     alpha: AlphaUse,
     watched: WatchedRange,
 ) -> Stack:
+    """Stack what `images.read` returned for each file, or windows of it; errors: see `read`.
+
+    `watched`: the value range with which they were read.
+    """
     parts: list[Array] = []
     carried, depth = None, 0
     notes: list[str] = []
