@@ -23,7 +23,7 @@ from PIL.TgaImagePlugin import TgaImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from i2i.images import jpeg, jpeg2000, npy, pnm, profiles, sanity, tiff
+from i2i.images import jpeg, jpeg2000, npy, pnm, profiles, sanity, slices, tiff, volumes
 from i2i.images.budget import reserve
 from i2i.images.decoding import (
     color16,
@@ -85,8 +85,8 @@ def read_header(source: Source, max_pixels: int = MAX_PIXELS, name: str = "") ->
         ImageError: missing, empty, not an image, of an unsupported kind, truncated (JPEG, PNG,
             NPY), or larger than `max_pixels`.
     """
-    with _opened(source, name) as file:
-        return open_picture(file, max_pixels, complete=False).header
+    with _picture(source, name, max_pixels, complete=False) as picture:
+        return picture.header
 
 
 def decode(
@@ -128,8 +128,7 @@ def decoded(
     must not ask for a second. Errors are those of `decode`.
     """
     with ExitStack() as reservation:
-        with _opened(source, name) as file:
-            picture = open_picture(file, max_pixels, complete=True)
+        with _picture(source, name, max_pixels, complete=True) as picture:
             reservation.enter_context(reserve(picture.cost))
             pixels, header = picture.load(value_range), picture.header
             del picture  # Pillow's own copy
@@ -158,6 +157,33 @@ def from_pil(
             if checked.scans:
                 jpeg.check_pixels(image, checked.scans)
             return apply_alpha(turn(to_array(image, value_range), orientation(image)), alpha)
+
+
+@contextmanager
+def _picture(source: Source, name: str, max_pixels: int, complete: bool) -> Iterator["Picture"]:
+    """Hold the picture of a file, or of a slice, open to be loaded within the block."""
+    if part := slices.parse(source):
+        with errors_about(name or source):
+            header, volume = volumes.slice_header(part, max_pixels)
+            cost = header.width * header.height * header.channels * 24 + volume.extra_bytes
+            yield Picture(header, cost, partial(volumes.read_slice, volume, part))
+        return
+    if isinstance(source, str | os.PathLike) and slices.is_volume(source):
+        with errors_about(name or source):
+            names = volumes.open_volume(source, max_pixels).names("acquisition")
+            raise ImageError("image", f"a volume of {len(names)} slices", f"One is {names[0]}")
+    with _opened(source, name) as file:
+        yield open_picture(file, max_pixels, complete)
+
+
+def open_volume(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> volumes.Volume:
+    """Return a volume, of which no value has been read.
+
+    Raises:
+        ImageError: it cannot be read, or a slice has more than `max_pixels`.
+    """
+    with errors_about(path):
+        return volumes.open_volume(path, max_pixels)
 
 
 @contextmanager

@@ -31,7 +31,9 @@ from i2i.images.pixels import (
     to_unit,
     to_value_range,
 )
+from i2i.images.slices import SliceAxis
 from i2i.images.statistics import ChannelStatistics, is_far
+from i2i.images.volumes import around
 
 Half = Literal["left", "right"]
 LOSSY: tuple[Format, ...] = ("JPEG",)  # formats that mix labels
@@ -63,6 +65,8 @@ class ImageSpec:
     classes: int = 0  # values are class numbers below this, of which the network sees one-hot
     size: tuple[int, int] | None = None  # (height, width) of an image; all have its aspect ratio
     half: Half | None = None  # of files with a and b side by side
+    slice_axis: SliceAxis = "acquisition"  # of volumes
+    neighbors: int = 0  # slices of the same volume, stacked before and after each one
     statistics: tuple[ChannelStatistics, ...] = ()  # of training images, as the network saw them
 
     @property
@@ -73,7 +77,12 @@ class ImageSpec:
     @property
     def file_channels(self) -> int:
         """Number of stacked channels in files: 1 of class numbers."""
-        return sum(one.channels for one in self.inputs)
+        return sum(one.channels for one in self.stacked)
+
+    @property
+    def stacked(self) -> tuple[ChannelSpec, ...]:
+        """One for each image of a stack: of each input, its neighbors, too."""
+        return tuple(one for one in self.inputs for _ in range(2 * self.neighbors + 1))
 
     @property
     def alpha(self) -> bool:
@@ -90,6 +99,8 @@ class ImageSpec:
         later = (self.depth, self.ranged_integers, self.mask)  # than the first manifests
         text += "" if later == (None, False, False) else f" {later}"
         text += " clips" if self.clips else ""
+        slices = (self.slice_axis, self.neighbors)
+        text += "" if slices == ("acquisition", 0) else f" {slices}"
         text += f" {self.classes} classes" if self.classes else ""
         return f"{text} {self.sample}" if self.sample else text
 
@@ -101,7 +112,8 @@ class ImageSpec:
         plain = self.file_channels in (2, 4) and not self.alpha
         sample = "" if depth else self.sample
         holds = supports(format, self.file_channels, depth or self.depth or 8, sample)
-        return holds and (format == "NPY" or not plain) and not (self.mask and format == "JPEG")
+        arrays = format in ("NPY", "NIFTI")
+        return holds and (arrays or not plain) and not (self.mask and format == "JPEG")
 
     def half_of(self, height: int, width: int) -> Half | None:
         """Return the half of a file that holds the image, if it has the form of files in training.
@@ -291,6 +303,7 @@ def opened(
     other. Errors are those of `read`.
     """
     watched = spec.watched()
+    files = [name for file in files for name in around(file, spec.neighbors)]
     if len(files) == 1:
         with reading.decoded(files[0], max_pixels, watched) as picture:
             yield stack(files, [picture], spec, alpha, watched)
@@ -313,7 +326,7 @@ def stack(
     parts: list[Array] = []
     carried, depth = None, 0
     notes: list[str] = []
-    for path, (pixels, header), target in zip(files, pictures, spec.inputs, strict=True):
+    for path, (pixels, header), target in zip(files, pictures, spec.stacked, strict=True):
         notes += _notes(pixels, header, spec)
         try:
             if header.depth != 32:
