@@ -217,6 +217,7 @@ def test_folder_with_other_files_is_never_replaced_by_a_series(tmp_path):
     [
         ("out.png", {}, "a picture, and the input is a volume"),
         ("out.nii", {"size": 64}, "--size: .* keeps its grid"),
+        ("out.nii", {"tile": 64}, "--tile: .* in one piece"),
         ("out.nii", {"half": "left"}, "--half: .* keeps its grid"),
         ("out", {"format": "npy"}, "--format: .* keeps its grid"),
     ],

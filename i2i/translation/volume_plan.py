@@ -50,9 +50,12 @@ def check_volumes(sources: Sequence[Path], options: Options, channels: int) -> N
         ("size", options.size != "keep"),
         ("half", options.half is not None),
         ("format", options.format != "keep"),
+        ("tile", options.tile is not None),
     ):
         if given:
-            reason = f"{first} is a volume, which keeps its grid and its format"
+            reason = (
+                f"{first} is a volume, which keeps its grid and format, each slice in one piece"
+            )
             raise TranslationError(f"--{name}", reason, "Leave it out")
     if channels > 1 and any(source.is_dir() for source in sources):
         reason = f"the model makes {channels} channels, a DICOM series holds one"
