@@ -12,7 +12,7 @@ if "i2i" in _words and signal.getsignal(signal.SIGINT) is signal.default_int_han
 from typing import TYPE_CHECKING, Any  # noqa: E402 - takes a moment
 
 if TYPE_CHECKING:
-    from i2i.translation.translator import load
+    from i2i.translation.loading import load
 
     __version__: str
 
@@ -21,7 +21,7 @@ __all__ = ["__version__", "load"]
 
 def __getattr__(name: str) -> Any:
     if name == "load":  # torch is imported when it is needed, not by `import i2i`
-        from i2i.translation.translator import load
+        from i2i.translation.loading import load
 
         return load
     if name == "__version__":  # importlib.metadata takes a third of the time of `i2i --help`

@@ -29,9 +29,10 @@ from i2i.run.contradictions import check_metrics
 from i2i.run.settings import resolve
 from i2i.translation import TranslationError
 from i2i.translation.folder import translate_folder
+from i2i.translation.loading import load
 from i2i.translation.options import Options
 from i2i.translation.tiles import translate_rows
-from i2i.translation.translator import Translator, load
+from i2i.translation.translator import Translator
 
 GRAY = (ChannelSpec(1, alpha=False),)
 RANDOM = np.random.default_rng(0)

@@ -21,8 +21,9 @@ from i2i.images.rows import spool_of
 from i2i.images.spec import ChannelSpec, ImageSpec
 from i2i.translation import TranslationError, large
 from i2i.translation.folder import translate_folder
+from i2i.translation.loading import load
 from i2i.translation.options import Options
-from i2i.translation.translator import Translator, load
+from i2i.translation.translator import Translator
 
 LEVEL = 257  # of 8 bits, in 16
 

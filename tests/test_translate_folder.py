@@ -19,9 +19,10 @@ from i2i import files, images, registry
 from i2i.files import DiskFullError, WriteError
 from i2i.translation import TranslationError, decoding, pipeline, plan
 from i2i.translation.folder import translate_folder
+from i2i.translation.loading import load
 from i2i.translation.manifest import Manifest, Step
 from i2i.translation.options import Options, parse_size, target_size
-from i2i.translation.translator import Translator, load
+from i2i.translation.translator import Translator
 
 
 class Echo(nn.Module):

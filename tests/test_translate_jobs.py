@@ -24,10 +24,11 @@ from i2i.images import budget
 from i2i.lock import InUseError
 from i2i.translation import TranslationError, decoding, memory, recording
 from i2i.translation.folder import Report, translate_folder
+from i2i.translation.loading import load
 from i2i.translation.manifest import Manifest
 from i2i.translation.memory import NotEnoughMemoryError
 from i2i.translation.options import Options
-from i2i.translation.translator import Translator, load
+from i2i.translation.translator import Translator
 
 RECORD = ".i2i-manifest.jsonl"
 

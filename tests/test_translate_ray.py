@@ -20,10 +20,10 @@ from test_translate_tars import pack, samples
 from i2i.files import DiskFullError
 from i2i.translation import TranslationError, on_ray, sinks
 from i2i.translation.folder import Report, translate_folder
+from i2i.translation.loading import load
 from i2i.translation.on_ray import Ray
 from i2i.translation.options import Options
 from i2i.translation.summary import summarize
-from i2i.translation.translator import load
 
 
 class ActorError(Exception):

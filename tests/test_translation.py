@@ -29,6 +29,7 @@ from i2i.model_file import (
 from i2i.networks.latent import LatentSpec
 from i2i.precision import DeviceError
 from i2i.translation import TranslationError
+from i2i.translation.loading import load
 from i2i.translation.sampling import load_sampler
 from i2i.translation.shards import (
     parse_shard,
@@ -36,7 +37,7 @@ from i2i.translation.shards import (
     shard_of,
     tasks_in_environment,
 )
-from i2i.translation.translator import Translator, load
+from i2i.translation.translator import Translator
 
 
 class Echo(nn.Module):
@@ -261,7 +262,7 @@ def test_a_tensor_comes_back_with_its_rank_and_dtype(shape, dtype):
         (np.zeros((2, 4, 4, 3), np.uint8), r"expected \[H, W\] or \[H, W, C\]"),
         (np.zeros((0, 4, 3), np.uint8), r"expected \[H, W\] or \[H, W, C\]"),
         (np.full((4, 4, 3), 255.0), r"values from 255 to 255, outside \[0, 1\]. Rescale them"),
-        (np.zeros((4, 4, 3), np.int64), "pixels are int64"),
+        (np.zeros((4, 4, 3), np.complex64), "whole numbers, floats or booleans, got complex64"),
         (np.zeros((4, 4, 7), np.uint8), "has 7 channels"),
         ("photo.jpg", "expected a PIL image, an array or a tensor, got str"),
     ],

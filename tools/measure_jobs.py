@@ -15,7 +15,7 @@ import numpy as np
 from i2i import images, registry
 from i2i.model_file import WEIGHTS, GeneratorInfo, ModelInfo, named_tensors, save_model
 from i2i.translation import folder, on_ray, work
-from i2i.translation.translator import load
+from i2i.translation.loading import load
 
 OPTIONS = {"width": 16, "blocks": 3, "norm": "instance"}
 

@@ -15,7 +15,8 @@ from i2i.precision import pick_device
 from i2i.run.execution import pick_execution
 from i2i.training.distributed import Rank
 from i2i.training.trainer import Trainer
-from i2i.translation.translator import Translator, load
+from i2i.translation.loading import load
+from i2i.translation.translator import Translator
 from i2i.translation.tuning import tune
 
 Variant = Literal["default", "baseline"]

@@ -211,7 +211,7 @@ def _evaluate_model(
 
     with quick_imports():
         from i2i.evaluation.evaluate import evaluate
-        from i2i.translation.translator import load
+        from i2i.translation.loading import load
 
     direction, device, precision = (options[n] for n in ("direction", "device", "precision"))
     translator = load(model, None if direction == "both" else direction, device, precision)

@@ -154,9 +154,9 @@ def _translate(
     with quick_imports():
         from i2i.translation.folder import translate_folder
         from i2i.translation.inputs import is_tar
+        from i2i.translation.loading import load
         from i2i.translation.options import Options, parse_size
         from i2i.translation.shards import parse_shard, tasks_in_environment
-        from i2i.translation.translator import load
         from i2i.translation.work import work
 
         if engine == "ray":

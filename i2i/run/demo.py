@@ -19,8 +19,8 @@ from i2i.run.report import write_report
 from i2i.run.train import Request, train
 from i2i.scenes import write_dataset
 from i2i.translation.folder import translate_folder
+from i2i.translation.loading import load
 from i2i.translation.sampling import load_sampler
-from i2i.translation.translator import load
 
 Echo = Callable[[str], None]
 

@@ -23,11 +23,12 @@ from i2i.errors import I2IError
 from i2i.files import temporary_of, temporary_stem
 from i2i.translation import TranslationError
 from i2i.translation.inputs import is_tar
+from i2i.translation.loading import load
 from i2i.translation.manifest import Stamp
 from i2i.translation.options import Options
 from i2i.translation.plan import Task
 from i2i.translation.sinks import Ledger, Outcome
-from i2i.translation.translator import Translator, load
+from i2i.translation.translator import Translator
 from i2i.translation.work import work
 
 _LONGEST_CHUNK = 32  # images for which an actor is called once; the first calls are for fewer

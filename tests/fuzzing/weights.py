@@ -13,8 +13,9 @@ from fuzzing import attacked, mutated, new_folder, outcome
 from i2i import registry
 from i2i.model_file import FORMAT, ModelFileError, Tensors, load_model, named_tensors, read_info
 from i2i.translation import TranslationError
+from i2i.translation.loading import load
 from i2i.translation.sampling import Sampler, load_sampler
-from i2i.translation.translator import Translator, load
+from i2i.translation.translator import Translator
 
 
 @cache

@@ -17,8 +17,8 @@ from i2i.files import WriteError
 from i2i.translation import TranslationError
 from i2i.translation import plan as plan_module
 from i2i.translation.folder import translate_folder
+from i2i.translation.loading import load
 from i2i.translation.options import Options
-from i2i.translation.translator import load
 
 NOBODY = 65534
 

@@ -19,8 +19,8 @@ from writes import Write, intercepted
 
 from i2i import files, images
 from i2i.translation.folder import translate_folder
+from i2i.translation.loading import load
 from i2i.translation.options import Options
-from i2i.translation.translator import load
 
 
 @pytest.fixture(scope="module", params=["resnet", "unet"])
