@@ -83,7 +83,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 BUDGETS = {
     "ground floor": 1600,
     "checkpoint and model_file": 720,
-    "images": 2440,
+    "images": 3100,
     "scenes": 840,
     "data": 3600,
     "networks": 1485,

@@ -19,7 +19,7 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 SAMPLES = ("", *images.NUMBERS)
 _HEADER = [
     ("size", np.int32, 2),  # height and width as shown, pixels; 0 where the file cannot be read
-    ("channels", np.uint8),  # alpha counted
+    ("channels", np.uint16),  # alpha counted
     ("alpha", np.bool_),  # the last channel is alpha
     ("depth", np.uint8),  # bits; 32: floats
     ("format", np.uint8),  # index in FORMATS

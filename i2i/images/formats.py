@@ -1,5 +1,6 @@
 """Image file formats: suffixes, signatures, and the channels and depths that each can hold."""
 
+import importlib.util
 import os
 import re
 from dataclasses import dataclass, field
@@ -18,8 +19,9 @@ Format = Literal[
     "PNG", "JPEG", "WEBP", "TIFF", "BMP", "NPY", "GIF", "PNM", "JPEG2000", "AVIF", "TGA"
 ]
 
-MAX_CHANNELS = 16  # of an array file
+MAX_CHANNELS = 1024  # of arrays and TIFF: spectra of satellites have hundreds
 MAX_PIXELS = 100_000_000  # 300 MB of 8-bit RGB; a PNG of 27 KB can ask for more than twice that
+_REFUSAL = "not supported: "
 WAY_OUT = "Convert it to PNG, or save its values as .npy"
 CHANNEL_NAMES = {1: "gray", 2: "gray with alpha", 3: "RGB", 4: "RGB with alpha"}
 
@@ -69,6 +71,8 @@ _FOREIGN = {  # files of other programs -> its first bytes, a regular expression
     "a floating-point map (PFM)": rb"P[Ff]\s",
     "a PAM file": rb"P7\s",
 }
+# formats that hold all NUMBERS with any channels where an extra is installed -> extra, libraries
+_EXTRAS: dict[Format, tuple[str, tuple[str, ...]]] = {"TIFF": ("tiff", ("tifffile", "imagecodecs"))}
 _BY_SUFFIX = {suffix: format for format, info in _FORMATS.items() for suffix in info.suffixes}
 EXTENSIONS = frozenset(_BY_SUFFIX)
 WRITABLE = frozenset(suffix for suffix, format in _BY_SUFFIX.items() if _FORMATS[format].channels)
@@ -80,7 +84,12 @@ class ImageError(I2IError, ValueError):
 
 def not_supported(what: str, hint: str = WAY_OUT) -> ImageError:
     """Return the error about a healthy file of a kind that is not read."""
-    return ImageError("image", f"not supported: {what}", hint)
+    return ImageError("image", f"{_REFUSAL}{what}", hint)
+
+
+def is_refusal(error: ImageError) -> bool:
+    """Return True if `error` is about a healthy file of a kind that is not read."""
+    return error.reason.startswith(_REFUSAL)
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,7 @@ class Header:
 
     width: int
     height: int
-    channels: int  # 1 to 4; of an array up to 16
+    channels: int  # 1 to 4; of arrays and TIFF up to MAX_CHANNELS
     depth: int  # 8 or 16 bits of an unsigned integer, or 32 of any other number
     format: Format
     alpha: bool  # the last channel is alpha; never that of an array
@@ -125,12 +134,31 @@ def unknown_kind(start: bytes) -> ImageError:
     return ImageError("image", f"not an image of a known format ({formats})", WAY_OUT)
 
 
-def supports(format: Format, channels: int, depth: int, sample: str = "") -> bool:
+def supports(
+    format: Format, channels: int, depth: int, sample: str = "", extras: bool = True
+) -> bool:
     """Return True if a file of `format` can hold that many channels of a depth, or of a `sample`.
 
-    `sample` is the NumPy type of the values, where the depth does not say it.
+    `sample` is the NumPy type of the values, where the depth does not say it. With `extras` those
+    that are installed count.
     """
-    return channels in _FORMATS[format].channels.get(sample or SAMPLES[depth], ())
+    sample = sample or SAMPLES[depth]
+    if channels in _FORMATS[format].channels.get(sample, ()):
+        return True
+    single = sample == "bool" and channels > 1
+    return extras and sample in NUMBERS and channels in _ANY and not single and installed(format)
+
+
+def installed(format: Format) -> bool:
+    """Return True if the extra with which `format` holds any numbers is installed."""
+    return format in _EXTRAS and all(map(importlib.util.find_spec, _EXTRAS[format][1]))
+
+
+def extra_hint(format: Format) -> str:
+    """Return how `format` would hold more kinds of pictures; "" if it would not."""
+    if format not in _EXTRAS or installed(format):
+        return ""
+    return f"Run: pip install 'i2i[{_EXTRAS[format][0]}]'"
 
 
 def describe_channels(channels: int) -> str:

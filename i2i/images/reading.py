@@ -23,7 +23,17 @@ from PIL.TgaImagePlugin import TgaImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from i2i.images import jpeg, jpeg2000, npy, pnm, profiles, sanity, tiff
+from i2i.images import (
+    jpeg,
+    jpeg2000,
+    npy,
+    pnm,
+    profiles,
+    sanity,
+    tiff,
+    tiff_pages,
+    tiff_tags,
+)
 from i2i.images.budget import reserve
 from i2i.images.decoding import (
     color16,
@@ -43,6 +53,9 @@ from i2i.images.formats import (
     Header,
     ImageError,
     Source,
+    extra_hint,
+    installed,
+    is_refusal,
     not_supported,
     sniff,
     unknown_kind,
@@ -218,7 +231,17 @@ def _open(file: IO[bytes], max_pixels: int, complete: bool) -> _Picture:
         mapped = pnm.read_info(file, max_pixels)
         cost = 3 * file_bytes + mapped.header.width * mapped.header.height * 24
         return _Picture(mapped.header, cost, lambda _: pnm.read_pixels(file, mapped))
-    layout = tiff.read_layout(file) if format == "TIFF" else None
+    layout = None
+    if format == "TIFF":
+        try:
+            layout = tiff.read_layout(file)
+        except ImageError as error:
+            if not is_refusal(error):
+                raise
+            if not installed("TIFF"):
+                hint = f"{error.hint}. {extra_hint('TIFF')}"
+                raise ImageError("image", error.reason, hint) from None
+            return _Picture(*tiff_pages.open_pages(file, max_pixels))
     checked = _check_file(file, format, start, max_pixels, complete)
     if layout:
         checked = checked._replace(stream=tiff.to_stream(file, layout, complete))
@@ -238,6 +261,8 @@ def _open(file: IO[bytes], max_pixels: int, complete: bool) -> _Picture:
         resolution(image, turned),
         upright_exif(image) if complete else b"",
     )
+    if layout and installed("TIFF"):
+        metadata = tiff_tags.with_tags(metadata, file, channels)
     header = Header(width, height, channels, depth, format, alpha, metadata=metadata)
     cost = _cost(image, channels * depth // 8, copied=turned != 1 or alpha) + 2 * file_bytes
     return _Picture(header, cost, partial(_load, image, checked, header, turned, layout))

@@ -9,7 +9,15 @@ import numpy as np
 
 from i2i.config import AlphaUse
 from i2i.images import reading
-from i2i.images.formats import MAX_PIXELS, Array, Format, Header, ImageError, supports
+from i2i.images.formats import (
+    MAX_PIXELS,
+    Array,
+    Format,
+    Header,
+    ImageError,
+    installed,
+    supports,
+)
 from i2i.images.metadata import NO_METADATA, Metadata
 from i2i.images.pixels import (
     MAX_VALUE,
@@ -63,15 +71,16 @@ class ImageSpec:
         """True if the network sees alpha."""
         return any(one.alpha for one in self.inputs)
 
-    def fits(self, format: Format, depth: int | None = None) -> bool:
-        """Return True if files of `format` hold it, with `depth` or its own.
+    def fits(self, format: Format, depth: int | None = None, extras: bool = True) -> bool:
+        """Return True if files of `format` hold it, with `depth` or its own, perhaps by extras.
 
-        2 or 4 plain channels need NPY; JPEG would mix labels.
+        2 or 4 plain channels need NPY, or an extra; JPEG would mix labels.
         """
-        plain = self.channels in (2, 4) and not self.alpha
         sample = "" if depth else self.sample
-        holds = supports(format, self.channels, depth or self.depth or 8, sample)
-        return holds and (format == "NPY" or not plain) and not (self.mask and format == "JPEG")
+        holds = supports(format, self.channels, depth or self.depth or 8, sample, extras)
+        if self.channels in (2, 4) and not self.alpha:
+            holds &= format == "NPY" or (extras and installed(format))
+        return holds and not (self.mask and format == "JPEG")
 
     def half_of(self, height: int, width: int) -> Half | None:
         """Return the half of a file that holds the image, if it has the form of files in training.
@@ -99,7 +108,7 @@ class ImageSpec:
 
     def lossless(self, depth: int | None = None) -> str:
         """Return the suffix of the usual format that holds it without loss."""
-        fits = (kind for kind in ("PNG", "TIFF") if self.fits(kind, depth))
+        fits = (kind for kind in ("PNG", "TIFF") if self.fits(kind, depth, extras=False))
         return {"PNG": "png", "TIFF": "tif", "NPY": "npy"}[next(fits, "NPY")]
 
     def in_units(self, depth: int) -> bool:

@@ -215,7 +215,8 @@ class _FolderJob:
             task.target.parent.mkdir(parents=True, exist_ok=True)
             if item.alpha is not None:
                 array = np.concatenate([array, images.to_depth(item.alpha, item.depth)], axis=2)
-            images.encode(array, task.target, metadata=item.metadata)
+            alpha = item.alpha is not None or self.translator.target.alpha
+            images.encode(array, task.target, metadata=item.metadata, alpha=alpha)
             details = item.stamp | result(task.target)
         except OSError as error:
             raise write_error(task.target, error) from None
