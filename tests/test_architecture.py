@@ -83,7 +83,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 BUDGETS = {
     "ground floor": 1600,
     "checkpoint and model_file": 720,
-    "images": 3100,
+    "images": 3660,
     "scenes": 840,
     "data": 3600,
     "networks": 1485,
@@ -94,7 +94,7 @@ BUDGETS = {
     "report": 920,
     "execution": 320,
     "evaluation": 3190,
-    "translation": 2260,
+    "translation": 2300,
     "compat": 505,
     "config": 760,
     "run": 3055,

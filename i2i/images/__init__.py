@@ -38,4 +38,5 @@ from i2i.images.reading import read as read
 from i2i.images.reading import read_header as read_header
 from i2i.images.writing import carried as carried
 from i2i.images.writing import encode as encode
+from i2i.images.writing import marks_missing as marks_missing
 from i2i.images.writing import to_pil as to_pil

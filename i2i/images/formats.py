@@ -104,6 +104,10 @@ class Header:
     alpha: bool  # the last channel is alpha; never that of an array
     sample: str = ""  # NumPy type of the values in the file, where the depth does not say it
     metadata: Metadata = field(default=NO_METADATA, repr=False, compare=False)
+    notes: tuple[str, ...] = field(default=(), repr=False, compare=False)  # for people
+    nodata: bool = field(default=False, compare=False)  # there may be pixels without data
+    # [H, W, C], True for those; None for none, and of files that were not decoded
+    missing: Array | None = field(default=None, repr=False, compare=False)
 
 
 def format_of(path: str | os.PathLike[str]) -> Format:
@@ -151,7 +155,12 @@ def supports(
 
 def installed(format: Format) -> bool:
     """Return True if the extra with which `format` holds any numbers is installed."""
-    return format in _EXTRAS and all(map(importlib.util.find_spec, _EXTRAS[format][1]))
+    return format in _EXTRAS and has_libraries(*_EXTRAS[format][1])
+
+
+def has_libraries(*modules: str) -> bool:
+    """Return True if all of the modules are installed."""
+    return all(map(importlib.util.find_spec, modules))
 
 
 def extra_hint(format: Format) -> str:

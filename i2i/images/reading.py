@@ -7,8 +7,9 @@ file the first picture is read. Color profiles are not applied.
 import io
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -31,7 +32,7 @@ from i2i.images import (
     profiles,
     sanity,
     tiff,
-    tiff_pages,
+    tiff_opening,
     tiff_tags,
 )
 from i2i.images.budget import reserve
@@ -53,9 +54,7 @@ from i2i.images.formats import (
     Header,
     ImageError,
     Source,
-    extra_hint,
     installed,
-    is_refusal,
     not_supported,
     sniff,
     unknown_kind,
@@ -63,6 +62,7 @@ from i2i.images.formats import (
 from i2i.images.metadata import Metadata, resolution, upright_exif
 from i2i.images.pixels import UNIT, ValueRange, apply_alpha
 from i2i.images.silence import silence
+from i2i.images.tiff_pages import Picture
 
 silence()
 
@@ -144,8 +144,10 @@ def decoded(
         with _opened(source, name) as file:
             picture = _open(file, max_pixels, complete=True)
             reservation.enter_context(reserve(picture.cost))
-            pixels, header = picture.load(value_range), picture.header
-            del picture  # Pillow's own copy
+            loaded, header = picture.load(value_range), picture.header
+            pixels, missing = loaded if isinstance(loaded, tuple) else (loaded, None)
+            header = header if missing is None else replace(header, missing=missing)
+            del picture, loaded  # Pillow's own copy
         yield pixels, header
 
 
@@ -210,13 +212,7 @@ def _errors_about(subject: object) -> Iterator[None]:
         raise ImageError(subject, f"corrupt or truncated: {reason}", sanity.REPLACE) from error
 
 
-class _Picture(NamedTuple):
-    header: Header
-    cost: int  # bytes of memory to load it
-    load: Callable[[ValueRange], Array]
-
-
-def _open(file: IO[bytes], max_pixels: int, complete: bool) -> _Picture:
+def _open(file: IO[bytes], max_pixels: int, complete: bool) -> Picture:
     """Read the header; with `complete`, which loading needs, check the rest of the file, too."""
     start, format = _start(file)
     if not start:
@@ -226,22 +222,26 @@ def _open(file: IO[bytes], max_pixels: int, complete: bool) -> _Picture:
     file_bytes = file.seek(0, os.SEEK_END)
     if format == "NPY":
         info = npy.read_info(file, max_pixels)
-        return _Picture(info.header, 2 * file_bytes, partial(npy.read_pixels, file, info))
+        return Picture(info.header, 2 * file_bytes, partial(npy.read_pixels, file, info))
     if format == "PNM":
         mapped = pnm.read_info(file, max_pixels)
         cost = 3 * file_bytes + mapped.header.width * mapped.header.height * 24
-        return _Picture(mapped.header, cost, lambda _: pnm.read_pixels(file, mapped))
-    layout = None
+        return Picture(mapped.header, cost, lambda _: pnm.read_pixels(file, mapped))
     if format == "TIFF":
-        try:
-            layout = tiff.read_layout(file)
-        except ImageError as error:
-            if not is_refusal(error):
-                raise
-            if not installed("TIFF"):
-                hint = f"{error.hint}. {extra_hint('TIFF')}"
-                raise ImageError("image", error.reason, hint) from None
-            return _Picture(*tiff_pages.open_pages(file, max_pixels))
+        by_pillow = partial(_open_by_pillow, file, start, format, max_pixels, complete)
+        return tiff_opening.open_tiff(file, max_pixels, by_pillow)
+    return _open_by_pillow(file, start, format, max_pixels, complete)
+
+
+def _open_by_pillow(
+    file: IO[bytes],
+    start: bytes,
+    format: Format,
+    max_pixels: int,
+    complete: bool,
+    layout: tiff.Layout | None = None,
+) -> Picture:
+    file_bytes = file.seek(0, os.SEEK_END)
     checked = _check_file(file, format, start, max_pixels, complete)
     if layout:
         checked = checked._replace(stream=tiff.to_stream(file, layout, complete))
@@ -265,7 +265,7 @@ def _open(file: IO[bytes], max_pixels: int, complete: bool) -> _Picture:
         metadata = tiff_tags.with_tags(metadata, file, channels)
     header = Header(width, height, channels, depth, format, alpha, metadata=metadata)
     cost = _cost(image, channels * depth // 8, copied=turned != 1 or alpha) + 2 * file_bytes
-    return _Picture(header, cost, partial(_load, image, checked, header, turned, layout))
+    return Picture(header, cost, partial(_load, image, checked, header, turned, layout))
 
 
 def _opened_by_pillow(stream: IO[bytes], format: Format) -> ImageFile.ImageFile:

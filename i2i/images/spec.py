@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -119,6 +119,15 @@ class ImageSpec:
         """Return the lowest and highest value that files of `depth` may hold."""
         return self.value_range if self.in_units(depth) else (0.0, float(MAX_VALUE[depth]))
 
+    def neutral(self, depth: int) -> Any:
+        """Return the value that stands for no data in files of `depth`: the middle of the range.
+
+        It is 0 to the network, as padding is, and depends on no other pixel: a part of a file is
+        read as the file. Of labels it is the least.
+        """
+        low, high = self.limits(depth)
+        return np.array(low if self.mask else (low + high) // 2).astype(f"u{depth // 8}")
+
     def taken_depth(self, depth: int) -> int:
         """Return the depth as which files of `depth` bits are taken: labels as in training.
 
@@ -194,6 +203,7 @@ class Stack(NamedTuple):
     depth: int  # bits of the deepest file; of labels as they were taken
     notes: tuple[str, ...] = ()  # what files do not say as well as those of training
     metadata: Metadata = NO_METADATA  # of the only file
+    missing: Array | None = None  # [H, W, C], True for values of pixels without data
 
 
 def read(
@@ -232,11 +242,14 @@ def _stack(
     files: Sequence[str], pictures: list[tuple[Array, Header]], spec: ImageSpec, alpha: AlphaUse
 ) -> Stack:
     parts: list[Array] = []
+    missing: list[Array] = []
     carried, depth = None, 0
     notes: list[str] = []
     for path, (pixels, header), target in zip(files, pictures, spec.inputs, strict=True):
-        notes += _notes(pixels, header, spec)
+        notes += (*header.notes, *_notes(pixels, header, spec))
         try:
+            if header.missing is not None and header.depth != 32:
+                pixels = np.where(header.missing, spec.neutral(header.depth), pixels)
             if header.depth != 32:
                 pixels = spec.unit(pixels, header.alpha)
             if spec.mask and target.channels < 3:
@@ -245,6 +258,7 @@ def _stack(
                 carried = pixels[..., -1:] if alpha == "carry" else None
                 pixels = apply_alpha(pixels, "composite" if alpha == "composite" else "drop")
             parts.append(convert_channels(pixels, target, header.alpha))
+            missing.append(_missing(header, parts[-1]))
         except ImageError as error:
             raise error.with_subject(path) from None
         (height, width), (first_height, first_width) = parts[-1].shape[:2], parts[0].shape[:2]
@@ -256,7 +270,20 @@ def _stack(
         parts = [to_unit(part) for part in parts]
     array = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
     metadata = pictures[0][1].metadata if len(pictures) == 1 else NO_METADATA
-    return Stack(array, carried, depth, tuple(dict.fromkeys(notes)), metadata)
+    absent = None
+    if any(header.missing is not None for _, header in pictures):
+        absent = np.concatenate(missing, axis=2)
+    return Stack(array, carried, depth, tuple(dict.fromkeys(notes)), metadata, absent)
+
+
+def _missing(header: Header, part: Array) -> Array:
+    """Return which values of `part`, [H, W, C], are of pixels without data."""
+    if header.missing is None:
+        return np.broadcast_to(np.False_, part.shape)
+    missing = header.missing[..., : header.channels - header.alpha]
+    if missing.shape[2] == part.shape[2]:
+        return missing
+    return np.repeat(missing.any(axis=2, keepdims=True), part.shape[2], axis=2)
 
 
 def _notes(pixels: Array, header: Header, spec: ImageSpec) -> Iterator[str]:

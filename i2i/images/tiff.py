@@ -69,16 +69,21 @@ class Tag(IntEnum):
     EXTRA = 338
     SAMPLE_FORMAT = 339
     SUBSAMPLING = 530
+    GEO_SCALE = 33550
+    GEO_POINTS = 33922
+    GEO_MATRIX = 34264
     PROFILE = 34675
     GEO_KEYS = 34735
     GDAL_METADATA = 42112
     GDAL_NODATA = 42113
+    RPC = 50844
 
 
 _TAGS = frozenset(Tag)
-GEO_TAGS = (Tag.GEO_KEYS, Tag.GDAL_METADATA, Tag.GDAL_NODATA)
+GEO_TAGS = frozenset({Tag.GEO_SCALE, Tag.GEO_POINTS, Tag.GEO_MATRIX, Tag.GEO_KEYS, Tag.RPC})
+GEO_TAGS |= {Tag.GDAL_METADATA, Tag.GDAL_NODATA}
 # what the picture does not need
-_OPTIONAL = (Tag.DESCRIPTION, Tag.X_RESOLUTION, Tag.Y_RESOLUTION, *GEO_TAGS)
+_OPTIONAL = (Tag.DESCRIPTION, Tag.X_RESOLUTION, Tag.Y_RESOLUTION)
 
 
 class Layout(NamedTuple):
@@ -209,6 +214,9 @@ def _directory(file: IO[bytes], position: int, order: str, big: bool) -> Directo
     for index, (tag, kind, number, field) in enumerate(entry.iter_unpack(content)):
         if kind == _FRACTION and tag in (Tag.X_RESOLUTION, Tag.Y_RESOLUTION):
             kind, number = 4, 2 * number
+        if tag in GEO_TAGS:  # of which only the presence counts here
+            directory.values[tag] = ()
+            continue
         if tag not in _TAGS or kind not in _TYPES or not 0 < number <= MAX_VALUES:
             continue
         values = struct.Struct(f"{order}{number}{_TYPES[kind]}")
@@ -224,6 +232,13 @@ def _directory(file: IO[bytes], position: int, order: str, big: bool) -> Directo
         directory.values[tag] = values.unpack(stored)
         directory.positions[tag] = at + (values.size // number - 1 if order == ">" else 0)
     return directory
+
+
+def is_geo(file: IO[bytes]) -> bool:
+    """Return True for a file of one page with the tags of a georeference, or of nodata."""
+    pages = filter(is_page, directories(file, both_orders=True))
+    page = next(pages, None)
+    return page is not None and not {*page.values}.isdisjoint(GEO_TAGS) and not next(pages, None)
 
 
 def is_page(directory: Directory) -> bool:

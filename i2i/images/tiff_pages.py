@@ -44,11 +44,11 @@ _SPLIT = "Split it into files of one page, or save its values as .npy"
 
 
 class Picture(NamedTuple):
-    """A picture that can be loaded."""
+    """A picture that can be loaded, perhaps with what `Header.missing` says."""
 
     header: Header
     cost: int  # bytes of memory to load it
-    load: Callable[[ValueRange], Array]
+    load: Callable[[ValueRange], Array | tuple[Array, Array | None]]
 
 
 class _Kind(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from i2i.files import write_atomically
-from i2i.images import npy, profiles, tiff, tiff_writing
+from i2i.images import geotiff, npy, profiles, tiff, tiff_writing
 from i2i.images.formats import (
     Array,
     Format,
@@ -23,6 +23,7 @@ from i2i.images.formats import (
 )
 from i2i.images.metadata import NO_METADATA, Metadata
 from i2i.images.pixels import UNIT, ValueRange, match_channels, to_depth, to_value_range
+from i2i.images.tiff_tags import TiffTags
 
 _OPTIONS: dict[Format, dict[str, Any]] = {
     "PNG": {"compress_level": 2},  # a fifth of the default's time, 12% more bytes
@@ -43,10 +44,12 @@ def encode(
     value_range: ValueRange = UNIT,
     metadata: Metadata = NO_METADATA,
     alpha: bool = True,
+    missing: Array | None = None,
 ) -> None:
     """Write [H, W, C] to `path`, atomically.
 
-    `alpha`: the last of 2 or 4 channels is alpha.
+    `alpha`: the last of 2 or 4 channels is alpha. `missing`, [H, W, C] or [H, W, 1], is True for
+    pixels without data, where the file is one that `marks_missing`.
 
     `format=None` takes it from the suffix. `quality` (1 to 100) is JPEG's; all other formats are
     written without loss. float32, in [0, 1], is written in `value_range`, (low, high); values of
@@ -66,7 +69,7 @@ def encode(
         raise ImageError(path, reason, extra_hint(format) or hint)
     values = to_value_range(array, value_range) if array.dtype == np.float32 else array
     try:
-        content = _encoded(values, format, quality, metadata, alpha)
+        content = _encoded(values, format, quality, metadata, alpha, missing)
     except ImageError as error:
         raise error.with_subject(path) from None
     except Exception as error:
@@ -83,13 +86,25 @@ def carried(metadata: Metadata, format: Format, channels: int) -> Metadata:
     )
     if metadata.family != format:
         return kept
-    if format == "TIFF" and not installed(format):
+    if isinstance(metadata.native, TiffTags) and not installed(format):
         return kept
     names = metadata.native_names
     return replace(kept, family=format, native=metadata.native, native_names=names)
 
 
-def _encoded(array: Array, format: Format, quality: int, metadata: Metadata, alpha: bool) -> bytes:
+def marks_missing(metadata: Metadata) -> bool:
+    """Return True if a file with this metadata says which pixels have no data."""
+    return isinstance(metadata.native, geotiff.GeoTags)
+
+
+def _encoded(
+    array: Array,
+    format: Format,
+    quality: int,
+    metadata: Metadata,
+    alpha: bool,
+    missing: Array | None,
+) -> bytes:
     if format == "NPY":
         return npy.to_bytes(array)
     channels, sample = array.shape[2], array.dtype.name
@@ -97,6 +112,8 @@ def _encoded(array: Array, format: Format, quality: int, metadata: Metadata, alp
     plain = channels in (2, 4) and not alpha
     usual = supports(format, channels, 0, sample, extras=False) and not plain
     kept = carried(metadata, format, channels)
+    if isinstance(kept.native, geotiff.GeoTags):
+        return geotiff.to_bytes(array, kept, alpha, missing)
     if format == "TIFF" and (kept.native or not usual):
         return tiff_writing.to_bytes(array, kept, alpha)
     if array.dtype == np.uint16 and array.shape[2] > 1:

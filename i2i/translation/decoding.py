@@ -28,6 +28,7 @@ class Item:
     alpha: Array | None = None  # [H, W, 1], put back onto the output
     notes: tuple[str, ...] = ()
     metadata: Metadata = NO_METADATA  # of the input, as far as the output can hold it
+    missing: Array | None = None  # [H, W, C or 1], True for values that the output has not
 
 
 def decode(task: Task, translator: Translator, options: Options) -> Item | str:
@@ -54,14 +55,34 @@ def _read(task: Task, translator: Translator, options: Options) -> Item:
         notes = (*image.notes, *_form_notes(height, width, translator, options))
         part = translator.source.cut(image.array[..., :0], options.half or translator.half)
         scales = np.divide(pixels.shape[:2], part.shape[:2])
-        metadata = image.metadata.resized(*scales.tolist())
+        half = options.half or translator.half or translator.source.half_of(height, width)
+        left = width - part.shape[1] if half == "right" else 0
+        metadata = image.metadata.cut(left).resized(*scales.tolist())
+        missing = _missing(image.missing, translator, task, options)
     channels = translator.out_channels + (alpha is not None)
     depth, note = _output_depth(task, translator.output_depth(image.depth), channels, options)
     carried = images.carried(metadata, images.format_of(task.target), channels)
     for name in metadata.missing(carried):
         notes += (f"{name} of inputs were dropped: the outputs cannot hold them",)
     notes = (*notes, note) if note else notes
-    return Item(task, inputs, pixels, depth, alpha, notes, carried)
+    if missing is not None and alpha is not None:
+        color = np.repeat(missing, translator.out_channels // missing.shape[2], axis=2)
+        missing = np.concatenate([color, np.zeros(alpha.shape, np.bool_)], axis=2)
+    if missing is not None and not images.marks_missing(carried):
+        notes += ("outputs cannot mark the pixels of inputs that have no data",)
+    return Item(task, inputs, pixels, depth, alpha, notes, carried, missing)
+
+
+def _missing(
+    missing: Array | None, translator: Translator, task: Task, options: Options
+) -> Array | None:
+    """Return which values of an output are of pixels without data, channel by channel if it can."""
+    if missing is None:
+        return None
+    levels = _fit(missing.view(np.uint8), translator, task, options, nearest=True)
+    if levels.shape[2] != translator.out_channels:
+        levels = levels.max(axis=2, keepdims=True)
+    return levels.astype(np.bool_)
 
 
 def _form_notes(height: int, width: int, translator: Translator, options: Options) -> Iterator[str]:
@@ -88,7 +109,9 @@ def _form_notes(height: int, width: int, translator: Translator, options: Option
             )
 
 
-def _fit(pixels: Array, translator: Translator, task: Task, options: Options) -> Array:
+def _fit(
+    pixels: Array, translator: Translator, task: Task, options: Options, nearest: bool = False
+) -> Array:
     """Return the part of an image that is translated, at the chosen size."""
     pixels = translator.source.cut(pixels, options.half or translator.half)
     height, width = target_size(pixels.shape[0], pixels.shape[1], options.size)
@@ -97,7 +120,11 @@ def _fit(pixels: Array, translator: Translator, task: Task, options: Options) ->
             task.source, f"would become {width}x{height} pixels", "Try a smaller --size"
         )
     same = (height, width) == pixels.shape[:2]
-    return pixels if same else images.resize(pixels, (height, width), translator.source.mask)
+    return (
+        pixels
+        if same
+        else images.resize(pixels, (height, width), nearest or translator.source.mask)
+    )
 
 
 def _output_depth(task: Task, depth: int, channels: int, options: Options) -> tuple[int, str]:

@@ -216,7 +216,8 @@ class _FolderJob:
             if item.alpha is not None:
                 array = np.concatenate([array, images.to_depth(item.alpha, item.depth)], axis=2)
             alpha = item.alpha is not None or self.translator.target.alpha
-            images.encode(array, task.target, metadata=item.metadata, alpha=alpha)
+            marks = item.missing
+            images.encode(array, task.target, metadata=item.metadata, alpha=alpha, missing=marks)
             details = item.stamp | result(task.target)
         except OSError as error:
             raise write_error(task.target, error) from None
