@@ -170,7 +170,7 @@ def test_channels_last_gives_the_same_images_without_copies_at_norms(name: str, 
     last = Execution(channels_last=True).prepare(copy.deepcopy(plain))
     orders = []
     for module in last.modules():
-        if isinstance(module, InstanceNorm) or type(module).__name__ == "_PerImageNorm":
+        if isinstance(module, InstanceNorm) or type(module).__name__ == "PerImageNorm":
             module.register_forward_hook(
                 lambda _module, _inputs, y: orders.append(
                     y.is_contiguous(memory_format=torch.channels_last)

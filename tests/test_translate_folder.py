@@ -17,8 +17,7 @@ from writes import intercepted
 
 from i2i import files, images, registry
 from i2i.files import DiskFullError, WriteError
-from i2i.translation import TranslationError, decoding, plan
-from i2i.translation import folder as folder_module
+from i2i.translation import TranslationError, decoding, pipeline, plan
 from i2i.translation.folder import translate_folder
 from i2i.translation.manifest import Manifest, Step
 from i2i.translation.options import Options, parse_size, target_size
@@ -317,7 +316,7 @@ def test_batches_hold_images_of_one_size_and_look_ahead_to_fill_up(tmp_path):
     ("name", "value", "most"), [("_HELD_IMAGES", 3, 3), ("_HELD_PIXELS", 500, 5)]
 )
 def test_waiting_images_are_bounded_in_number_and_pixels(monkeypatch, name, value, most):
-    monkeypatch.setattr(folder_module, name, value)
+    monkeypatch.setattr(pipeline, name, value)
     taken = given = 0
 
     def items():
@@ -327,7 +326,7 @@ def test_waiting_images_are_bounded_in_number_and_pixels(monkeypatch, name, valu
             taken += 1
             yield decoding.Item(None, None, picture(height=8 + number % 6), 8)
 
-    for batch in folder_module._batches(items(), None):
+    for batch in pipeline._batches(items(), None):
         given += len(batch)
     assert given == 12
 
@@ -728,6 +727,6 @@ def test_each_shard_has_its_own_manifest(tmp_path):
         path.name: len(path.read_text().splitlines()) for path in (tmp_path / "out").glob(".i2i*")
     }
     assert sorted(found) == [".i2i-manifest-0-of-2.jsonl", ".i2i-manifest-1-of-2.jsonl"]
-    assert sum(found.values()) == 2 + 12
-    line = json.loads((tmp_path / "out/.i2i-manifest-0-of-2.jsonl").read_text().splitlines()[-1])
+    assert sum(found.values()) == 2 + 12 + 2
+    line = json.loads((tmp_path / "out/.i2i-manifest-0-of-2.jsonl").read_text().splitlines()[-2])
     assert {"path", "size", "mtime_ns", "status", "output", "job", "bytes"} <= line.keys()

@@ -147,8 +147,8 @@ def test_record_says_what_the_job_is_made_from(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "out" / RECORD).read_text().splitlines()]
     assert lines[0]["inputs"] == [str(source.absolute())]
     assert lines[0]["fingerprint"] == inverter().fingerprint
-    assert lines[-1]["sha256"] == [sha256(source / "a.png")]
-    assert lines[-1]["output_sha256"] == sha256(tmp_path / "out/a.png")
+    assert lines[-2]["sha256"] == [sha256(source / "a.png")]
+    assert lines[-2]["output_sha256"] == sha256(tmp_path / "out/a.png")
     model = Path(__file__).parent / "reliability/fixtures/format-2/pix2pix"
     assert load(os.path.relpath(model), device="cpu").path == str(model)
 
@@ -241,7 +241,7 @@ def test_path_that_leads_out_of_the_folder_is_not_read_from_the_record(
     source, out = job
     record = out / RECORD
     lines = record.read_text().splitlines()
-    record.write_text("\n".join([*lines, json.dumps({**json.loads(lines[-1]), "output": output})]))
+    record.write_text("\n".join([*lines, json.dumps({**json.loads(lines[-2]), "output": output})]))
     report = run(pictures(source, "a.png", "b.png", "deep/c.png", "new.png"), out)
     assert (report.written, report.skipped) == (1, 3)
     report = run(source, out)

@@ -1,5 +1,7 @@
 """`i2i translate`: a file, a folder or a glob through a trained model."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,7 +11,7 @@ from i2i.cli._imports import quick_imports
 
 
 @click.command()
-@click.argument("model", type=_options.path)
+@click.argument("model", type=_options.path, metavar="MODEL", required=False)
 @click.argument("paths", type=_options.path, metavar="[INPUT] OUTPUT", nargs=-1)
 @click.option(
     "--input",
@@ -51,17 +53,19 @@ from i2i.cli._imports import quick_imports
 @_options.max_pixels
 @_options.device
 @_options.precision("auto")
+@click.option(
+    "--summary",
+    type=_options.path,
+    metavar="OUTPUT",
+    help="Print what all shards of the job in OUTPUT did, without translating.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
-    model: str,
+    model: str | None,
     paths: tuple[str, ...],
     inputs: tuple[str, ...],
-    direction: str | None,
-    size: str,
-    alpha: str | None,
-    depth: int | None,
-    shard: str,
-    device: str,
-    precision: str,
+    summary: str | None,
+    as_json: bool,
     **options: Any,
 ) -> int:
     """Translate INPUT with MODEL into OUTPUT: a file, a folder with its subfolders, or a glob.
@@ -74,11 +78,37 @@ def command(
     OUTPUT mirrors INPUT: same tree, stems, formats and sizes; depth and units are those of the
     target's files in training. The same command continues a job that was stopped. Files that cannot
     be read are listed, all others are translated, and the exit status is 1.
+
+    \b
+    i2i translate --summary OUTPUT
+
+    prints what the shards of a job did, which of them never began, and what failed; its exit status
+    is 0 if every image was written.
     """
-    if len(paths) != (1 if inputs else 2):
+    if summary is not None:
+        return _summarize(summary, as_json)
+    if as_json:
+        raise click.UsageError("--json goes with --summary.")
+    if model is None or len(paths) != (1 if inputs else 2):
         form = "MODEL OUTPUT --input PATH --input PATH" if inputs else "MODEL INPUT OUTPUT"
-        count = len(paths) + 1
-        raise click.UsageError(f"expected {form}, got {count} argument{'s' if count > 1 else ''}.")
+        count = len(paths) + (model is not None)
+        raise click.UsageError(f"expected {form}, got {count} argument{'s' * (count != 1)}.")
+    return _translate(model, inputs or paths[0], paths[-1], **options)
+
+
+def _translate(
+    model: str,
+    source: str | tuple[str, ...],
+    output: str,
+    direction: str | None,
+    size: str,
+    alpha: str | None,
+    depth: int | None,
+    shard: str,
+    device: str,
+    precision: str,
+    **options: Any,
+) -> int:
     import os
 
     from i2i.console import echo, log, progress
@@ -98,7 +128,7 @@ def command(
     job = Options(size=parse_size(size), shard=part, **given)
     translator = load(model, direction, device, precision, alpha, depth)  # type: ignore[arg-type]
     with progress("translating") as show:
-        report = translate_folder(translator, inputs or paths[0], paths[-1], job, show)
+        report = translate_folder(translator, source, output, job, show)
     for note in report.notes:
         log(f"note: {note}")
     for relative, reason in report.failed:
@@ -108,3 +138,28 @@ def command(
         f"{report.ignored} other files ignored; {report.images_per_second:.1f} images/s"
     )
     return 1 if report.failed else 0
+
+
+def _summarize(folder: str, as_json: bool) -> int:
+    from click.core import ParameterSource
+
+    from i2i.console import echo, log
+    from i2i.translation.summary import summarize
+
+    context = click.get_current_context()
+    for name in context.params:
+        given = context.get_parameter_source(name) == ParameterSource.COMMANDLINE
+        if given and name not in ("summary", "as_json") and context.params[name]:
+            raise click.UsageError("--summary OUTPUT takes no model, no input and no other option.")
+    summary = summarize(Path(folder))
+    if as_json:
+        click.echo(json.dumps(summary.to_json(), indent=2))
+        return 0 if summary.complete else 1
+    for shard in summary.shards:
+        for note in shard.notes:
+            log(f"note: shard {shard.index}/{summary.count}: {note}")
+        for path, reason in sorted(shard.failed.items()):
+            log(f"failed: {path}: {reason}")
+    for line in summary.text():
+        echo(line)
+    return 0 if summary.complete else 1

@@ -4,7 +4,7 @@ import io
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import IO, Any, get_args
 
 import numpy as np
 from PIL import Image
@@ -38,7 +38,7 @@ _WITH_EXIF: tuple[Format, ...] = ("PNG", "JPEG", "WEBP")
 
 def encode(
     array: Array,
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | IO[bytes],
     format: Format | None = None,
     quality: int = 95,
     value_range: ValueRange = UNIT,
@@ -46,7 +46,7 @@ def encode(
     alpha: bool = True,
     missing: Array | None = None,
 ) -> None:
-    """Write [H, W, C] to `path`, atomically.
+    """Write [H, W, C] to `path`, atomically, or to a binary stream, whose `format` must be given.
 
     `alpha`: the last of 2 or 4 channels is alpha. `missing`, [H, W, C] or [H, W, 1], is True for
     pixels without data, where the file is one that `marks_missing`.
@@ -61,20 +61,24 @@ def encode(
             for it.
         WriteError, DiskFullError: it cannot be written; what was at `path` is intact.
     """
-    format, sample, channels = format or format_of(path), array.dtype.name, array.shape[2]
+    name = path if isinstance(path, str | os.PathLike) else "image"
+    format, sample, channels = format or format_of(name), array.dtype.name, array.shape[2]
     if not supports(format, channels, 0, sample):
         alternatives = [kind for kind in get_args(Format) if supports(kind, channels, 0, sample)]
         reason = f"{format} cannot hold {describe_channels(channels)} of {sample}"
         hint = f"Use {' or '.join(alternatives) or 'fewer channels'}"
-        raise ImageError(path, reason, extra_hint(format) or hint)
+        raise ImageError(name, reason, extra_hint(format) or hint)
     values = to_value_range(array, value_range) if array.dtype == np.float32 else array
     try:
         content = _encoded(values, format, quality, metadata, alpha, missing)
     except ImageError as error:
-        raise error.with_subject(path) from None
+        raise error.with_subject(name) from None
     except Exception as error:
-        raise ImageError(path, f"cannot be written as {format}: {error}", "Try PNG") from error
-    write_atomically(Path(path), content, flush=False)
+        raise ImageError(name, f"cannot be written as {format}: {error}", "Try PNG") from error
+    if isinstance(path, str | os.PathLike):
+        write_atomically(Path(path), content, flush=False)
+    else:
+        path.write(content)
 
 
 def carried(metadata: Metadata, format: Format, channels: int) -> Metadata:

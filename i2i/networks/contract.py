@@ -39,6 +39,13 @@ class Encoder(Generator, Protocol):
 
 
 @runtime_checkable
+class Local(Generator, Protocol):
+    """A generator that sees a part of the image, statistics of norms aside: it can be tiled."""
+
+    halo: int  # pixels around a square of size_divisor (on a grid of such) that its output sees
+
+
+@runtime_checkable
 class Discriminator(Protocol):
     """A module constructed as `Name(in_channels, *, OPTION=…)`.
 

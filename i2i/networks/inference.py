@@ -5,7 +5,7 @@ CVPR 2017, Sec. 3.3.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -16,7 +16,7 @@ from i2i.networks.blocks import instance_norm
 from i2i.networks.contract import InputError
 
 
-class _PerImageNorm(nn.Module):
+class PerImageNorm(nn.Module):
     """InstanceNorm with the affine weights of a BatchNorm: each image is a batch of its own."""
 
     def __init__(self, trained: _BatchNorm) -> None:
@@ -44,15 +44,23 @@ def per_image_statistics(net: nn.Module) -> nn.Module:
     Raises:
         InputError: when the copy is called, and a normalized map has one pixel.
     """
+    return with_norms(
+        net, lambda norm: PerImageNorm(norm) if isinstance(norm, _BatchNorm) else None
+    )
+
+
+def with_norms(net: nn.Module, replace: Callable[[nn.Module], nn.Module | None]) -> nn.Module:
+    """Return a copy of `net` with its modules replaced where `replace` returns another one.
+
+    The copy shares parameters and buffers with `net`.
+    """
     shared = {id(tensor): tensor for tensor in (*net.parameters(), *net.buffers())}
     twin = copy.deepcopy(net, memo=shared)
-    if isinstance(twin, _BatchNorm):
-        return _PerImageNorm(twin)
     for module in list(twin.modules()):
         for name, child in module.named_children():
-            if isinstance(child, _BatchNorm):
-                setattr(module, name, _PerImageNorm(child))
-    return twin
+            if new := replace(child):
+                setattr(module, name, new)
+    return replace(twin) or twin
 
 
 @contextmanager

@@ -14,7 +14,13 @@ def reflect(x: Tensor, top: int, bottom: int, left: int, right: int) -> Tensor:
         return F.pad(x, (left, right, top, bottom), mode="reflect")
     for axis, before, after in ((-2, top, bottom), (-1, left, right)):
         size = x.shape[axis]
-        period = max(1, 2 * (size - 1))
-        index = torch.arange(-before, size + after, device=x.device) % period
-        x = x.index_select(axis, torch.minimum(index, period - index))
+        positions = torch.arange(-before, size + after, device=x.device)
+        x = x.index_select(axis, mirrored(positions, size))
     return x
+
+
+def mirrored(positions: Tensor, size: int) -> Tensor:
+    """Return the pixels of an axis of `size` that lie at `positions` of its repeated reflection."""
+    period = max(1, 2 * (size - 1))
+    index = positions % period
+    return torch.minimum(index, period - index)

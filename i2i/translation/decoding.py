@@ -28,6 +28,7 @@ class Item:
     alpha: Array | None = None  # [H, W, 1], put back onto the output
     notes: tuple[str, ...] = ()
     metadata: Metadata = NO_METADATA  # of the input, as far as the output can hold it
+    has_alpha: bool = True  # the last of 2 or 4 channels of the output is alpha
     missing: Array | None = None  # [H, W, C or 1], True for values that the output has not
 
 
@@ -70,7 +71,8 @@ def _read(task: Task, translator: Translator, options: Options) -> Item:
         missing = np.concatenate([color, np.zeros(alpha.shape, np.bool_)], axis=2)
     if missing is not None and not images.marks_missing(carried):
         notes += ("outputs cannot mark the pixels of inputs that have no data",)
-    return Item(task, inputs, pixels, depth, alpha, notes, carried, missing)
+    has_alpha = alpha is not None or translator.target.alpha
+    return Item(task, inputs, pixels, depth, alpha, notes, carried, has_alpha, missing)
 
 
 def _missing(

@@ -6,35 +6,22 @@ image.
 
 import os
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 
-import numpy as np
-import torch
-
-from i2i import images
-from i2i.files import DiskFullError, WriteError, write_error
-from i2i.images import Array, ImageError
+from i2i.files import DiskFullError
 from i2i.translation import Progress, TranslationError
-from i2i.translation.decoding import Item, decode, reason_of
 from i2i.translation.inputs import Source
-from i2i.translation.manifest import Step, result
-from i2i.translation.memory import NotEnoughMemoryError
+from i2i.translation.manifest import Stamp, Step
 from i2i.translation.options import Options
 from i2i.translation.plan import Plan, Task, make_plan
 from i2i.translation.recording import Recorder
 from i2i.translation.translator import Translator
+from i2i.translation.work import Outcome, work
 
-_BATCH_PIXELS = 2**22  # of one automatic batch: 16 images of 512 x 512
-_BATCH_IMAGES = 16  # more gained nothing
-_HELD_PIXELS = 2**26  # of decoded images that wait for others of their size
-_HELD_IMAGES = 64
 _ANNOUNCED = 64  # outputs at once
-_RISKY = 0.25  # part of the free memory: what is free changes, and the need is an estimate
 
 
 @dataclass(frozen=True)
@@ -77,219 +64,106 @@ def translate_folder(
     plan = make_plan(translator, source, output, options)
     job = _FolderJob(plan, translator, options, progress)
     try:
-        with plan.manifest if plan.manifest and plan.tasks else nullcontext():
+        with plan.manifest or nullcontext():
             job.run()
+            report = job.report(time.perf_counter() - start)
+            _remark(report, plan)
     except DiskFullError as error:
         reason = f"stopped after {job.written} images: {error.reason}"
         hint = "Nothing is half-written: free some space and run the same command again to continue"
         raise TranslationError(output, reason, hint) from None
-    notes = [
-        f"{note} ({len(names)}, first: {min(names)})" for note, names in sorted(job.notes.items())
-    ]
-    seconds = time.perf_counter() - start
-    failed = sorted(job.failed.items())
-    return Report(job.written, plan.done, failed, plan.ignored, plan.notes + notes, seconds)
+    return report
+
+
+def _remark(report: Report, plan: Plan) -> None:
+    """Write into the record what its lines about single images do not say."""
+    if not plan.manifest:
+        return
+    for path, reason in plan.failed:
+        plan.manifest.remark({"left_out": path, "reason": reason})
+    for note in report.notes:
+        plan.manifest.remark({"note": note})
+    plan.manifest.remark({"ignored": report.ignored, "seconds": report.seconds})
 
 
 @dataclass
 class _FolderJob:
-    """The pipeline of one job, and its results so far."""
+    """One job, and its results so far."""
 
     plan: Plan
     translator: Translator
     options: Options
     progress: Progress | None
     written: int = 0
-    announced: int = 0  # tasks that the record says are about to be written
     notes: dict[str, list[str]] = field(default_factory=dict)  # note -> outputs
-    writing: deque[tuple[Item, Future[None]]] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
         self.failed = dict(self.plan.failed)  # relative path of the input -> reason
         self.recorder = Recorder(self.plan.manifest)
 
-    @property
-    def threads(self) -> int:
-        """Threads that decode, and as many that encode."""
-        return self.options.threads or min(16, os.cpu_count() or 1)
-
     def run(self) -> None:
-        """Decode, translate and encode all tasks.
+        """Translate all tasks.
 
         Raises:
             DiskFullError: there is no room for an output or its record.
         """
-        # On a CPU a batch is computed image by image.
-        limit = self.options.batch or (1 if self.translator.device.type == "cpu" else None)
-        with self.recorder, _threads(self.threads) as readers, _threads(self.threads) as writers:
-            for batch in _batches(self._decoded(readers), limit):
-                for item, array in self._translated(batch):
-                    self.writing.append((item, writers.submit(self._write, item, array)))
-                    self._finish(self._window(array) + len(batch))
-            self._finish(0)
+        with self.recorder:
+            work(self.translator, self.options, self._announced(), self)
         for task in self.plan.tasks:
             if task.relative not in self.failed and not task.target.exists():
                 self.written -= 1
-                self.failed[task.relative] = "its output was removed while others were written"
+                self._list(task, "its output was removed while others were written")
 
-    def _decoded(self, readers: ThreadPoolExecutor) -> Iterator[Item]:
-        """Yield the images that can be read, in order, while further ones are being decoded."""
-        pending = deque(self.plan.tasks)
-        reading: deque[tuple[Task, Future[Item | str]]] = deque()
-        window = 2  # until the size of the images is known
-        while pending or reading:
-            while pending and len(reading) < window:
-                if not self.announced:
-                    self._announce(list(islice(pending, _ANNOUNCED)))
-                self.announced -= 1
-                task = pending.popleft()
-                future = readers.submit(decode, task, self.translator, self.options)
-                reading.append((task, future))
-            task, future = reading.popleft()
-            item = future.result()
-            if isinstance(item, str):
-                self._fail(task, item)
-            else:
-                window = self._window(item.pixels)
-                yield item
+    def report(self, seconds: float) -> Report:
+        """Return the outcome, after `run`."""
+        notes = [
+            f"{note} ({len(names)}, first: {min(names)})"
+            for note, names in sorted(self.notes.items())
+        ]
+        plan, failed = self.plan, sorted(self.failed.items())
+        return Report(self.written, plan.done, failed, plan.ignored, plan.notes + notes, seconds)
 
-    def _translated(self, batch: list[Item]) -> Iterator[tuple[Item, Array]]:
-        """Yield each item of a batch with its output, [H, W, C], unless there is none."""
-        first = batch[0]
-        try:
-            height, width = first.pixels.shape[:2]
-            with self._marked(batch), self.translator.memory.guarded(height, width):
-                # no name for the stacked copy: it would stay in memory while outputs are written
-                results = self.translator.pixels(
-                    first.pixels[None] if len(batch) == 1 else np.stack([i.pixels for i in batch]),
-                    first.depth,
-                )
-        except NotEnoughMemoryError as error:
-            if len(batch) == 1 and self.writing:  # their memory may be what it needs
-                self._finish(0)
-                yield from self._translated(batch)
-                return
-            reason, hint = error.reason, error.hint
-        except ImageError:
-            reason = "the network returned values that are not finite"
-            hint = "fp16 overflows: use --precision fp32"
-        else:
-            yield from zip(batch, results, strict=True)
-            return
-        if len(batch) == 1:
-            failure = ImageError(first.task.source, reason, hint)
-            self._fail(first.task, failure.explanation)
-            return
-        if self.translator.device.type == "cuda":
-            torch.cuda.empty_cache()
-        yield from self._translated(batch[: len(batch) // 2])
-        yield from self._translated(batch[len(batch) // 2 :])
-
-    def _announce(self, tasks: list[Task]) -> None:
+    def _announced(self) -> Iterator[Task]:
         """Record what will be written: files that a power cut leaves behind are then ours."""
-        self.announced = len(tasks)
+        pending = iter(self.plan.tasks)
+        while tasks := list(islice(pending, _ANNOUNCED)):
+            if self.plan.manifest:
+                steps = [Step(task.relative, task.output) for task in tasks]
+                self.plan.manifest.add("writing", steps, flush=True)
+            yield from tasks
+
+    def check(self) -> None:
+        """Raise InUseError if the output folder is no longer at its path."""
         if self.plan.manifest:
-            steps = [Step(task.relative, task.output) for task in tasks]
-            self.plan.manifest.add("writing", steps, flush=True)
+            self.plan.manifest.check()
 
     @contextmanager
-    def _marked(self, batch: list[Item]) -> Iterator[None]:
-        """Record a batch that may not be survived: if so, the next run leaves it out."""
-        height, width = batch[0].pixels.shape[:2]
-        manifest = self.plan.manifest
-        if not manifest or self.translator.memory.share(height, width) < _RISKY:
-            yield
-            return
-        steps = [Step(item.task.relative, item.task.output, item.stamp) for item in batch]
-        manifest.add("started", steps)
+    def marked(self, stamps: Sequence[tuple[Task, Stamp]]) -> Iterator[None]:
+        """Record what may not be survived: if so, the next run leaves it out."""
+        steps = [Step(task.relative, task.output, stamp) for task, stamp in stamps]
+        if self.plan.manifest:
+            self.plan.manifest.add("started", steps)
         try:
             yield
         finally:
-            manifest.add("writing", steps)
+            if self.plan.manifest:
+                self.plan.manifest.add("writing", steps)
 
-    def _write(self, item: Item, array: Array) -> None:
-        task, manifest = item.task, self.plan.manifest
-        try:
-            if manifest:
-                manifest.check()
-            task.target.parent.mkdir(parents=True, exist_ok=True)
-            if item.alpha is not None:
-                array = np.concatenate([array, images.to_depth(item.alpha, item.depth)], axis=2)
-            alpha = item.alpha is not None or self.translator.target.alpha
-            marks = item.missing
-            images.encode(array, task.target, metadata=item.metadata, alpha=alpha, missing=marks)
-            details = item.stamp | result(task.target)
-        except OSError as error:
-            raise write_error(task.target, error) from None
-        except MemoryError:
-            raise ImageError(task.target, "not enough memory to write it") from None
-        self.recorder.add(task.target, Step(task.relative, task.output, details))
-
-    def _finish(self, limit: int) -> None:
-        """Wait until no more than `limit` outputs are being written."""
-        while len(self.writing) > limit:
-            item, future = self.writing.popleft()
-            try:
-                future.result()
-            except DiskFullError:
-                raise
-            except (ImageError, WriteError) as error:
-                self._fail(item.task, reason_of(error, item.task))
-            else:
-                self.written += 1
-                for note in item.notes:
-                    self.notes.setdefault(note, []).append(item.task.output)
-                self._advance()
-
-    def _fail(self, task: Task, reason: str) -> None:
-        self.failed[task.relative] = reason
-        if self.plan.manifest:
-            step = Step(task.relative, task.output, {"reason": reason})
-            self.plan.manifest.add("failed", [step])
-        self._advance()
-
-    def _advance(self) -> None:
+    def take(self, task: Task, outcome: Outcome) -> None:
+        """Record the outcome of a task."""
+        if outcome.reason:
+            self._list(task, outcome.reason)
+        else:
+            self.recorder.add(task.target, Step(task.relative, task.output, outcome.details))
+            self.written += outcome.images
+            for note, name in outcome.notes:
+                self.notes.setdefault(note, []).append(name)
         if self.progress:
             failed = len(self.failed) - len(self.plan.failed)
             self.progress(self.written + failed, len(self.plan.tasks))
 
-    def _window(self, pixels: Array) -> int:
-        """Return how many images like this may wait: enough for all threads, fewer if huge."""
-        return max(2, min(2 * self.threads, _HELD_PIXELS // _area(pixels)))
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
-    pool = ThreadPoolExecutor(count)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)  # after an error, what has not begun must not begin
-
-
-def _batches(items: Iterable[Item], limit: int | None) -> Iterator[list[Item]]:
-    """Gather images of one size and depth, looking ahead as far as memory allows."""
-    waiting: dict[object, list[Item]] = {}
-    held_pixels = held_images = 0
-
-    def take(key: object) -> list[Item]:
-        nonlocal held_pixels, held_images
-        batch = waiting.pop(key)
-        held_pixels -= sum(_area(item.pixels) for item in batch)
-        held_images -= len(batch)
-        return batch
-
-    for item in items:
-        area = _area(item.pixels)
-        key = (item.pixels.shape, item.pixels.dtype, item.depth)
-        waiting.setdefault(key, []).append(item)
-        held_pixels, held_images = held_pixels + area, held_images + 1
-        if len(waiting[key]) >= (limit or max(1, min(_BATCH_IMAGES, _BATCH_PIXELS // area))):
-            yield take(key)
-        while held_pixels > _HELD_PIXELS or held_images > max(_HELD_IMAGES, 4 * (limit or 0)):
-            yield take(next(iter(waiting)))  # the oldest, however few it has gathered
-    yield from waiting.values()
-
-
-def _area(pixels: Array) -> int:
-    return int(pixels.shape[0]) * int(pixels.shape[1])
+    def _list(self, task: Task, reason: str) -> None:
+        self.failed[task.relative] = reason
+        if self.plan.manifest:
+            step = Step(task.relative, task.output, {"reason": reason})
+            self.plan.manifest.add("failed", [step])

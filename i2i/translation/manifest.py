@@ -2,7 +2,8 @@
 
 A line is written before an output appears ("writing"), before the network takes a picture that may
 need more memory than there is ("started"), after an output is on the disk ("written"), and where
-there is none ("failed"). Each shard appends to a file of its own; all of them are read.
+there is none ("failed"). Lines of the status "job" say what a run was made from and how it ended.
+Each shard appends to a file of its own; all of them are read.
 """
 
 import json
@@ -88,6 +89,10 @@ class Manifest:
         """Make it the record of another job, before it is opened."""
         self._job, self._origin = job, origin
 
+    def count(self, numbers: Mapping[str, int]) -> None:
+        """Add to what the job is made from how much there is to do."""
+        self._origin = {**self._origin, **numbers}
+
     def state(
         self, files: Sequence[Path], target: Path, output: str, verify: bool = False
     ) -> State:
@@ -144,14 +149,20 @@ class Manifest:
                     self._file.seek(-1, os.SEEK_END)
                     if self._file.read() != b"\n":
                         append_whole(self._file, b"\n")
-                header = {"status": "job", "job": self._job, "time_ns": time.time_ns()}
-                line = json.dumps({**header, **self._origin}) + "\n"
-                append_whole(self._file, line.encode())
+                self.remark(self._origin)
                 self._check_others()
             except OSError as error:
                 raise write_error(self.path, error) from None
             self._stack = stack.pop_all()
         return self
+
+    def remark(self, facts: Mapping[str, Any]) -> None:
+        """Append a line about the run itself, which `summary` reads.
+
+        Raises:
+            WriteError, DiskFullError: it could not be written.
+        """
+        self._append([{"status": "job", "job": self._job, "time_ns": time.time_ns(), **facts}])
 
     def _check_others(self) -> None:
         """Raise InUseError if a shard of another job, or of another division, is at work."""
@@ -186,6 +197,9 @@ class Manifest:
             | {"time_ns": time.time_ns(), **step.details}
             for step in steps
         ]
+        self._append(lines, flush)
+
+    def _append(self, lines: Iterable[Mapping[str, Any]], flush: bool = False) -> None:
         assert self._file is not None
         with self._lock:
             try:
@@ -209,15 +223,12 @@ def _read(folder: Path) -> tuple[dict[str, dict[str, Any]], int]:
     """Return the latest line about each output, whichever shard wrote it, and how many are bad."""
     latest: dict[str, dict[str, Any]] = {}
     damaged = 0
-    for path in sorted(folder.glob(".i2i-manifest*.jsonl")):
-        if path.is_symlink() or not path.is_file():
-            continue
+    for path in records(folder):
         last: dict[str, dict[str, Any]] = {}  # where the order counts: clocks are set back
-        for line in _lines(path):
-            entry = _parse(line)
+        for entry in entries(path):
             if entry is None:
-                damaged += line.endswith(b"\n")  # another cut one is still being written
-            elif entry.get("status") != "job":
+                damaged += 1
+            elif entry["status"] != "job":
                 last[entry["output"]] = entry
         for output, entry in last.items():
             if output not in latest or latest[output]["time_ns"] <= entry["time_ns"]:
@@ -225,18 +236,27 @@ def _read(folder: Path) -> tuple[dict[str, dict[str, Any]], int]:
     return latest, damaged
 
 
+def records(folder: Path) -> list[Path]:
+    """Return the records of all shards in `folder`."""
+    paths = sorted(folder.glob(".i2i-manifest*.jsonl"))
+    return [path for path in paths if path.is_file() and not path.is_symlink()]
+
+
+def entries(path: Path) -> Iterator[dict[str, Any] | None]:
+    """Yield the lines of a record in order; None for one that cannot be read."""
+    with open(path, "rb") as file:
+        while line := file.readline(_LONGEST_LINE):
+            entry = _parse(line)
+            if entry is not None or line.endswith(b"\n"):  # another cut one is still being written
+                yield entry
+
+
 def _last_job(path: Path) -> object:
     """Return the job of the last line that can be read."""
     with open_own(path, "r") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _LONGEST_LINE))
-        entries = map(_parse, file.read().splitlines())
-        return [None, *(entry.get("job") for entry in entries if entry)][-1]
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    with open(path, "rb") as file:
-        while line := file.readline(_LONGEST_LINE):
-            yield line
+        lines = map(_parse, file.read().splitlines())
+        return [None, *(entry.get("job") for entry in lines if entry)][-1]
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

@@ -83,14 +83,15 @@ class MemoryNeed:
 
     def _error(self, height: int, width: int) -> NotEnoughMemoryError:
         size, hint = f"{width}x{height} pixels", "Try a smaller --size"
-        need, free = self.bytes(height, width), self._free()
+        need, free = self.bytes(height, width), self.free()
         reason = f"not enough memory for {size}"
         if free is not None and need > free:
             numbers = f"need about {need / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"
             reason = f"{size} {numbers}"
         return NotEnoughMemoryError("image", reason, hint)
 
-    def _free(self) -> int | None:
+    def free(self) -> int | None:
+        """Return the bytes that are free on the device; None where the system does not say."""
         if self._device.type != "cuda":
             return free_bytes()
         cached = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(

@@ -109,6 +109,8 @@ def make_plan(
     done = len(tasks) - len(left)
     left, failed = _survived(left, manifest, options)
     failed += [folder for one in (inputs, *others) for folder in one.unreadable]
+    if manifest:
+        manifest.count({"images": len(tasks), "all": len(every), "done": done})
     _prepare_folders(root, left, manifest)
     if choice and not choice.record():  # another shard was faster
         return make_plan(translator, source, output, options)

@@ -108,7 +108,7 @@ class Translator:
         self.automatic = precision == "auto"  # a folder job may choose another execution
         used = per_image_statistics(network) if statistics == "image" else network
         self.network = used.eval().to(self.device)
-        self._divisor = int(getattr(network, "size_divisor", 1))
+        self.divisor = int(getattr(network, "size_divisor", 1))
         self.memory = MemoryNeed(self.network, in_channels, self.device, self.padded)
         self.path = ""  # of the model, absolute, where it was loaded from a file
 
@@ -158,11 +158,17 @@ class Translator:
         count, height, width = arrays.shape[:3]
         with self.memory.guarded(height, width, count):
             result = self.batch(images.to_tensor(arrays, self.device))
-            depth = depth or images.depth_of(arrays)
-            taken = self.target.taken_depth(depth)
-            fine = 32 if self.target.in_units(taken) else taken
-            stored = self.target.stored(images.from_tensor(result, fine), depth)
-            return self.target.typed(stored)
+            return self.stored(result, depth or images.depth_of(arrays))
+
+    def stored(self, result: Tensor, depth: int) -> Array:
+        """Return results of the network, [..., C, H, W], as files of `depth` bits hold them.
+
+        Raises:
+            ImageError: values that are not finite.
+        """
+        taken = self.target.taken_depth(depth)
+        fine = 32 if self.target.in_units(taken) else taken
+        return self.target.typed(self.target.stored(images.from_tensor(result, fine), depth))
 
     def output_depth(self, depth: int) -> int:
         """Return the bits of the output for a file of `depth` bits; 32: floats."""
@@ -216,7 +222,7 @@ class Translator:
 
     def padded(self, side: int) -> int:
         """Return the side, in pixels, that the network is given for a side of an image."""
-        return -(-max(side, _MIN_SIDE) // self._divisor) * self._divisor
+        return -(-max(side, _MIN_SIDE) // self.divisor) * self.divisor
 
     def _array(self, array: NDArray[Any]) -> NDArray[Any]:
         if array.ndim not in (2, 3) or 0 in array.shape:

@@ -21,6 +21,7 @@ from i2i.networks.blocks import (
     check_sides,
     reflect,
 )
+from i2i.networks.receptive import Rows, conv, doubling, halo
 from i2i.options import Count, Doc, Few, validate_options
 
 PRESETS: dict[str, dict[str, int]] = {
@@ -68,6 +69,7 @@ class ResNet(nn.Module):
             for scale in (2, 1)
         )
         self.head = nn.Conv2d(width, out_channels, 7)
+        self.halo = halo(self._sees, self.size_divisor)
 
     def forward(self, x: Tensor) -> Tensor:
         check_sides(x, self.size_divisor, self.min_size)
@@ -100,6 +102,15 @@ class ResNet(nn.Module):
             x = block(x)
             depths += [x] * ((number == 1) + (number == last))  # [N, 4 width, H/4, W/4]
         return depths
+
+    def _sees(self, rows: Rows) -> Rows:
+        rows = conv(rows, 7)
+        for up in reversed(self.ups):
+            rows = doubling(rows, up)
+        rows = conv(rows, 4 * len(self.blocks) + 1)  # two of 3 in each
+        for _ in self.downs:
+            rows = conv(conv(rows, 3, 2), 3) if self.antialias else conv(rows, 3, 2)
+        return conv(rows, 7)
 
     def _halve(self, x: Tensor) -> Tensor:
         return blur(x, 2) if self.antialias else x

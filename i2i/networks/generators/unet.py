@@ -23,6 +23,7 @@ from i2i.networks.blocks import (
     bias_without_norm,
     check_sides,
 )
+from i2i.networks.receptive import Rows, conv, doubling, halo
 from i2i.options import Count, Doc, validate_options
 
 PRESETS: dict[str, dict[str, int]] = {"unet_128": {"depth": 7}, "unet_256": {"depth": 8}}
@@ -77,6 +78,7 @@ class UNet(nn.Module):
         if head_layers:
             head = Head(width, out_channels, head_layers, norm=norm)
             self.head = nn.Sequential(nn.ReLU(), head)
+        self.halo = halo(lambda rows: self._sees(rows, head_layers), self.size_divisor)
 
     def forward(self, x: Tensor) -> Tensor:
         levels = self._encode(x, len(self.downs))
@@ -93,6 +95,14 @@ class UNet(nn.Module):
         Level i is [N, width min(2^i, 8), H/2^(i+1), W/2^(i+1)]. Nothing deeper is computed.
         """
         return self._encode(x, min(5, len(self.downs)))
+
+    def _sees(self, rows: Rows, head_layers: int) -> Rows:
+        rows = conv(rows, 2 * head_layers + 3) if head_layers else rows
+        for up in reversed(self.ups):
+            rows = doubling(rows, up)
+        for _ in self.downs:
+            rows = conv(rows, 4, 2)
+        return rows
 
     def _encode(self, x: Tensor, depth: int) -> list[Tensor]:
         check_sides(x, self.size_divisor, self.min_size)

@@ -1,0 +1,192 @@
+"""Tiles: the result is that of the whole image, from any row on, and without seams where it is approximate."""
+
+import inspect
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from i2i import registry
+from i2i.translation.tiles import Tiling, image_statistics, translate_rows
+from i2i.translation.translator import Translator
+
+NORMS = ["instance", "batch", "group", "none"]
+UPSAMPLES = ["deconv", "deconv_blur", "nearest", "bilinear", "pixelshuffle"]
+LEVEL = 1 / 255  # of 8 bits, in [0, 1]
+SMALL = {"width": 4, "blocks": 1, "depth": 3}
+TILE = {"resnet": 80, "unet": 64}  # pixels a side, with a core of half of that at least
+
+
+def small(name, in_channels=3, **options):
+    factory = registry.find("generators", name).factory
+    chosen = {**SMALL, **options}
+    known = inspect.signature(factory).parameters
+    return factory(in_channels, 2, **{key: value for key, value in chosen.items() if key in known})
+
+
+NAMES = [
+    name
+    for name in registry.names("generators")
+    if not registry.find("generators", name).preset and small(name).size is None
+]
+
+
+@cache
+def translator(name, norm="instance", **options):
+    statistics = options.pop("statistics", "image")
+    torch.manual_seed(0)
+    options = {"width": 9, **options} if norm == "group" else options  # groups of two channels
+    net = small(name, norm=norm, **options)
+    for parameter in net.parameters():
+        nn.init.normal_(parameter, *((0, 0.1) if parameter.ndim > 1 else (0.5, 0.2)))
+    return Translator(net, 3, 2, statistics=statistics, device="cpu", precision="fp32")
+
+
+@cache
+def picture(height=150, width=131):
+    """Objects, a bright half and noise, which a part does not have as the whole has it: uint16."""
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:height, :width]
+    waves = [np.sin(y / 19 + channel) * np.cos(x / 13 - channel) for channel in range(3)]
+    values = 0.4 + 0.2 * np.stack(waves, 2) + random.normal(0, 0.05, (height, width, 3))
+    values[:, width // 2 :] += 0.25
+    values[height // 2 :, : width // 3] = 0.1
+    return (values.clip(0, 1) * 65535).astype(np.uint16)
+
+
+def reader(array):
+    return lambda top, left, height, width: array[top : top + height, left : left + width]
+
+
+def tiled(model, array, tile, overlap=None, depth=32, **options):
+    sides = array.shape[:2]
+    return np.concatenate(
+        list(translate_rows(model, reader(array), *sides, depth, tile, overlap, **options))
+    )
+
+
+# -- what the network sees -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *((name, {"upsample": upsample}) for name in NAMES for upsample in UPSAMPLES),
+        ("resnet", {"antialias": True, "upsample": "bilinear"}),
+        ("unet", {"head_layers": 2}),
+        ("unet", {"depth": 5}),
+    ],
+    ids=str,
+)
+def test_halo_is_the_extent_of_the_gradient_of_an_aligned_square(name, options):
+    net = small(name, 1, norm="none", width=2, **options).double()
+    for parameter in net.parameters():  # positive: nothing cancels, and no ReLU is off
+        nn.init.constant_(parameter, 1e-2 if parameter.ndim > 1 else 1e-3)
+    first, side = 96, net.size_divisor
+    x = torch.ones(1, 1, 224, 224, dtype=torch.float64, requires_grad=True)
+    square = slice(first, first + side)
+    net(x)[..., square, square].sum().backward()
+    rows = x.grad[0, 0].abs().sum(1).nonzero()
+    extent = first - int(rows.min()), int(rows.max()) + 1 - (first + side)
+    assert max(extent) == net.halo
+
+
+def test_halo_of_the_published_networks_is_that_of_their_layers():
+    factory = {name: registry.find("generators", name) for name in ("resnet", "unet")}
+    # 9 blocks: 3 + 2 + 1 + 9 * 2 * 4 + …; 8 levels: 2 * (2^8 - 1) + 1 of the innermost pixel beside
+    assert factory["unet"].factory(3, 3, width=1, depth=8).halo == 511
+    assert 72 < factory["resnet"].factory(3, 3, width=1, blocks=9).halo < 96
+
+
+# -- exact tiles -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", [(150, 131), (211, 37)], ids=str)
+def test_tiled_is_untiled(name, norm, size):
+    model, image = translator(name, norm), picture(*size)
+    whole = model.pixels(image[None], 32)[0]
+    result = tiled(model, image, TILE[name])
+    assert whole.std() > 20 * LEVEL  # there is something to lose
+    assert np.abs(result - whole).max() < (LEVEL / 20 if norm != "none" else 1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_running_statistics_need_no_pass(name):
+    model, image = translator(name, "batch", statistics="running"), picture()
+    assert image_statistics(model, reader(image), *image.shape[:2], TILE[name]) == {}
+    whole = model.pixels(image[None], 32)[0]
+    np.testing.assert_allclose(tiled(model, image, TILE[name]), whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("depth", [8, 16, 32])
+def test_strips_are_what_the_translator_returns_for_these_rows(depth):
+    model, image = translator("unet", "none"), picture()
+    whole = model.pixels(image[None], depth)[0]
+    result = tiled(model, image, 64, depth=depth)
+    assert result.dtype == whole.dtype
+    assert np.abs(result.astype(float) - whole).max() <= (1e-6 if depth == 32 else 1)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_statistics_are_those_of_the_inputs_of_norms_on_the_whole_image(norm):
+    model, image = translator("resnet", norm), picture()
+    inputs = {}
+    kinds = {"InstanceNorm", "PerImageNorm", "GroupNorm"}
+    for name, module in model.network.named_modules():
+        if type(module).__name__ in kinds:
+            record = lambda one, x, _, name=name: inputs.update({name: (one, x[0])})  # noqa: E731
+            module.register_forward_hook(record)
+    model.pixels(image[None])
+    for module in model.network.modules():
+        module._forward_hooks.clear()
+    statistics = image_statistics(model, reader(image), *image.shape[:2], TILE["resnet"])
+    assert statistics.keys() == inputs.keys()
+    for name, (module, x) in inputs.items():
+        groups = getattr(module, "num_groups", x.shape[1])
+        grouped = x.double().reshape(groups, -1)
+        mean = grouped.mean(1).repeat_interleave(x.shape[1] // groups)
+        variance = grouped.var(1, correction=0).repeat_interleave(x.shape[1] // groups)
+        scale = (variance + 1e-5).sqrt()
+        assert ((statistics[name][0] - mean).abs() / scale).max() < 2e-3, name
+        assert ((statistics[name][1] - variance).abs() / scale.square()).max() < 4e-3, name
+
+
+def test_statistics_that_are_given_back_are_used_and_nothing_is_measured_again():
+    model, image = translator("resnet"), picture()
+    sides, reads = image.shape[:2], []
+    statistics = image_statistics(model, reader(image), *sides, 80)
+    copy = {name: tensor.clone() for name, tensor in statistics.items()}
+
+    def read(*part):
+        reads.append(part)
+        return reader(image)(*part)
+
+    result = np.concatenate(
+        list(translate_rows(model, read, *sides, 32, 80, statistics=statistics))
+    )
+    tiling = Tiling(model, *sides, 80)
+    assert len(reads) == len(tiling.rows) * len(tiling.columns)
+    assert np.array_equal(result, tiled(model, image, 80))
+    copy["stem.norm"][0] += 1
+    assert not np.allclose(result, tiled(model, image, 80, statistics=copy), atol=LEVEL)
+    with pytest.raises(Exception, match="another network"):
+        tiled(model, image, 80, statistics={"else": copy["stem.norm"]})
+
+
+@pytest.mark.parametrize("overlap", [None, 8], ids=["exact", "blended"])
+def test_rows_from_any_row_on_are_those_of_a_translation_from_the_first(overlap):
+    model, image = translator("resnet"), picture()
+    statistics = image_statistics(model, reader(image), *image.shape[:2], 80, overlap)
+    whole = tiled(model, image, 80, overlap, statistics=statistics)
+    for start in (1, 40, 60, 61, 100, 149):
+        rest = tiled(model, image, 80, overlap, start=start, statistics=statistics)
+        assert np.array_equal(rest, whole[start:])
+
+
+def test_an_image_of_one_tile_is_translated_untiled():
+    model, image = translator("resnet"), picture(77, 70)
+    assert np.array_equal(tiled(model, image, 80, start=7), model.pixels(image[None], 32)[0, 7:])
