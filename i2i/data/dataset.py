@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -17,9 +18,9 @@ from i2i import images
 from i2i.config import (
     DataConfig,
     PairedData,
-    UnconditionalData,
     UnpairedData,
 )
+from i2i.data import nodata
 from i2i.data.augment import Arrays, Augment
 from i2i.data.cache import Cache, Group, open_caches
 from i2i.data.folders import DataError, Listing, find_pairs, list_split
@@ -53,6 +54,7 @@ class Dataset:
     """
 
     epoch_rule: str  # what one epoch is, for people
+    masks_nodata = False  # pixels without data are masked in training; else crops have none
 
     def __init__(self, config: DataConfig, seed: int, part: HeldOut | None = None) -> None:
         self.config = config
@@ -63,6 +65,7 @@ class Dataset:
         self.warnings: list[str] = []  # files skipped since the list was last emptied
         self.paths: dict[str, list[Paths]] = {}  # domain -> the files of each of its inputs
         self._bytes: dict[str, NDArray[np.int64]] = {}  # domain -> of each image, once resized
+        self.nodata = False  # files may have pixels without data: NaN, until `only_data`
         self.augments: list[Augment] = []  # of domains that share their geometry
         self._caches: dict[Augment, Cache] = {}
 
@@ -105,11 +108,12 @@ class Dataset:
     def pixels(self, epoch: int, index: int) -> Arrays:
         """Return what `sample` does as arrays [crop height, crop width, C], uint8 or float32."""
         seed = key(self.seed, epoch, index)
-        return self._first_readable(index, len(self), lambda i: self._random(epoch, i, seed))
+        return self._first_readable(index, len(self), lambda i: self._drawn(epoch, i, seed))
 
     def fixed(self, index: int) -> dict[str, Tensor]:
         """Return the images of a sample without augmentation, in the size and range of `sample`."""
-        return _tensors(self._first_readable(index, self.count, self._plain))
+        arrays = self._first_readable(index, self.count, self._plain)
+        return _tensors(nodata.only_data(arrays, self._labels) if self.nodata else arrays)
 
     def names(self, index: int) -> dict[str, str]:
         """Return the first file of each domain of `fixed(index)`."""
@@ -132,7 +136,8 @@ class Dataset:
             files = [paths.digest() for name in names for paths in self.paths.get(name, ())]
             specs = [self.specs[name] for name in names]
             sizes = config.resize, config.load_size, config.max_pixels
-            return repr((Path(config.root).resolve(), files, specs, config.alpha, sizes))
+            more = ("nodata",) if self.nodata else ()
+            return repr((Path(config.root).resolve(), files, specs, config.alpha, sizes, *more))
 
         sizes = [self._bytes[name] for name in augment.names]
         return Group(augment.names, sizes[0] if len(sizes) == 1 else np.sum(sizes, axis=0), key)
@@ -151,6 +156,17 @@ class Dataset:
     def _rule(self, usual: str, counts: str) -> str:
         crops = self.config.epoch_images
         return f"one epoch = {f'{crops} random crops in turn' if crops else usual} ({counts})"
+
+    def _drawn(self, epoch: int, index: int, seed: int) -> Arrays:
+        """Return a random view with enough data."""
+        draw = partial(self._random, epoch, index)
+        if not self.nodata:
+            return draw(seed)
+        return nodata.draw(draw, seed, self.masks_nodata, self._labels, self.files(epoch, index))
+
+    @property
+    def _labels(self) -> list[str]:
+        return [domain for domain, spec in self.specs.items() if spec.mask]
 
     def _random(self, epoch: int, index: int, seed: int) -> Arrays:
         (augment,) = self.augments
@@ -185,7 +201,8 @@ class Dataset:
 
     def _decode(self, domain: str, row: int) -> Array:
         files = [paths[row] for paths in self.paths[domain]]
-        return read(files, self.specs[domain], self.config.alpha, self.config.max_pixels).array
+        stack = read(files, self.specs[domain], self.config.alpha, self.config.max_pixels)
+        return stack.array if stack.missing is None else nodata.with_nan(stack.array, stack.missing)
 
     def _first_readable(self, index: int, count: int, load: Callable[[int], Arrays]) -> Arrays:
         for step in range(min(count, 2 * self.count)):  # in two turns all files are tried
@@ -242,8 +259,10 @@ class Dataset:
         self.specs[domain] = image_spec(domain, tuple(inputs), samples, columns, self.config)
         check_domain(domain, self.specs[domain], samples.facts[:, columns], self.config, jitter)
         self.paths[domain] = [Paths(samples.files[column]) for column in columns]
+        gaps = bool(samples.facts["nodata"][:, columns].any())
+        self.nodata |= gaps
         self._bytes[domain] = loaded_bytes(
-            self.specs[domain], samples.sizes[:, columns[0]], self.config
+            self.specs[domain], samples.sizes[:, columns[0]], self.config, gaps
         )
 
     def _value_range(self, domain: str) -> ValueRange:
@@ -258,6 +277,8 @@ class PairedImages(Dataset):
     Raises:
         DataError: the data cannot be trained on.
     """
+
+    masks_nodata = True
 
     def __init__(
         self,
@@ -375,25 +396,3 @@ class UnpairedImages(Dataset):
         for augment, (paths,) in zip(self.augments, self.paths.values(), strict=True):
             arrays |= augment.plain(self.read_row(augment.names, index % len(paths)))
         return arrays
-
-
-class UnconditionalImages(Dataset):
-    """Images of one folder and its subfolders, as domain `image`, without those of other splits.
-
-    Raises:
-        DataError: the data cannot be trained on.
-    """
-
-    def __init__(
-        self,
-        config: UnconditionalData,
-        *,
-        seed: int = 0,
-        split: str = "train",
-        part: HeldOut | None = None,
-    ) -> None:
-        super().__init__(config, seed, part)
-        (listing,) = list_split(config.root, split, "unconditional")
-        self._admit("image", self._inspect(listing))
-        self.augments = [Augment(config, ("image",), color=("image",))]
-        self.epoch_rule = self._rule("every image once", f"{self.count} images")

@@ -24,6 +24,7 @@ _HEADER = [
     ("depth", np.uint8),  # bits; 32: floats
     ("format", np.uint8),  # index in FORMATS
     ("sample", np.uint8),  # index in SAMPLES
+    ("nodata", np.bool_),  # there may be pixels without data, which do not count below
     # of the colors, alpha aside; 0 where they are not decoded
     ("constant", np.bool_),  # every pixel has one value
     ("gray", np.bool_),  # all three are equal
@@ -119,14 +120,20 @@ def _read(
         else:
             with images.decoded(path, limit, value_range) as (pixels, header):
                 colors = pixels[..., :-1] if header.alpha else pixels
+                if header.missing is not None:
+                    valid = ~header.missing.any(axis=2)
+                    if not valid.any():
+                        raise ImageError(path, "none of its pixels has data", "Leave it out")
+                    colors = pixels[valid][None, :, : colors.shape[2]]
                 content = _content(colors)
                 if reading == "fingerprint":
-                    fingerprint = _fingerprint(pixels, colors)
+                    shown = pixels[..., :-1] if header.alpha else pixels
+                    fingerprint = _fingerprint(pixels, shown)
     except ImageError as error:
         return str(error)
     size, kind = (header.height, header.width), FORMATS.index(header.format)
     sample = SAMPLES.index(header.sample)
-    fields = size, header.channels, header.alpha, header.depth, kind, sample
+    fields = size, header.channels, header.alpha, header.depth, kind, sample, header.nodata
     return *fields, *content, *fingerprint
 
 

@@ -85,10 +85,11 @@ def resized_sizes(sizes: NDArray[np.int32], config: DataConfig) -> NDArray[np.in
 
 
 def loaded_bytes(
-    spec: ImageSpec, sizes: NDArray[np.int32], config: DataConfig
+    spec: ImageSpec, sizes: NDArray[np.int32], config: DataConfig, nodata: bool = False
 ) -> NDArray[np.int64]:
-    """Return the bytes of images of `sizes`, [N, 2], once resized."""
-    pixel = spec.channels * (1 if spec.depth == 8 and not spec.ranged_integers else 4)
+    """Return the bytes of images of `sizes`, [N, 2], once resized; floats with `nodata`."""
+    short = spec.depth == 8 and not (spec.ranged_integers or nodata)
+    pixel = spec.channels * (1 if short else 4)
     if config.resize != "stretch":
         return np.asarray(resized_sizes(sizes, config).prod(axis=1) * pixel)
     height, width = height_width(config.load_size)

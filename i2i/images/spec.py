@@ -33,6 +33,7 @@ from i2i.images.pixels import (
 )
 
 Half = Literal["left", "right"]
+VALID = "valid"  # name of the mask [1, H, W] that goes with a sample: above 0 where all have data
 LOSSY: tuple[Format, ...] = ("JPEG",)  # formats that mix labels
 
 
