@@ -127,8 +127,8 @@ def _read(
                     colors = pixels[valid][None, :, : colors.shape[2]]
                 content = _content(colors)
                 if reading == "fingerprint":
-                    shown = pixels[..., :-1] if header.alpha else pixels
-                    fingerprint = _fingerprint(pixels, shown)
+                    colored = pixels[..., :-1] if header.alpha else pixels
+                    fingerprint = _fingerprint(pixels, colored)
     except ImageError as error:
         return str(error)
     size, kind = (header.height, header.width), FORMATS.index(header.format)

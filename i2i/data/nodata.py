@@ -52,10 +52,10 @@ def draw(
 
 def _first_valid(views: Iterable[Arrays], least: float) -> Arrays:
     """Return the first views of which a share of `least` has data, else those with the most."""
-    best, most = Arrays(), -1.0
+    best, largest = Arrays(), -1.0
     for each in views:
-        if (share := _share(each)) > most:
-            best, most = each, share
+        if (share := _share(each)) > largest:
+            best, largest = each, share
         if share >= least:
             break
     return best

@@ -204,8 +204,8 @@ def with_data(size: TargetSize, *missing: Array | None) -> Mask | None:
     if not masks:
         return None
     gaps = [np.where(mask, np.float32(np.nan), np.float32(0)) for mask in masks]
-    shown = [~np.isnan(resized(gap, size, nearest=False))[..., 0] for gap in gaps]
-    return np.asarray(np.logical_and.reduce(shown))
+    intact = [~np.isnan(resized(gap, size, nearest=False))[..., 0] for gap in gaps]
+    return np.asarray(np.logical_and.reduce(intact))
 
 
 def resized(array: Array, size: TargetSize, nearest: bool) -> Array:

@@ -140,8 +140,8 @@ class RunValidation:
                 output, target = (_stored(each, depth) for each in (sample.output, sample.target))
                 valid = None if sample.valid is None else sample.valid[0].numpy() > 0
                 if counts(valid):
-                    shown = masked([(direction, output)], target, valid)
-                    scorer.add(name, target, shown, depth, valid)
+                    scored = masked([(direction, output)], target, valid)
+                    scorer.add(name, target, scored, depth, valid)
             busy()
         scores: dict[str, Interval] = {}
         each_image = [ImageScores(name, {}) for name in outputs]
