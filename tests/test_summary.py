@@ -57,14 +57,14 @@ def test_summary_counts_what_each_shard_wrote_and_names_what_failed(
     ]
     assert (summary.missing, summary.left, summary.complete) == ([], 0, False)
     status, out, err = here("translate", "--summary", tmp_path / "out")
-    assert (status, out.splitlines()[-1]) == (1, "24 written, 1 failed, 0 left")
+    assert (status, out.splitlines()[-1]) == (1, "24 images written, 1 failed, 0 left")
     assert err.count("failed: bad.png: not an image of a known format") == 1
     assert str(source) in out.splitlines()[0]
     (source / "bad.png").unlink()
     for index in range(3):
         run(source, tmp_path / "out", shard=(index, 3))
     status, out, _ = here("translate", "--summary", tmp_path / "out")
-    assert (status, out.splitlines()[-1]) == (0, "24 written, 0 failed, 0 left")
+    assert (status, out.splitlines()[-1]) == (0, "24 images written, 0 failed, 0 left")
 
 
 def test_summary_says_which_shards_never_began_and_how_much_that_leaves(
@@ -93,7 +93,7 @@ def test_summary_of_a_killed_shard_has_what_is_left_and_no_end(
     process.join()
     summary = summarize(tmp_path / "out")
     (shard,) = summary.shards
-    assert (shard.images, shard.ignored, shard.left) == (24, None, 24 - shard.written)
+    assert (shard.tasks, shard.ignored, shard.left) == (24, None, 24 - shard.written)
     assert "at work or stopped" in here("translate", "--summary", tmp_path / "out").out
     run(source, tmp_path / "out")
     assert here("translate", "--summary", tmp_path / "out").status == 0

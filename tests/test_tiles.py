@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 from i2i import registry
-from i2i.translation.tiles import Tiling, image_statistics, translate_rows
+from i2i.translation import TranslationError
+from i2i.translation.tiles import image_statistics, translate_rows
+from i2i.translation.tiling import Tiling, automatic_tile, tile_bytes
 from i2i.translation.translator import Translator
 
 NORMS = ["instance", "batch", "group", "none"]
@@ -45,12 +47,12 @@ def translator(name, norm="instance", **options):
 
 
 @cache
-def picture(height=150, width=131):
+def picture(height=150, width=131, noise=0.05):
     """Objects, a bright half and noise, which a part does not have as the whole has it: uint16."""
     random = np.random.default_rng(0)
     y, x = np.mgrid[:height, :width]
     waves = [np.sin(y / 19 + channel) * np.cos(x / 13 - channel) for channel in range(3)]
-    values = 0.4 + 0.2 * np.stack(waves, 2) + random.normal(0, 0.05, (height, width, 3))
+    values = 0.4 + 0.2 * np.stack(waves, 2) + random.normal(0, noise, (height, width, 3))
     values[:, width // 2 :] += 0.25
     values[height // 2 :, : width // 3] = 0.1
     return (values.clip(0, 1) * 65535).astype(np.uint16)
@@ -190,3 +192,128 @@ def test_rows_from_any_row_on_are_those_of_a_translation_from_the_first(overlap)
 def test_an_image_of_one_tile_is_translated_untiled():
     model, image = translator("resnet"), picture(77, 70)
     assert np.array_equal(tiled(model, image, 80, start=7), model.pixels(image[None], 32)[0, 7:])
+
+
+# -- seams -----------------------------------------------------------------------------------------
+
+
+def seam_index(values, tiling):
+    """Mean gradient across the borders of cores over that elsewhere; less than 1/100 of a level of 8 bits is none."""
+    rows = [row.core_first - tiling.top for row in tiling.rows[1:]]
+    columns = [column.core_first - tiling.left for column in tiling.columns[1:]]
+    at, elsewhere = [], []
+    for axis, borders in ((0, rows), (1, columns)):
+        steps = np.abs(np.diff(values.astype(float), axis=axis)).mean((1 - axis, 2))
+        before = [border - 1 for border in borders]
+        at += list(steps[before])
+        elsewhere += list(np.delete(steps, before))
+    return max(np.mean(at), LEVEL / 100) / max(np.mean(elsewhere), LEVEL / 100)
+
+
+def naive(model, image, tiling):
+    """Tiles with statistics of their own, and no halo."""
+    result = np.zeros((*image.shape[:2], 2), np.float32)
+    for row in tiling.rows:
+        for column in tiling.columns:
+            top, left = row.core_first - tiling.top, column.core_first - tiling.left
+            part = (
+                slice(max(top, 0), top + row.core_end - row.core_first),
+                slice(max(left, 0), left + column.core_end - column.core_first),
+            )
+            result[part] = model.pixels(image[part][None], 32)[0]
+    return result
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tiles_have_no_seams_and_naive_tiles_have(name):
+    model, image = translator(name, upsample="nearest"), picture(noise=0)
+    whole, tiling = model.pixels(image[None], 32)[0], Tiling(model, 150, 131, 96)
+    assert tiling.is_exact
+    assert seam_index(naive(model, image, tiling) - whole, tiling) > 1.5
+    assert seam_index(tiled(model, image, 96) - whole, tiling) <= 1.02
+
+
+def test_blended_tiles_are_approximate_and_have_no_seams_of_their_own_and_naive_tiles_have():
+    model, image = translator("resnet", upsample="nearest"), picture(noise=0)
+    whole, tiling = model.pixels(image[None], 32)[0], Tiling(model, 150, 131, 80, 16)
+    assert model.network.halo > tiling.overlap
+    assert "approximate" in tiling.note
+    own = seam_index(whole, tiling)
+    result = tiled(model, image, 80, 16)
+    assert LEVEL < np.abs(result - whole).max() < 0.2
+    assert np.abs(result - whole).mean() < LEVEL
+    assert (
+        seam_index(result, tiling) / own <= 1.02
+    )  # of the output: the difference is at borders alone
+    assert seam_index(naive(model, image, tiling), tiling) / own > 1.5
+
+
+@pytest.mark.parametrize("blend", [0, 4, 20])
+def test_weights_of_all_tiles_sum_to_one(blend):
+    tiling = Tiling(translator("resnet"), 333, 90, 80, 20)
+    total = torch.zeros(tiling.padded[0])
+    for row in tiling.rows:
+        first, weights = row.weights(blend, tiling.padded[0])
+        assert row.first <= first
+        assert first + len(weights) <= row.end
+        total[first : first + len(weights)] += weights
+    torch.testing.assert_close(total, torch.ones_like(total))
+
+
+# -- options ---------------------------------------------------------------------------------------
+
+
+def test_a_translator_translates_arrays_in_tiles():
+    model, image = translator("resnet"), picture()
+    result = model.tiled(image, 80)
+    assert result.dtype == np.uint16
+    assert np.abs(result.astype(float) - model(image)).max() < 65535 * LEVEL / 20
+    with pytest.warns(UserWarning, match="approximate"):
+        model.tiled(image, 80, 4)
+    with pytest.raises(TranslationError, match="tensors are not translated in tiles"):
+        model.tiled(torch.zeros(3, 8, 8), 80)
+
+
+@pytest.mark.parametrize(
+    ("tile", "overlap", "words"),
+    [
+        (82, None, "--tile: 82 pixels, but the network takes multiples of 4 from 8 on. Choose 80 or 84"),
+        (4, None, "--tile: 4 pixels, .* Choose 8 or 12"),
+        (0, None, "--tile: 0 pixels, .* Choose 8 or 12"),
+        (80, 40, "--overlap: 40 pixels, but tiles of 80 take multiples of 2 up to 38. .* sees 20"),
+        (80, 3, "--overlap: 3 pixels, .* multiples of 2"),
+        (80, -2, "--overlap: -2 pixels"),
+    ],
+)  # fmt: skip
+def test_senseless_tiles_are_refused_with_the_numbers_that_work(tile, overlap, words):
+    with pytest.raises(TranslationError, match=words):
+        Tiling(translator("resnet"), 500, 500, tile, overlap)
+
+
+def test_default_overlap_is_what_the_network_sees_and_at_most_a_quarter_of_the_tile():
+    assert Tiling(translator("resnet"), 500, 500, 80).overlap == 20  # sees 19
+    assert Tiling(translator("resnet"), 500, 500, 80).is_exact
+    small = Tiling(translator("resnet"), 500, 500, 64)
+    assert (small.overlap, small.is_exact) == (16, False)
+    unet = Tiling(translator("unet"), 500, 500, 64)
+    assert (unet.overlap, unet.is_exact) == (16, True)  # sees 15
+    with pytest.raises(TranslationError, match=r"no room for an overlap.*Choose 16"):
+        Tiling(translator("unet"), 500, 500, 8)
+
+
+def test_a_network_that_does_not_say_what_it_sees_is_approximate():
+    net = nn.Conv2d(3, 3, 3, padding=1)
+    model = Translator(net, 3, 3, device="cpu", precision="fp32")
+    tiling = Tiling(model, 90, 90, 40)
+    assert (tiling.overlap, tiling.is_exact) == (10, False)
+    assert "an unknown number of pixels" in tiling.note
+
+
+def test_automatic_tiles_are_the_largest_that_fit():
+    model = translator("resnet")
+    large = automatic_tile(model, 2**40)
+    small = automatic_tile(model, 2**26)
+    assert large == 2048
+    assert 8 <= small < large
+    assert tile_bytes(model, small) <= 2**25 < tile_bytes(model, small * 2)
+    assert automatic_tile(model, 1) == 8

@@ -77,6 +77,11 @@ def synth(kind: str, out: str, count: int, size: int, seed: int, unpaired: bool)
     metavar="LOW HIGH",
     help="Range of floats in files, or of integers without any, as data.value_range in training.",
 )
+@click.option(
+    "--window",
+    metavar="WORD",
+    help="Range that clips, instead: lung, window(40, 400), percentile(0.5, 99.5), …",
+)
 @click.option("--range", "old_range", type=float, nargs=2, hidden=True)  # its old name
 @_options.choice("--mask", "a|b", multiple=True, help="Domain of label maps.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -89,6 +94,7 @@ def synth(kind: str, out: str, count: int, size: int, seed: int, unpaired: bool)
 def check(
     path: str,
     value_range: tuple[float, float],
+    window: str | None,
     old_range: tuple[float, float] | None,
     mask: tuple[Domain, ...],
     as_json: bool,
@@ -107,6 +113,15 @@ def check(
         value_range = old_range
     if not -math.inf < value_range[0] < value_range[1] < math.inf:
         raise click.BadParameter("LOW must be below HIGH, both finite.", param_hint="--value-range")
+    if window is not None:
+        from i2i.config.ranges import parse_range
+
+        if list(value_range) != [0, 1]:
+            raise click.UsageError("--value-range and --window: give one.")
+        try:
+            parse_range(window)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--window") from None
     with quick_imports():
         from i2i.data.check import check_folder, check_overlap, write_clean
 
@@ -117,7 +132,8 @@ def check(
         check_overlap(path, fix)
         check_new_folder(Path(fix))
     with progress("decoding") as job:
-        report = check_folder(path, value_range=value_range, masks=mask, progress=job, **options)
+        options |= {"value_range": window or value_range, "masks": mask}
+        report = check_folder(path, progress=job, **options)
     if as_json:
         click.echo(report.to_json())
     else:

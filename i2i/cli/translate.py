@@ -12,7 +12,7 @@ from i2i.cli._imports import quick_imports
 
 @click.command()
 @click.argument("model", type=_options.path, metavar="MODEL", required=False)
-@click.argument("paths", type=_options.path, metavar="[INPUT] OUTPUT", nargs=-1)
+@click.argument("paths", type=_options.path, metavar="[INPUT...] OUTPUT", nargs=-1)
 @click.option(
     "--input",
     "inputs",
@@ -53,6 +53,17 @@ from i2i.cli._imports import quick_imports
 @_options.max_pixels
 @_options.device
 @_options.precision("auto")
+@_options.choice(
+    "--engine",
+    "local|ray",
+    default="local",
+    help="local: this process. ray: an actor for each GPU or core (extra [ray]).",
+)
+@click.option(
+    "--address",
+    metavar="HOST:PORT",
+    help="Ray cluster.  [default: RAY_ADDRESS, or a Ray for this job]",
+)
 @click.option(
     "--summary",
     type=_options.path,
@@ -68,12 +79,17 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Translate INPUT with MODEL into OUTPUT: a file, a folder with its subfolders, or a glob.
+    """Translate INPUT with MODEL into OUTPUT: a file, a folder, a glob, or tars.
 
     A model of stacked inputs takes one --input per input instead of INPUT:
 
     \b
     i2i translate runs/rooms OUTPUT --input depth --input normals
+
+    Each tar becomes a tar of the same name in the folder OUTPUT, images alone:
+
+    \b
+    i2i translate runs/rooms 'in-{000..009}.tar' OUTPUT
 
     OUTPUT mirrors INPUT: same tree, stems, formats and sizes; depth and units are those of the
     target's files in training. The same command continues a job that was stopped. Files that cannot
@@ -89,11 +105,13 @@ def command(
         return _summarize(summary, as_json)
     if as_json:
         raise click.UsageError("--json goes with --summary.")
-    if model is None or len(paths) != (1 if inputs else 2):
+    tars = len(paths) > 2 and all(path.lower().endswith(".tar") for path in paths[:-1])
+    if model is None or (len(paths) != (1 if inputs else 2) and not (tars and not inputs)):
         form = "MODEL OUTPUT --input PATH --input PATH" if inputs else "MODEL INPUT OUTPUT"
         count = len(paths) + (model is not None)
         raise click.UsageError(f"expected {form}, got {count} argument{'s' * (count != 1)}.")
-    return _translate(model, inputs or paths[0], paths[-1], **options)
+    source = inputs or (paths[:-1] if tars else paths[0])
+    return _translate(model, source, paths[-1], **options)
 
 
 def _translate(
@@ -107,17 +125,26 @@ def _translate(
     shard: str,
     device: str,
     precision: str,
+    engine: str,
+    address: str | None,
     **options: Any,
 ) -> int:
+    if address and engine != "ray":
+        raise click.UsageError("--address goes with --engine ray.")
     import os
 
     from i2i.console import echo, log, progress
 
     with quick_imports():
         from i2i.translation.folder import translate_folder
+        from i2i.translation.inputs import is_tar
         from i2i.translation.options import Options, parse_size
         from i2i.translation.shards import parse_shard, tasks_in_environment
         from i2i.translation.translator import load
+        from i2i.translation.work import work
+
+        if engine == "ray":
+            from i2i.translation.on_ray import Ray
 
     part, tasks = parse_shard(shard, os.environ), tasks_in_environment(os.environ)
     if shard == "auto":
@@ -126,15 +153,18 @@ def _translate(
         log(f"note: {tasks} tasks seem to run; each translates everything, --shard auto divides")
     given = {name: value for name, value in options.items() if value is not None}
     job = Options(size=parse_size(size), shard=part, **given)
+    used = Ray(address or "") if engine == "ray" else work
     translator = load(model, direction, device, precision, alpha, depth)  # type: ignore[arg-type]
-    with progress("translating") as show:
-        report = translate_folder(translator, source, output, job, show)
+    unit = "tars" if is_tar(source if isinstance(source, str) else source[0]) else "images"
+    with progress("translating", unit=unit) as show:
+        report = translate_folder(translator, source, output, job, show, used)
     for note in report.notes:
         log(f"note: {note}")
     for relative, reason in report.failed:
         log(f"failed: {relative}: {reason}")
     echo(
-        f"{report.written} written, {report.skipped} already done, {len(report.failed)} failed; "
+        f"{report.written} written, {report.skipped}{' tars' * (unit == 'tars')} already done, "
+        f"{len(report.failed)} failed; "
         f"{report.ignored} other files ignored; {report.images_per_second:.1f} images/s"
     )
     return 1 if report.failed else 0
@@ -158,7 +188,7 @@ def _summarize(folder: str, as_json: bool) -> int:
     for shard in summary.shards:
         for note in shard.notes:
             log(f"note: shard {shard.index}/{summary.count}: {note}")
-        for path, reason in sorted(shard.failed.items()):
+        for path, reason in sorted((shard.failed | shard.failed_members).items()):
             log(f"failed: {path}: {reason}")
     for line in summary.text():
         echo(line)

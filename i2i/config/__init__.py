@@ -14,6 +14,8 @@ from i2i.config.layers import merge as merge
 from i2i.config.layers import migrate as migrate
 from i2i.config.layers import parse_override as parse_override
 from i2i.config.layers import read_yaml as read_yaml
+from i2i.config.ranges import RangeRule as RangeRule
+from i2i.config.ranges import parse_range as parse_range
 from i2i.config.schema import section_schema as section_schema
 from i2i.config.sections import DATA as DATA
 from i2i.config.sections import WITHOUT_SOURCE as WITHOUT_SOURCE

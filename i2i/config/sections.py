@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
+from i2i.config.ranges import RangeRule, parse_range
 from i2i.direction import Direction, Domain
 from i2i.options import Count
 
@@ -108,9 +109,14 @@ class DataConfig(_Settings):
     alpha: AlphaUse = "drop"
     """use of an alpha channel; composite: over white; keep: as an input channel; carry: dropped
     in training, copied to the output when translating"""
-    value_range: dict[str, tuple[Finite, Finite]] = {}
+    value_range: dict[str, tuple[Finite, Finite] | str] = {}
     """range [low, high] of the floats in the files of a domain, or, without any, of its deepest
-    integers, in their own numbers; for domains not named, [0, 1] and all that integers hold"""
+    integers, in their own numbers; or percentile(0.5, 99.5) of the training images; or a window in
+    HU: lung, mediastinum, soft_tissue, liver, brain, bone, window(level, width); for domains not
+    named, [0, 1] and all that integers hold"""
+    outside_range: Literal["fail", "clip"] | None = None
+    """values outside of a value_range; fail: an error; clip: set to its nearest end; null: clip
+    where it is of percentiles or a window, fail where it is two numbers"""
     workers: Resumable[Annotated[int, Field(ge=0, le=1024)]] = 2
     """processes that decode images; 0: decode in the training process"""
     cache: Resumable[Literal["auto", "off", "ram", "disk"]] = "auto"
@@ -127,6 +133,11 @@ class DataConfig(_Settings):
     """largest number of pixels of an image file; larger ones are refused"""
     epoch_images: Count | None = None
     """samples of one epoch, random crops of the files in turn, which may be few; null: each once"""
+
+    def range_rule(self, domain: str) -> RangeRule:
+        """Return the rule of the values of a domain."""
+        rule = parse_range(self.value_range.get(domain, (0.0, 1.0)))
+        return rule._replace(clips=(self.outside_range or ("clip" if rule.clips else "")) == "clip")
 
 
 class TwoDomainsData(DataConfig):

@@ -2,7 +2,6 @@
 
 import bz2
 import gzip
-import io
 import lzma
 import os
 import re
@@ -11,7 +10,7 @@ import stat
 import tarfile
 import unicodedata
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -46,7 +45,9 @@ class Unpacked:
     skipped: list[tuple[str, str]] = field(default_factory=list)  # unreadable images: name, reason
 
 
-class _Member(NamedTuple):
+class Member(NamedTuple):
+    """A file or a folder in an archive."""
+
     name: str
     size: int  # bytes, unpacked, as its header claims
     kind: str  # "file", "folder", or what it is instead
@@ -122,7 +123,7 @@ def _write(source: Path, folder: Path, max_gb: float, total: int, progress: Prog
     return unpacked
 
 
-def _checked(source: Path, max_gb: float) -> Iterator[tuple[str | None, _Member]]:
+def _checked(source: Path, max_gb: float) -> Iterator[tuple[str | None, Member]]:
     """Yield the files of an archive, with their paths below the folder; None: not an image.
 
     Raises:
@@ -132,28 +133,14 @@ def _checked(source: Path, max_gb: float) -> Iterator[tuple[str | None, _Member]
     folders: set[str] = set()
     total, limit = 0, max(_RATIO_FROM_BYTES, _MAX_RATIO * source.stat().st_size)
     for member in _members(source):
-        name = member.name.replace("\\", "/")
-        if len(name) > _MAX_NAME:
-            raise _refusal(source, f"a member has a name of {len(name):,} characters")
-        parts = [part for part in name.split("/") if part not in ("", ".")]
+        parts, is_image = _safe_parts(source, member)
         folded = unicodedata.normalize("NFC", "/".join(parts)).casefold()
         above = {folded[: match.start()] for match in re.finditer("/", folded)}
-        longest = max((len(part.encode("utf-8", "surrogateescape")) for part in parts), default=0)
         is_folder = member.kind == "folder"
-        hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-        is_image = not (is_folder or hidden) and Path(name).suffix.lower() in EXTENSIONS
         total += abs(member.size)
         size = f"{member.size / 1e9:.3g} GB"
         clash = above & files or folded in (files if is_folder else folders)
         checks = (
-            (".." in parts or _OUTSIDE.match(name), "leads out of the folder"),
-            (_NO_NAME.search(name) or not (parts or is_folder), "is not a valid file name"),
-            (
-                len(parts) > _MAX_PARTS + 1,
-                f"is in {len(parts) - 1} folders, more than {_MAX_PARTS}",
-            ),
-            (longest > _MAX_PART, f"has a name of {longest} bytes"),
-            (member.kind not in ("file", "folder"), f"is {member.kind}, not a plain file"),
             (not is_folder and folded in files, "exists twice, as a file system may see it"),
             (clash, "is both a file and a folder"),
             (total > max_gb * 1e9, f"of {size} exceeds the limit of {max_gb:g} GB (--max-gb)"),
@@ -161,13 +148,67 @@ def _checked(source: Path, max_gb: float) -> Iterator[tuple[str | None, _Member]
             (is_image and member.size > _MAX_IMAGE_BYTES, f"is an image of {size}"),
             (len(files) + len(folders) >= _MAX_FILES, f"exceeds the limit of {_MAX_FILES} names"),
         )
-        for broken, reason in checks:
-            if broken:
-                raise _refusal(source, f"its member {member.name!r} {reason}")
+        _require(source, member, checks)
         folders |= above | ({folded} if is_folder else set())
         if not is_folder:
             files.add(folded)
             yield "/".join(parts) if is_image else None, member
+
+
+def _safe_parts(source: Path, member: Member) -> tuple[list[str], bool]:
+    """Return the parts of a member's name, and True for an image.
+
+    Raises:
+        DataError: it leads out of the folder, is no name, or the member is no plain file or folder.
+    """
+    name, is_folder = member.name.replace("\\", "/"), member.kind == "folder"
+    if len(name) > _MAX_NAME:
+        raise _refusal(source, f"a member has a name of {len(name):,} characters")
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    longest = max((len(part.encode("utf-8", "surrogateescape")) for part in parts), default=0)
+    checks = (
+        (".." in parts or _OUTSIDE.match(name), "leads out of the folder"),
+        (_NO_NAME.search(name) or not (parts or is_folder), "is not a valid file name"),
+        (len(parts) > _MAX_PARTS + 1, f"is in {len(parts) - 1} folders, more than {_MAX_PARTS}"),
+        (longest > _MAX_PART, f"has a name of {longest} bytes"),
+        (member.kind not in ("file", "folder"), f"is {member.kind}, not a plain file"),
+    )
+    _require(source, member, checks)
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return parts, not (is_folder or hidden) and Path(name).suffix.lower() in EXTENSIONS
+
+
+def _require(source: Path, member: Member, checks: Iterable[tuple[object, str]]) -> None:
+    """Raise DataError for the first of `checks` that is true."""
+    for broken, reason in checks:
+        if broken:
+            raise _refusal(source, f"its member {member.name!r} {reason}")
+
+
+def stream_tar(source: Path, content: IO[bytes]) -> Iterator[tuple[bool, Member]]:
+    """Yield the files of a tar that is not compressed, and whether each is an image.
+
+    `content` is read once, from its start to its end. A member is read before the next is asked
+    for; `source` is the name in errors.
+
+    Raises:
+        DataError: damage; a member that leads out of its folder or is no plain file.
+    """
+    with _named_errors(source):
+        for member in _tar_members(content, source, compressed=False):
+            _, is_image = _safe_parts(source, member)
+            if member.kind == "file":
+                yield is_image, member
+
+
+def read_member(source: Path, member: Member) -> bytes:
+    """Return the content of a member from `stream_tar`.
+
+    Raises:
+        DataError: the tar is cut off.
+    """
+    with _named_errors(source):
+        return member.open().read()
 
 
 def _refusal(source: Path, reason: str) -> DataError:
@@ -192,7 +233,7 @@ def _named_errors(source: Path) -> Iterator[None]:
 # -- formats ---------------------------------------------------------------------------------------
 
 
-def _members(source: Path) -> Iterator[_Member]:
+def _members(source: Path) -> Iterator[Member]:
     with open(source, "rb") as file:
         start = file.read(33_000)
         file.seek(0)
@@ -204,10 +245,11 @@ def _members(source: Path) -> Iterator[_Member]:
             yield from _zip_members(file, source)
             return
         opener = next((opener for magic, opener in _COMPRESSIONS if start.startswith(magic)), None)
-        yield from _tar_members(cast(IO[bytes], opener(file)) if opener else file, source)
+        content = cast(IO[bytes], opener(file)) if opener else file
+        yield from _tar_members(content, source, compressed=opener is not None)
 
 
-def _zip_members(file: BinaryIO, source: Path) -> Iterator[_Member]:
+def _zip_members(file: BinaryIO, source: Path) -> Iterator[Member]:
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
         if sum(entry.compress_size for entry in entries) > source.stat().st_size:
@@ -221,17 +263,18 @@ def _zip_members(file: BinaryIO, source: Path) -> Iterator[_Member]:
                 kind = "encrypted"
             elif entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 kind = "compressed in an unusual way"  # bzip2 and LZMA may ask for all memory
-            yield _Member(entry.filename, entry.file_size, kind, partial(archive.open, entry))
+            yield Member(entry.filename, entry.file_size, kind, partial(archive.open, entry))
 
 
-def _tar_members(content: IO[bytes], source: Path) -> Iterator[_Member]:
+def _tar_members(content: IO[bytes], source: Path, compressed: bool) -> Iterator[Member]:
     try:
         opened = tarfile.open(fileobj=content, mode="r|", tarinfo=_TarHeader)  # noqa: SIM115
     except tarfile.ReadError as error:
-        if isinstance(content, io.BufferedReader):
+        if not compressed:
             raise
         reason = f"compressed, but no tar archive, or damaged at its start ({error})"
         raise DataError(source, reason, "A file compressed alone is not unpacked here") from None
+    padding = 0
     with opened as archive:
         while (entry := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # or they pile up in memory
@@ -239,12 +282,13 @@ def _tar_members(content: IO[bytes], source: Path) -> Iterator[_Member]:
             if not (entry.isdir() or entry.isreg()):
                 kind = "a link" if entry.issym() or entry.islnk() else "a device or a pipe"
             opener = cast(Callable[[], IO[bytes]], partial(archive.extractfile, entry))
-            yield _Member(entry.name, entry.size, kind, opener)
-    padding = 0
-    while chunk := content.read(_CHUNK):  # to the checksum of the compression
-        padding += len(chunk)
-        if padding > _MAX_PADDING:
-            raise _refusal(source, "much follows after its end")
+            yield Member(entry.name, entry.size, kind, opener)
+        while chunk := cast(IO[bytes], archive.fileobj).read(_CHUNK):  # to the checksum of gzip
+            padding += len(chunk)
+            if chunk.strip(b"\0"):
+                raise _refusal(source, "more follows after its end, as where tars were joined")
+            if padding > _MAX_PADDING:
+                raise _refusal(source, "much follows after its end")
 
 
 _SPARSE = DataError("", "sparse members; not supported", "Pack it again without --sparse")

@@ -9,7 +9,7 @@ import numpy as np
 
 from i2i import images
 from i2i.config import DataConfig, height_width
-from i2i.data.rules import resized
+from i2i.data.sizes import resized
 from i2i.images import Array, ImageError
 from i2i.seeds import key
 

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -13,7 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from i2i.config import DataConfig, Kind, Layout, PairedData
+from i2i.config import DataConfig, Kind, Layout, PairedData, RangeRule
 from i2i.data.duplicates import first_equal, near_pairs
 from i2i.data.folders import (
     SPLITS,
@@ -25,12 +24,14 @@ from i2i.data.folders import (
     preview,
     scan,
 )
-from i2i.data.inspect import FORMATS, Samples, inspect
+from i2i.data.groups import Group, groups_of
+from i2i.data.inspect import Samples, inspect
+from i2i.data.ranges import fit_ranges
 from i2i.data.rules import RULES, Level, Mask, channel_spec, describe_files, find_faults
 from i2i.data.walk import describe_suffixes
 from i2i.direction import Domain
 from i2i.files import check_empty
-from i2i.images import MAX_PIXELS, UNIT, ValueRange
+from i2i.images import MAX_PIXELS, UNIT, Histogram, ValueRange
 
 Finding = tuple[str, str, str]  # name of a rule, file that breaks it, reason or ""
 
@@ -45,25 +46,6 @@ class Issue:
     count: int
     files: tuple[str, ...]  # relative to the root; of "other file" the first only
     reasons: tuple[str, ...] = ()  # one for each file, where there is more to say than its name
-
-
-@dataclass(frozen=True)
-class Group:
-    """The files of one domain in one split, counted by what their headers say."""
-
-    name: str  # "train a", "test", …
-    files: int
-    sizes: dict[str, int]  # "widthxheight" -> files
-    channels: dict[int, int]  # alpha counted
-    depths: dict[int, int]  # bits
-    formats: dict[str, int]
-
-    def __str__(self) -> str:
-        formats = ", ".join(f"{count} {name}" for name, count in self.formats.items())
-        sizes = preview(f"{count} of {size}" for size, count in self.sizes.items())
-        channels = ", ".join(f"{count} of {n} channels" for n, count in self.channels.items())
-        depths = ", ".join(f"{count} of {bits} bits" for bits, count in self.depths.items())
-        return f"{formats}; {sizes}; {channels}; {depths}"
 
 
 @dataclass(frozen=True)
@@ -106,7 +88,7 @@ def check_folder(
     layout: Layout = "auto",
     smallest: int = 32,
     threads: int = 4,
-    value_range: ValueRange = UNIT,
+    value_range: ValueRange | str = UNIT,
     masks: Sequence[Domain] = (),
     inputs: Sequence[str] = (),
     target: str | None = None,
@@ -124,7 +106,8 @@ def check_folder(
         layout: `data.layout` of pairs.
         smallest: shortest side that is large enough, pixels.
         threads: that decode.
-        value_range: (low, high) of the floats in files, or of the integers where there are none.
+        value_range: (low, high) of the floats in files, or of the integers where there are none;
+            or text as `data.value_range` takes it, such as "lung": values outside are clipped.
         masks: domains that hold labels, of which an image may have one value.
         inputs, target, pair_pattern, pairs, max_pixels: settings of `data` with these names.
         progress: is called with files decoded and their total.
@@ -141,21 +124,20 @@ def check_folder(
     own = next(filter(name.startswith, SPLITS), "train")
     find = partial(find, patterns=pair_pattern, table=pairs, table_split=own)
     listings = _list_splits(find)
-    parts = _Reading(root, value_range, max_pixels, threads, progress).parts(listings)
+    ranges = {} if value_range == UNIT else dict.fromkeys(("a", "b", "image"), value_range)
+    config: DataConfig = PairedData(
+        root=root, max_pixels=max_pixels, value_range=ranges, masks=tuple(masks), on_bad_file="skip"
+    )
+    for _, listing in (each for each in listings if each[0] == listings[0][0]):
+        config, _ = fit_ranges(config, listing)
+    parts = _Reading(root, config.range_rule, max_pixels, threads, progress).parts(listings)
     if kind == "auto" and _all_double(parts):
         parts = [part._replace(samples=replace(part.samples, side_by_side=True)) for part in parts]
     kind = _kind(parts[0].samples)
     if masks and kind != "paired":
         raise DataError("--mask", f"only pairs have label maps, {path} is {kind}", "Leave it out")
-    config = PairedData(
-        root=root,
-        load_size=smallest,
-        crop_size=smallest,
-        resize="none",
-        masks=tuple(masks),
-        max_pixels=max_pixels,
-        value_range=_ranges(value_range, parts),
-    )
+    sizes = {"load_size": smallest, "crop_size": smallest, "resize": "none"}
+    config = config.model_copy(update={**sizes, "value_range": _used_ranges(config, parts)})
     notes = list(chain.from_iterable(listing.remarks() for _, listing in listings))
     notes += chain.from_iterable(_channel_notes(part) for part in parts)
     return replace(_report(root, kind, parts, names, config), notes=tuple(notes))
@@ -176,7 +158,11 @@ def _report(
     dropped = {file for rule in RULES if rule.drop for file in files_by_rule[rule.name]}
     rows = [row for part in parts for row in zip(*part.samples.files, strict=True)]
     clean = sorted({file for row in rows if not dropped.intersection(row) for file in row})
-    groups = tuple(group for part in parts for group in _groups(part, names))
+    groups = tuple(
+        group
+        for part in parts
+        for group in groups_of(part.split, part.samples, part.histograms, names, config)
+    )
     issues = tuple(_issues(files_by_rule, config, listing.others))
     return CheckReport(root, kind, groups, issues, tuple(clean))
 
@@ -201,6 +187,7 @@ class _Part(NamedTuple):
     split: str
     samples: Samples
     loose: Mapping[str, Samples]  # "unmatched" and "same stem": one column each
+    histograms: Sequence[Histogram] = ()  # of each column
 
 
 @dataclass
@@ -208,7 +195,7 @@ class _Reading:
     """Decoding of all files, with one progress for all parts."""
 
     root: str
-    value_range: ValueRange
+    range_rule: Callable[[str], RangeRule]
     max_pixels: int
     threads: int
     progress: Callable[[int, int], None] | None
@@ -226,14 +213,20 @@ class _Reading:
         parts = []
         for (split, listing), others in zip(listings, loose, strict=True):
             read = {rule: self.read(Listing(("",), [files])) for rule, files in others.items()}
-            parts.append(_Part(split, self.read(listing), read))
+            histograms = [Histogram() for _ in listing.files]
+            parts.append(_Part(split, self.read(listing, histograms), read, histograms))
         return parts
 
-    def read(self, listing: Listing) -> Samples:
+    def read(self, listing: Listing, histograms: Sequence[Histogram] = ()) -> Samples:
         """Return the files of a listing, relative to the root."""
-        ranges = dict.fromkeys(listing.domains, self.value_range)
         samples = inspect(
-            listing, "fingerprint", ranges, self.max_pixels, self.threads, self._report
+            listing,
+            "fingerprint",
+            self.range_rule,
+            self.max_pixels,
+            self.threads,
+            self._report,
+            histograms,
         )
         self.done += samples.readable.size
         files = [[_relative(file, self.root) for file in paths] for paths in listing.files]
@@ -269,30 +262,21 @@ def _all_double(parts: Sequence[_Part]) -> bool:
     return alone and len(sizes) > 0 and bool((sizes[:, 1] == 2 * sizes[:, 0]).all())
 
 
-def _ranges(value_range: ValueRange, parts: Sequence[_Part]) -> dict[str, ValueRange]:
-    """Return the ranges of integers: the one that is given, unless it is that of floats."""
-    floats = any((part.samples.facts["depth"] == 32).any() for part in parts)
-    return {} if floats or value_range == UNIT else dict.fromkeys(("a", "b", "image"), value_range)
+def _used_ranges(config: DataConfig, parts: Sequence[_Part]) -> dict[str, ValueRange | str]:
+    """Return the ranges of the domains of floats, or without any, of integers."""
+    floats = set()
+    for samples in (part.samples for part in parts):
+        columns = (samples.facts["depth"] == 32).any(axis=0)
+        floats |= {domain for domain, any_ in zip(samples.domains, columns, strict=True) if any_}
+    return {
+        domain: of for domain, of in config.value_range.items() if domain in floats or not floats
+    }
 
 
 def _kind(samples: Samples) -> Kind:
     if samples.side_by_side or len(samples.domains) > 1:
         return "paired"
     return "unconditional" if samples.domains == ("image",) else "unpaired"
-
-
-def _groups(part: _Part, names: Sequence[str]) -> Iterator[Group]:
-    samples = part.samples
-    for column, domain in enumerate(samples.domains):
-        own = column + (domain == "b" and not column)  # unpaired, b has a part of its own
-        name = Path(names[own]).name if names else domain
-        name = "side by side" if samples.side_by_side else name
-        facts = samples.facts[samples.readable[:, column], column]
-        sizes = Counter(f"{width}x{height}" for height, width in facts["size"].tolist())
-        channels, depths = (Counter(facts[field].tolist()) for field in ("channels", "depth"))
-        formats = Counter(FORMATS[number] for number in facts["format"].tolist())
-        counts = (dict(count.most_common()) for count in (sizes, channels, depths, formats))
-        yield Group(f"{part.split} {name}".removesuffix(" image"), len(samples), *counts)
 
 
 def _channel_notes(part: _Part) -> Iterator[str]:
@@ -306,7 +290,7 @@ def _channel_notes(part: _Part) -> Iterator[str]:
 
 
 def _findings(parts: Sequence[_Part], config: DataConfig) -> Iterator[Finding]:
-    for split, samples, loose in parts:
+    for split, samples, loose, _ in parts:
         for rule_name, other in loose.items():
             yield from ((rule_name, file, "") for file in other.files[0])
         for each in (samples, *loose.values()):

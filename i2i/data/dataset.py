@@ -21,25 +21,23 @@ from i2i.config import (
     UnpairedData,
 )
 from i2i.data import nodata
+from i2i.data.admission import nothing_left, read_listing
 from i2i.data.augment import Arrays, Augment
 from i2i.data.cache import Cache, Group, open_caches
 from i2i.data.folders import DataError, Listing, find_pairs, list_split
-from i2i.data.inspect import Reading, Samples, inspect
+from i2i.data.inspect import Samples
 from i2i.data.layouts import folder_names, spec_names
 from i2i.data.order import shuffled
 from i2i.data.paths import Paths as Paths
 from i2i.data.rules import (
     channel_spec,
     check_domain,
-    check_faults,
-    describe_files,
-    describe_notes,
-    find_faults,
     image_spec,
-    loaded_bytes,
 )
-from i2i.data.selection import HeldOut, sampled, without_held_out
-from i2i.images import Array, ImageError, ValueRange
+from i2i.data.selection import HeldOut
+from i2i.data.sizes import loaded_bytes
+from i2i.images import Array, ImageError
+from i2i.images.pixels import with_nan
 from i2i.images.spec import Half, ImageSpec, read
 from i2i.seeds import key
 
@@ -112,8 +110,15 @@ class Dataset:
 
     def fixed(self, index: int) -> dict[str, Tensor]:
         """Return the images of a sample without augmentation, in the size and range of `sample`."""
-        arrays = self._first_readable(index, self.count, self._plain)
+        arrays = self.fixed_pixels(index)
         return _tensors(nodata.only_data(arrays, self._labels) if self.nodata else arrays)
+
+    def fixed_pixels(self, index: int) -> Arrays:
+        """Return what `fixed` does as arrays [crop height, crop width, C], uint8 or float32.
+
+        Of pixels without data they are NaN.
+        """
+        return self._first_readable(index, self.count, self._plain)
 
     def names(self, index: int) -> dict[str, str]:
         """Return the first file of each domain of `fixed(index)`."""
@@ -202,7 +207,7 @@ class Dataset:
     def _decode(self, domain: str, row: int) -> Array:
         files = [paths[row] for paths in self.paths[domain]]
         stack = read(files, self.specs[domain], self.config.alpha, self.config.max_pixels)
-        return stack.array if stack.missing is None else nodata.with_nan(stack.array, stack.missing)
+        return stack.array if stack.missing is None else with_nan(stack.array, stack.missing)
 
     def _first_readable(self, index: int, count: int, load: Callable[[int], Arrays]) -> Arrays:
         for step in range(min(count, 2 * self.count)):  # in two turns all files are tried
@@ -212,36 +217,12 @@ class Dataset:
                 if self.config.on_bad_file == "fail":
                     raise
                 self.warnings.append(f"skipped {error}")
-        raise self._nothing_left()
-
-    def _nothing_left(self) -> DataError:
-        reason = f"no image of {self.config.root} can be used"
-        return DataError("data.root", reason, "List the faults with i2i data check")
+        raise nothing_left(self.config)
 
     def _inspect(self, listing: Listing) -> Samples:
-        """Read the files of a listing, and refuse or skip samples that break a rule."""
-        config = self.config
-        self.notes += (*listing.ignored(), *listing.remarks())
-        listing, note = sampled(listing, config.max_images, self.seed)
-        listing, share = without_held_out(listing, self.part)
-        self.notes += (*note, *share)
-        reading: Reading = "header"
-        if len(listing.files[0]) <= config.decode_check_limit:
-            reading = "pixels"
-        samples = inspect(listing, reading, config.value_range, config.max_pixels)
-        faults = find_faults(samples, config)
-        self.notes += tuple(describe_notes(samples, faults, config))
-        good = np.ones(len(samples), np.bool_)
-        for rule, mask in faults.items():
-            if rule.drop and config.on_bad_file == "skip":
-                good &= ~mask.any(axis=1)
-                details = describe_files(samples, mask, rule.values)
-                self.notes += tuple(f"skipped, {rule.name}: {detail}" for _, detail in details)
-        if not good.any():
-            raise self._nothing_left()
-        if not good.all():
-            samples = samples.keep(good)
-        check_faults(samples, {rule: mask[good] for rule, mask in faults.items()}, config)
+        """Read the files of a listing, fit value ranges, and refuse or skip what breaks a rule."""
+        self.config, samples, notes = read_listing(self.config, listing, self.seed, self.part)
+        self.notes += notes
         return samples
 
     def _admit(
@@ -264,9 +245,6 @@ class Dataset:
         self._bytes[domain] = loaded_bytes(
             self.specs[domain], samples.sizes[:, columns[0]], self.config, gaps
         )
-
-    def _value_range(self, domain: str) -> ValueRange:
-        return self.config.value_range.get(domain, images.UNIT)
 
 
 class PairedImages(Dataset):
@@ -302,7 +280,7 @@ class PairedImages(Dataset):
         self.layout = pairs.layout
         side_by_side = self.layout != "folders"
         names = pairs.names or spec_names(folders)
-        if side_by_side and self._value_range("a") != self._value_range("b"):
+        if side_by_side and config.range_rule("a") != config.range_rule("b"):
             reason = "side-by-side images are one file"
             raise DataError("data.value_range", reason, "Give a and b the same range")
         samples = self._inspect(pairs)

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2i import images
+from i2i.config import RangeRule
 from i2i.data.folders import Listing
-from i2i.images import Array, Format, ImageError, ValueRange
+from i2i.images import Array, Format, Histogram, ImageError, WatchedRange
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 SAMPLES = ("", *images.NUMBERS)
@@ -30,6 +31,7 @@ _HEADER = [
     ("gray", np.bool_),  # all three are equal
     ("top", np.float32),  # largest value
     ("bottom", np.float32),  # least value
+    ("outside", np.float32),  # share of the values that are outside of the range of the domain
     ("values", np.uint16),  # how many different ones in 8-bit gray
 ]
 _FINGERPRINT = [
@@ -79,23 +81,28 @@ class Samples:
 def inspect(
     listing: Listing,
     reading: Reading = "header",
-    ranges: Mapping[str, ValueRange] | None = None,
+    range_rule: Callable[[str], RangeRule] = lambda _: RangeRule(images.UNIT),
     max_pixels: int = images.MAX_PIXELS,
     threads: int = 8,
     progress: Callable[[int, int], None] | None = None,
+    histograms: Sequence[Histogram] = (),
 ) -> Samples:
     """Read the headers of all files, or more.
 
-    Decoded floats outside the range of a domain are errors, and files of more than `max_pixels`.
-    `progress` is called with files read and their total.
+    Decoded floats outside the range of their domain, `range_rule` of its name, are errors unless it
+    clips them, and files of more than `max_pixels`. `progress` is called with files read and their
+    total. `histograms`, one for each column, take the values of decoded files.
     """
     fields = [*_HEADER, *_FINGERPRINT] if reading == "fingerprint" else _HEADER
     facts = np.zeros((len(listing.files[0]), len(listing.files)), fields)
     errors: dict[tuple[int, int], str] = {}
     with ThreadPoolExecutor(threads) as pool:
         for column, paths in enumerate(listing.files):
-            value_range = (ranges or {}).get(listing.domains[column], images.UNIT)
-            read = partial(_read, reading=reading, value_range=value_range, limit=max_pixels)
+            rule, histogram = range_rule(listing.domains[column]), None
+            if histograms:
+                histogram = histograms[column]
+            watch = partial(WatchedRange, rule.limits or images.UNIT, rule.clips, histogram)
+            read = partial(_read, reading=reading, watch=watch, limit=max_pixels)
             for start in range(0, len(paths), _BLOCK):
                 for row, result in enumerate(pool.map(read, paths[start : start + _BLOCK]), start):
                     if isinstance(result, str):
@@ -110,22 +117,25 @@ def inspect(
 
 
 def _read(
-    path: str, reading: Reading, value_range: ValueRange, limit: int
+    path: str, reading: Reading, watch: Callable[[], WatchedRange], limit: int
 ) -> tuple[Any, ...] | str:
-    content: tuple[Any, ...] = (False, False, 0, 0, 0)
+    content: tuple[Any, ...] = (False, False, 0, 0, 0, 0)
     fingerprint: tuple[Any, ...] = ()
     try:
         if reading == "header":
             header = images.read_header(path, limit)
         else:
-            with images.decoded(path, limit, value_range) as (pixels, header):
+            watched = watch()
+            with images.decoded(path, limit, watched) as (pixels, header):
                 colors = pixels[..., :-1] if header.alpha else pixels
                 if header.missing is not None:
                     valid = ~header.missing.any(axis=2)
                     if not valid.any():
                         raise ImageError(path, "none of its pixels has data", "Leave it out")
                     colors = pixels[valid][None, :, : colors.shape[2]]
-                content = _content(colors)
+                if header.depth < 32:
+                    watched.watch(colors)
+                content = _content(colors, watched)
                 if reading == "fingerprint":
                     colored = pixels[..., :-1] if header.alpha else pixels
                     fingerprint = _fingerprint(pixels, colored)
@@ -137,15 +147,17 @@ def _read(
     return *fields, *content, *fingerprint
 
 
-def _content(colors: Array) -> tuple[bool, bool, float, float, int]:
+def _content(colors: Array, values: WatchedRange) -> tuple[Any, ...]:
     # the first row of most images is enough
     constant = all(bool((row == colors[0, 0]).all()) for row in colors)
     gray = colors.shape[2] == 3 and all(bool((row == row[:, :1]).all()) for row in colors)
-    values = np.zeros(256, np.bool_)
+    levels = np.zeros(256, np.bool_)
     if colors.dtype == np.uint8 and colors.shape[2] == 1:
         for row in colors:
-            values[row] = True
-    return constant, gray, float(colors.max()), float(colors.min()), int(values.sum())
+            levels[row] = True
+    in_units = colors.dtype == np.float32 or values != images.UNIT
+    share = values.outside / values.values if in_units else 0.0
+    return constant, gray, values.highest, values.lowest, share, int(levels.sum())
 
 
 def _fingerprint(pixels: Array, colors: Array) -> tuple[Any, ...]:

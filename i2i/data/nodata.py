@@ -8,20 +8,13 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 import numpy as np
 
 from i2i.data.augment import Arrays
-from i2i.images import Array, ImageError, to_unit
+from i2i.images import Array, ImageError
 from i2i.images.spec import VALID
 from i2i.seeds import key
 
 LEAST_VALID = 0.1  # share of the pixels of a crop; with less it is drawn again
 MAX_DRAWS = 20
 _NEUTRAL = 0.5  # the middle of the range, as where files are read: 0 to the networks
-
-
-def with_nan(pixels: Array, missing: Array) -> Array:
-    """Return [H, W, C] in [0, 1], NaN in all channels of a pixel of which one is `missing`."""
-    unit = to_unit(pixels).copy()
-    unit[missing.any(axis=2)] = np.nan
-    return unit
 
 
 def draw(

@@ -11,28 +11,15 @@ from numpy.typing import NDArray
 from i2i.config import AlphaUse, DataConfig, PairedData, height_width
 from i2i.data.folders import DataError, Listing
 from i2i.data.inspect import FORMATS, SAMPLES, Facts, Samples, inspect
+from i2i.data.sizes import resized_sizes
 from i2i.images import MAX_VALUE, UNIT
 from i2i.images.spec import LOSSY, ChannelSpec, ImageSpec
 
 Level = Literal["error", "warning"]
-Resize = Literal["stretch", "shorter", "none"]
 Mask = NDArray[np.bool_]  # [rows, columns] of samples
 _MAX_LISTED = 20  # files named in one message
 _LOSSY = tuple(FORMATS.index(format) for format in LOSSY)
 _FEW_VALUES = 64  # of an 8-bit gray image, at most, that may be a label map
-
-
-def resized(size: tuple[int, int], goal: tuple[int, int], rule: Resize) -> tuple[int, int]:
-    """Return the (height, width) of an image of `size` under `data.resize`; `goal` is `load_size`.
-
-    `shorter` is the smallest size of the image's aspect ratio that covers the goal.
-    """
-    if rule == "none":
-        return size
-    if rule == "stretch":
-        return goal
-    scale = max(goal[0] / size[0], goal[1] / size[1])
-    return max(goal[0], round(size[0] * scale)), max(goal[1], round(size[1] * scale))
 
 
 # -- files -----------------------------------------------------------------------------------------
@@ -74,26 +61,6 @@ def _small(samples: Samples, config: DataConfig) -> Mask:
     crop = height_width(config.crop_size)
     small[small] = (resized_sizes(samples.sizes[small], config) < crop).any(axis=1)
     return small
-
-
-def resized_sizes(sizes: NDArray[np.int32], config: DataConfig) -> NDArray[np.int64]:
-    """Return the (height, width) of images of `sizes`, [N, 2], resized to `load_size`."""
-    load = height_width(config.load_size)
-    kinds, kind = np.unique(sizes, axis=0, return_inverse=True)
-    after = [resized((height, width), load, config.resize) for height, width in kinds.tolist()]
-    return np.array(after, np.int64).reshape(-1, 2)[kind.reshape(-1)]
-
-
-def loaded_bytes(
-    spec: ImageSpec, sizes: NDArray[np.int32], config: DataConfig, nodata: bool = False
-) -> NDArray[np.int64]:
-    """Return the bytes of images of `sizes`, [N, 2], once resized; floats with `nodata`."""
-    short = spec.depth == 8 and not (spec.ranged_integers or nodata)
-    pixel = spec.channels * (1 if short else 4)
-    if config.resize != "stretch":
-        return np.asarray(resized_sizes(sizes, config).prod(axis=1) * pixel)
-    height, width = height_width(config.load_size)
-    return np.broadcast_to(np.int64(height * width * pixel), len(sizes))  # takes no memory
 
 
 def _unequal(samples: Samples, columns: slice) -> Mask:
@@ -142,13 +109,21 @@ def _narrow(samples: Samples, config: DataConfig) -> Mask:
 def _outside(samples: Samples, config: DataConfig) -> Mask:
     """Return integers outside the range of their domain; floats are refused as they are read."""
     facts, outside = samples.facts, np.zeros(samples.readable.shape, np.bool_)
-    for domain, (low, high) in config.value_range.items():
-        columns = np.isin(samples.domains, domain)
-        depth = facts["depth"][:, columns].max(initial=0)
-        same = (facts["depth"] == depth) | (domain in getattr(config, "masks", ()))
-        ranged = columns & same & (depth < 32) & (facts["top"] > 0)
-        outside |= ranged & ((facts["bottom"] < low) | (facts["top"] > high))
+    for domain in config.value_range:
+        if not config.range_rule(domain).clips:
+            columns = np.isin(samples.domains, domain)
+            depth = facts["depth"][:, columns].max(initial=0)
+            same = (facts["depth"] == depth) | (domain in getattr(config, "masks", ()))
+            outside |= columns & same & (depth < 32) & (facts["outside"] > 0)
     return outside
+
+
+def _clipped(samples: Samples, config: DataConfig) -> Mask:
+    """Return the files of which values are clipped."""
+    domains = [domain for domain in samples.domains if config.range_rule(domain).clips]
+    of_most_bits = samples.facts["depth"] == samples.facts["depth"].max(axis=0, initial=0)
+    outside = np.isin(samples.domains, domains) & of_most_bits & (samples.facts["outside"] > 0)
+    return np.asarray(outside & samples.readable)
 
 
 def _lossy(samples: Samples, config: DataConfig) -> Mask:
@@ -260,6 +235,12 @@ RULES = (
         values=True,
     ),
     _note(
+        "clipped",
+        "have values outside of data.value_range, which are clipped",
+        _clipped,
+        values=True,
+    ),
+    _note(
         "lossy labels",
         "hold labels in JPEG, whose compression mixes them",
         _lossy,
@@ -286,6 +267,8 @@ def describe_files(samples: Samples, mask: Mask, values: bool = False) -> Iterat
         text = f"{file} is {width}x{height}"
         if values:
             text = f"{file} has values from {facts['bottom']:g} to {facts['top']:g}"
+            if facts["outside"]:
+                text += f", {100 * facts['outside']:.2g} % of them outside"
         if facts["channels"] not in (1, 2, 3, 4):
             text += f" with {facts['channels']} channels"
         yield file, samples.errors.get((row, column), text)
@@ -362,13 +345,15 @@ def image_spec(
     depth = samples.facts["depth"][:, columns].max().item()
     kinds = np.unique(samples.facts["sample"][:, columns])
     sizes = samples.sizes[:, columns].reshape(-1, 2).astype(np.int64)
-    first = sizes[0]
+    first, rule = sizes[0], config.range_rule(domain)
+    ranged = depth < 32 and domain in config.value_range
     similar = (sizes[:, 0] * first[1] == sizes[:, 1] * first[0]).all()
     return ImageSpec(
         inputs,
-        config.value_range.get(domain, UNIT),
+        rule.limits or UNIT,
         depth,
-        ranged_integers=depth < 32 and domain in config.value_range,
+        ranged_integers=ranged,
+        clips=rule.clips and (ranged or depth == 32),
         sample=SAMPLES[kinds[0]] if len(kinds) == 1 else "",
         mask=domain in getattr(config, "masks", ()),
         size=tuple(first.tolist()) if similar else None,
@@ -385,6 +370,14 @@ def check_domain(
     if config.color_jitter and jitter and not colored:
         reason = f"defined for gray and RGB, {have}{stacked}"
         raise DataError("data.color_jitter", reason, "Set data.color_jitter=0")
+    check_range(domain, spec)
+    if config.alpha == "carry" and spec.channels not in (1, 3):
+        reason = f"carry puts alpha back onto gray or RGB, {have}"
+        raise DataError("data.alpha", reason, "Set data.alpha=drop")
+
+
+def check_range(domain: str, spec: ImageSpec) -> None:
+    """Raise DataError if integers of a domain cannot have its value range."""
     low, high = spec.value_range
     top = MAX_VALUE[spec.depth or 8]
     if spec.ranged_integers and not 0 <= low < high <= top:
@@ -393,6 +386,3 @@ def check_domain(
     if spec.ranged_integers and spec.alpha:
         reason = "a value range is for files of which no channel is alpha"
         raise DataError(f"data.value_range.{domain}", reason, "Set data.alpha=drop")
-    if config.alpha == "carry" and spec.channels not in (1, 3):
-        reason = f"carry puts alpha back onto gray or RGB, {have}"
-        raise DataError("data.alpha", reason, "Set data.alpha=drop")

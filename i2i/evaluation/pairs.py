@@ -25,7 +25,7 @@ from i2i.direction import Domain
 from i2i.errors import I2IError
 from i2i.evaluation.scoring import Mask
 from i2i.images import Array, ImageError
-from i2i.images.spec import read
+from i2i.images.spec import Clipped, clip_note, read
 from i2i.translation.options import TargetSize, target_size
 from i2i.translation.translator import Translator
 
@@ -61,6 +61,7 @@ class Pairs:
     table: str | None = None  # of `table_split`
     table_split: str = "test"
     unreadable: list[str] = field(default_factory=list)  # training files that baselines lack
+    clipped: dict[str, Clipped] = field(default_factory=dict)  # of targets, by file
 
     @property
     def _find(self) -> Find:
@@ -121,6 +122,8 @@ class Pairs:
         spec = self.translator.source if source else self.translator.target
         stack = read(pair.a if domain == "a" else pair.b, spec, self.translator.alpha)
         array, missing = stack.array, stack.missing
+        if stack.clipped[0] and not source:
+            self.clipped[pair.file(domain)] = stack.clipped
         if pair.layout != "folders":
             height, width = array.shape[:2]
             if pair.form_of_training and not self.translator.source.half_of(height, width):
@@ -170,12 +173,16 @@ class Pairs:
             self.unreadable.append(error.subject)
 
     def notes(self) -> list[str]:
-        """Return what was left out of the baselines."""
-        files = sorted(set(self.unreadable))
+        """Return what was clipped before it was scored, and what was left out of the baselines."""
+        files, notes = sorted(set(self.unreadable)), list[str]()
+        if self.clipped:
+            total = tuple(map(sum, zip(*self.clipped.values(), strict=True)))
+            value_range = self.translator.target.value_range
+            notes = [clip_note(total, len(self.clipped), value_range, "target")]
         if not files:
-            return []
+            return notes
         count = f"{len(files)} training image{'s' * (len(files) > 1)}"
-        return [f"baselines lack {count} that cannot be read (first: {files[0]})"]
+        return [*notes, f"baselines lack {count} that cannot be read (first: {files[0]})"]
 
 
 def mostly_paired(listing: Listing) -> bool:

@@ -14,6 +14,8 @@ from i2i.images.formats import Source as Source
 from i2i.images.formats import extra_hint as extra_hint
 from i2i.images.formats import format_of as format_of
 from i2i.images.formats import supports as supports
+from i2i.images.histogram import Histogram as Histogram
+from i2i.images.histogram import WatchedRange as WatchedRange
 from i2i.images.pixels import MAX_VALUE as MAX_VALUE
 from i2i.images.pixels import UNIT as UNIT
 from i2i.images.pixels import ValueRange as ValueRange

@@ -246,8 +246,9 @@ def _load(
     if pixels is None:
         pixels = values
         if header.depth == 32:
-            pixels[missing] = (value_range[0] + value_range[1]) / 2
-            pixels = from_value_range(pixels, value_range)
+            pixels = np.full(values.shape, 0.5, np.float32)
+            if not missing.all():  # the range counts its values
+                pixels[~missing] = from_value_range(values[~missing], value_range)
     if missing.shape != pixels.shape:  # a palette has become colors
         missing = np.repeat(missing.any(axis=2, keepdims=True), pixels.shape[2], axis=2)
     if header.alpha:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from i2i.images.formats import CHANNEL_NAMES, Alpha, Array, ImageError, describe_channels
+from i2i.images.histogram import WatchedRange
 
 ValueRange = tuple[float, float]  # (low, high) of the floats in a file
 UNIT: ValueRange = (0.0, 1.0)
@@ -39,6 +40,13 @@ def to_unit(array: Array) -> NDArray[np.float32]:
     return array.astype(np.float32) / np.float32(MAX_VALUE[depth_of(array)])
 
 
+def with_nan(pixels: Array, missing: Array) -> Array:
+    """Return [H, W, C] in [0, 1], NaN in all channels of a pixel of which one is `missing`."""
+    unit = to_unit(pixels).copy()
+    unit[missing.any(axis=2)] = np.nan
+    return unit
+
+
 def to_depth(array: Array, depth: int) -> Array:
     """Return pixels with `depth` bits (32: float32), rounded to the nearest level."""
     if depth_of(array) == depth:
@@ -50,6 +58,8 @@ def to_depth(array: Array, depth: int) -> Array:
 def from_value_range(values: NDArray[Any], value_range: ValueRange) -> NDArray[np.float32]:
     """Map floats or integers from `value_range` to [0, 1], as float32.
 
+    A `WatchedRange` counts the values outside, and may have them clipped.
+
     Raises:
         ImageError: values that are not finite, or outside `value_range`.
     """
@@ -60,14 +70,19 @@ def from_value_range(values: NDArray[Any], value_range: ValueRange) -> NDArray[n
     lowest, highest = values.min(), values.max()
     if not (np.isfinite(lowest) and np.isfinite(highest)):
         raise ImageError("image", "holds values that are not finite", "Replace or remove them")
-    if lowest < low or highest > high:
+    outside = lowest < low or highest > high
+    watched = value_range if isinstance(value_range, WatchedRange) else None
+    if watched:
+        watched.watch(values)
+    if outside and not (watched and watched.clips):
         limits = f"[{value_range[0]:g}, {value_range[1]:g}]"
         kind = "float values" if floats else "values"
         reason = f"{kind} from {lowest:g} to {highest:g}, outside {limits}"
         hint = "Rescale them, or name their range: data.value_range, of two folders --value-range"
+        hint += "; data.outside_range=clip clips them"
         raise ImageError("image", reason, hint)
     if value_range == UNIT:
-        return values.astype(np.float32, copy=False)
+        return (values.clip(0, 1) if outside else values).astype(np.float32, copy=False)
     unit, wide = np.empty(values.shape, np.float32), np.promote_types(values.dtype, np.float32)
     rows = max(1, 2**20 // values[0].size)  # at once: what is computed takes little memory
     for top in range(0, len(values), rows):

@@ -15,9 +15,11 @@ from i2i.images.formats import (
     Format,
     Header,
     ImageError,
+    Source,
     installed,
     supports,
 )
+from i2i.images.histogram import WatchedRange
 from i2i.images.metadata import NO_METADATA, Metadata
 from i2i.images.pixels import (
     MAX_VALUE,
@@ -31,6 +33,7 @@ from i2i.images.pixels import (
     to_unit,
     to_value_range,
 )
+from i2i.images.statistics import ChannelStatistics, is_far
 
 Half = Literal["left", "right"]
 VALID = "valid"  # name of the mask [1, H, W] that goes with a sample: above 0 where all have data
@@ -57,10 +60,12 @@ class ImageSpec:
     value_range: ValueRange = UNIT  # of the floats in all its files: (low, high)
     depth: Literal[8, 16, 32] | None = None  # bits of the deepest file; 32: floats
     ranged_integers: bool = False  # value_range is that of integers of this depth, too
+    clips: bool = False  # values outside of value_range are clipped, not refused
     sample: str = ""  # NumPy type of the values in all its files, where the depth does not say it
     mask: bool = False  # values are labels, which resampling must not mix
     size: tuple[int, int] | None = None  # (height, width) of an image; all have its aspect ratio
     half: Half | None = None  # of files with a and b side by side
+    statistics: tuple[ChannelStatistics, ...] = ()  # of training images, as the network saw them
 
     @property
     def channels(self) -> int:
@@ -71,6 +76,18 @@ class ImageSpec:
     def alpha(self) -> bool:
         """True if the network sees alpha."""
         return any(one.alpha for one in self.inputs)
+
+    @property
+    def text(self) -> str:
+        """Text of all that decides how files are read and written, which fingerprints hash."""
+        inputs = [
+            {"channels": one.channels, "alpha": one.alpha, "name": one.name} for one in self.inputs
+        ]
+        text = str({"inputs": inputs, "range": list(self.value_range)})
+        later = (self.depth, self.ranged_integers, self.mask)  # than the first manifests
+        text += "" if later == (None, False, False) else f" {later}"
+        text += " clips" if self.clips else ""
+        return f"{text} {self.sample}" if self.sample else text
 
     def fits(self, format: Format, depth: int | None = None, extras: bool = True) -> bool:
         """Return True if files of `format` hold it, with `depth` or its own, perhaps by extras.
@@ -153,6 +170,10 @@ class ImageSpec:
         values = to_value_range(unit, self.value_range)
         return values if depth == 32 else values.round().astype(f"u{depth // 8}")
 
+    def watched(self) -> WatchedRange:
+        """Return the value range for one reading of files."""
+        return WatchedRange(self.value_range, self.clips)
+
     def typed(self, stored: Array) -> Array:
         """Return values of files in the type that those of training have."""
         if not self.sample or stored.dtype.name == self.sample:
@@ -165,10 +186,13 @@ class ImageSpec:
         rounded = stored.astype(np.float64).round()
         return rounded.clip(limits.min, limits.max).astype(self.sample)
 
-    def unit(self, stored: Array, alpha: bool = False) -> Array:
+    def unit(
+        self, stored: Array, alpha: bool = False, value_range: WatchedRange | None = None
+    ) -> Array:
         """Return values of a file as pixels: uint8, uint16, or float32 in [0, 1].
 
-        `alpha`: the last channel is alpha, which has no range of its own.
+        `alpha`: the last channel is alpha, which has no range of its own. `value_range`: that of
+        the reading, from `watched`.
 
         Raises:
             ImageError: a value outside of the range, or a label that training files cannot hold.
@@ -180,11 +204,12 @@ class ImageSpec:
             stored = np.concatenate([labels, to_depth(opacity, depth)], axis=2)
         if not floats and not self.in_units(depth_of(stored)):
             return stored
+        value_range = value_range or self.watched()
         if not alpha:
-            return from_value_range(stored, self.value_range)
+            return from_value_range(stored, value_range)
         opacity = stored[..., -1:]
         opacity = from_value_range(opacity, UNIT) if floats else to_unit(opacity)
-        colors = from_value_range(stored[..., :-1], self.value_range)
+        colors = from_value_range(stored[..., :-1], value_range)
         return np.concatenate([colors, opacity], axis=2)
 
 
@@ -196,6 +221,9 @@ def _relabeled(labels: Array, depth: int, reason: str) -> Array:
     return labels.astype(f"u{depth // 8}")
 
 
+Clipped = tuple[int, int]  # values that were clipped, and those that have a value range
+
+
 class Stack(NamedTuple):
     """Pixels of one sample of a domain."""
 
@@ -204,7 +232,25 @@ class Stack(NamedTuple):
     depth: int  # bits of the deepest file; of labels as they were taken
     notes: tuple[str, ...] = ()  # what files do not say as well as those of training
     metadata: Metadata = NO_METADATA  # of the only file
+    clipped: Clipped = (0, 0)
     missing: Array | None = None  # [H, W, C], True for values of pixels without data
+
+
+def unlike_note(pixels: Array, spec: ImageSpec) -> tuple[str, ...]:
+    """Return the note on pixels, as the network takes them, that are unlike those of training."""
+    if not is_far(pixels, spec.statistics):
+        return ()
+    return ("inputs whose brightness or contrast is far from that of the training images",)
+
+
+def clip_note(
+    clipped: Sequence[int], count: int, value_range: ValueRange, kind: str = "input"
+) -> str:
+    """Return the note on values that were clipped."""
+    low, high = value_range
+    share = f"{100 * clipped[0] / max(clipped[1], 1):.2g} % of the values"
+    of = f"{count} {kind}{'s' * (count != 1)}"
+    return f"{share} of {of} were outside of {low:g} to {high:g} and were clipped"
 
 
 def read(
@@ -224,23 +270,28 @@ def read(
 
 @contextmanager
 def opened(
-    files: Sequence[str], spec: ImageSpec, alpha: AlphaUse = "drop", max_pixels: int = MAX_PIXELS
+    files: Sequence[Source], spec: ImageSpec, alpha: AlphaUse = "drop", max_pixels: int = MAX_PIXELS
 ) -> Iterator[Stack]:
     """Hold what `read` returns, and the memory budget of a single file.
 
     Of several files none is held: threads that hold one and ask for the next would wait for each
     other. Errors are those of `read`.
     """
+    watched = spec.watched()
     if len(files) == 1:
-        with reading.decoded(files[0], max_pixels, spec.value_range) as picture:
-            yield _stack(files, [picture], spec, alpha)
+        with reading.decoded(files[0], max_pixels, watched) as picture:
+            yield _stack(files, [picture], spec, alpha, watched)
     else:
-        pictures = [reading.read(path, max_pixels, spec.value_range) for path in files]
-        yield _stack(files, pictures, spec, alpha)
+        pictures = [reading.read(path, max_pixels, watched) for path in files]
+        yield _stack(files, pictures, spec, alpha, watched)
 
 
 def _stack(
-    files: Sequence[str], pictures: list[tuple[Array, Header]], spec: ImageSpec, alpha: AlphaUse
+    files: Sequence[Source],
+    pictures: list[tuple[Array, Header]],
+    spec: ImageSpec,
+    alpha: AlphaUse,
+    watched: WatchedRange,
 ) -> Stack:
     parts: list[Array] = []
     missing: list[Array] = []
@@ -252,7 +303,7 @@ def _stack(
             if header.missing is not None and header.depth != 32:
                 pixels = np.where(header.missing, spec.neutral(header.depth), pixels)
             if header.depth != 32:
-                pixels = spec.unit(pixels, header.alpha)
+                pixels = spec.unit(pixels, header.alpha, watched)
             if spec.mask and target.channels < 3:
                 _check_gray(pixels)
             if header.alpha and not target.alpha:
@@ -271,10 +322,11 @@ def _stack(
         parts = [to_unit(part) for part in parts]
     array = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
     metadata = pictures[0][1].metadata if len(pictures) == 1 else NO_METADATA
+    clipped = (watched.outside, watched.values)
     absent = None
     if any(header.missing is not None for _, header in pictures):
         absent = np.concatenate(missing, axis=2)
-    return Stack(array, carried, depth, tuple(dict.fromkeys(notes)), metadata, absent)
+    return Stack(array, carried, depth, tuple(dict.fromkeys(notes)), metadata, clipped, absent)
 
 
 def _missing(header: Header, part: Array) -> Array:

@@ -24,6 +24,7 @@ from i2i.config import (
 from i2i.data.dataset import Dataset, PairedImages, UnpairedImages
 from i2i.data.folders import SplitError, list_split
 from i2i.data.layouts import folder_names
+from i2i.data.ranges import check_effect
 from i2i.data.selection import HeldOut
 from i2i.data.unconditional import UnconditionalImages
 from i2i.errors import OptionError
@@ -91,6 +92,12 @@ def _holds_out(config: Config) -> bool:
 
 
 def _open(config: Config, split: str, part: HeldOut | None = None) -> Dataset:
+    dataset = _dataset(config, split, part)
+    check_effect(config.data, dataset.specs.values())
+    return dataset
+
+
+def _dataset(config: Config, split: str, part: HeldOut | None) -> Dataset:
     data, seed = config.data, config.train.seed
     if isinstance(data, PairedData):
         return PairedImages(data, seed=seed, split=split, part=part)

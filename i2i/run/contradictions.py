@@ -18,6 +18,7 @@ from i2i.config import (
     UnconditionalData,
     ValidateConfig,
     height_width,
+    parse_range,
 )
 from i2i.evaluation.features import available
 from i2i.evaluation.metric import METRICS
@@ -55,18 +56,34 @@ def _data_errors(data: DataConfig) -> Iterator[ConfigError]:
     if data.epoch_images and data.resize == "stretch" and same_size:
         reason = "counts random crops, and load_size equals crop_size"
         yield ConfigError("data.epoch_images", reason, "Raise load_size, or set data.resize=none")
-    for domain, (low, high) in data.value_range.items():
-        subject = f"data.value_range.{domain}"
-        if domain not in data.domains:
-            reason = f"there is no domain {domain} here (there is {' and '.join(data.domains)})"
-            yield ConfigError(subject, reason)
-        if not low < high:
-            yield ConfigError(subject, f"[{low:g}, {high:g}] must be [low, high], low below high")
+    yield from _range_errors(data)
     if isinstance(data, UnconditionalData) and data.alpha == "carry":
         reason = "carry has no effect: images generated from noise have no alpha to copy"
         yield ConfigError("data.alpha", reason, "Choose drop, composite or keep")
     if isinstance(data, TwoDomainsData):
         yield from _input_errors(data)
+
+
+def _range_errors(data: DataConfig) -> Iterator[ConfigError]:
+    for domain, setting in data.value_range.items():
+        subject = f"data.value_range.{domain}"
+        if domain not in data.domains:
+            reason = f"there is no domain {domain} here (there is {' and '.join(data.domains)})"
+            yield ConfigError(subject, reason)
+        try:
+            rule = parse_range(setting)
+        except ValueError as error:
+            yield ConfigError(subject, str(error))
+            continue
+        low, high = rule.limits or (0.0, 1.0)
+        if not low < high:
+            yield ConfigError(subject, f"[{low:g}, {high:g}] must be [low, high], low below high")
+        if rule.clips and data.outside_range == "fail":
+            reason = f"fail contradicts {setting} of domain {domain}, outside of which values lie"
+            yield ConfigError("data.outside_range", reason, "Leave it out, or name two numbers")
+        if rule.clips and domain in getattr(data, "masks", ()):
+            reason = f"{setting} would merge labels of domain {domain}"
+            yield ConfigError(subject, reason, "Name two numbers, or leave data.masks out")
 
 
 def _input_errors(data: TwoDomainsData) -> Iterator[ConfigError]:

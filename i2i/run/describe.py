@@ -1,13 +1,19 @@
 """The weights file of a run: its networks, and their description."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from i2i import __version__
 from i2i.config import Config, height_width
+from i2i.data.dataset import Dataset
+from i2i.data.ranges import evenly
 from i2i.direction import Direction
 from i2i.images.spec import ImageSpec
+from i2i.images.statistics import measure, summarize
 from i2i.methods._adversarial import AdversarialLoss
 from i2i.methods._base import Method
 from i2i.model_file import (
@@ -21,6 +27,7 @@ from i2i.model_file import (
 )
 from i2i.networks.latent import recalibrate_batchnorm
 
+_MEASURED = 128  # images whose statistics a model keeps
 Specs = Mapping[str, ImageSpec]  # by domain
 
 
@@ -66,6 +73,24 @@ def describe(config: Config, specs: Specs, method: Method, images: int) -> Model
         },
         config=config.to_dict(),
     )
+
+
+def with_statistics(dataset: Dataset, method: Method) -> dict[str, ImageSpec]:
+    """Return the specs of `dataset` with the statistics of inputs: an even sample of images.
+
+    Labels have none, and domains that no network translates.
+    """
+    domains = [Direction(name).source for name in method.translators() if name in list(Direction)]
+    domains = [domain for domain in domains if not dataset.specs[domain].mask]
+    measured: dict[str, list[NDArray[np.float64]]] = {domain: [] for domain in domains}
+    for index in evenly(_MEASURED, dataset.count) if domains else ():
+        arrays = dataset.fixed_pixels(index)
+        for domain in domains:
+            measured[domain].append(measure(arrays[domain]))
+    specs = dict(dataset.specs)
+    for name, rows in measured.items():
+        specs[name] = replace(specs[name], statistics=summarize(rows))
+    return specs
 
 
 def _discriminator(method: Method) -> nn.Module | None:

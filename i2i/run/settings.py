@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,10 +20,12 @@ from i2i.config import (
     Component,
     Config,
     ConfigError,
+    DataConfig,
     Layer,
     component_model,
     is_resumable,
     merge,
+    parse_range,
     read_yaml,
     section_schema,
     validate,
@@ -134,7 +137,9 @@ def resume(folder: Path, method: str | None, layers: Sequence[Layer]) -> Config:
         ConfigError: as in `resolve`; or all changes of settings that are fixed for a run.
     """
     method, layer = _saved_layer(folder, method, log)
-    before, given = resolve(method, [layer]).to_dict(), merge(layers)
+    before = resolve(method, [layer]).to_dict()
+    layers = [_keep_fitted(each, before["data"]["value_range"]) for each in layers]
+    given = merge(layers)
     errors = []
     for section in NETWORKS:  # options of another network than the saved one would be unknown
         name = given.get(section, {}).get("name", before[section]["name"])
@@ -286,6 +291,34 @@ def with_length(config: Config, epoch_images: int) -> Config:
     images = train.total_images or max(1, round((train.epochs or 0) * epoch_images))
     length = {"total_images": images, "epochs": None}
     return config.model_copy(update={"train": train.model_copy(update=length)})
+
+
+def with_fitted(config: Config, data: DataConfig) -> Config:
+    """Return `config` with the value ranges that were fitted to `data`."""
+    ranges = {"value_range": data.value_range}
+    return config.model_copy(update={"data": config.data.model_copy(update=ranges)})
+
+
+def _keep_fitted(layer: Layer, before: Mapping[str, Any]) -> Layer:
+    """Return `layer` with the numbers of a run for percentiles that are given again."""
+    data = layer.values.get("data")
+    given = data.get("value_range") if isinstance(data, dict) else None
+    if not isinstance(given, dict):
+        return layer
+    kept = {domain: _fitted(setting, before.get(domain)) for domain, setting in given.items()}
+    if kept == given:
+        return layer
+    return layer._replace(values=merge([layer, Layer("", {"data": {"value_range": kept}})]))
+
+
+def _fitted(setting: Any, before: Any) -> Any:
+    if not isinstance(setting, str) or not isinstance(before, str):
+        return setting
+    with suppress(ValueError):
+        rule, fitted = parse_range(setting), parse_range(before)
+        same = rule.percentiles is not None and rule.percentiles == fitted.percentiles
+        return before if same and rule.limits is None else setting
+    return setting
 
 
 # -- models ----------------------------------------------------------------------------------------

@@ -48,6 +48,7 @@ from i2i.run.settings import (
     resume,
     saved,
     with_absolute_paths,
+    with_fitted,
     with_length,
 )
 from i2i.run.start import check_start
@@ -138,7 +139,7 @@ def _prepare(request: Request, device: torch.device, rank: Rank) -> _Run:
     trackers.load(settings.log.trackers)  # which refuses those that are not installed
     build.check_device(settings.train, device)
     dataset = build.open_data(settings)
-    settings = with_length(settings, len(dataset))
+    settings = with_fitted(with_length(settings, len(dataset)), dataset.config)
     torch.manual_seed(settings.train.seed)
     method = build.make_method(settings, dataset.channels)
     if settings.train.init_from and not (request.resume and steps(folder / CHECKPOINTS)):
@@ -204,7 +205,7 @@ def _train(run: _Run, resumed: bool, check_owner: Callable[[], None]) -> Outcome
         len(run.dataset),
         (*run.dataset.notes, *run.method.notes),
         sample_sheet(settings, run.dataset, run.method, run.device) if rank.is_main else None,
-        functools.partial(describe.pack, settings, run.dataset.specs, run.method),
+        functools.partial(describe.pack, settings, _specs(run), run.method),
         build.health(run.method, settings, rank.world_size),
         facts,
         check_owner,
@@ -221,6 +222,13 @@ def _train(run: _Run, resumed: bool, check_owner: Callable[[], None]) -> Outcome
         raise
     context.write_page(outcome.ended)
     return outcome
+
+
+def _specs(run: _Run) -> describe.Specs:
+    """Return the specs of the data; the process that writes the model measures its inputs."""
+    if not run.rank.is_main:
+        return run.dataset.specs
+    return describe.with_statistics(run.dataset, run.method)
 
 
 # -- the run folder --------------------------------------------------------------------------------

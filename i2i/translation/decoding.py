@@ -1,5 +1,6 @@
 """Read the images of a folder job: what of each the network takes, and what goes past it."""
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -7,9 +8,10 @@ import numpy as np
 
 from i2i import images
 from i2i.errors import I2IError
-from i2i.images import Array, ImageError
+from i2i.images import Array, ImageError, Source
 from i2i.images.metadata import NO_METADATA, Metadata
-from i2i.images.spec import opened
+from i2i.images.pixels import with_nan
+from i2i.images.spec import Clipped, opened, unlike_note
 from i2i.memory import is_out_of_memory
 from i2i.translation.manifest import Stamp, identity
 from i2i.translation.options import Options, target_size
@@ -28,6 +30,7 @@ class Item:
     alpha: Array | None = None  # [H, W, 1], put back onto the output
     notes: tuple[str, ...] = ()
     metadata: Metadata = NO_METADATA  # of the input, as far as the output can hold it
+    clipped: Clipped = (0, 0)
     has_alpha: bool = True  # the last of 2 or 4 channels of the output is alpha
     missing: Array | None = None  # [H, W, C or 1], True for values that the output has not
 
@@ -47,42 +50,48 @@ def decode(task: Task, translator: Translator, options: Options) -> Item | str:
 def _read(task: Task, translator: Translator, options: Options) -> Item:
     if task.missing:
         raise ImageError(task.source, task.missing)
-    inputs = identity(task.files)
-    files = [str(file) for file in task.files]
+    in_tar = task.content is not None
+    inputs = {} if in_tar else identity(task.files)
+    files: list[Source] = [io.BytesIO(task.content or b"")] if in_tar else [*task.files]
     with opened(files, translator.source, translator.alpha, options.max_pixels) as image:
         pixels = _fit(image.array, translator, task, options)
         alpha = None if image.alpha is None else _fit(image.alpha, translator, task, options)
         height, width = image.array.shape[:2]
         notes = (*image.notes, *_form_notes(height, width, translator, options))
+        absent = (
+            None
+            if image.missing is None
+            else _fit(image.missing.view(np.uint8), translator, task, options, nearest=True)
+        )
+        valid = pixels if absent is None else with_nan(pixels, absent > 0)
+        notes += unlike_note(valid, translator.source)
+        clipped = image.clipped
         part = translator.source.cut(image.array[..., :0], options.half or translator.half)
         scales = np.divide(pixels.shape[:2], part.shape[:2])
         half = options.half or translator.half or translator.source.half_of(height, width)
         left = width - part.shape[1] if half == "right" else 0
         metadata = image.metadata.cut(left).resized(*scales.tolist())
-        missing = _missing(image.missing, translator, task, options)
     channels = translator.out_channels + (alpha is not None)
     depth, note = _output_depth(task, translator.output_depth(image.depth), channels, options)
     carried = images.carried(metadata, images.format_of(task.target), channels)
     for name in metadata.missing(carried):
         notes += (f"{name} of inputs were dropped: the outputs cannot hold them",)
     notes = (*notes, note) if note else notes
+    missing = _missing(absent, translator.out_channels)
     if missing is not None and alpha is not None:
         color = np.repeat(missing, translator.out_channels // missing.shape[2], axis=2)
         missing = np.concatenate([color, np.zeros(alpha.shape, np.bool_)], axis=2)
     if missing is not None and not images.marks_missing(carried):
         notes += ("outputs cannot mark the pixels of inputs that have no data",)
     has_alpha = alpha is not None or translator.target.alpha
-    return Item(task, inputs, pixels, depth, alpha, notes, carried, has_alpha, missing)
+    return Item(task, inputs, pixels, depth, alpha, notes, carried, clipped, has_alpha, missing)
 
 
-def _missing(
-    missing: Array | None, translator: Translator, task: Task, options: Options
-) -> Array | None:
+def _missing(levels: Array | None, channels: int) -> Array | None:
     """Return which values of an output are of pixels without data, channel by channel if it can."""
-    if missing is None:
+    if levels is None:
         return None
-    levels = _fit(missing.view(np.uint8), translator, task, options, nearest=True)
-    if levels.shape[2] != translator.out_channels:
+    if levels.shape[2] != channels:
         levels = levels.max(axis=2, keepdims=True)
     return levels.astype(np.bool_)
 
@@ -149,6 +158,7 @@ def _output_depth(task: Task, depth: int, channels: int, options: Options) -> tu
 def reason_of(error: Exception, task: Task) -> str:
     """Return the reason of an error, without the path of the task's own file."""
     if isinstance(error, I2IError):
-        own = error.subject in (str(task.source), str(task.target), "image")
+        own = task.content is not None  # its stream has no name
+        own = own or error.subject in (str(task.source), str(task.target), "image")
         return error.explanation if own else str(error)
     return getattr(error, "strerror", None) or str(error)

@@ -12,14 +12,16 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from i2i.files import DiskFullError
+from i2i.images.spec import Clipped, clip_note
 from i2i.translation import Progress, TranslationError
 from i2i.translation.inputs import Source
 from i2i.translation.manifest import Stamp, Step
 from i2i.translation.options import Options
 from i2i.translation.plan import Plan, Task, make_plan
 from i2i.translation.recording import Recorder
+from i2i.translation.sinks import Outcome
 from i2i.translation.translator import Translator
-from i2i.translation.work import Outcome, work
+from i2i.translation.work import Engine, work
 
 _ANNOUNCED = 64  # outputs at once
 
@@ -28,8 +30,8 @@ _ANNOUNCED = 64  # outputs at once
 class Report:
     """The outcome for every input of this shard: written, skipped or failed."""
 
-    written: int
-    skipped: int  # done by an earlier run, with the same model, options and input
+    written: int  # images
+    skipped: int  # done by an earlier run, with the same model, options and input; tars, of tars
     failed: list[tuple[str, str]]  # (relative path of the input, reason)
     ignored: int  # files that are not images
     notes: list[str]  # lost depth, changed formats
@@ -47,13 +49,15 @@ def translate_folder(
     output: str | os.PathLike[str],
     options: Options | None = None,
     progress: Progress | None = None,
+    engine: Engine = work,
 ) -> Report:
-    """Translate a file, a folder with its subfolders, or a pattern, into a folder that mirrors it.
+    """Translate a file, a folder with its subfolders, a pattern or tars into a folder like it.
 
     A single file may also be translated into a single file. For a model of stacked inputs `source`
     is a list with the folder (or file) of each, in the order of training; outputs are named after
     the first. Outputs keep stem, format, depth and size of their inputs unless `options` ask for
-    others. Run again, a stopped job continues.
+    others. Each tar becomes a tar of its images; several are a sequence, too. Run again, a stopped
+    job continues. `engine` does the work of this shard, in this process or in many (`on_ray.Ray`).
 
     Raises:
         TranslationError, WriteError: nothing was begun (see `make_plan`), or the disk is full; then
@@ -62,7 +66,7 @@ def translate_folder(
     start = time.perf_counter()
     options = options or Options()
     plan = make_plan(translator, source, output, options)
-    job = _FolderJob(plan, translator, options, progress)
+    job = _FolderJob(plan, translator, options, progress, engine)
     try:
         with plan.manifest or nullcontext():
             job.run()
@@ -81,6 +85,8 @@ def _remark(report: Report, plan: Plan) -> None:
         return
     for path, reason in plan.failed:
         plan.manifest.remark({"left_out": path, "reason": reason})
+    for path, reason in plan.failed_members:
+        plan.manifest.remark({"left_out": path, "reason": reason, "tar": ""})
     for note in report.notes:
         plan.manifest.remark({"note": note})
     plan.manifest.remark({"ignored": report.ignored, "seconds": report.seconds})
@@ -94,11 +100,16 @@ class _FolderJob:
     translator: Translator
     options: Options
     progress: Progress | None
-    written: int = 0
+    engine: Engine
+    written: int = 0  # images
+    finished: int = 0  # tasks
+    ignored: int = 0  # members of tars
     notes: dict[str, list[str]] = field(default_factory=dict)  # note -> outputs
+    clipped: dict[str, Clipped] = field(default_factory=dict)  # output -> of its input
 
     def __post_init__(self) -> None:
-        self.failed = dict(self.plan.failed)  # relative path of the input -> reason
+        # relative path of the input, or the member of a tar -> reason
+        self.failed = dict(self.plan.failed) | dict(self.plan.failed_members)
         self.recorder = Recorder(self.plan.manifest)
 
     def run(self) -> None:
@@ -108,7 +119,7 @@ class _FolderJob:
             DiskFullError: there is no room for an output or its record.
         """
         with self.recorder:
-            work(self.translator, self.options, self._announced(), self)
+            self.engine(self.translator, self.options, self._announced(), self)
         for task in self.plan.tasks:
             if task.relative not in self.failed and not task.target.exists():
                 self.written -= 1
@@ -120,8 +131,13 @@ class _FolderJob:
             f"{note} ({len(names)}, first: {min(names)})"
             for note, names in sorted(self.notes.items())
         ]
+        if self.clipped:
+            total = tuple(map(sum, zip(*self.clipped.values(), strict=True)))
+            note = clip_note(total, len(self.clipped), self.translator.source.value_range)
+            notes.append(f"{note} (first: {min(self.clipped)})")
         plan, failed = self.plan, sorted(self.failed.items())
-        return Report(self.written, plan.done, failed, plan.ignored, plan.notes + notes, seconds)
+        ignored = plan.ignored + self.ignored
+        return Report(self.written, plan.done, failed, ignored, plan.notes + notes, seconds)
 
     def _announced(self) -> Iterator[Task]:
         """Record what will be written: files that a power cut leaves behind are then ours."""
@@ -151,19 +167,30 @@ class _FolderJob:
 
     def take(self, task: Task, outcome: Outcome) -> None:
         """Record the outcome of a task."""
+        self.finished += 1
+        self.ignored += outcome.ignored
         if outcome.reason:
             self._list(task, outcome.reason)
         else:
+            self._list_members(task, outcome)
             self.recorder.add(task.target, Step(task.relative, task.output, outcome.details))
             self.written += outcome.images
             for note, name in outcome.notes:
                 self.notes.setdefault(note, []).append(name)
+            if outcome.clipped[0]:
+                self.clipped[task.output] = outcome.clipped
         if self.progress:
-            failed = len(self.failed) - len(self.plan.failed)
-            self.progress(self.written + failed, len(self.plan.tasks))
+            self.progress(self.finished, len(self.plan.tasks))
 
     def _list(self, task: Task, reason: str) -> None:
         self.failed[task.relative] = reason
         if self.plan.manifest:
             step = Step(task.relative, task.output, {"reason": reason})
             self.plan.manifest.add("failed", [step])
+
+    def _list_members(self, tar: Task, outcome: Outcome) -> None:
+        self.failed.update(outcome.failed)
+        details = {"tar": tar.output, "tar_sha256": outcome.details.get("output_sha256")}
+        if self.plan.manifest and outcome.failed:
+            steps = [Step(path, path, details | {"reason": why}) for path, why in outcome.failed]
+            self.plan.manifest.add("failed", steps)

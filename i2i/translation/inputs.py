@@ -1,9 +1,10 @@
-"""The files to translate: a file, a folder or a pattern for each input of the model."""
+"""The files to translate: a file, a folder or a pattern for each input of the model, or tars."""
 
 import glob
 import os
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -14,13 +15,15 @@ from i2i.translation import TranslationError
 from i2i.translation.translator import Translator
 
 PathLike = str | os.PathLike[str]
-Source = PathLike | Sequence[PathLike]  # a sequence: one for each stacked input
+Source = PathLike | Sequence[PathLike]  # a sequence: one for each stacked input, or tars
+TAR = ".tar"
+_MAX_TARS = 1_000_000  # of a range of numbers
 
 
 class Inputs(NamedTuple):
-    """Images below one folder."""
+    """Images, or tars of them, below one folder."""
 
-    kind: Literal["file", "folder", "glob"]
+    kind: Literal["file", "folder", "glob", "tars"]
     root: Path
     relatives: list[str]  # paths below `root`
     ignored: int = 0  # files that are not images
@@ -35,6 +38,12 @@ def find_inputs(source: Source, translator: Translator) -> list[Inputs]:
         TranslationError: there is none, or the model stacks another number of inputs.
     """
     names = [one.name for one in translator.source.inputs]
+    paths = [source] if isinstance(source, str | os.PathLike) else source
+    if paths and all(map(is_tar, paths)):
+        if len(names) > 1:
+            reason = f"this model stacks {len(names)} inputs, and tars hold one"
+            raise TranslationError(paths[0], reason, "Unpack them: `i2i data unpack`")
+        return [_tars(paths)]
     flags = " ".join(f"--input {name.upper()}" for name in names)
     if isinstance(source, str | os.PathLike):
         if len(names) > 1:
@@ -55,6 +64,53 @@ def find_inputs(source: Source, translator: Translator) -> list[Inputs]:
             "--input", "patterns, and files with folders, cannot be stacked", hint
         )
     return inputs
+
+
+def is_tar(path: PathLike) -> bool:
+    """Return True for the name of a tar, or a pattern of such names."""
+    return os.fspath(path).lower().endswith(TAR)
+
+
+def _tars(sources: Sequence[PathLike]) -> Inputs:
+    """Return the tars of a list, in which there may be patterns and ranges, {000..009}."""
+    parts = list[Inputs]()
+    for source in sources:
+        for path in map(Path, _range(os.fspath(source))):
+            parts.append(_match(path) if _has_marks(path) else _one_tar(path))
+    roots = {one.root for one in parts}
+    if len(roots) > 1:
+        first, second = sorted(map(str, roots))[:2]
+        hint = "Translate the tars of one folder, or a pattern above both"
+        raise TranslationError(second, f"not in the folder of other tars, {first}", hint)
+    relatives = [relative for one in parts for relative in one.relatives]
+    unreadable = [each for one in parts for each in one.unreadable]
+    if not relatives:
+        raise TranslationError(sources[0], "no tars")
+    return Inputs("tars", parts[0].root, relatives, unreadable=tuple(unreadable))
+
+
+def _one_tar(path: Path) -> Inputs:
+    if not path.is_file():
+        raise TranslationError(path, "not a file" if path.exists() else "no such file or folder")
+    return Inputs("tars", path.parent, [path.name])
+
+
+def _range(text: str) -> Iterator[str]:
+    """Yield the names that a range of numbers stands for; they have the digits of its first."""
+    match = re.search(r"\{([0-9]{1,9})\.\.([0-9]{1,9})\}", text)
+    if not match or Path(text).exists():
+        yield text
+        return
+    first, last = int(match[1]), int(match[2])
+    if not 0 <= last - first < _MAX_TARS:
+        raise TranslationError(text, f"a range of {last - first + 1} tars")
+    for number in range(first, last + 1):
+        name = f"{number:0{len(match[1])}}"
+        yield from _range(text[: match.start()] + name + text[match.end() :])
+
+
+def _has_marks(path: PathLike) -> bool:
+    return any(mark in os.fspath(path) for mark in "*?[")
 
 
 def check_order(paths: Sequence[PathLike], names: Sequence[str]) -> list[str]:
@@ -90,7 +146,7 @@ def _find(source: PathLike) -> Inputs:
         if path.suffix.lower() not in images.EXTENSIONS:
             raise TranslationError(path, "not an image", hint)
         return Inputs("file", path.parent, [path.name])
-    elif any(mark in str(source) for mark in "*?["):
+    elif _has_marks(source):
         inputs = _match(path)
     else:
         raise TranslationError(source, "no such file or folder")
@@ -125,7 +181,7 @@ def _other_files(suffixes: Mapping[str, int]) -> tuple[str, ...]:
 
 def _match(pattern: Path) -> Inputs:
     parts = pattern.parts
-    fixed = [any(mark in part for mark in "*?[") for part in parts].index(True)
+    fixed = [_has_marks(part) for part in parts].index(True)
     root = Path(*parts[:fixed])
     unreadable: tuple[tuple[str, str], ...] = ()
     if "**" in parts and root.is_dir():  # glob would follow links from wherever links lead
@@ -136,7 +192,8 @@ def _match(pattern: Path) -> Inputs:
     else:
         names = sorted(glob.glob(str(pattern)))  # noqa: PTH207 - Path.glob finds hidden names
     files = [Path(name) for name in names if not Path(name).is_dir()]
-    pictures = [file for file in files if file.suffix.lower() in images.EXTENSIONS]
+    suffixes = [TAR] if is_tar(pattern) else images.EXTENSIONS
+    pictures = [file for file in files if file.suffix.lower() in suffixes]
     relatives = [os.path.relpath(file, root) for file in pictures]
     if any(relative.startswith(os.pardir) for relative in relatives):
         reason = f"leads out of {root}, and outputs would leave their folder"

@@ -10,7 +10,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from io import FileIO
 from pathlib import Path, PurePosixPath
@@ -89,9 +89,9 @@ class Manifest:
         """Make it the record of another job, before it is opened."""
         self._job, self._origin = job, origin
 
-    def count(self, numbers: Mapping[str, int]) -> None:
-        """Add to what the job is made from how much there is to do."""
-        self._origin = {**self._origin, **numbers}
+    def extend(self, facts: Mapping[str, Any]) -> None:
+        """Add to what the job is made from."""
+        self._origin = {**self._origin, **facts}
 
     def state(
         self, files: Sequence[Path], target: Path, output: str, verify: bool = False
@@ -125,6 +125,15 @@ class Manifest:
         if recorded and (verify or touched) and recorded != sha256(target):
             return "output changed"
         return "done"
+
+    def failed_members(self, tars: Collection[str]) -> list[tuple[str, str]]:
+        """Return path and reason of members that are not in `tars`, outputs which are done."""
+        members = [entry for entry in self._latest.values() if str(entry.get("tar")) in tars]
+        return [
+            (str(entry["path"]), str(entry.get("reason")))
+            for entry in members
+            if entry.get("tar_sha256") == self._latest[entry["tar"]].get("output_sha256")
+        ]
 
     def killed(self, files: Sequence[Path], output: str) -> bool:
         """Return True if an earlier run did not survive this picture, which has not changed."""

@@ -66,23 +66,27 @@ class MemoryNeed:
         return (need + (count - 1) * area * _HELD) / max(free, 1) if need else 0.5
 
     @contextmanager
-    def guarded(self, height: int, width: int, count: int = 1) -> Iterator[None]:
+    def guarded(
+        self, height: int, width: int, count: int = 1, option: str = "--size"
+    ) -> Iterator[None]:
         """Refuse to translate `count` images in the block if they do not fit into memory.
+
+        `option` is the one that makes them smaller.
 
         Raises:
             NotEnoughMemoryError: they do not, or memory ended within the block.
         """
         if self.share(height, width, count) > 1:
-            raise self._error(height, width)
+            raise self._error(height, width, option)
         try:
             yield
         except (RuntimeError, MemoryError) as error:  # torch's, of the CPU too, is a RuntimeError
             if not is_out_of_memory(error):
                 raise
-            raise self._error(height, width) from None
+            raise self._error(height, width, option) from None
 
-    def _error(self, height: int, width: int) -> NotEnoughMemoryError:
-        size, hint = f"{width}x{height} pixels", "Try a smaller --size"
+    def _error(self, height: int, width: int, option: str) -> NotEnoughMemoryError:
+        size, hint = f"{width}x{height} pixels", f"Try a smaller {option}"
         need, free = self.bytes(height, width), self.free()
         reason = f"not enough memory for {size}"
         if free is not None and need > free:

@@ -28,7 +28,7 @@ _RISKY = 0.25  # part of the free memory: what is free changes, and the need is 
 
 
 class Sink(Protocol):
-    """A place for outputs. `write` is called in several threads, the other methods in one."""
+    """Destination of outputs. `write` is called in several threads, the other methods in one."""
 
     def marked(self, batch: list[Item]) -> AbstractContextManager[None]:
         """Note down for the time of the block that a batch may not be survived."""
@@ -159,7 +159,7 @@ def _batches(items: Iterable[Item], limit: int | None) -> Iterator[list[Item]]:
     waiting: dict[object, list[Item]] = {}
     since: dict[object, int] = {}  # what had passed when a batch began to wait
     held_pixels = held_images = passed = 0
-    allowed = max(_HELD_IMAGES, 4 * (limit or 0))
+    limit_held = max(_HELD_IMAGES, 4 * (limit or 0))
 
     def take(key: object) -> list[Item]:
         nonlocal held_pixels, held_images
@@ -180,8 +180,8 @@ def _batches(items: Iterable[Item], limit: int | None) -> Iterator[list[Item]]:
             yield take(key)
         while waiting and (
             held_pixels > _HELD_PIXELS
-            or held_images > allowed
-            or passed - since[next(iter(waiting))] > max(_PASSED_PIXELS, allowed * _LEAST_PIXELS)
+            or held_images > limit_held
+            or passed - since[next(iter(waiting))] > max(_PASSED_PIXELS, limit_held * _LEAST_PIXELS)
         ):
             yield take(next(iter(waiting)))  # the oldest, however few it has gathered
     yield from waiting.values()

@@ -21,7 +21,7 @@ from i2i.files import (
 from i2i.images.spec import ImageSpec
 from i2i.lock import process_alive
 from i2i.translation import TranslationError
-from i2i.translation.inputs import Inputs, Source, check_order, find_inputs
+from i2i.translation.inputs import Inputs, Source, check_order, find_inputs, is_tar
 from i2i.translation.manifest import Manifest, State
 from i2i.translation.options import Options, OutputFormat
 from i2i.translation.shards import shard_of
@@ -35,6 +35,9 @@ _REASONS: dict[State, str] = {
 }
 
 
+_NAMED_TARS = 10  # in the header of the record, whose lines are bounded
+
+
 class Task(NamedTuple):
     """One image to translate."""
 
@@ -43,7 +46,9 @@ class Task(NamedTuple):
     target: Path
     output: str  # path of the output below the output folder
     partners: tuple[Path, ...] = ()  # files that are stacked on the source
-    missing: str = ""  # why there is no partner
+    missing: str = ""  # why it cannot be translated, such as for want of a partner
+    number: int = 0  # in its tar
+    content: bytes | None = None  # of a member of a tar
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -61,6 +66,7 @@ class Plan(NamedTuple):
     ignored: int  # files that are not images
     notes: list[str]
     manifest: Manifest | None  # None: one file into one file
+    failed_members: list[tuple[str, str]]  # of tars that an earlier run completed without them
 
 
 def make_plan(
@@ -76,6 +82,9 @@ def make_plan(
     """
     inputs, *others = find_inputs(source, translator)
     is_file = Path(output).suffix.lower() in images.EXTENSIONS and not Path(output).is_dir()
+    if is_tar(output) and not Path(output).is_dir():
+        reason = "outputs are written into a folder, tars under the names of their inputs"
+        raise TranslationError(output, reason, "Give a folder")
     name = Path(output).name if is_file and inputs.kind == "file" else None
     root = Path(output).parent if name else Path(output)
     _check_no_run(root)
@@ -100,21 +109,25 @@ def make_plan(
             notes += choice.settle(every, options)
         origin = _origin(translator, source, options)
         manifest.assign(_job_hash(translator, options), origin)
-        notes += _suffix_notes(tasks, translator) if options.format == "keep" else []
+        notes += _suffix_notes(tasks, translator, options)
         if manifest.damaged:
             notes.append(f"{manifest.damaged} lines of the record in {root} cannot be read")
-    if isinstance(source, Sequence) and not isinstance(source, str):
+    if len(others) and isinstance(source, Sequence) and not isinstance(source, str):
         notes += check_order(source, [one.name for one in translator.source.inputs])
     left = _unfinished(tasks, manifest, options)
     done = len(tasks) - len(left)
+    in_tars = []
+    if manifest and inputs.kind == "tars":
+        in_tars = manifest.failed_members({one.output for one in {*tasks} - {*left}})
     left, failed = _survived(left, manifest, options)
     failed += [folder for one in (inputs, *others) for folder in one.unreadable]
     if manifest:
-        manifest.count({"images": len(tasks), "all": len(every), "done": done})
+        unit = "tars" if inputs.kind == "tars" else "images"
+        manifest.extend({"unit": unit, "tasks": len(tasks), "all": len(every), "done": done})
     _prepare_folders(root, left, manifest)
     if choice and not choice.record():  # another shard was faster
         return make_plan(translator, source, output, options)
-    return Plan(root, left, done, failed, inputs.ignored, notes, manifest)
+    return Plan(root, left, done, failed, inputs.ignored, notes, manifest, in_tars)
 
 
 def _check_no_run(root: Path) -> None:
@@ -127,11 +140,14 @@ def _check_no_run(root: Path) -> None:
 def _origin(translator: Translator, source: Source, options: Options) -> dict[str, Any]:
     """Return what a job is made from, for its record."""
     sources = [source] if isinstance(source, str | os.PathLike) else source
+    names = [str(Path(one).absolute()) for one in sources]
+    if len(names) > _NAMED_TARS:
+        names = [*names[:_NAMED_TARS], f"and {len(names) - _NAMED_TARS} more"]
     return {
         "model": translator.path,
         "fingerprint": translator.fingerprint,
         "direction": translator.direction,
-        "inputs": [str(Path(one).absolute()) for one in sources],
+        "inputs": names,
         "options": str(options),
     }
 
@@ -152,10 +168,15 @@ def _tasks(
     tasks = []
     for relative in inputs.relatives:
         posix = relative.replace(os.sep, "/")
-        stem, dot, ending = posix.rpartition(".")
-        output = name or stem + _suffix(dot + ending, translator.target, translator.depth, format)
+        output = name or (posix if is_tar(posix) else output_name(posix, translator, format))
         tasks.append(Task(inputs.root / relative, posix, root / output, output))
     return tasks
+
+
+def output_name(name: str, translator: Translator, format: OutputFormat) -> str:
+    """Return the name of the output for an image called `name`."""
+    stem, dot, ending = name.rpartition(".")
+    return stem + _suffix(dot + ending, translator.target, translator.depth, format)
 
 
 @cache
@@ -167,17 +188,20 @@ def _suffix(suffix: str, target: ImageSpec, depth: int | None, format: OutputFor
     return f".{target.lossless(depth)}"
 
 
-def _suffix_notes(tasks: list[Task], translator: Translator) -> list[str]:
+def _suffix_notes(tasks: list[Task], translator: Translator, options: Options) -> list[str]:
     changed = [task for task in tasks if task.output != task.relative]
-    if not changed:
-        return []
-    first, target = changed[0], translator.target
-    what = "the model's channels"
-    if images.supports(images.format_of(first.relative), target.channels, 8):
+    note = change_of_format(changed[0], translator, options) if changed else ""
+    return [f"{note} ({len(changed)}, first: {changed[0].output})"] if note else []
+
+
+def change_of_format(task: Task, translator: Translator, options: Options) -> str:
+    """Return a note about the format of an output that is not that of its input; "": asked for."""
+    if options.format != "keep":
+        return ""
+    target, what = translator.target, "the model's channels"
+    if images.supports(images.format_of(task.relative), target.channels, 8):
         what = "labels" if target.mask else f"{translator.output_depth(8)} bits"
-    reason = f"where their format cannot hold {what}"
-    count = f"({len(changed)}, first: {first.output})"
-    return [f"outputs are {images.format_of(first.output)} {reason} {count}"]
+    return f"outputs are {images.format_of(task.output)} where their format cannot hold {what}"
 
 
 def _with_partners(tasks: list[Task], others: Sequence[Inputs]) -> list[Task]:

@@ -19,10 +19,11 @@ class ShardSummary:
     """The newest run of one shard; counts are of images, or of tars."""
 
     index: int
-    images: int | None = None  # of the shard; None: an earlier version, which did not record it
+    tasks: int | None = None  # of the shard; None: an earlier version, which did not record it
     done: int = 0  # by earlier runs
     written: int = 0
     failed: dict[str, str] = field(default_factory=dict)  # path of the input -> reason
+    failed_members: dict[str, str] = field(default_factory=dict)  # the same, of tars
     notes: list[str] = field(default_factory=list)
     ignored: int | None = None  # files that are not images; None: the run did not end
     last_ns: int = 0  # time of the last line
@@ -30,17 +31,19 @@ class ShardSummary:
 
     @property
     def left(self) -> int | None:
-        """Number of images that are neither there nor listed as failed; None: not recorded."""
-        if self.images is None:
+        """Number of outputs that are neither there nor listed as failed; None: not recorded."""
+        if self.tasks is None:
             return None
-        return max(0, self.images - self.done - self.written - len(self.failed))
+        return max(0, self.tasks - self.done - self.written - len(self.failed))
 
-    def text(self, count: int) -> str:
+    def text(self, count: int, unit: str) -> str:
         """Return a line for people; `count`: of all shards."""
-        all_images = "" if self.images is None else f" of {self.images}"
+        all_tasks = f" {unit}" if self.tasks is None else f" of {self.tasks} {unit}"
         left = "" if self.left is None else f", {self.left} left"
-        text = f"shard {self.index}/{count}: {self.done + self.written}{all_images} written, "
+        text = f"shard {self.index}/{count}: {self.done + self.written}{all_tasks} written, "
         text += f"{len(self.failed)} failed{left}"
+        if self.failed_members:
+            text += f", {len(self.failed_members)} images in tars failed"
         if self.images_per_second:
             text += f"; {self.images_per_second:.1f} images/s"
         if self.ignored is None:
@@ -63,13 +66,15 @@ class Summary:
     @property
     def complete(self) -> bool:
         """True if every image is there."""
-        return self.left == 0 and not self.missing and not any(one.failed for one in self.shards)
+        failed = any(shard.failed or shard.failed_members for shard in self.shards)
+        return self.left == 0 and not self.missing and not failed
 
     def text(self) -> list[str]:
         """Return lines for people: what the job is, its shards, and what they have together."""
         inputs = ", ".join(map(str, self.origin.get("inputs", [])))
         lines = [f"{self.origin['model']} translates {inputs}"] if inputs else []
-        lines += [shard.text(self.count) for shard in self.shards]
+        unit = str(self.origin.get("unit", "images"))
+        lines += [shard.text(self.count, unit) for shard in self.shards]
         lines += [f"shard {index}/{self.count}: never began" for index in self.missing]
         if self.damaged:
             lines.append(f"{self.damaged} lines of the records cannot be read")
@@ -78,7 +83,7 @@ class Summary:
         left = f"{self.left} left"
         if self.left is None:
             left = "what is left was not recorded: run the command again, which continues the job"
-        return [*lines, f"{written} written, {failed} failed, {left}"]
+        return [*lines, f"{written} {unit} written, {failed} failed, {left}"]
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it for programs."""
@@ -94,7 +99,9 @@ class _Record:
     count: int
     header: dict[str, Any] = field(default_factory=dict)  # of its newest run
     states: dict[str, tuple[str, str]] = field(default_factory=dict)  # path -> status, reason
+    members: dict[str, str] = field(default_factory=dict)  # of tars, that failed -> reason
     left_out: dict[str, str] = field(default_factory=dict)
+    images: int = 0  # in tars that were written
     notes: list[str] = field(default_factory=list)
     end: dict[str, Any] = field(default_factory=dict)
     first_ns: int = 0
@@ -115,18 +122,24 @@ class _Record:
                 continue
             if entry.get("job") != self.job:
                 self._begin({}, entry.get("job"))
-            reason = str(entry.get("reason", ""))
-            self.states[str(entry.get("path"))] = (entry["status"], reason)
+            name, reason = str(entry.get("path")), str(entry.get("reason", ""))
+            if "tar" in entry:
+                self.members[name] = reason
+                continue
+            self.states[name] = (entry["status"], reason)
+            if entry["status"] == "written":
+                self.images += _count(entry.get("images")) or 1
 
     def _begin(self, header: dict[str, Any], job: object) -> None:
-        counted = "images" in header
+        counted = "tasks" in header
         self.states = {} if counted or job != self.job else self.states
         self.header, self.job, self.first_ns = header, job, self.last_ns
-        self.left_out, self.notes, self.end = {}, [], {}
+        self.members, self.left_out, self.notes, self.end, self.images = {}, {}, [], {}, 0
 
     def _remark(self, entry: dict[str, Any]) -> None:
         if "left_out" in entry:
-            self.left_out[str(entry["left_out"])] = str(entry.get("reason"))
+            paths = self.members if "tar" in entry else self.left_out
+            paths[str(entry["left_out"])] = str(entry.get("reason"))
         elif "note" in entry:
             self.notes.append(str(entry["note"]))
         elif "seconds" in entry:
@@ -142,14 +155,15 @@ class _Record:
         written = counts["written"]
         return ShardSummary(
             index=self.index,
-            images=_count(self.header.get("images")),
+            tasks=_count(self.header.get("tasks")),
             done=_count(self.header.get("done")) or 0,
             written=written,
             failed=failed | self.left_out,
+            failed_members=self.members,
             notes=self.notes,
             ignored=_count(self.end.get("ignored")),
             last_ns=self.last_ns,
-            images_per_second=written / seconds if written and seconds > 0 else None,
+            images_per_second=self.images / seconds if written and seconds > 0 else None,
         )
 
 
@@ -178,7 +192,7 @@ def summarize(folder: Path) -> Summary:
     shards = sorted((record.summary() for record in own), key=lambda shard: shard.index)
     left, total = _sum([shard.left for shard in shards]), _count(newest.header.get("all"))
     if missing and left is not None:
-        theirs = _sum([shard.images for shard in shards])
+        theirs = _sum([shard.tasks for shard in shards])
         left = None if total is None or theirs is None else left + max(0, total - theirs)
     damaged = sum(record.damaged for record in every)
     return Summary(newest.header, newest.count, shards, missing, left, damaged)

@@ -6,10 +6,9 @@ image it ends where the image, padded as a whole, ends. Norms use the statistics
 """
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -18,14 +17,13 @@ from torch import Tensor
 
 from i2i import images
 from i2i.images import Array
-from i2i.networks.padding import mirrored
 from i2i.networks.statistics import Box, WholeImage
 from i2i.precision import after_fork
 from i2i.translation import TranslationError
+from i2i.translation.tiling import Read, Span, Tiling
 from i2i.translation.translator import Translator
 
 Result = TypeVar("Result")
-Read = Callable[[int, int, int, int], Array]  # top, left, height, width -> [height, width, C]
 
 _STEADY = 1e-3  # standard deviations; then outputs change by less than 1e-4 of their range
 _PATCH = (64, 128)  # pixels a side of the parts of a sample: at least, and of large tiles
@@ -51,7 +49,7 @@ def translate_rows(
     Args:
         read: returns a part of the image as `Translator.pixels` takes it, [h, w, in_channels].
         depth: as in `Translator.pixels`.
-        tile, overlap: see `Tiling`.
+        tile, overlap: see `Tiling`; a translation that may be continued names them.
         start: any row: the rows from there on are those of a translation from row 0.
         statistics: what `image_statistics` returned for this image; None: it is called.
 
@@ -67,7 +65,8 @@ def translate_rows(
         yield translator.pixels(read(0, 0, height, width)[None], depth)[0, start:]
         return
     if statistics is None:
-        statistics = image_statistics(translator, read, height, width, tile, overlap)
+        options = tiling.tile, tiling.overlap
+        statistics = image_statistics(translator, read, height, width, *options)
     network = WholeImage(translator.network)
     network.statistics = statistics
     done = start + tiling.top
@@ -112,155 +111,25 @@ def image_statistics(
     return network.statistics
 
 
-def tile_bytes(translator: Translator, tile: int) -> int:
-    """Return the memory that a tile takes at its peak; 0 for networks that cannot be traced."""
-    return translator.memory.bytes(tile, tile)
+class InTiles(Translator):
+    """A translator that gives the network of `translator` tiles, as `Tiling` says."""
 
+    def __init__(self, translator: Translator, tile: int | None, overlap: int | None) -> None:
+        self.__dict__ |= translator.__dict__
+        self._translator, self._tile, self._overlap = translator, tile, overlap
 
-def automatic_tile(translator: Translator, free_bytes: int | None) -> int:
-    """Return the largest useful side of a tile that takes at most half of the free memory.
+    def pixels(self, arrays: Array, depth: int | None = None) -> Array:
+        """Translate as `Translator.pixels` does; warn where the result is approximate."""
+        (height, width), depth = arrays.shape[1:3], depth or images.depth_of(arrays)
+        tiling = Tiling(self._translator, height, width, self._tile, self._overlap)
+        if tiling.note:
+            warnings.warn(tiling.note, stacklevel=6)
+        options = height, width, depth, tiling.tile, tiling.overlap
+        results = [translate_rows(self._translator, _reader(one), *options) for one in arrays]
+        return np.stack([np.concatenate(list(strips)) for strips in results])
 
-    It is the smallest side that the network takes where no other fits. None: unknown.
-    """
-    budget = (2**32 if free_bytes is None else free_bytes) // 2
-    halo, smallest = _halo(translator) or 0, _smallest(translator)
-    tile = translator.padded(max(2048, 8 * halo))  # larger ones hardly save any work
-    while tile > smallest and tile_bytes(translator, tile) > budget:
-        tile = max(smallest, tile * 3 // 4 // translator.divisor * translator.divisor)
-    return tile
-
-
-# -- geometry --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Span:
-    """Extent of a tile and of its core along one axis, in pixels; ends are exclusive."""
-
-    first: int
-    end: int
-    core_first: int
-    core_end: int
-
-    def weights(self, blend: int, side: int) -> tuple[int, Tensor]:
-        """Return the first pixel that has a weight, and the weights from there on.
-
-        Those of all tiles sum to 1. They fall as a raised cosine over `blend` pixels on both sides
-        of each border between cores.
-        """
-        first, end = max(self.core_first - blend, 0), min(self.core_end + blend, side)
-        pixels = torch.arange(first, end, dtype=torch.float64) + 0.5
-        weights = torch.ones_like(pixels)
-        if self.core_first > 0:
-            weights = _rise(pixels - self.core_first, blend)
-        if self.core_end < side:
-            weights = weights - _rise(pixels - self.core_end, blend)
-        return first, weights.float()
-
-
-class Tiling:
-    """Tiles of one image.
-
-    Args:
-        tile: pixels a side that the network is given; None: see `automatic_tile`.
-        overlap: pixels of the halo on each side; None: what the network sees, or where the core
-            would be less than half of the tile, a quarter of it.
-
-    Raises:
-        TranslationError: a tile or an overlap that the network cannot be given.
-    """
-
-    def __init__(
-        self,
-        translator: Translator,
-        height: int,
-        width: int,
-        tile: int | None = None,
-        overlap: int | None = None,
-    ) -> None:
-        tile = automatic_tile(translator, translator.memory.free()) if tile is None else tile
-        self.tile, self.overlap = tile, _overlap(translator, tile, overlap)
-        self.height, self.width = height, width
-        self.padded = translator.padded(height), translator.padded(width)
-        self.top, self.left = (self.padded[0] - height) // 2, (self.padded[1] - width) // 2
-        self.rows, self.columns = (_spans(side, tile, self.overlap) for side in self.padded)
-        self.is_single = len(self.rows) == len(self.columns) == 1
-        self._halo = _halo(translator)
-        aligned = self.overlap // translator.divisor * translator.divisor
-        self.is_exact = self.is_single or (self._halo is not None and aligned >= self._halo)
-
-    @property
-    def note(self) -> str:
-        """Text for people where the result is approximate, else empty."""
-        if self.is_exact:
-            return ""
-        sees = "an unknown number of" if self._halo is None else str(self._halo)
-        text = f"the network sees {sees} pixels around a tile, and {self.overlap} overlap"
-        return f"tiles of {self.tile} pixels are blended: {text}, so the result is approximate"
-
-    def part(self, read: Read, rows: tuple[int, int], columns: tuple[int, int]) -> Array:
-        """Return rows and columns, from first to end, of the padded image, [h, w, C]."""
-        below = mirrored(torch.arange(*rows) - self.top, self.height).numpy()
-        beside = mirrored(torch.arange(*columns) - self.left, self.width).numpy()
-        top, left = int(below.min()), int(beside.min())
-        array = read(top, left, int(below.max()) + 1 - top, int(beside.max()) + 1 - left)
-        if array.shape[:2] == (len(below), len(beside)) and below[0] == top and beside[0] == left:
-            return array  # nothing is padded
-        padded: Array = array[np.ix_(below - top, beside - left)]
-        return padded
-
-
-def _spans(side: int, tile: int, overlap: int) -> list[Span]:
-    """Return tiles of equal sides: the last ends where the image ends."""
-    if tile >= side:
-        return [Span(0, side, 0, side)]
-    firsts = [*range(0, side - tile, tile - 2 * overlap), side - tile]
-    borders = [0, *(first + tile - overlap for first in firsts[:-1]), side]
-    return [
-        Span(first, first + tile, *cores)
-        for first, cores in zip(firsts, pairwise(borders), strict=True)
-    ]
-
-
-def _rise(pixels: Tensor, blend: int) -> Tensor:
-    share = (pixels / (2 * blend) + 0.5 if blend else pixels.sign()).clamp(0, 1)
-    return (1 - torch.cos(math.pi * share)) / 2
-
-
-def _core(row: Span, column: Span) -> Box:
-    rows = row.core_first - row.first, row.core_end - row.first
-    return (*rows, column.core_first - column.first, column.core_end - column.first)
-
-
-def _halo(translator: Translator) -> int | None:
-    halo = getattr(translator.network, "halo", None)
-    return None if halo is None else -(-halo // translator.divisor) * translator.divisor
-
-
-def _smallest(translator: Translator) -> int:
-    return translator.padded(getattr(translator.network, "min_size", 1))
-
-
-def _overlap(translator: Translator, tile: int, overlap: int | None) -> int:
-    """Return the overlap to use, checked."""
-    divisor, smallest, halo = translator.divisor, _smallest(translator), _halo(translator)
-    if tile < smallest or tile % divisor:
-        near = max(smallest, tile // divisor * divisor)
-        reason = f"{tile} pixels, but the network takes multiples of {divisor} from {smallest} on"
-        raise TranslationError("--tile", reason, f"Choose {near} or {near + divisor}")
-    grid = divisor if divisor % 2 else divisor // 2  # tiles begin at multiples of the divisor
-    if overlap is None:
-        overlap = tile // 4 // grid * grid
-        overlap = overlap if halo is None else min(overlap, halo)
-        if overlap == 0 != halo:
-            reason = f"{tile} pixels leave no room for an overlap, of multiples of {grid}"
-            raise TranslationError("--tile", reason, f"Choose {translator.padded(4 * grid)}")
-    elif overlap < 0 or overlap % grid or 2 * overlap >= tile:
-        limit = (tile - 1) // 2 // grid * grid
-        reason = f"{overlap} pixels, but tiles of {tile} take multiples of {grid} up to {limit}"
-        hint = "" if halo is None else f"The network sees {halo}"
-        raise TranslationError("--overlap", reason, hint)
-    return overlap
+    def _tensor(self, x: Tensor) -> Tensor:
+        raise TranslationError("image", "tensors are not translated in tiles", "Give an array")
 
 
 # -- tiles -----------------------------------------------------------------------------------------
@@ -274,7 +143,8 @@ def _bands(
     Rows before `start` may be incomplete, or missing.
     """
     height, width = tiling.padded
-    blend = 0 if tiling.is_exact else tiling.overlap
+    # of an approximate halo the outer half is left out: it is what differs most
+    blend = 0 if tiling.is_exact else tiling.overlap // 2
     held = torch.empty(0)  # rows that the tiles below add to
     for row in tiling.rows:
         top, down = row.weights(blend, height)
@@ -347,6 +217,18 @@ def _compute(
     """Call a function of x, [N, C, h, w], as `Translator.batch` calls the network."""
     after_fork(translator.device)
     count, _, height, width = x.shape
-    guard = translator.memory.guarded(height, width, count)
+    guard = translator.memory.guarded(count * height, width, option="--tile")
     with guard, torch.no_grad(), translator.execution.context(translator.device):
         return function(x, *more)
+
+
+def _core(row: Span, column: Span) -> Box:
+    rows = row.core_first - row.first, row.core_end - row.first
+    return (*rows, column.core_first - column.first, column.core_end - column.first)
+
+
+def _reader(array: Array) -> Read:
+    def read(top: int, left: int, height: int, width: int) -> Array:
+        return array[top : top + height, left : left + width]
+
+    return read

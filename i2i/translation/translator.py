@@ -19,8 +19,8 @@ from i2i import images
 from i2i.config import AlphaUse
 from i2i.direction import Direction
 from i2i.execution import Execution
-from i2i.images import Array
-from i2i.images.spec import ChannelSpec, ImageSpec, convert_channels
+from i2i.images import Array, WatchedRange
+from i2i.images.spec import ChannelSpec, ImageSpec, clip_note, convert_channels, unlike_note
 from i2i.model_file import ModelInfo, Statistics, default_spec, load_model
 from i2i.networks.inference import per_image_statistics
 from i2i.networks.padding import reflect
@@ -144,6 +144,14 @@ class Translator:
             "image", f"expected a PIL image, an array or a tensor, got {type(image).__name__}"
         )
 
+    def tiled(
+        self, array: NDArray[Any], tile: int | None = None, overlap: int | None = None
+    ) -> NDArray[Any]:
+        """Translate an array as a call does, in tiles (see `Tiling`) and the memory of one."""
+        from i2i.translation.tiles import InTiles  # which imports this module
+
+        return InTiles(self, tile, overlap)(array)
+
     def pixels(self, arrays: Array, depth: int | None = None) -> Array:
         """Translate prepared images of one size, [N, H, W, C], uint8, uint16 or float32 in [0, 1].
 
@@ -211,7 +219,7 @@ class Translator:
 
         Manifests recognize jobs by it: if it changes, jobs of earlier versions do not continue.
         """
-        specs = f"{_spec_text(self.source)} {_spec_text(self.target)}"
+        specs = f"{self.source.text} {self.target.text}"
         depth = f" {self.depth}" if self.depth else ""
         settings = f"{self.statistics} {self.alpha} {self.execution} {specs}{depth}"
         digest = hashlib.blake2b(settings.encode(), digest_size=8)
@@ -238,7 +246,9 @@ class Translator:
         wide = array.dtype not in (np.uint8, np.uint16)
         taken = 32 if wide else self.source.taken_depth(images.depth_of(pixels))
         depth = self._result_depth(taken)
-        unit = self.source.unit(pixels, alpha)
+        watched = self.source.watched()
+        unit = self.source.unit(pixels, alpha, watched)
+        self._warn_of_clipping(watched)
         result = self._image(unit, alpha, depth)
         result = result.astype(array.dtype) if floats and result.dtype == np.float32 else result
         if alpha and self.alpha == "carry":
@@ -250,11 +260,13 @@ class Translator:
     def _pil(self, image: Image.Image) -> Image.Image:
         if 0 in image.size:
             raise TranslationError("image", f"a size of {image.width}x{image.height} has no pixels")
-        pixels = images.from_pil(image, "keep", self.source.value_range, self.max_pixels)
+        watched = self.source.watched()
+        pixels = images.from_pil(image, "keep", watched, self.max_pixels)
         pixels = self._cut(pixels)
         alpha = pixels.shape[2] in (2, 4)
         own = self.source.taken_depth(images.depth_of(pixels))
-        pixels = pixels if own == 32 else self.source.unit(pixels, alpha)
+        pixels = pixels if own == 32 else self.source.unit(pixels, alpha, watched)
+        self._warn_of_clipping(watched)
         carried = alpha and self.alpha == "carry"
         # Color in PIL has 8 bits.
         depth = self._result_depth(own) if self.out_channels + carried == 1 else 8
@@ -271,6 +283,11 @@ class Translator:
             warnings.warn(f'{text}is translated; half="whole" takes all', stacklevel=4)
         return part
 
+    def _warn_of_clipping(self, watched: WatchedRange) -> None:
+        if watched.outside:
+            text = clip_note((watched.outside, watched.values), 1, self.source.value_range)
+            warnings.warn(text, stacklevel=4)
+
     def _result_depth(self, depth: int) -> int:
         return depth if depth == 32 and not self.depth else self.output_depth(depth)
 
@@ -281,6 +298,8 @@ class Translator:
                 pixels, "composite" if self.alpha == "composite" else "drop"
             )
         prepared = convert_channels(pixels, ChannelSpec(self.in_channels, self.source.alpha), alpha)
+        for note in unlike_note(prepared, self.source):
+            warnings.warn(note, stacklevel=5)
         translated: Array = self.pixels(prepared[None], depth)[0]
         return translated
 
@@ -374,14 +393,3 @@ def _pick_direction(path: str | os.PathLike[str], info: ModelInfo, name: str) ->
         accepted = " and ".join(info.directions)
         raise TranslationError(path, f"this model translates {accepted}, not {name}")
     return Direction(name)
-
-
-def _spec_text(spec: ImageSpec) -> str:
-    """Return a spec in the form that fingerprints have hashed since format 2."""
-    inputs = [
-        {"channels": one.channels, "alpha": one.alpha, "name": one.name} for one in spec.inputs
-    ]
-    text = str({"inputs": inputs, "range": list(spec.value_range)})
-    later = (spec.depth, spec.ranged_integers, spec.mask)
-    text += "" if later == (None, False, False) else f" {later}"
-    return f"{text} {spec.sample}" if spec.sample else text

@@ -73,11 +73,16 @@ class Choice:
 
     def _choose(self, tasks: Sequence["Task"], options: Options) -> None:
         from i2i.translation.decoding import Item, decode  # which imports the plan
+        from i2i.translation.inputs import is_tar
+        from i2i.translation.tars import sample_of
 
         for task in tasks[:_ATTEMPTS]:
-            item = decode(task, self._translator, options)
+            if is_tar(task.source):
+                item, count = sample_of(task, self._translator, options) or ("", 0)
+            else:
+                item, count = decode(task, self._translator, options), 1
             if isinstance(item, Item):
-                return tune(self._translator, item.pixels, len(tasks))
+                return tune(self._translator, item.pixels, len(tasks) * count)
 
     def record(self) -> bool:
         """Write the choice down; return False if another shard has made another one.

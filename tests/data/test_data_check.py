@@ -161,7 +161,12 @@ def test_table_and_json_say_the_same(write: Any, tmp_path: Path) -> None:
     write("1.png", pixels=picture(1, (16, 64)))
     report = check_folder(tmp_path)
     assert report.rows() == [
-        ("", "train", 1, "1 PNG; 1 of 64x16; 1 of 3 channels; 1 of 8 bits"),
+        (
+            "",
+            "train",
+            1,
+            "1 PNG; 1 of 64x16; 1 of 3 channels; 1 of 8 bits; values from 0 to 255, the central 99 % cover 100 % of 0 to 255",
+        ),
         ("warning", "small", 1, "are smaller than 32x32: 1.png is 64x16"),
     ]
     read = json.loads(report.to_json())
