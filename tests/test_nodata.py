@@ -111,9 +111,8 @@ def test_trainer_gives_losses_fakes_that_equal_the_reals_in_gaps(method):
     trainer.step([real])
 
 
-@pytest.mark.parametrize("method", ["pix2pix", "regress"])
-def test_training_and_validation_do_not_depend_on_what_is_under_the_mask(tmp_path, method):
-    weights, scores = [], []
+def test_training_and_validation_do_not_depend_on_what_is_under_the_mask(tmp_path):
+    method, weights, scores = "pix2pix", [], []
     for hidden in (1, 2):
         data = write_pairs(tmp_path / f"data{hidden}", hidden, splits=("train", "val"))
         out = tmp_path / f"run{hidden}"

@@ -6,9 +6,7 @@ read: its own content decides.
 
 import base64
 import io
-import logging
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -161,8 +159,6 @@ def _check_segments(file: IO[bytes], page: Directory, max_pixels: int) -> None:
 def _opened(file: IO[bytes]) -> Iterator[Any]:
     """Open a file with GDAL, of which only the reader of TIFF is let at it."""
     rasterio = require("rasterio", "geo", _WHAT)
-    logging.getLogger("rasterio").addHandler(logging.NullHandler())
-    warnings.filterwarnings("ignore", category=rasterio.errors.NotGeoreferencedWarning)
     on_disk = isinstance(getattr(file, "raw", None), io.FileIO) and isinstance(file.name, str)
     with rasterio.Env(**_OPTIONS):
         file.seek(0)
@@ -266,7 +262,6 @@ def to_bytes(array: Array, metadata: Metadata, alpha: bool, missing: Missing | N
     it, and a mask otherwise.
     """
     rasterio = require("rasterio", "geo", _WHAT)
-    warnings.filterwarnings("ignore", category=rasterio.errors.NotGeoreferencedWarning)
     native: GeoTags = metadata.native
     array = array.view(np.uint8) if array.dtype == np.bool_ else array
     nodata = _fitting(native, array.dtype, missing)
