@@ -116,6 +116,7 @@ def test_sixteen_bits_stay_sixteen_bits(tmp_path, channels, suffix):
     assert images.read_header(tmp_path / f"out/x{suffix}").depth == 16
 
 
+@pytest.mark.usefixtures("without_tiff_extra")
 def test_float_gray_stays_float_and_float_to_color_says_that_it_does_not(tmp_path):
     (tmp_path / "in").mkdir()
     values = np.linspace(0, 1, 96, dtype=np.float32).reshape(8, 12, 1)
