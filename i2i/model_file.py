@@ -183,9 +183,11 @@ class ModelInfo(_Part):
             if spec.size and min(spec.size) < 1:
                 raise ValueError(f"domains.{domain}.size: must be at least 1")
             counts = [one.channels for one in spec.inputs]
-            if sum(counts) != channels or min(counts) < 1:
-                reason = f"must be {channels} channels, as the generators have, got {sum(counts)}"
+            if spec.channels != channels or min(counts) < 1 or spec.classes < 0:
+                reason = f"must be {channels} channels, as the generators have, got {spec.channels}"
                 raise ValueError(f"domains.{domain}.inputs: {reason}")
+            if spec.classes and (counts != [1] or not spec.mask or spec.depth not in (8, 16)):
+                raise ValueError(f"domains.{domain}.classes: must be of one channel of labels")
         return self
 
 

@@ -387,11 +387,12 @@ def test_picture_that_cannot_be_decoded_in_what_is_free_is_named_with_the_number
 ) -> None:
     monkeypatch.setattr(budget, "MAX_BYTES", 1_000_000)
     monkeypatch.setattr(budget, "free_bytes", lambda: 5_000_000)
-    source = pictures(pictures(tmp_path / "in", "a.png"), "b.png", side=1024)
+    source = pictures(pictures(tmp_path / "in", "a.png"), "b.webp", side=1024)
     report = run(source, tmp_path / "out")
     assert report.written == 1
     ((name, reason),) = report.failed
-    assert (name, reason[:37]) == ("b.png", "decoding it needs about 0.0 GB of mem")
+    assert (name, reason[:37]) == ("b.webp", "decoding it needs about 0.0 GB of mem")
+    assert reason.endswith("save it as TIFF or .npy.")
 
 
 @pytest.mark.parametrize(("own", "tree", "expected"), GROUPS)
@@ -412,14 +413,16 @@ def tight(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("tight")
-def test_picture_that_does_not_fit_is_listed_with_the_numbers_and_the_rest_goes_on(
+def test_picture_that_does_not_fit_is_translated_in_tiles_or_listed_with_the_numbers(
     tmp_path: Path,
 ) -> None:
     source = pictures(pictures(tmp_path / "in", "a.png", "c.png"), "b.png", side=1024)
     report = run(source, tmp_path / "out")
-    assert report.written == 2
-    ((name, reason),) = report.failed
-    assert name == "b.png"
+    assert (report.written, report.failed) == (3, [])
+    assert any("translated in tiles of" in note and "b.png" in note for note in report.notes)
+    resized = run(source, tmp_path / "resized", size=(1024, 1024))  # which tiles are not
+    assert [name for name, _ in resized.failed] == ["a.png", "b.png", "c.png"]
+    reason = resized.failed[1][1]
     assert reason.startswith("1024x1024 pixels need about 0.0 GB of memory, 0.0 GB are free")
 
 

@@ -84,6 +84,12 @@ def synth(kind: str, out: str, count: int, size: int, seed: int, unpaired: bool)
 )
 @click.option("--range", "old_range", type=float, nargs=2, hidden=True)  # its old name
 @_options.choice("--mask", "a|b", multiple=True, help="Domain of label maps.")
+@click.option(
+    "--classes",
+    multiple=True,
+    metavar="a=N",
+    help="Number of classes of a domain that holds class numbers, as data.classes in training.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
     "--fix",
@@ -97,6 +103,7 @@ def check(
     window: str | None,
     old_range: tuple[float, float] | None,
     mask: tuple[Domain, ...],
+    classes: tuple[str, ...],
     as_json: bool,
     fix: str | None,
     **options: Any,
@@ -133,6 +140,7 @@ def check(
         check_new_folder(Path(fix))
     with progress("decoding") as job:
         options |= {"value_range": window or value_range, "masks": mask}
+        options["classes"] = _classes(classes)
         report = check_folder(path, progress=job, **options)
     if as_json:
         click.echo(report.to_json())
@@ -144,6 +152,19 @@ def check(
         with new_folder(Path(fix)):
             (log if as_json else echo)(f"{write_clean(report, fix)} files linked into {fix}")
     return 0 if report.ok else 1
+
+
+def _classes(words: tuple[str, ...]) -> dict[str, int]:
+    """Return domain -> number of classes."""
+    numbers = {}
+    for word in words:
+        domain, _, number = word.partition("=")
+        is_number = number.isascii() and number.isdecimal() and len(number) < 6
+        if domain not in ("a", "b") or not is_number or not 2 <= int(number) <= 2**16:
+            reason = f"must be a=N or b=N, N from 2 to 65536, got {word}"
+            raise click.BadParameter(reason, param_hint="--classes")
+        numbers[domain] = int(number)
+    return numbers
 
 
 @command.command()

@@ -32,6 +32,19 @@ from i2i.cli._imports import quick_imports
 @click.option(
     "--batch", type=click.IntRange(1, 4096), metavar="N", help="Batch size; never changes a result."
 )
+@click.option(
+    "--tile",
+    type=click.IntRange(1, 2**20),
+    metavar="N",
+    help="Side of tiles, in pixels, for larger images.  [default: tiles only where an image is too "
+    "large as a whole]",
+)
+@click.option(
+    "--overlap",
+    type=click.IntRange(0, 2**20),
+    metavar="M",
+    help="Pixels by which tiles overlap on each side.  [default: what the network sees]",
+)
 @_options.choice(
     "--format", "keep|png|jpg|webp|tif|npy", default="keep", help="File format of outputs."
 )
@@ -92,8 +105,10 @@ def command(
     i2i translate runs/rooms 'in-{000..009}.tar' OUTPUT
 
     OUTPUT mirrors INPUT: same tree, stems, formats and sizes; depth and units are those of the
-    target's files in training. The same command continues a job that was stopped. Files that cannot
-    be read are listed, all others are translated, and the exit status is 1.
+    target's files in training. TIFF, .npy, and with the extra vips PNG and JPEG may have any size:
+    what exceeds --max-pixels or memory is translated in tiles. The same command continues a job
+    that was stopped. Files that cannot be read are listed, all others are translated, and the exit
+    status is 1.
 
     \b
     i2i translate --summary OUTPUT

@@ -130,9 +130,15 @@ class DataConfig(_Settings):
     max_images: Count | None = None
     """largest number of images used, a random sample over all subfolders; null: all"""
     max_pixels: Resumable[Count] = 100_000_000
-    """largest number of pixels of an image file; larger ones are refused"""
+    """largest number of pixels of an image file; larger ones are refused, but with resize=none,
+    crops of .npy and TIFF files of any size are read"""
     epoch_images: Count | None = None
     """samples of one epoch, random crops of the files in turn, which may be few; null: each once"""
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """Domains whose values are labels."""
+        return frozenset()
 
     def range_rule(self, domain: str) -> RangeRule:
         """Return the rule of the values of a domain."""
@@ -163,12 +169,20 @@ class PairedData(TwoDomainsData):
     """leave out files without a partner instead of refusing them"""
     masks: tuple[Domain, ...] = ()
     """domains whose values are labels; they are resampled to the nearest pixel"""
+    classes: dict[Domain, Annotated[int, Field(ge=2, le=65_536)]] = {}
+    """number N of classes of a domain whose files hold class numbers 0 to N-1, in 8 or 16 bits of
+    gray: labels, of which the networks see a channel for each class (1 in its own, -1 elsewhere)"""
     pair_pattern: tuple[str, ...] = ()
     """names of partners without suffix, a pattern for each folder, such as ["{id}_A", "{id}_B"];
     {id} is any text, {number} a number that leading zeros do not change; []: equal names"""
     pairs: str | None = None
     """CSV file of pairs, in root or a path: columns of paths below root, inputs before the target;
     null: matched by name"""
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """Domains whose values are labels."""
+        return frozenset((*self.masks, *self.classes))
 
 
 class UnpairedData(TwoDomainsData):

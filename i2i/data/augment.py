@@ -9,6 +9,7 @@ import numpy as np
 
 from i2i import images
 from i2i.config import DataConfig, height_width
+from i2i.data.parts import LargeImage
 from i2i.data.sizes import resized
 from i2i.images import Array, ImageError
 from i2i.seeds import key
@@ -45,6 +46,7 @@ class Augment:
         self.crop_size = height_width(config.crop_size)
         self.load_size = height_width(config.load_size)
         self.resize, self.flip = config.resize, config.flip
+        self.classes = frozenset(getattr(config, "classes", ()))  # whose numbers stay integers
         self.names, self.masks = tuple(names), frozenset(masks)
         jittered = set(color) - self.masks if config.color_jitter else set()
         self.color = [name for name in names if name in jittered]
@@ -103,7 +105,9 @@ class Augment:
         return views
 
     def _resized(self, name: str, array: Array, goal: tuple[int, int]) -> Array:
-        if array.dtype != np.uint8:
+        if isinstance(array, LargeImage):
+            return array
+        if array.dtype != np.uint8 and name not in self.classes:
             array = images.to_unit(array)
         before = (array.shape[0], array.shape[1])
         after = resized(before, goal, self.resize)

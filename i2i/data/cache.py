@@ -40,7 +40,7 @@ _SHARE = 4  # at most a quarter of the memory, or of the disk, that is free
 _UNKNOWN_FREE = 2**32  # bytes, where the system does not say
 _UNUSED_SECONDS = 30 * 24 * 3600.0  # until a file that no run opens is removed
 _TICK_NS = 2 * 10**9  # a file may change twice in it and keep its time (FAT; others are finer)
-_DTYPES: dict[int, Any] = {8: np.uint8, 32: np.float32}
+_DTYPES: dict[int, Any] = {8: np.uint8, 16: np.uint16, 32: np.float32}
 _CODECS = ("jpg", "jpg_2000", "webp", "libtiff", "libjpeg_turbo")
 
 

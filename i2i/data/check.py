@@ -13,6 +13,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from i2i.config import DataConfig, Kind, Layout, PairedData, RangeRule
+from i2i.data.admission import unused_classes
+from i2i.data.domains import channel_spec
 from i2i.data.duplicates import first_equal, near_pairs
 from i2i.data.folders import (
     SPLITS,
@@ -27,7 +29,7 @@ from i2i.data.folders import (
 from i2i.data.groups import Group, groups_of
 from i2i.data.inspect import Samples, inspect
 from i2i.data.ranges import fit_ranges
-from i2i.data.rules import RULES, Level, Mask, channel_spec, describe_files, find_faults
+from i2i.data.rules import RULES, Level, Mask, describe_files, find_faults
 from i2i.data.walk import describe_suffixes
 from i2i.direction import Domain
 from i2i.files import check_empty
@@ -90,6 +92,7 @@ def check_folder(
     threads: int = 4,
     value_range: ValueRange | str = UNIT,
     masks: Sequence[Domain] = (),
+    classes: Mapping[Domain, int] | None = None,
     inputs: Sequence[str] = (),
     target: str | None = None,
     pair_pattern: Sequence[str] = (),
@@ -109,7 +112,7 @@ def check_folder(
         value_range: (low, high) of the floats in files, or of the integers where there are none;
             or text as `data.value_range` takes it, such as "lung": values outside are clipped.
         masks: domains that hold labels, of which an image may have one value.
-        inputs, target, pair_pattern, pairs, max_pixels: settings of `data` with these names.
+        classes, inputs, target, pair_pattern, pairs, max_pixels: settings of `data`.
         progress: is called with files decoded and their total.
 
     Raises:
@@ -124,22 +127,19 @@ def check_folder(
     own = next(filter(name.startswith, SPLITS), "train")
     find = partial(find, patterns=pair_pattern, table=pairs, table_split=own)
     listings = _list_splits(find)
-    ranges = {} if value_range == UNIT else dict.fromkeys(("a", "b", "image"), value_range)
-    config: DataConfig = PairedData(
-        root=root, max_pixels=max_pixels, value_range=ranges, masks=tuple(masks), on_bad_file="skip"
-    )
-    for _, listing in (each for each in listings if each[0] == listings[0][0]):
-        config, _ = fit_ranges(config, listing)
+    labels = PairedData(root=root, masks=tuple(masks), classes=dict(classes or {}))
+    config = _with_ranges(labels, value_range, listings, max_pixels)
     parts = _Reading(root, config.range_rule, max_pixels, threads, progress).parts(listings)
     if kind == "auto" and _all_double(parts):
         parts = [part._replace(samples=replace(part.samples, side_by_side=True)) for part in parts]
     kind = _kind(parts[0].samples)
-    if masks and kind != "paired":
-        raise DataError("--mask", f"only pairs have label maps, {path} is {kind}", "Leave it out")
+    if config.labels and kind != "paired":
+        flag = "--mask" if masks else "--classes"
+        raise DataError(flag, f"only pairs have label maps, {path} is {kind}", "Leave it out")
     sizes = {"load_size": smallest, "crop_size": smallest, "resize": "none"}
     config = config.model_copy(update={**sizes, "value_range": _used_ranges(config, parts)})
     notes = list(chain.from_iterable(listing.remarks() for _, listing in listings))
-    notes += chain.from_iterable(_channel_notes(part) for part in parts)
+    notes += chain.from_iterable(_channel_notes(part, config) for part in parts)
     return replace(_report(root, kind, parts, names, config), notes=tuple(notes))
 
 
@@ -262,6 +262,22 @@ def _all_double(parts: Sequence[_Part]) -> bool:
     return alone and len(sizes) > 0 and bool((sizes[:, 1] == 2 * sizes[:, 0]).all())
 
 
+def _with_ranges(
+    config: DataConfig,
+    value_range: ValueRange | str,
+    listings: Sequence[tuple[str, Listing]],
+    max_pixels: int,
+) -> DataConfig:
+    """Return `config` with a range for each domain; percentiles are those of the first split."""
+    ranges = {} if value_range == UNIT else dict.fromkeys(("a", "b", "image"), value_range)
+    limits = {"max_pixels": max_pixels, "on_bad_file": "skip"}
+    config = config.model_copy(update={**limits, "value_range": ranges})
+    for split, listing in listings:
+        if split == listings[0][0]:
+            config, _ = fit_ranges(config, listing)
+    return config
+
+
 def _used_ranges(config: DataConfig, parts: Sequence[_Part]) -> dict[str, ValueRange | str]:
     """Return the ranges of the domains of floats, or without any, of integers."""
     floats = set()
@@ -279,8 +295,12 @@ def _kind(samples: Samples) -> Kind:
     return "unconditional" if samples.domains == ("image",) else "unpaired"
 
 
-def _channel_notes(part: _Part) -> Iterator[str]:
-    """Yield what training says where gray and color are mixed."""
+def _channel_notes(part: _Part, config: DataConfig) -> Iterator[str]:
+    """Yield what training says where gray and color are mixed, or classes are not used."""
+    classes = getattr(config, "classes", {})
+    for domain, histogram in zip(part.samples.domains, part.histograms, strict=True):
+        for note in unused_classes(domain, classes.get(domain, 0), histogram):
+            yield f"{part.split}: {note}"
     samples = part.samples.keep(np.asarray(part.samples.readable.all(axis=1)))
     for column, domain in enumerate(samples.domains) if len(samples) else ():
         yield from channel_spec(domain, samples, column, "drop")[1]

@@ -8,35 +8,28 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from i2i import images
-from i2i.config import (
-    DataConfig,
-    PairedData,
-    UnpairedData,
-)
+from i2i.config import DataConfig, PairedData, UnpairedData
 from i2i.data import nodata
 from i2i.data.admission import nothing_left, read_listing
 from i2i.data.augment import Arrays, Augment
 from i2i.data.cache import Cache, Group, open_caches
+from i2i.data.domains import channel_spec, check_domain, image_spec
 from i2i.data.folders import DataError, Listing, find_pairs, list_split
 from i2i.data.inspect import Samples
 from i2i.data.layouts import folder_names, spec_names
 from i2i.data.order import shuffled
+from i2i.data.parts import LargeImage, halves, takes_crops
 from i2i.data.paths import Paths as Paths
-from i2i.data.rules import (
-    channel_spec,
-    check_domain,
-    image_spec,
-)
 from i2i.data.selection import HeldOut
 from i2i.data.sizes import loaded_bytes
-from i2i.images import Array, ImageError
+from i2i.images import Array, ImageError, TooLargeError
 from i2i.images.pixels import with_nan
 from i2i.images.spec import Half, ImageSpec, read
 from i2i.seeds import key
@@ -101,7 +94,7 @@ class Dataset:
             ImageError: a file cannot be decoded; with `on_bad_file: skip` the next index is read
                 instead.
         """
-        return _tensors(self.pixels(epoch, index))
+        return self._tensors(self.pixels(epoch, index))
 
     def pixels(self, epoch: int, index: int) -> Arrays:
         """Return what `sample` does as arrays [crop height, crop width, C], uint8 or float32."""
@@ -111,7 +104,7 @@ class Dataset:
     def fixed(self, index: int) -> dict[str, Tensor]:
         """Return the images of a sample without augmentation, in the size and range of `sample`."""
         arrays = self.fixed_pixels(index)
-        return _tensors(nodata.only_data(arrays, self._labels) if self.nodata else arrays)
+        return self._tensors(nodata.only_data(arrays, self._labels) if self.nodata else arrays)
 
     def fixed_pixels(self, index: int) -> Arrays:
         """Return what `fixed` does as arrays [crop height, crop width, C], uint8 or float32.
@@ -193,7 +186,8 @@ class Dataset:
                 raise error.with_subject(" and ".join(files)) from None
 
         cache = self._caches.get(augment)
-        return cache.load(row, files, load) if cache else load()
+        large = any(self._bytes[name][row] == 0 for name in augment.names)
+        return cache.load(row, files, load) if cache and not large else load()
 
     def row_files(self, names: Sequence[str], row: int) -> list[str]:
         """Return the files of domains in a row."""
@@ -205,8 +199,13 @@ class Dataset:
         return {domain: self._decode(domain, row) for domain in names}
 
     def _decode(self, domain: str, row: int) -> Array:
-        files = [paths[row] for paths in self.paths[domain]]
-        stack = read(files, self.specs[domain], self.config.alpha, self.config.max_pixels)
+        files, spec, config = self.row_files((domain,), row), self.specs[domain], self.config
+        try:
+            stack = read(files, spec, config.alpha, config.max_pixels)
+        except TooLargeError:
+            if spec.half or not takes_crops(config):
+                raise
+            return cast(Array, LargeImage(files, spec, config.alpha))
         return stack.array if stack.missing is None else with_nan(stack.array, stack.missing)
 
     def _first_readable(self, index: int, count: int, load: Callable[[int], Arrays]) -> Arrays:
@@ -218,6 +217,17 @@ class Dataset:
                     raise
                 self.warnings.append(f"skipped {error}")
         raise nothing_left(self.config)
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """Number of classes of each domain whose pixels are class numbers."""
+        return {name: spec.classes for name, spec in self.specs.items() if spec.classes}
+
+    def _tensors(self, arrays: Arrays) -> dict[str, Tensor]:
+        return {
+            name: self.specs[name].tensor(array) if name in self.specs else images.to_tensor(array)
+            for name, array in arrays.items()
+        }
 
     def _inspect(self, listing: Listing) -> Samples:
         """Read the files of a listing, fit value ranges, and refuse or skip what breaks a rule."""
@@ -280,6 +290,9 @@ class PairedImages(Dataset):
         self.layout = pairs.layout
         side_by_side = self.layout != "folders"
         names = pairs.names or spec_names(folders)
+        if side_by_side and config.classes:
+            reason = "side-by-side images are one file, which holds no class numbers"
+            raise DataError("data.classes", reason, "Use two folders")
         if side_by_side and config.range_rule("a") != config.range_rule("b"):
             reason = "side-by-side images are one file"
             raise DataError("data.value_range", reason, "Give a and b the same range")
@@ -288,7 +301,7 @@ class PairedImages(Dataset):
             self.notes += (f"pairs lie side by side; the left half is {self.layout[0]}.",)
         source = config.direction.source
         for domain in ("a", "b"):
-            self._admit(domain, samples, domain == source and domain not in config.masks, names)
+            self._admit(domain, samples, domain == source and domain not in config.labels, names)
             if side_by_side:
                 half: Half = "left" if domain == self.layout[0] else "right"
                 self.specs[domain] = replace(self.specs[domain], half=half)
@@ -296,7 +309,7 @@ class PairedImages(Dataset):
             del self.paths["b"]  # they are those of a
         if pairs.unmatched:
             self.notes += (f"{len(pairs.unmatched)} files without a partner are skipped.",)
-        self.augments = [Augment(config, ("a", "b"), masks=config.masks, color=(source,))]
+        self.augments = [Augment(config, ("a", "b"), masks=config.labels, color=(source,))]
         inputs = len(self.paths["a"])
         stacked = f", {inputs} inputs stacked" if inputs > 1 else ""
         self.epoch_rule = self._rule("every pair once", f"{self.count} pairs{stacked}")
@@ -305,16 +318,6 @@ class PairedImages(Dataset):
         if self.layout == "folders":
             return super().read_row(names, row)
         return halves(self._decode("a", row), self.layout)
-
-
-def _tensors(arrays: Arrays) -> dict[str, Tensor]:
-    return {name: images.to_tensor(array) for name, array in arrays.items()}
-
-
-def halves(image: Array, layout: Literal["ab", "ba"]) -> Arrays:
-    """Return the domains of a side-by-side image [H, W, C]; `layout` lists them from the left."""
-    half = image.shape[1] // 2
-    return {layout[0]: image[:, :half], layout[1]: image[:, half:]}
 
 
 class UnpairedImages(Dataset):

@@ -15,6 +15,7 @@ from i2i import images
 from i2i.config import RangeRule
 from i2i.data.folders import Listing
 from i2i.images import Array, Format, Histogram, ImageError, WatchedRange
+from i2i.images.windows import read_large_header
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 SAMPLES = ("", *images.NUMBERS)
@@ -86,12 +87,14 @@ def inspect(
     threads: int = 8,
     progress: Callable[[int, int], None] | None = None,
     histograms: Sequence[Histogram] = (),
+    crops: bool = False,
 ) -> Samples:
     """Read the headers of all files, or more.
 
     Decoded floats outside the range of their domain, `range_rule` of its name, are errors unless it
     clips them, and files of more than `max_pixels`. `progress` is called with files read and their
-    total. `histograms`, one for each column, take the values of decoded files.
+    total. `histograms`, one for each column, take the values of decoded files. With `crops` larger
+    files are taken if parts can be read from them; only their header is.
     """
     fields = [*_HEADER, *_FINGERPRINT] if reading == "fingerprint" else _HEADER
     facts = np.zeros((len(listing.files[0]), len(listing.files)), fields)
@@ -102,7 +105,7 @@ def inspect(
             if histograms:
                 histogram = histograms[column]
             watch = partial(WatchedRange, rule.limits or images.UNIT, rule.clips, histogram)
-            read = partial(_read, reading=reading, watch=watch, limit=max_pixels)
+            read = partial(_read, reading=reading, watch=watch, limit=max_pixels, crops=crops)
             for start in range(0, len(paths), _BLOCK):
                 for row, result in enumerate(pool.map(read, paths[start : start + _BLOCK]), start):
                     if isinstance(result, str):
@@ -117,14 +120,15 @@ def inspect(
 
 
 def _read(
-    path: str, reading: Reading, watch: Callable[[], WatchedRange], limit: int
+    path: str, reading: Reading, watch: Callable[[], WatchedRange], limit: int, crops: bool
 ) -> tuple[Any, ...] | str:
     content: tuple[Any, ...] = (False, False, 0, 0, 0, 0)
     fingerprint: tuple[Any, ...] = ()
     try:
-        if reading == "header":
+        header = read_large_header(path, limit) if crops else None
+        if header is None and reading == "header":
             header = images.read_header(path, limit)
-        else:
+        elif header is None:
             watched = watch()
             with images.decoded(path, limit, watched) as (pixels, header):
                 colors = pixels[..., :-1] if header.alpha else pixels

@@ -17,6 +17,7 @@ from i2i.data.workers import LoaderError as LoaderError
 from i2i.data.workers import Report, Workers
 from i2i.errors import I2IError
 from i2i.images import Array, to_signed, to_tensor
+from i2i.images.classes import class_tensor
 from i2i.seeds import key
 
 Keys = tuple[tuple[int, int], ...]  # (epoch, index) of each image
@@ -108,11 +109,12 @@ def _stream(
     dataset: Source, requests: Iterator[_Request], workers: int, pin: bool
 ) -> Generator[Batch, None, None]:
     reported: set[str] = set()
+    classes: dict[str, int] = getattr(dataset, "classes", {})
     read = _Reader(dataset).read
     with closing(Workers(workers, read, functools.partial(_files, dataset))) as processes:
         batches = processes.answers(requests) if workers else map(read, requests)
         for arrays, batch in batches:
-            images = {name: _to_images(array) for name, array in arrays.items()}
+            images = {name: _to_images(array, classes.get(name)) for name, array in arrays.items()}
             fresh = tuple(warning for warning in batch.warnings if warning not in reported)
             reported.update(fresh)
             full = replace(batch, images=images, warnings=fresh)
@@ -120,7 +122,9 @@ def _stream(
 
 
 def _stacked(arrays: Sequence[Array]) -> Array:
-    """Return [N, C, H, W]: uint8, a quarter of the bytes to send, or float32 ready to train."""
+    """Return [N, C, H, W]: few bytes to send (uint8, class numbers), or float32 ready to train."""
+    if arrays[0].dtype == np.uint16:
+        return np.stack([array.transpose(2, 0, 1) for array in arrays])
     if not all(array.dtype == np.uint8 for array in arrays):
         return torch.stack([to_tensor(array) for array in arrays]).numpy()
     height, width, channels = arrays[0].shape
@@ -130,7 +134,9 @@ def _stacked(arrays: Sequence[Array]) -> Array:
     return stacked
 
 
-def _to_images(stacked: Array) -> Tensor:
+def _to_images(stacked: Array, classes: int | None = None) -> Tensor:
+    if classes:
+        return class_tensor(np.moveaxis(stacked, 1, -1), classes)
     images = torch.from_numpy(stacked)
     return to_signed(images, 8) if stacked.dtype == np.uint8 else images
 

@@ -8,12 +8,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from i2i.config import AlphaUse, DataConfig, PairedData, height_width
+from i2i.config import DataConfig, PairedData, height_width
 from i2i.data.folders import DataError, Listing
-from i2i.data.inspect import FORMATS, SAMPLES, Facts, Samples, inspect
+from i2i.data.inspect import FORMATS, Samples, inspect
 from i2i.data.sizes import resized_sizes
-from i2i.images import MAX_VALUE, UNIT
-from i2i.images.spec import LOSSY, ChannelSpec, ImageSpec
+from i2i.images.spec import LOSSY
 
 Level = Literal["error", "warning"]
 Mask = NDArray[np.bool_]  # [rows, columns] of samples
@@ -44,7 +43,7 @@ class Rule(NamedTuple):
 
 
 def _constant(samples: Samples, config: DataConfig) -> Mask:
-    labels = np.isin(samples.domains, getattr(config, "masks", ()))
+    labels = np.isin(samples.domains, list(config.labels))
     return np.asarray(samples.facts["constant"] & ~labels)
 
 
@@ -93,7 +92,8 @@ def _columns(samples: Samples, mask: Mask) -> Mask:
 
 def _labels(samples: Samples, config: DataConfig) -> Mask:
     values = samples.facts["values"]
-    declared = np.isin(samples.domains, getattr(config, "masks", samples.domains))
+    labels = config.labels if hasattr(config, "masks") else samples.domains
+    declared = np.isin(samples.domains, list(labels))
     return _columns(samples, (values > 0) & (values <= _FEW_VALUES) & ~declared)
 
 
@@ -102,7 +102,8 @@ def _narrow(samples: Samples, config: DataConfig) -> Mask:
     facts, readable = samples.facts, samples.readable
     tops = facts["top"].max(axis=0, initial=0, where=readable)
     bottoms = facts["bottom"].min(axis=0, initial=np.inf, where=readable)
-    ranged = np.isin(samples.domains, list(config.value_range)) | (facts["depth"] > 16)
+    declared = [*config.value_range, *getattr(config, "classes", ())]
+    ranged = np.isin(samples.domains, declared) | (facts["depth"] > 16)
     return _columns(samples, (tops > 0) & (tops - bottoms < 2.0 ** facts["depth"] / 4) & ~ranged)
 
 
@@ -113,7 +114,7 @@ def _outside(samples: Samples, config: DataConfig) -> Mask:
         if not config.range_rule(domain).clips:
             columns = np.isin(samples.domains, domain)
             depth = facts["depth"][:, columns].max(initial=0)
-            same = (facts["depth"] == depth) | (domain in getattr(config, "masks", ()))
+            same = (facts["depth"] == depth) | (domain in config.labels)
             outside |= columns & same & (depth < 32) & (facts["outside"] > 0)
     return outside
 
@@ -127,9 +128,24 @@ def _clipped(samples: Samples, config: DataConfig) -> Mask:
 
 
 def _lossy(samples: Samples, config: DataConfig) -> Mask:
-    masks = getattr(config, "masks", ())
+    masks = [domain for domain in config.labels if domain not in getattr(config, "classes", ())]
     declared = np.isin(samples.domains, masks) | (samples.side_by_side and bool(masks))
     return samples.readable & declared & np.isin(samples.facts["format"], _LOSSY)
+
+
+def _no_class_maps(samples: Samples, config: DataConfig) -> Mask:
+    """Return the files of domains of classes that are not lossless integers of one channel."""
+    facts, declared = samples.facts, np.isin(samples.domains, list(getattr(config, "classes", ())))
+    plain = (facts["channels"] == 1) & (facts["depth"] < 32)
+    plain &= ~np.isin(facts["format"], _LOSSY)
+    return np.asarray(samples.readable & declared & ~plain)
+
+
+def _no_classes(samples: Samples, config: DataConfig) -> Mask:
+    """Return the class maps that hold numbers of no class."""
+    classes = getattr(config, "classes", {})
+    limits = np.array([classes.get(domain, np.inf) for domain in samples.domains])
+    return (samples.facts["top"] >= limits) & ~_no_class_maps(samples, config)
 
 
 _warning = partial(Rule, level="warning", drop=False)
@@ -240,6 +256,19 @@ RULES = (
         _clipped,
         values=True,
     ),
+    Rule(
+        "no class map",
+        "are no class maps: lossless files of one channel of 8 or 16 bits",
+        _no_class_maps,
+        "Save class numbers as gray PNG; of a file with a palette its indices",
+    ),
+    Rule(
+        "no class",
+        "hold numbers of no class: data.classes is their number, from 0",
+        _no_classes,
+        "Raise data.classes, or correct them",
+        values=True,
+    ),
     _note(
         "lossy labels",
         "hold labels in JPEG, whose compression mixes them",
@@ -310,79 +339,3 @@ def check_guess(pairs: Listing) -> None:
         samples, config = inspect(pairs), PairedData(root="")
         faults = find_faults(samples, config)
         check_faults(samples, {r: m for r, m in faults.items() if r.name == "not double"}, config)
-
-
-# -- domains ---------------------------------------------------------------------------------------
-
-
-def channel_spec(
-    domain: str, samples: Samples, column: int, alpha: AlphaUse, name: str = ""
-) -> tuple[ChannelSpec, tuple[str, ...]]:
-    """Return the channels that all images of a column are converted to, and notes if they differ.
-
-    Of gray and color, color is taken; where `alpha` is kept, images without any become opaque.
-    """
-    facts = samples.facts[:, column]
-    kept = facts["alpha"] & (alpha == "keep")
-    color = facts["channels"] - facts["alpha"]
-    spec = ChannelSpec(int(color.max()) + int(kept.any()), bool(kept.any()), name)
-    kinds, counts = np.unique(color + kept, return_counts=True)
-    if len(kinds) == 1:
-        return spec, ()
-    mixed = ", ".join(f"{count} with {kind}" for count, kind in zip(counts, kinds, strict=True))
-    differ = f"images of domain {domain} differ in channels ({mixed})"
-    return spec, (f"{differ}: all are converted to {spec.channels}.",)
-
-
-def image_spec(
-    domain: str,
-    inputs: tuple[ChannelSpec, ...],
-    samples: Samples,
-    columns: list[int],
-    config: DataConfig,
-) -> ImageSpec:
-    """Return what a weights file says of the files of a domain, which are in `columns`."""
-    depth = samples.facts["depth"][:, columns].max().item()
-    kinds = np.unique(samples.facts["sample"][:, columns])
-    sizes = samples.sizes[:, columns].reshape(-1, 2).astype(np.int64)
-    first, rule = sizes[0], config.range_rule(domain)
-    ranged = depth < 32 and domain in config.value_range
-    similar = (sizes[:, 0] * first[1] == sizes[:, 1] * first[0]).all()
-    return ImageSpec(
-        inputs,
-        rule.limits or UNIT,
-        depth,
-        ranged_integers=ranged,
-        clips=rule.clips and (ranged or depth == 32),
-        sample=SAMPLES[kinds[0]] if len(kinds) == 1 else "",
-        mask=domain in getattr(config, "masks", ()),
-        size=tuple(first.tolist()) if similar else None,
-    )
-
-
-def check_domain(
-    domain: str, spec: ImageSpec, facts: Facts, config: DataConfig, jitter: bool
-) -> None:
-    """Raise DataError if settings do not fit a domain; `jitter`: its color will change."""
-    have = f"images of domain {domain} have {spec.channels} channels"
-    stacked = f", stacked from {len(spec.inputs)} folders" if len(spec.inputs) > 1 else ""
-    colored = spec.channels - spec.alpha in (1, 3) and not stacked
-    if config.color_jitter and jitter and not colored:
-        reason = f"defined for gray and RGB, {have}{stacked}"
-        raise DataError("data.color_jitter", reason, "Set data.color_jitter=0")
-    check_range(domain, spec)
-    if config.alpha == "carry" and spec.channels not in (1, 3):
-        reason = f"carry puts alpha back onto gray or RGB, {have}"
-        raise DataError("data.alpha", reason, "Set data.alpha=drop")
-
-
-def check_range(domain: str, spec: ImageSpec) -> None:
-    """Raise DataError if integers of a domain cannot have its value range."""
-    low, high = spec.value_range
-    top = MAX_VALUE[spec.depth or 8]
-    if spec.ranged_integers and not 0 <= low < high <= top:
-        reason = f"files of domain {domain} hold integers from 0 to {top}"
-        raise DataError(f"data.value_range.{domain}", reason, "Choose a range within")
-    if spec.ranged_integers and spec.alpha:
-        reason = "a value range is for files of which no channel is alpha"
-        raise DataError(f"data.value_range.{domain}", reason, "Set data.alpha=drop")

@@ -35,10 +35,17 @@ def resized_sizes(sizes: NDArray[np.int32], config: DataConfig) -> NDArray[np.in
 def loaded_bytes(
     spec: ImageSpec, sizes: NDArray[np.int32], config: DataConfig, nodata: bool = False
 ) -> NDArray[np.int64]:
-    """Return the bytes of images of `sizes`, [N, 2], once resized; floats with `nodata`."""
+    """Return the bytes of images of `sizes`, [N, 2], once resized; 0 where they are not loaded.
+
+    With `nodata` they are floats.
+    """
     short = spec.depth == 8 and not (spec.ranged_integers or nodata)
     pixel = spec.channels * (1 if short else 4)
+    if spec.classes:  # kept as numbers
+        pixel = (spec.depth or 16) // 8
     if config.resize != "stretch":
-        return np.asarray(resized_sizes(sizes, config).prod(axis=1) * pixel)
+        areas = np.asarray(resized_sizes(sizes, config).prod(axis=1))
+        areas[areas > config.max_pixels] = 0  # of which crops are read
+        return areas * pixel
     height, width = height_width(config.load_size)
     return np.broadcast_to(np.int64(height * width * pixel), len(sizes))  # takes no memory

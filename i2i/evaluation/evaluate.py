@@ -65,6 +65,10 @@ def evaluate(
         EvaluationError: images, a layout, a mask or a metric do not fit each other.
         SetError, FeatureError: a metric of sets cannot be computed.
     """
+    if translator.target.classes:
+        reason = "metrics compare shades, and this model makes maps of class numbers"
+        hint = "Translate, and compare the numbers of outputs and targets"
+        raise EvaluationError(translator.path or "model", reason, hint)
     measures = Measures(metrics, size, mask, weights)
     given = layout != "auto" or bool(pair_pattern) or pairs is not None
     if not _pairs_wanted(paired, given, data, split):
@@ -137,7 +141,7 @@ class _Job:
 
 
 def _example(translator: Translator, image: Array, output: Array, target: Array) -> Example:
-    source = images.to_display_rgb(image, translator.source.alpha)
+    source = translator.source.display(image)
     return [
         source,
         *(images.to_display_rgb(each, translator.target.alpha) for each in (output, target)),

@@ -11,7 +11,6 @@ import numpy as np
 
 from i2i import images
 from i2i.config import Layout
-from i2i.data.dataset import halves
 from i2i.data.folders import (
     DataError,
     Listing,
@@ -20,6 +19,7 @@ from i2i.data.folders import (
     find_images,
     find_pairs,
 )
+from i2i.data.parts import halves
 from i2i.data.rules import check_guess
 from i2i.direction import Domain
 from i2i.errors import I2IError

@@ -11,6 +11,7 @@ from i2i.images.formats import Format as Format
 from i2i.images.formats import Header as Header
 from i2i.images.formats import ImageError as ImageError
 from i2i.images.formats import Source as Source
+from i2i.images.formats import TooLargeError as TooLargeError
 from i2i.images.formats import extra_hint as extra_hint
 from i2i.images.formats import format_of as format_of
 from i2i.images.formats import supports as supports

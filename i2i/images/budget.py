@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from i2i.images.formats import ImageError
+from i2i.images.formats import TooLargeError
 from i2i.memory import free_bytes
 
 MAX_BYTES = 384 * 2**20  # four photographs of 12 megapixels at once, or one picture of any size
@@ -25,11 +25,11 @@ def reserve(size: int) -> Iterator[None]:
     """Wait until `size` bytes of MAX_BYTES are free, and hold them; a larger picture gets all.
 
     Raises:
-        ImageError: the machine, or what limits this process, has less than a larger picture needs.
+        TooLargeError: the machine, or what limits this process, has less than it needs.
     """
     if size > MAX_BYTES and (free := free_bytes()) is not None and size > free:
         numbers = f"about {size / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"
-        raise ImageError("image", f"decoding it needs {numbers}", "Make it smaller")
+        raise TooLargeError("image", f"decoding it needs {numbers}", "Make it smaller")
     budget, size = _budget, min(size, MAX_BYTES)
     with budget.changed:
         budget.changed.wait_for(lambda: budget.reserved + size <= MAX_BYTES)

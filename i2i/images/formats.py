@@ -82,6 +82,10 @@ class ImageError(I2IError, ValueError):
     """An image that cannot be read, converted or written; the subject is its path, or "image"."""
 
 
+class TooLargeError(ImageError):
+    """An image of more pixels than the limit, or than fit into memory."""
+
+
 def not_supported(what: str, hint: str = WAY_OUT) -> ImageError:
     """Return the error about a healthy file of a kind that is not read."""
     return ImageError("image", f"{_REFUSAL}{what}", hint)

@@ -116,7 +116,7 @@ def open_geo(file: IO[bytes], plain: Picture | None, max_pixels: int) -> Picture
         )
     values = size[0] * size[1] * size[2]
     if plain and plain.header.depth < 32:
-        header, cost, load = plain
+        header, cost, load = plain.header, plain.cost, plain.load
     else:
         depth = {"uint8": 8, "uint16": 16}.get(kind.name, 32)
         alpha &= size[2] in (2, 4) and depth < 32

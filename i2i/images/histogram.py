@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_DROPPED = 10  # low bits of a float32: 13 of its mantissa stay, whole numbers to 16,384 are exact
+_DROPPED = 10  # low bits of a float32: 13 of its mantissa stay
+EXACT = 2**14  # whole numbers up to it are counted apart
 _SIGN = np.uint32(1 << 31)
 _SORTED = 2**20  # values that are sorted faster than counted
 

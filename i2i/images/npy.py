@@ -14,6 +14,7 @@ from i2i.images.formats import (
     Array,
     Header,
     ImageError,
+    TooLargeError,
     not_supported,
 )
 from i2i.images.pixels import ValueRange, from_value_range
@@ -71,7 +72,7 @@ def read_info(file: IO[bytes], max_pixels: int) -> ArrayInfo:
         raise ImageError("image", reason, REPLACE)
     if size > MAX_PIXEL_BYTES * max_pixels:  # a sparse file takes next to nothing on disk
         reason = f"{size:,} bytes of values, the limit is {MAX_PIXEL_BYTES} x {max_pixels:,}"
-        raise ImageError("image", reason, RAISE_LIMIT)
+        raise TooLargeError("image", reason, RAISE_LIMIT)
     sample = dtype.name if dtype.name != SAMPLES[depth] else ""
     header = Header(width, height, channels, depth, "NPY", alpha=False, sample=sample)
     return ArrayInfo(header, dtype, fortran, start.tell(), size)

@@ -62,7 +62,7 @@ from i2i.images.formats import (
 from i2i.images.metadata import Metadata, resolution, upright_exif
 from i2i.images.pixels import UNIT, ValueRange, apply_alpha
 from i2i.images.silence import silence
-from i2i.images.tiff_pages import Picture
+from i2i.images.tiff_pages import Picture as Picture
 
 silence()
 
@@ -99,7 +99,7 @@ def read_header(source: Source, max_pixels: int = MAX_PIXELS, name: str = "") ->
             NPY), or larger than `max_pixels`.
     """
     with _opened(source, name) as file:
-        return _open(file, max_pixels, complete=False).header
+        return open_picture(file, max_pixels, complete=False).header
 
 
 def decode(
@@ -142,7 +142,7 @@ def decoded(
     """
     with ExitStack() as reservation:
         with _opened(source, name) as file:
-            picture = _open(file, max_pixels, complete=True)
+            picture = open_picture(file, max_pixels, complete=True)
             reservation.enter_context(reserve(picture.cost))
             loaded, header = picture.load(value_range), picture.header
             pixels, missing = loaded if isinstance(loaded, tuple) else (loaded, None)
@@ -165,7 +165,7 @@ def from_pil(
     Raises:
         ImageError: larger than `max_pixels`, a mode without a known range, or corrupt data.
     """
-    with _errors_about(name):
+    with errors_about(name):
         sanity.check_size(*image.size, max_pixels)
         checked = _check_unloaded(image, max_pixels)
         with reserve(_cost(image, pixel_bytes=4, copied=True) + 2 * checked.file_bytes):
@@ -178,21 +178,25 @@ def from_pil(
 @contextmanager
 def _opened(source: Source, name: str) -> Iterator[IO[bytes]]:
     if isinstance(source, str | os.PathLike):
-        with _errors_about(name or source):
-            if not stat.S_ISREG(Path(source).stat().st_mode):  # a pipe would wait for its writer
-                raise ImageError(source, "not a file")
-            with open(source, "rb") as file:
-                yield file
+        with errors_about(name or source), open_regular(source) as file:
+            yield file
     else:
-        with _errors_about(name or "image"):
+        with errors_about(name or "image"):
             if hasattr(source, "encoding") or not getattr(source, "seekable", bool)():
                 hint = "Open files in binary mode, wrap bytes in io.BytesIO"
                 raise ImageError("image", "neither a path nor a seekable binary stream", hint)
             yield source
 
 
+def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
+    """Open a file to be read, and nothing else."""
+    if not stat.S_ISREG(Path(path).stat().st_mode):  # a pipe would wait for its writer
+        raise ImageError(path, "not a file")
+    return open(path, "rb")
+
+
 @contextmanager
-def _errors_about(subject: object) -> Iterator[None]:
+def errors_about(subject: object) -> Iterator[None]:
     """Raise everything that goes wrong with an image as an ImageError about `subject`."""
     try:
         yield
@@ -212,7 +216,7 @@ def _errors_about(subject: object) -> Iterator[None]:
         raise ImageError(subject, f"corrupt or truncated: {reason}", sanity.REPLACE) from error
 
 
-def _open(file: IO[bytes], max_pixels: int, complete: bool) -> Picture:
+def open_picture(file: IO[bytes], max_pixels: int, complete: bool) -> Picture:
     """Read the header; with `complete`, which loading needs, check the rest of the file, too."""
     start, format = _start(file)
     if not start:
@@ -265,7 +269,7 @@ def _open_by_pillow(
         metadata = tiff_tags.with_tags(metadata, file, channels)
     header = Header(width, height, channels, depth, format, alpha, metadata=metadata)
     cost = _cost(image, channels * depth // 8, copied=turned != 1 or alpha) + 2 * file_bytes
-    return Picture(header, cost, partial(_load, image, checked, header, turned, layout))
+    return Picture(header, cost, partial(_load, image, checked, header, turned, layout), turned)
 
 
 def _opened_by_pillow(stream: IO[bytes], format: Format) -> ImageFile.ImageFile:

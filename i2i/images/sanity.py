@@ -14,7 +14,7 @@ from PIL.TgaImagePlugin import TgaImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from i2i.images import profiles
-from i2i.images.formats import ImageError, not_supported
+from i2i.images.formats import ImageError, TooLargeError, not_supported
 
 REPLACE = "Replace or remove the file"  # the hint for what no reader can use
 RAISE_LIMIT = "Raise max_pixels (--max-pixels, data.max_pixels) if you trust the file"
@@ -45,7 +45,7 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
         size = f"{width}x{height}" if pixels < 10**18 else "its size"  # numbers can have any length
         megapixels, limit = min(pixels, 10**18) / 1e6, max_pixels / 1e6
         reason = f"{size} is {megapixels:.4g} megapixels, the limit is {limit:.4g}"
-        raise ImageError("image", reason, RAISE_LIMIT)
+        raise TooLargeError("image", reason, RAISE_LIMIT)
 
 
 def strip_png(file: IO[bytes], complete: bool) -> tuple[IO[bytes], int, bytes]:

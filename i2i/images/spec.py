@@ -3,12 +3,16 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from i2i.config import AlphaUse
 from i2i.images import reading
+from i2i.images.classes import check_classes, class_colors, class_map, class_tensor
 from i2i.images.formats import (
     MAX_PIXELS,
     Array,
@@ -21,15 +25,19 @@ from i2i.images.formats import (
 )
 from i2i.images.histogram import WatchedRange
 from i2i.images.metadata import NO_METADATA, Metadata
+from i2i.images.missing import filled, missing_values
 from i2i.images.pixels import (
     MAX_VALUE,
     UNIT,
     ValueRange,
     apply_alpha,
     depth_of,
+    from_tensor,
     from_value_range,
     match_channels,
     to_depth,
+    to_display_rgb,
+    to_tensor,
     to_unit,
     to_value_range,
 )
@@ -63,13 +71,19 @@ class ImageSpec:
     clips: bool = False  # values outside of value_range are clipped, not refused
     sample: str = ""  # NumPy type of the values in all its files, where the depth does not say it
     mask: bool = False  # values are labels, which resampling must not mix
+    classes: int = 0  # values are class numbers below this, of which the network sees one-hot
     size: tuple[int, int] | None = None  # (height, width) of an image; all have its aspect ratio
     half: Half | None = None  # of files with a and b side by side
     statistics: tuple[ChannelStatistics, ...] = ()  # of training images, as the network saw them
 
     @property
     def channels(self) -> int:
-        """Number of stacked channels."""
+        """Number of stacked channels that the network sees."""
+        return self.classes or self.file_channels
+
+    @property
+    def file_channels(self) -> int:
+        """Number of stacked channels in files: 1 of class numbers."""
         return sum(one.channels for one in self.inputs)
 
     @property
@@ -87,6 +101,7 @@ class ImageSpec:
         later = (self.depth, self.ranged_integers, self.mask)  # than the first manifests
         text += "" if later == (None, False, False) else f" {later}"
         text += " clips" if self.clips else ""
+        text += f" {self.classes} classes" if self.classes else ""
         return f"{text} {self.sample}" if self.sample else text
 
     def fits(self, format: Format, depth: int | None = None, extras: bool = True) -> bool:
@@ -95,8 +110,8 @@ class ImageSpec:
         2 or 4 plain channels need NPY, or an extra; JPEG would mix labels.
         """
         sample = "" if depth else self.sample
-        holds = supports(format, self.channels, depth or self.depth or 8, sample, extras)
-        if self.channels in (2, 4) and not self.alpha:
+        holds = supports(format, self.file_channels, depth or self.depth or 8, sample, extras)
+        if self.file_channels in (2, 4) and not self.alpha:
             holds &= format == "NPY" or (extras and installed(format))
         return holds and not (self.mask and format == "JPEG")
 
@@ -137,15 +152,6 @@ class ImageSpec:
         """Return the lowest and highest value that files of `depth` may hold."""
         return self.value_range if self.in_units(depth) else (0.0, float(MAX_VALUE[depth]))
 
-    def neutral(self, depth: int) -> Any:
-        """Return the value that stands for no data in files of `depth`: the middle of the range.
-
-        It is 0 to the network, as padding is, and depends on no other pixel: a part of a file is
-        read as the file. Of labels it is the least.
-        """
-        low, high = self.limits(depth)
-        return np.array(low if self.mask else (low + high) // 2).astype(f"u{depth // 8}")
-
     def taken_depth(self, depth: int) -> int:
         """Return the depth as which files of `depth` bits are taken: labels as in training.
 
@@ -169,6 +175,24 @@ class ImageSpec:
             return to_depth(unit, depth)
         values = to_value_range(unit, self.value_range)
         return values if depth == 32 else values.round().astype(f"u{depth // 8}")
+
+    def tensor(self, pixels: Array, device: torch.device | str = "cpu") -> Tensor:
+        """Return pixels [..., H, W, C] as the network takes them: [..., C, H, W] in [-1, 1]."""
+        if self.classes:
+            return class_tensor(pixels, self.classes, device)
+        return to_tensor(pixels, device)
+
+    def pixels(self, tensor: Tensor, depth: int = 8) -> Array:
+        """Return what `tensor` was made from, of a depth (32: float32); class numbers by argmax.
+
+        Raises:
+            ImageError: a value is not finite.
+        """
+        return class_map(tensor) if self.classes else from_tensor(tensor, depth)
+
+    def display(self, pixels: Array) -> NDArray[np.uint8]:
+        """Return pixels [H, W, C] as RGB for people; class numbers in distinct colors."""
+        return class_colors(pixels) if self.classes else to_display_rgb(pixels, self.alpha)
 
     def watched(self) -> WatchedRange:
         """Return the value range for one reading of files."""
@@ -197,6 +221,8 @@ class ImageSpec:
         Raises:
             ImageError: a value outside of the range, or a label that training files cannot hold.
         """
+        if self.classes and not alpha:
+            return check_classes(stored, self.classes)
         floats = stored.dtype not in (np.uint8, np.uint16)
         if not floats and (depth := self.taken_depth(depth_of(stored))) != depth_of(stored):
             labels, opacity = np.split(stored, [stored.shape[2] - alpha], axis=2)
@@ -280,37 +306,39 @@ def opened(
     watched = spec.watched()
     if len(files) == 1:
         with reading.decoded(files[0], max_pixels, watched) as picture:
-            yield _stack(files, [picture], spec, alpha, watched)
+            yield stack(files, [picture], spec, alpha, watched)
     else:
         pictures = [reading.read(path, max_pixels, watched) for path in files]
-        yield _stack(files, pictures, spec, alpha, watched)
+        yield stack(files, pictures, spec, alpha, watched)
 
 
-def _stack(
+def stack(
     files: Sequence[Source],
-    pictures: list[tuple[Array, Header]],
+    pictures: Sequence[tuple[Array, Header]],
     spec: ImageSpec,
     alpha: AlphaUse,
     watched: WatchedRange,
 ) -> Stack:
+    """Stack what `images.read` returned for each file, or windows of it; errors: see `read`.
+
+    `watched`: the value range with which they were read.
+    """
     parts: list[Array] = []
-    missing: list[Array] = []
     carried, depth = None, 0
     notes: list[str] = []
     for path, (pixels, header), target in zip(files, pictures, spec.inputs, strict=True):
         notes += (*header.notes, *_notes(pixels, header, spec))
         try:
-            if header.missing is not None and header.depth != 32:
-                pixels = np.where(header.missing, spec.neutral(header.depth), pixels)
             if header.depth != 32:
+                pixels = filled(pixels, header.missing, spec.limits(header.depth), spec.mask)
                 pixels = spec.unit(pixels, header.alpha, watched)
             if spec.mask and target.channels < 3:
                 _check_gray(pixels)
             if header.alpha and not target.alpha:
                 carried = pixels[..., -1:] if alpha == "carry" else None
                 pixels = apply_alpha(pixels, "composite" if alpha == "composite" else "drop")
-            parts.append(convert_channels(pixels, target, header.alpha))
-            missing.append(_missing(header, parts[-1]))
+            part = convert_channels(pixels, target, header.alpha)
+            parts.append(check_classes(part, spec.classes) if spec.classes else part)
         except ImageError as error:
             raise error.with_subject(path) from None
         (height, width), (first_height, first_width) = parts[-1].shape[:2], parts[0].shape[:2]
@@ -323,25 +351,15 @@ def _stack(
     array = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
     metadata = pictures[0][1].metadata if len(pictures) == 1 else NO_METADATA
     clipped = (watched.outside, watched.values)
-    absent = None
-    if any(header.missing is not None for _, header in pictures):
-        absent = np.concatenate(missing, axis=2)
+    absent = missing_values([header for _, header in pictures], parts)
     return Stack(array, carried, depth, tuple(dict.fromkeys(notes)), metadata, clipped, absent)
-
-
-def _missing(header: Header, part: Array) -> Array:
-    """Return which values of `part`, [H, W, C], are of pixels without data."""
-    if header.missing is None:
-        return np.broadcast_to(np.False_, part.shape)
-    missing = header.missing[..., : header.channels - header.alpha]
-    if missing.shape[2] == part.shape[2]:
-        return missing
-    return np.repeat(missing.any(axis=2, keepdims=True), part.shape[2], axis=2)
 
 
 def _notes(pixels: Array, header: Header, spec: ImageSpec) -> Iterator[str]:
     if spec.mask and header.format in LOSSY:
         yield f"labels were read from {header.format} files, whose compression mixes them"
+    if spec.classes:
+        return
     if (taken := spec.taken_depth(header.depth)) != header.depth:
         yield f"{header.depth}-bit labels were read as the same numbers of {taken} bits"
     elif spec.ranged_integers and spec.depth and header.depth < spec.depth:

@@ -49,6 +49,7 @@ class Picture(NamedTuple):
     header: Header
     cost: int  # bytes of memory to load it
     load: Callable[[ValueRange], Array | tuple[Array, Array | None]]
+    turned: int = 1  # EXIF orientation of what is stored, but for TIFF
 
 
 class _Kind(NamedTuple):

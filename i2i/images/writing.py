@@ -144,14 +144,19 @@ def _with_metadata(content: bytes, format: Format, metadata: Metadata, alpha: bo
     """Return a file of OpenCV's with what that leaves out: metadata, in TIFF what alpha is."""
     if format == "TIFF":
         return tiff.with_tags(content, alpha, metadata.icc_profile, metadata.resolution)
+    header_end = 33  # of a PNG
+    return content[:header_end] + png_chunks(metadata) + content[header_end:]
+
+
+def png_chunks(metadata: Metadata) -> bytes:
+    """Return the chunks of metadata that follow the header of a PNG."""
     chunks = profiles.to_chunk(metadata.icc_profile) if metadata.icc_profile else b""
     if metadata.resolution:  # in pixels a meter
         x, y = (round(value / 0.0254).to_bytes(4) for value in metadata.resolution)
         chunks += profiles.chunk(b"pHYs", x + y + b"\1")
     if metadata.exif:
         chunks += profiles.chunk(b"eXIf", metadata.exif.removeprefix(b"Exif\0\0"))
-    header_end = 33  # of a PNG
-    return content[:header_end] + chunks + content[header_end:]
+    return chunks
 
 
 def to_pil(array: Array) -> Image.Image:

@@ -62,6 +62,8 @@ def _data_errors(data: DataConfig) -> Iterator[ConfigError]:
         yield ConfigError("data.alpha", reason, "Choose drop, composite or keep")
     if isinstance(data, TwoDomainsData):
         yield from _input_errors(data)
+    if isinstance(data, PairedData):
+        yield from _class_errors(data)
 
 
 def _range_errors(data: DataConfig) -> Iterator[ConfigError]:
@@ -81,9 +83,26 @@ def _range_errors(data: DataConfig) -> Iterator[ConfigError]:
         if rule.clips and data.outside_range == "fail":
             reason = f"fail contradicts {setting} of domain {domain}, outside of which values lie"
             yield ConfigError("data.outside_range", reason, "Leave it out, or name two numbers")
-        if rule.clips and domain in getattr(data, "masks", ()):
+        if domain in getattr(data, "classes", ()):
+            yield ConfigError(subject, "class numbers have no range", "Leave it out")
+        elif rule.clips and domain in data.labels:
             reason = f"{setting} would merge labels of domain {domain}"
             yield ConfigError(subject, reason, "Name two numbers, or leave data.masks out")
+
+
+def _class_errors(data: PairedData) -> Iterator[ConfigError]:
+    if data.classes and data.layout in ("ab", "ba"):
+        reason = f"{data.layout} contradicts data.classes: halves of one file have one kind"
+        yield ConfigError("data.layout", reason, "Use two folders")
+    if "a" in data.classes and len(data.inputs) > 1:
+        reason = "class numbers are one channel of one file, and several inputs are stacked"
+        yield ConfigError("data.classes.a", reason, "Name one input")
+    if data.color_jitter and data.direction.source in data.classes:
+        reason = f"has no effect: domain {data.direction.source} holds class numbers"
+        yield ConfigError("data.color_jitter", reason, "Leave it out")
+    if data.alpha == "carry" and data.classes:
+        reason = "carry has no effect on class numbers"
+        yield ConfigError("data.alpha", reason, "Choose drop")
 
 
 def _input_errors(data: TwoDomainsData) -> Iterator[ConfigError]:
@@ -187,6 +206,9 @@ def check_metrics(config: Config, kind: Kind) -> None:
         ConfigError: all metrics that cannot be computed.
     """
     section, errors = config.validate, []
+    if isinstance(config.data, PairedData) and config.data.direction.target in config.data.classes:
+        reason = "metrics compare shades, and the target holds class numbers"
+        raise ConfigError("validate.every_images", reason, "Leave it out")
     fitting = [*(available("paired") if kind == "paired" else ()), *available("set")]
     hint = f"Choose among {', '.join(fitting)}"
     side = min(height_width(config.data.crop_size))

@@ -80,7 +80,9 @@ def _samples(dataset: Dataset, indices: list[int], draws: int) -> tuple[list[Sta
 
 
 def _inputs(array: Array, spec: ImageSpec) -> list[Array]:
-    """Return the images that are stacked in [H, W, C]."""
+    """Return the images that are stacked in [H, W, C]; class numbers in colors."""
+    if spec.classes:
+        return [spec.display(array)]
     ends = np.cumsum([each.channels for each in spec.inputs])
     return np.split(array, ends[:-1], axis=2)
 

@@ -13,6 +13,7 @@ from i2i.console import log
 from i2i.data.dataset import Dataset
 from i2i.data.folders import DataError, SplitError
 from i2i.direction import Direction
+from i2i.images.spec import ImageSpec
 from i2i.methods._base import Method
 from i2i.networks.inference import inference, per_image_statistics
 from i2i.networks.latent import LatentSpec, recalibrate_batchnorm
@@ -33,7 +34,8 @@ def sample_sheet(
     if method.latent is not None:
         return generation_sheet(count, method.latent, settings.train.seed, device)
     dataset = open_test_split(settings, dataset) or dataset
-    return translation_sheet([dataset.fixed(index) for index in evenly(count, dataset)], device)
+    samples = [dataset.fixed(index) for index in evenly(count, dataset)]
+    return translation_sheet(samples, dataset.specs, device)
 
 
 def evenly(count: int, dataset: Dataset) -> list[int]:
@@ -62,7 +64,7 @@ def open_test_split(settings: Config, training: Dataset) -> Dataset | None:
 
 
 def translation_sheet(
-    samples: list[dict[str, Tensor]], device: torch.device
+    samples: list[dict[str, Tensor]], specs: Mapping[str, ImageSpec], device: torch.device
 ) -> Callable[[Nets], Picture]:
     """Return a function that draws a row of input, output and target for each of `samples`.
 
@@ -78,8 +80,9 @@ def translation_sheet(
             for direction, net in used.items():
                 source, target = Direction(direction).source, Direction(direction).target
                 output = translate(net, sample[source], device)
-                row += [sample[source], output] + ([sample[target]] if len(nets) == 1 else [])
-            rows += [to_rgb(image) for image in row]
+                row += [to_rgb(sample[source], specs[source]), to_rgb(output, specs[target])]
+                row += [to_rgb(sample[target], specs[target])] if len(nets) == 1 else []
+            rows += row
         return images.grid(rows, columns=len(rows) // len(samples))
 
     return draw
@@ -113,6 +116,11 @@ def generate(
         return [image for part in torch.split(latents, 16) for image in used(part.to(device)).cpu()]
 
 
-def to_rgb(image: Tensor) -> Picture:
-    """Convert [C, H, W] in [-1, 1] to RGB: its first three channels, or its first as gray."""
+def to_rgb(image: Tensor, spec: ImageSpec | None = None) -> Picture:
+    """Convert [C, H, W] in [-1, 1] to RGB: its first three channels, or its first as gray.
+
+    Of classes, which `spec` says, each gets a color of its own.
+    """
+    if spec and spec.classes:
+        return spec.display(spec.pixels(image.float()))
     return images.to_display_rgb(images.from_tensor(image.cpu()), alpha=False)

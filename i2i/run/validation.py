@@ -80,7 +80,8 @@ class RunValidation:
             sample = self.dataset.fixed(index)
             for domain, image in ((domain, sample[domain]) for domain in self.dataset.specs):
                 key = index if self.paired else files[domain]  # of a smaller one, they repeat
-                array = _stored(image, _depth(self.dataset.specs[domain]))
+                spec = self.dataset.specs[domain]
+                array = spec.pixels(image, _depth(spec))
                 reals[domain].setdefault(key, (files[domain], array))
         self.directions = sorted(method.translators())
         self.protocol = self._protocol(settings, reals, of_sets)
@@ -134,10 +135,14 @@ class RunValidation:
             name = picture_name(sample.file, outputs)
             parts = {"input": sample.input, "output": sample.output, "target": sample.target}
             pictures = {part: to_rgb(image) for part, image in parts.items() if image is not None}
+            if sample.input is not None:
+                pictures["input"] = to_rgb(sample.input, self.dataset.specs[_source(direction)])
             gallery.add(direction, name, pictures)
             outputs[name] = pictures["output"]
             if sample.target is not None and own:
-                output, target = (_stored(each, depth) for each in (sample.output, sample.target))
+                output, target = (
+                    spec.pixels(each, depth) for each in (sample.output, sample.target)
+                )
                 valid = None if sample.valid is None else sample.valid[0].numpy() > 0
                 if counts(valid):
                     scored = masked([(direction, output)], target, valid)
@@ -221,13 +226,12 @@ def _target(direction: str) -> str:
     return Direction(direction).target if direction in list(Direction) else "image"
 
 
+def _source(direction: str) -> str:
+    """Return the domain that a direction makes images from."""
+    return Direction(direction).source
+
+
 def _depth(spec: ImageSpec) -> int:
     """Return the bits in which images of a domain are scored; 32: floats."""
     depth = spec.taken_depth(spec.depth or 8)
     return 32 if spec.in_units(depth) else depth
-
-
-def _stored(image: Tensor, depth: int) -> Array:
-    """Return [C, H, W] in [-1, 1] as an array [H, W, C] of a depth."""
-    array: Array = images.from_tensor(image, depth)
-    return array

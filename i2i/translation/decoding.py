@@ -1,17 +1,18 @@
 """Read the images of a folder job: what of each the network takes, and what goes past it."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from i2i import images
 from i2i.errors import I2IError
-from i2i.images import Array, ImageError, Source
+from i2i.images import Array, ImageError, Source, TooLargeError
 from i2i.images.metadata import NO_METADATA, Metadata
 from i2i.images.pixels import with_nan
-from i2i.images.spec import Clipped, opened, unlike_note
+from i2i.images.spec import Clipped, Stack, opened, unlike_note
+from i2i.images.windows import ANY_SIZE
 from i2i.memory import is_out_of_memory
 from i2i.translation.manifest import Stamp, identity
 from i2i.translation.options import Options, target_size
@@ -35,10 +36,22 @@ class Item:
     missing: Array | None = None  # [H, W, C or 1], True for values that the output has not
 
 
+class TooLarge(str):
+    """The reason why an image is not translated as a whole: tiles may be the way."""
+
+
 def decode(task: Task, translator: Translator, options: Options) -> Item | str:
     """Return a decoded image, or why there is none: an error would hold the decoder's memory."""
     try:
+        if options.tile and not task.missing:
+            content = task.source if task.content is None else io.BytesIO(task.content)
+            header = images.read_header(content, ANY_SIZE)
+            if max(header.height, header.width) > options.tile:
+                return TooLarge("larger than a tile, in which only files are translated")
         return _read(task, translator, options)
+    except TooLargeError as error:
+        reason = reason_of(error, task)
+        return TooLarge(reason) if options.size == "keep" else reason
     except (ImageError, OSError) as error:
         return reason_of(error, task)
     except (MemoryError, RuntimeError) as error:
@@ -57,7 +70,10 @@ def _read(task: Task, translator: Translator, options: Options) -> Item:
         pixels = _fit(image.array, translator, task, options)
         alpha = None if image.alpha is None else _fit(image.alpha, translator, task, options)
         height, width = image.array.shape[:2]
-        notes = (*image.notes, *_form_notes(height, width, translator, options))
+        part = translator.source.cut(image.array[..., :0], options.half or translator.half)
+        scales = np.divide(pixels.shape[:2], part.shape[:2]).tolist()
+        size = height, width
+        depth, notes, metadata = outcome(task, image, size, scales, translator, options)
         absent = (
             None
             if image.missing is None
@@ -66,25 +82,14 @@ def _read(task: Task, translator: Translator, options: Options) -> Item:
         valid = pixels if absent is None else with_nan(pixels, absent > 0)
         notes += unlike_note(valid, translator.source)
         clipped = image.clipped
-        part = translator.source.cut(image.array[..., :0], options.half or translator.half)
-        scales = np.divide(pixels.shape[:2], part.shape[:2])
-        half = options.half or translator.half or translator.source.half_of(height, width)
-        left = width - part.shape[1] if half == "right" else 0
-        metadata = image.metadata.cut(left).resized(*scales.tolist())
-    channels = translator.out_channels + (alpha is not None)
-    depth, note = _output_depth(task, translator.output_depth(image.depth), channels, options)
-    carried = images.carried(metadata, images.format_of(task.target), channels)
-    for name in metadata.missing(carried):
-        notes += (f"{name} of inputs were dropped: the outputs cannot hold them",)
-    notes = (*notes, note) if note else notes
-    missing = _missing(absent, translator.out_channels)
+    missing = _missing(absent, translator.target.file_channels)
     if missing is not None and alpha is not None:
         color = np.repeat(missing, translator.out_channels // missing.shape[2], axis=2)
         missing = np.concatenate([color, np.zeros(alpha.shape, np.bool_)], axis=2)
-    if missing is not None and not images.marks_missing(carried):
+    if missing is not None and not images.marks_missing(metadata):
         notes += ("outputs cannot mark the pixels of inputs that have no data",)
     has_alpha = alpha is not None or translator.target.alpha
-    return Item(task, inputs, pixels, depth, alpha, notes, carried, clipped, has_alpha, missing)
+    return Item(task, inputs, pixels, depth, alpha, notes, metadata, clipped, has_alpha, missing)
 
 
 def _missing(levels: Array | None, channels: int) -> Array | None:
@@ -94,6 +99,33 @@ def _missing(levels: Array | None, channels: int) -> Array | None:
     if levels.shape[2] != channels:
         levels = levels.max(axis=2, keepdims=True)
     return levels.astype(np.bool_)
+
+
+def outcome(
+    task: Task,
+    image: Stack,
+    size: tuple[int, int],
+    scales: Sequence[float],
+    translator: Translator,
+    options: Options,
+) -> tuple[int, tuple[str, ...], Metadata]:
+    """Return the bits of the output, notes for people, and the metadata that it can hold.
+
+    Args:
+        image: what was read, or a part of it.
+        size: (height, width) of the file.
+        scales: output pixels for one of the part that is translated, down and across.
+    """
+    notes = (*image.notes, *_form_notes(*size, translator, options))
+    half = options.half or translator.half or translator.source.half_of(*size)
+    left = size[1] // 2 if half == "right" else 0
+    metadata = image.metadata.cut(left).resized(*scales)
+    channels = translator.target.file_channels + (image.alpha is not None)
+    depth, note = _output_depth(task, translator.output_depth(image.depth), channels, options)
+    carried = images.carried(metadata, images.format_of(task.target), channels)
+    for name in metadata.missing(carried):
+        notes += (f"{name} of inputs were dropped: the outputs cannot hold them",)
+    return depth, (*notes, note) if note else notes, carried
 
 
 def _form_notes(height: int, width: int, translator: Translator, options: Options) -> Iterator[str]:

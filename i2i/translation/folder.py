@@ -15,6 +15,7 @@ from i2i.files import DiskFullError
 from i2i.images.spec import Clipped, clip_note
 from i2i.translation import Progress, TranslationError
 from i2i.translation.inputs import Source
+from i2i.translation.large import check_tiles
 from i2i.translation.manifest import Stamp, Step
 from i2i.translation.options import Options
 from i2i.translation.plan import Plan, Task, make_plan
@@ -65,6 +66,7 @@ def translate_folder(
     """
     start = time.perf_counter()
     options = options or Options()
+    check_tiles(translator, options)
     plan = make_plan(translator, source, output, options)
     job = _FolderJob(plan, translator, options, progress, engine)
     try:
@@ -147,6 +149,11 @@ class _FolderJob:
                 steps = [Step(task.relative, task.output) for task in tasks]
                 self.plan.manifest.add("writing", steps, flush=True)
             yield from tasks
+
+    @property
+    def shows(self) -> bool:
+        """True if progress is printed."""
+        return self.progress is not None
 
     def check(self) -> None:
         """Raise InUseError if the output folder is no longer at its path."""

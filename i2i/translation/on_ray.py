@@ -126,6 +126,7 @@ class _Collector(NamedTuple):
     """The ledger of an actor."""
 
     outcomes: list[tuple[Task, Outcome]]
+    shows: bool = False
 
     def check(self) -> None:
         """Do nothing: the process that keeps the record holds the folder."""

@@ -30,7 +30,9 @@ class Options:
     shard: Shard = (0, 1)
     verify: bool = False  # compare the content of what is done, also where sizes and times agree
     retry_killed: bool = False  # False: leave out images that an earlier run did not survive
-    max_pixels: int = images.MAX_PIXELS  # of an input
+    max_pixels: int = images.MAX_PIXELS  # of what is decoded and translated as a whole
+    tile: int | None = None  # side, pixels; None: tiles only where an image is too large as a whole
+    overlap: int | None = None  # of tiles, pixels on each side; None: what the network sees
 
     def __post_init__(self) -> None:
         for name, value, choices in (
@@ -44,9 +46,16 @@ class Options:
             ("batch", self.batch),
             ("threads", self.threads),
             ("max-pixels", self.max_pixels),
+            ("tile", self.tile),
         ):
             if number is not None and number < 1:
                 raise TranslationError(name, f"must be at least 1, got {number}")
+        if self.overlap is not None and (self.tile is None or self.overlap < 0):
+            reason = f"needs --tile, and is at least 0, got {self.overlap}"
+            raise TranslationError("overlap", reason)
+        if self.tile and self.size != "keep":
+            reason = "images are resized as a whole, and not in tiles"
+            raise TranslationError("size", reason, "Leave out --tile, or resize the images first")
         check_size(self.size, self.max_pixels)
         check_shard(self.shard)
 

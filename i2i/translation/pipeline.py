@@ -12,7 +12,7 @@ import torch
 
 from i2i.files import DiskFullError, WriteError
 from i2i.images import Array, ImageError
-from i2i.translation.decoding import Item, decode, reason_of
+from i2i.translation.decoding import Item, TooLarge, decode, reason_of
 from i2i.translation.memory import NotEnoughMemoryError
 from i2i.translation.options import Options
 from i2i.translation.plan import Task
@@ -104,6 +104,9 @@ class Pipeline:
             if len(batch) == 1 and self._writing:  # their memory may be what it needs
                 self._finish(0)
                 yield from self._translated(batch)
+                return
+            if len(batch) == 1 and self.options.size == "keep":
+                self.sink.fail(first.task, TooLarge(error.explanation))
                 return
             reason, hint = error.reason, error.hint
         except ImageError:

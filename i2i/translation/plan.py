@@ -3,7 +3,7 @@
 import hashlib
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from i2i.files import (
     temporary_stem,
     write_error,
 )
+from i2i.images.rows import remove_other_spools
 from i2i.images.spec import ImageSpec
 from i2i.lock import process_alive
 from i2i.translation import TranslationError
@@ -101,14 +102,14 @@ def make_plan(
         _check_links(root, tasks)
         if translator.automatic:
             translator.use(plainest(translator.device))
-        job = _job_hash(translator, options)
+        job = job_hash(translator, options)
         manifest = Manifest(root, job, options.shard)
         check_no_link(manifest.path)
         if translator.automatic:
             choice = Choice(translator, root, job, manifest.has_lines)
             notes += choice.settle(every, options)
         origin = _origin(translator, source, options)
-        manifest.assign(_job_hash(translator, options), origin)
+        manifest.assign(job_hash(translator, options), origin)
         notes += _suffix_notes(tasks, translator, options)
         if manifest.damaged:
             notes.append(f"{manifest.damaged} lines of the record in {root} cannot be read")
@@ -124,7 +125,7 @@ def make_plan(
     if manifest:
         unit = "tars" if inputs.kind == "tars" else "images"
         manifest.extend({"unit": unit, "tasks": len(tasks), "all": len(every), "done": done})
-    _prepare_folders(root, left, manifest)
+    _prepare_folders(root, left, manifest, lambda: job_hash(translator, options))
     if choice and not choice.record():  # another shard was faster
         return make_plan(translator, source, output, options)
     return Plan(root, left, done, failed, inputs.ignored, notes, manifest, in_tars)
@@ -152,10 +153,12 @@ def _origin(translator: Translator, source: Source, options: Options) -> dict[st
     }
 
 
-def _job_hash(translator: Translator, options: Options) -> str:
+def job_hash(translator: Translator, options: Options) -> str:
     """Hash what earlier versions hashed, with (width, height): their jobs continue."""
     size = options.size[::-1] if isinstance(options.size, tuple) else options.size
     text = f"{translator.fingerprint} {options.format} {size} {options.half}"
+    if options.tile:
+        text += f" {options.tile} {options.overlap}"
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
@@ -199,7 +202,7 @@ def change_of_format(task: Task, translator: Translator, options: Options) -> st
     if options.format != "keep":
         return ""
     target, what = translator.target, "the model's channels"
-    if images.supports(images.format_of(task.relative), target.channels, 8):
+    if images.supports(images.format_of(task.relative), target.file_channels, 8):
         what = "labels" if target.mask else f"{translator.output_depth(8)} bits"
     return f"outputs are {images.format_of(task.output)} where their format cannot hold {what}"
 
@@ -277,8 +280,9 @@ def _check_format(translator: Translator, format: OutputFormat, name: str | None
     """Raise TranslationError if outputs of `format`, or the one called `name`, do not fit."""
     target, depth = translator.target, translator.depth
     bits = depth or target.depth
-    makes = f"the model makes {target.channels} channels" + (f" of {bits} bits" if bits else "")
-    makes += " of labels" if target.mask else ""
+    makes = f"the model makes {target.file_channels} channels"
+    makes += f" of {bits} bits" if bits else ""
+    makes += (" of classes" if target.classes else " of labels") if target.mask else ""
     kind = None if format == "keep" else images.format_of(f"x.{format}")
     if name and kind and images.format_of(name) != kind:
         reason = f"{format} contradicts the suffix of {name}"
@@ -357,7 +361,9 @@ def _check_links(root: Path, tasks: list[Task]) -> None:
 # -- before the first image ------------------------------------------------------------------------
 
 
-def _prepare_folders(root: Path, tasks: list[Task], manifest: Manifest | None) -> None:
+def _prepare_folders(
+    root: Path, tasks: list[Task], manifest: Manifest | None, job: Callable[[], str]
+) -> None:
     outputs: dict[Path, set[str]] = {root: set()}
     for task in tasks:
         outputs.setdefault(task.target.parent, set()).add(task.target.name)
@@ -367,6 +373,7 @@ def _prepare_folders(root: Path, tasks: list[Task], manifest: Manifest | None) -
         root.mkdir(parents=True, exist_ok=True)
         for folder, names in outputs.items():
             _remove_stale(folder, names)
+            remove_other_spools(folder, names, job)
         if manifest:
             manifest.path.touch()
     except OSError as error:

@@ -11,7 +11,7 @@ from i2i import images
 from i2i.files import write_error
 from i2i.images import Array, ImageError
 from i2i.images.spec import Clipped
-from i2i.translation.decoding import Item
+from i2i.translation.decoding import Item, TooLarge
 from i2i.translation.manifest import Stamp, result
 from i2i.translation.plan import Task
 
@@ -31,6 +31,10 @@ class Outcome(NamedTuple):
 class Ledger(Protocol):
     """Keeps what happens. `check` is called in several threads, the other methods in one."""
 
+    @property
+    def shows(self) -> bool:
+        """True if progress is printed."""
+
     def check(self) -> None:
         """Raise InUseError if the output folder is no longer at its path."""
 
@@ -46,6 +50,7 @@ class FileSink:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self.large: list[Task] = []  # to be translated in tiles, after the others
 
     def marked(self, batch: list[Item]) -> AbstractContextManager[None]:
         """Mark each image."""
@@ -72,8 +77,11 @@ class FileSink:
         self._ledger.take(item.task, Outcome(details, notes=notes, clipped=item.clipped))
 
     def fail(self, task: Task, reason: str) -> None:
-        """Report that there is none."""
-        self._ledger.take(task, Outcome(reason=reason))
+        """Report that there is none, or keep a task for tiles."""
+        if isinstance(reason, TooLarge):
+            self.large.append(task)
+        else:
+            self._ledger.take(task, Outcome(reason=reason))
 
 
 def encode(item: Item, array: Array, target: Path | IO[bytes]) -> None:

@@ -208,7 +208,7 @@ def _tensor(
     extents: list[tuple[tuple[int, int], tuple[int, int]]],
 ) -> Tensor:
     parts = np.stack([tiling.part(read, rows, columns) for rows, columns in extents])
-    return images.to_tensor(parts, translator.device)
+    return translator.source.tensor(parts, translator.device)
 
 
 def _compute(

@@ -62,7 +62,8 @@ class Tiling:
         tile: int | None = None,
         overlap: int | None = None,
     ) -> None:
-        tile = automatic_tile(translator, translator.memory.free()) if tile is None else tile
+        if tile is None:
+            tile = automatic_tile(translator, translator.memory.free(), width)
         self.tile, self.overlap = tile, _overlap(translator, tile, overlap)
         self.height, self.width = height, width
         self.padded = translator.padded(height), translator.padded(width)
@@ -94,20 +95,28 @@ class Tiling:
         return padded
 
 
-def tile_bytes(translator: Translator, tile: int) -> int:
-    """Return the memory that a tile takes at its peak; 0 for networks that cannot be traced."""
-    return translator.memory.bytes(tile, tile)
+def tile_bytes(translator: Translator, tile: int, width: int = 0) -> int:
+    """Return the memory that a tile takes at its peak, with a row of results of an image's width.
+
+    The network counts as nothing where it cannot be traced.
+    """
+    results = 4 * translator.out_channels * tile * width  # float32
+    return translator.memory.bytes(tile, tile) + results
 
 
-def automatic_tile(translator: Translator, free_bytes: int | None) -> int:
+def automatic_tile(translator: Translator, free_bytes: int | None, width: int = 0) -> int:
     """Return the largest useful side of a tile that takes at most half of the free memory.
 
-    It is the smallest side that the network takes where no other fits. None: unknown.
+    It is the smallest side that the network takes where no other fits.
+
+    Args:
+        free_bytes: None: unknown.
+        width: of the image, pixels.
     """
     budget = (2**32 if free_bytes is None else free_bytes) // 2
     halo, smallest = _halo(translator) or 0, _smallest(translator)
     tile = translator.padded(max(2048, 8 * halo))  # larger ones hardly save any work
-    while tile > smallest and tile_bytes(translator, tile) > budget:
+    while tile > smallest and tile_bytes(translator, tile, width) > budget:
         tile = max(smallest, tile * 3 // 4 // translator.divisor * translator.divisor)
     return tile
 

@@ -1,6 +1,5 @@
 """A generator with its pre- and post-processing: an image in, the same kind and size out."""
 
-import hashlib
 import os
 import warnings
 from collections.abc import Sequence
@@ -20,12 +19,14 @@ from i2i.config import AlphaUse
 from i2i.direction import Direction
 from i2i.execution import Execution
 from i2i.images import Array, WatchedRange
+from i2i.images.classes import class_depth
 from i2i.images.spec import ChannelSpec, ImageSpec, clip_note, convert_channels, unlike_note
 from i2i.model_file import ModelInfo, Statistics, default_spec, load_model
 from i2i.networks.inference import per_image_statistics
 from i2i.networks.padding import reflect
 from i2i.precision import after_fork, pick_device, pick_precision
 from i2i.translation import TranslationError
+from i2i.translation.fingerprint import fingerprint
 from i2i.translation.memory import MemoryNeed
 
 _MIN_SIDE = 8  # pixels: what the reflections inside a residual generator need
@@ -96,6 +97,10 @@ class Translator:
         self.alpha: AlphaUse = "keep" if self.source.alpha else "drop" if alpha == "keep" else alpha
         typed = self.target.sample
         plain = out_channels in (1, 3) and len(self.source.inputs) == 1 and not typed
+        plain = plain and not self.target.classes
+        if (own := self.target.classes) and depth and depth not in (class_depth(own), 16):
+            reason = f"{depth} bits do not hold the numbers of {own} classes"
+            raise TranslationError("depth", reason, "Choose 16, or leave it out")
         if self.alpha == "carry" and not plain:
             counts = f"{out_channels} channels from {len(self.source.inputs)} inputs"
             counts += f", as {typed}" if typed else ""
@@ -165,7 +170,7 @@ class Translator:
         after_fork(self.device)
         count, height, width = arrays.shape[:3]
         with self.memory.guarded(height, width, count):
-            result = self.batch(images.to_tensor(arrays, self.device))
+            result = self.batch(self.source.tensor(arrays, self.device))
             return self.stored(result, depth or images.depth_of(arrays))
 
     def stored(self, result: Tensor, depth: int) -> Array:
@@ -174,6 +179,9 @@ class Translator:
         Raises:
             ImageError: values that are not finite.
         """
+        if self.target.classes:
+            numbers = self.target.pixels(result)
+            return numbers.astype(np.uint16) if depth == 16 else numbers
         taken = self.target.taken_depth(depth)
         fine = 32 if self.target.in_units(taken) else taken
         return self.target.typed(self.target.stored(images.from_tensor(result, fine), depth))
@@ -222,11 +230,7 @@ class Translator:
         specs = f"{self.source.text} {self.target.text}"
         depth = f" {self.depth}" if self.depth else ""
         settings = f"{self.statistics} {self.alpha} {self.execution} {specs}{depth}"
-        digest = hashlib.blake2b(settings.encode(), digest_size=8)
-        for name, tensor in sorted(self.network.state_dict().items()):
-            digest.update(f"{name} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return fingerprint(settings, self.network)
 
     def padded(self, side: int) -> int:
         """Return the side, in pixels, that the network is given for a side of an image."""
@@ -241,7 +245,7 @@ class Translator:
             array = array.view(np.uint8) * np.uint8(255)
         pixels: Array = array if array.ndim == 3 else array[..., None]
         pixels = self._cut(pixels)
-        alpha = pixels.shape[2] in (2, 4) and pixels.shape[2] != self.in_channels
+        alpha = pixels.shape[2] in (2, 4) and pixels.shape[2] != self.source.file_channels
         floats = array.dtype.kind == "f"
         wide = array.dtype not in (np.uint8, np.uint16)
         taken = 32 if wide else self.source.taken_depth(images.depth_of(pixels))
@@ -255,7 +259,7 @@ class Translator:
             same = result.dtype == array.dtype
             opacity = pixels if same else images.to_depth(unit, images.depth_of(result))
             return np.concatenate([result, opacity[..., -1:]], axis=2)
-        return result[..., 0] if array.ndim == 2 and self.out_channels == 1 else result
+        return result[..., 0] if array.ndim == 2 and result.shape[2] == 1 else result
 
     def _pil(self, image: Image.Image) -> Image.Image:
         if 0 in image.size:
@@ -269,7 +273,7 @@ class Translator:
         self._warn_of_clipping(watched)
         carried = alpha and self.alpha == "carry"
         # Color in PIL has 8 bits.
-        depth = self._result_depth(own) if self.out_channels + carried == 1 else 8
+        depth = self._result_depth(own) if self.target.file_channels + carried == 1 else 8
         result = self._image(pixels, alpha, depth)
         if carried:
             opacity = images.to_depth(pixels[..., -1:], images.depth_of(result))
@@ -297,7 +301,8 @@ class Translator:
             pixels = images.apply_alpha(
                 pixels, "composite" if self.alpha == "composite" else "drop"
             )
-        prepared = convert_channels(pixels, ChannelSpec(self.in_channels, self.source.alpha), alpha)
+        spec = ChannelSpec(self.source.file_channels, self.source.alpha)
+        prepared = convert_channels(pixels, spec, alpha)
         for note in unlike_note(prepared, self.source):
             warnings.warn(note, stacklevel=5)
         translated: Array = self.pixels(prepared[None], depth)[0]

@@ -28,7 +28,7 @@ def tune(translator: Translator, pixels: Array, count: int) -> None:
     """
     height, width = pixels.shape[:2]
     side = translator.padded(_SIDE)
-    part = images.to_tensor(pixels[None, :side, :side], translator.device)
+    part = translator.source.tensor(pixels[None, :side, :side], translator.device)
     right, bottom = (translator.padded(length) - length for length in reversed(part.shape[-2:]))
     sample = reflect(part, 0, bottom, 0, right)
     deep = translator.output_depth(images.depth_of(pixels)) > 8 or translator.target.mask
