@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from i2i.images import formats
+
 torch.set_num_threads(
     1
 )  # small networks: threads cost more than they save, and sums are rounded by their number
@@ -31,6 +33,12 @@ def real_data() -> Path:
 def golden() -> Path:
     """The folder of reference vectors, from I2I_GOLDEN."""
     return _folder("I2I_GOLDEN", "reference vectors")
+
+
+@pytest.fixture
+def without_tiff_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TIFF as it is read and written where tifffile and imagecodecs are not installed."""
+    monkeypatch.setitem(formats._EXTRAS, "TIFF", ("tiff", ("a_library_that_is_missing",)))
 
 
 def _folder(variable: str, what: str) -> Path:

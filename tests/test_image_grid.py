@@ -14,6 +14,7 @@ from PIL import Image
 from i2i import images
 from i2i.images import ImageError
 
+pytestmark = pytest.mark.usefixtures("without_tiff_extra")
 HEIGHT, WIDTH = 37, 45  # no multiple of a tile, a strip or a block
 
 

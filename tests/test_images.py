@@ -293,6 +293,7 @@ def test_float_tiff_is_read_as_zero_to_one_and_refused_outside(tmp_path):
 @pytest.mark.parametrize(
     ("bits", "sample_format", "dtype"), [(32, 1, np.uint32), (16, 2, np.int16)]
 )
+@pytest.mark.usefixtures("without_tiff_extra")
 def test_integers_without_a_known_range_are_refused(tmp_path, bits, sample_format, dtype):
     path = written(
         tmp_path / "x.tif", tiff(np.ones((4, 4), dtype), bits, sample_format=sample_format)

@@ -118,7 +118,7 @@ def test_an_array_is_known_by_its_content_not_its_suffix(tmp_path):
         (np.zeros((), np.uint8), r"expected .*, got an array of shape \(\)"),
         (np.zeros((1, 4, 4, 3), np.uint8), r"expected .*, got an array of shape \(1, 4, 4, 3\)"),
         (np.zeros((0, 4, 3), np.uint8), r"expected .*, got an array of shape \(0, 4, 3\)"),
-        (np.zeros((4, 4, 17), np.uint8), "17 channels, the limit is 16. .*channels last"),
+        (np.zeros((4, 4, 1025), np.uint8), "1025 channels, the limit is 1024. .*channels last"),
     ],
 )
 def test_other_arrays_are_refused_from_the_header_with_what_to_do(tmp_path, array, reason):

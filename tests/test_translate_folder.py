@@ -117,6 +117,7 @@ def test_sixteen_bits_stay_sixteen_bits(tmp_path, channels, suffix):
     assert images.read_header(tmp_path / f"out/x{suffix}").depth == 16
 
 
+@pytest.mark.usefixtures("without_tiff_extra")
 def test_float_gray_stays_float_and_float_to_color_says_that_it_does_not(tmp_path):
     (tmp_path / "in").mkdir()
     values = np.linspace(0, 1, 96, dtype=np.float32).reshape(8, 12, 1)
@@ -169,8 +170,8 @@ def test_a_model_that_adds_alpha_turns_jpeg_into_png_and_says_so(tmp_path):
     ]
     with pytest.raises(TranslationError, match="4 channels, which JPEG cannot hold"):
         run(source, tmp_path / "other", echo(3, out=4), format="jpg")
-    with pytest.raises(TranslationError, match="the model makes 17 channels"):
-        run(source, tmp_path / "other", echo(3, out=17))
+    with pytest.raises(TranslationError, match="the model makes 1025 channels"):
+        run(source, tmp_path / "other", echo(3, out=1025))
 
 
 @pytest.mark.parametrize(("half", "columns"), [("left", slice(0, 6)), ("right", slice(6, 12))])

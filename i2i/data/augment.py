@@ -133,8 +133,13 @@ class Augment:
 
     def _colored(self, array: Array) -> Array:
         colors = array.shape[2] - (array.shape[2] in (2, 4))  # without alpha
-        jittered = self._jitter(image=np.ascontiguousarray(array[..., :colors]))["image"]
-        jittered = jittered.reshape(*array.shape[:2], colors)
+        given = np.ascontiguousarray(array[..., :colors])
+        missing = np.isnan(given) if given.dtype == np.float32 else np.False_
+        if missing.any() and not missing.all():  # contrast is relative to the mean
+            given = np.where(missing, given[~missing].mean(), given)
+        jittered = self._jitter(image=given)["image"].reshape(given.shape)
+        if missing.any():
+            jittered[missing] = np.nan
         return np.concatenate([jittered, array[..., colors:]], axis=2)
 
 

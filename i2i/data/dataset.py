@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import cast
@@ -10,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from i2i.config import DataConfig, PairedData, UnconditionalData, UnpairedData
+from i2i import images
+from i2i.config import DataConfig, PairedData, UnpairedData
+from i2i.data import nodata
 from i2i.data.admission import nothing_left, read_listing
 from i2i.data.augment import Arrays, Augment
 from i2i.data.cache import Cache, Group, open_caches
@@ -25,6 +28,7 @@ from i2i.data.paths import fingerprint
 from i2i.data.selection import HeldOut
 from i2i.data.sizes import loaded_bytes
 from i2i.images import Array, ImageError, TooLargeError
+from i2i.images.pixels import with_nan
 from i2i.images.spec import Half, ImageSpec, read
 from i2i.seeds import key
 
@@ -39,6 +43,7 @@ class Dataset:
     """
 
     epoch_rule: str  # what one epoch is, for people
+    masks_nodata = False  # pixels without data are masked in training; else crops have none
 
     def __init__(self, config: DataConfig, seed: int, part: HeldOut | None = None) -> None:
         self.config = config
@@ -49,6 +54,7 @@ class Dataset:
         self.warnings: list[str] = []  # files skipped since the list was last emptied
         self.paths: dict[str, list[Paths]] = {}  # domain -> the files of each of its inputs
         self._bytes: dict[str, NDArray[np.int64]] = {}  # domain -> of each image, once resized
+        self.nodata = False  # files may have pixels without data: NaN, until `only_data`
         self.augments: list[Augment] = []  # of domains that share their geometry
         self._caches: dict[Augment, Cache] = {}
 
@@ -87,14 +93,18 @@ class Dataset:
     def pixels(self, epoch: int, index: int) -> Arrays:
         """Return what `sample` does as arrays [crop height, crop width, C], uint8 or float32."""
         seed = key(self.seed, epoch, index)
-        return self._first_readable(index, len(self), lambda i: self._random(epoch, i, seed))
+        return self._first_readable(index, len(self), lambda i: self._drawn(epoch, i, seed))
 
     def fixed(self, index: int) -> dict[str, Tensor]:
         """Return the images of a sample without augmentation, in the size and range of `sample`."""
-        return self._tensors(self.fixed_pixels(index))
+        arrays = self.fixed_pixels(index)
+        return self._tensors(nodata.only_data(arrays, self._labels) if self.nodata else arrays)
 
     def fixed_pixels(self, index: int) -> Arrays:
-        """Return what `fixed` does as arrays [crop height, crop width, C], uint8 or float32."""
+        """Return what `fixed` does as arrays [crop height, crop width, C], uint8 or float32.
+
+        Of pixels without data they are NaN.
+        """
         return self._first_readable(index, self.count, self._plain)
 
     def names(self, index: int) -> dict[str, str]:
@@ -118,7 +128,8 @@ class Dataset:
             files = [paths.digest() for name in names for paths in self.paths.get(name, ())]
             specs = [self.specs[name] for name in names]
             sizes = config.resize, config.load_size, config.max_pixels
-            return repr((Path(config.root).resolve(), files, specs, config.alpha, sizes))
+            more = ("nodata",) if self.nodata else ()
+            return repr((Path(config.root).resolve(), files, specs, config.alpha, sizes, *more))
 
         sizes = [self._bytes[name] for name in augment.names]
         return Group(augment.names, sizes[0] if len(sizes) == 1 else np.sum(sizes, axis=0), key)
@@ -137,6 +148,17 @@ class Dataset:
     def _rule(self, usual: str, counts: str) -> str:
         crops = self.config.epoch_images
         return f"one epoch = {f'{crops} random crops in turn' if crops else usual} ({counts})"
+
+    def _drawn(self, epoch: int, index: int, seed: int) -> Arrays:
+        """Return a random view with enough data."""
+        draw = partial(self._random, epoch, index)
+        if not self.nodata:
+            return draw(seed)
+        return nodata.draw(draw, seed, self.masks_nodata, self._labels, self.files(epoch, index))
+
+    @property
+    def _labels(self) -> list[str]:
+        return [domain for domain, spec in self.specs.items() if spec.mask]
 
     def _random(self, epoch: int, index: int, seed: int) -> Arrays:
         (augment,) = self.augments
@@ -173,11 +195,12 @@ class Dataset:
     def _decode(self, domain: str, row: int) -> Array:
         files, spec, config = self.row_files((domain,), row), self.specs[domain], self.config
         try:
-            return read(files, spec, config.alpha, config.max_pixels).array
+            stack = read(files, spec, config.alpha, config.max_pixels)
         except TooLargeError:
             if spec.half or not takes_crops(config):
                 raise
             return cast(Array, LargeImage(files, spec, config.alpha))
+        return stack.array if stack.missing is None else with_nan(stack.array, stack.missing)
 
     def _first_readable(self, index: int, count: int, load: Callable[[int], Arrays]) -> Arrays:
         for step in range(min(count, 2 * self.count)):  # in two turns all files are tried
@@ -195,7 +218,10 @@ class Dataset:
         return {name: spec.classes for name, spec in self.specs.items() if spec.classes}
 
     def _tensors(self, arrays: Arrays) -> dict[str, Tensor]:
-        return {name: self.specs[name].tensor(array) for name, array in arrays.items()}
+        return {
+            name: self.specs[name].tensor(array) if name in self.specs else images.to_tensor(array)
+            for name, array in arrays.items()
+        }
 
     def _inspect(self, listing: Listing) -> Samples:
         """Read the files of a listing, fit value ranges, and refuse or skip what breaks a rule."""
@@ -218,8 +244,10 @@ class Dataset:
         self.specs[domain] = image_spec(domain, tuple(inputs), samples, columns, self.config)
         check_domain(domain, self.specs[domain], samples.facts[:, columns], self.config, jitter)
         self.paths[domain] = [Paths(samples.files[column]) for column in columns]
+        gaps = bool(samples.facts["nodata"][:, columns].any())
+        self.nodata |= gaps
         self._bytes[domain] = loaded_bytes(
-            self.specs[domain], samples.sizes[:, columns[0]], self.config
+            self.specs[domain], samples.sizes[:, columns[0]], self.config, gaps
         )
 
 
@@ -231,6 +259,8 @@ class PairedImages(Dataset):
     Raises:
         DataError: the data cannot be trained on.
     """
+
+    masks_nodata = True
 
     def __init__(
         self,
@@ -342,25 +372,3 @@ class UnpairedImages(Dataset):
         for augment, (paths,) in zip(self.augments, self.paths.values(), strict=True):
             arrays |= augment.plain(self.read_row(augment.names, index % len(paths)))
         return arrays
-
-
-class UnconditionalImages(Dataset):
-    """Images of one folder and its subfolders, as domain `image`, without those of other splits.
-
-    Raises:
-        DataError: the data cannot be trained on.
-    """
-
-    def __init__(
-        self,
-        config: UnconditionalData,
-        *,
-        seed: int = 0,
-        split: str = "train",
-        part: HeldOut | None = None,
-    ) -> None:
-        super().__init__(config, seed, part)
-        (listing,) = list_split(config.root, split, "unconditional", axis=config.slice_axis)
-        self._admit("image", self._inspect(listing))
-        self.augments = [Augment(config, ("image",), color=("image",))]
-        self.epoch_rule = self._rule("every image once", f"{self.count} images")

@@ -21,11 +21,12 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 SAMPLES = ("", *images.NUMBERS)
 _HEADER = [
     ("size", np.int32, 2),  # height and width as shown, pixels; 0 where the file cannot be read
-    ("channels", np.uint8),  # alpha counted
+    ("channels", np.uint16),  # alpha counted
     ("alpha", np.bool_),  # the last channel is alpha
     ("depth", np.uint8),  # bits; 32: floats
     ("format", np.uint8),  # index in FORMATS
     ("sample", np.uint8),  # index in SAMPLES
+    ("nodata", np.bool_),  # there may be pixels without data, which do not count below
     # of the colors, alpha aside; 0 where they are not decoded
     ("constant", np.bool_),  # every pixel has one value
     ("gray", np.bool_),  # all three are equal
@@ -131,16 +132,22 @@ def _read(
             watched = watch()
             with images.decoded(path, limit, watched) as (pixels, header):
                 colors = pixels[..., :-1] if header.alpha else pixels
+                if header.missing is not None:
+                    valid = ~header.missing.any(axis=2)
+                    if not valid.any():
+                        raise ImageError(path, "none of its pixels has data", "Leave it out")
+                    colors = pixels[valid][None, :, : colors.shape[2]]
                 if header.depth < 32:
                     watched.watch(colors)
                 content = _content(colors, watched)
                 if reading == "fingerprint":
-                    fingerprint = _fingerprint(pixels, colors)
+                    colored = pixels[..., :-1] if header.alpha else pixels
+                    fingerprint = _fingerprint(pixels, colored)
     except ImageError as error:
         return str(error)
     size, kind = (header.height, header.width), FORMATS.index(header.format)
     sample = SAMPLES.index(header.sample)
-    fields = size, header.channels, header.alpha, header.depth, kind, sample
+    fields = size, header.channels, header.alpha, header.depth, kind, sample, header.nodata
     return *fields, *content, *fingerprint
 
 

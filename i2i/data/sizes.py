@@ -33,10 +33,14 @@ def resized_sizes(sizes: NDArray[np.int32], config: DataConfig) -> NDArray[np.in
 
 
 def loaded_bytes(
-    spec: ImageSpec, sizes: NDArray[np.int32], config: DataConfig
+    spec: ImageSpec, sizes: NDArray[np.int32], config: DataConfig, nodata: bool = False
 ) -> NDArray[np.int64]:
-    """Return the bytes of images of `sizes`, [N, 2], once resized; 0 where they are not loaded."""
-    pixel = spec.channels * (1 if spec.depth == 8 and not spec.ranged_integers else 4)
+    """Return the bytes of images of `sizes`, [N, 2], once resized; 0 where they are not loaded.
+
+    With `nodata` they are floats.
+    """
+    short = spec.depth == 8 and not (spec.ranged_integers or nodata)
+    pixel = spec.channels * (1 if short else 4)
     if spec.classes:  # kept as numbers
         pixel = (spec.depth or 16) // 8
     if config.resize != "stretch":

@@ -8,7 +8,14 @@ from i2i.config import Layout
 from i2i.evaluation.baselines import Baselines
 from i2i.evaluation.features import NO_WEIGHTS, FeatureWeights
 from i2i.evaluation.fingerprint import Collector
-from i2i.evaluation.pairs import EvaluationError, PairFiles, Pairs, check_sizes, resized
+from i2i.evaluation.pairs import (
+    EvaluationError,
+    PairFiles,
+    Pairs,
+    check_sizes,
+    resized,
+    with_data,
+)
 from i2i.evaluation.record import Evaluation, Example, Measures, Progress, Record
 from i2i.evaluation.unpaired import ASSUMED, MODEL, evaluate_unpaired, facts, is_paired, output_of
 from i2i.images import Array
@@ -119,15 +126,16 @@ class _Job:
     def score(self, number: int) -> None:
         """Translate the input of a pair, and score the output."""
         translator, size, pair = self.pairs.translator, self.pairs.size, self.files[number]
-        source, _ = self.pairs.read(pair, translator.direction.source)
-        read, depth = self.pairs.read(pair, translator.direction.target)
+        source, _, absent = self.pairs.read(pair, translator.direction.source)
+        read, depth, missing = self.pairs.read(pair, translator.direction.target)
         self.inputs.add(self.names[number][0], source)
         image = resized(source, size, translator.source.mask)
         target = resized(read, size, translator.target.mask)
         check_sizes(pair.a[0], image, target)
         output = output_of(translator, image, depth)
         outputs = [(MODEL, output), *self.baselines.outputs(image, target)]
-        self.record.add(self.names[number][1], read, target, outputs, depth)
+        valid = with_data(size, absent, missing)
+        self.record.add(self.names[number][1], read, target, outputs, depth, valid)
         if len(self.rows) < self.examples:
             self.rows.append(_example(translator, image, output, target))
 

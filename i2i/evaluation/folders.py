@@ -8,7 +8,13 @@ from i2i import images
 from i2i.data.folders import Folder, find_images, match, preview
 from i2i.data.volumes import expand, slices_of
 from i2i.evaluation.fingerprint import Collector
-from i2i.evaluation.pairs import EvaluationError, check_sizes, mostly_paired, resized
+from i2i.evaluation.pairs import (
+    EvaluationError,
+    check_sizes,
+    mostly_paired,
+    resized,
+    with_data,
+)
 from i2i.evaluation.record import Evaluation, Example, Measures, Progress, Record
 from i2i.images import UNIT, Array, ValueRange
 from i2i.images.spec import ChannelSpec, ImageSpec, read
@@ -58,9 +64,10 @@ def evaluate_folders(
         target = read([name], spec)
         goal = resized(target.array, measures.size, nearest=False)
         if files.paired:
-            scaled = _output(files.outputs[number - 1], spec, measures, collector)
+            scaled, absent = _output(files.outputs[number - 1], spec, measures, collector)
             check_sizes(files.outputs[number - 1], scaled, goal)
-            record.add(name, target.array, goal, [(OUTPUTS, scaled)], target.depth)
+            valid = with_data(measures.size, target.missing, absent)
+            record.add(name, target.array, goal, [(OUTPUTS, scaled)], target.depth, valid)
             if len(rows) < examples:
                 rows.append([images.to_display_rgb(each, alpha=False) for each in (scaled, goal)])
         else:
@@ -68,7 +75,7 @@ def evaluate_folders(
         if progress:
             progress(number, total)
     for number, file in enumerate(() if files.paired else files.outputs, len(files.targets) + 1):
-        record.scorer.add_fake(OUTPUTS, _output(file, spec, measures, collector))
+        record.scorer.add_fake(OUTPUTS, _output(file, spec, measures, collector)[0])
         if progress:
             progress(number, total)
     return record.result(rows, [*files.notes, *notes], outputs=collector, split="", direction="")
@@ -131,7 +138,10 @@ def _spec(files: _Files, value_range: ValueRange | None) -> tuple[ImageSpec, lis
     return spec, notes
 
 
-def _output(file: str, spec: ImageSpec, measures: Measures, collector: Collector) -> Array:
-    pixels = read([file], spec).array
-    collector.add(file, pixels)
-    return resized(pixels, measures.size, nearest=False)
+def _output(
+    file: str, spec: ImageSpec, measures: Measures, collector: Collector
+) -> tuple[Array, Array | None]:
+    """Return an output, resized, and as its file has it which values are missing."""
+    output = read([file], spec)
+    collector.add(file, output.array)
+    return resized(output.array, measures.size, nearest=False), output.missing

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from i2i import images
 from i2i.config import Layout
 from i2i.data.folders import (
@@ -22,6 +24,7 @@ from i2i.data.rules import check_guess
 from i2i.data.volumes import slices_of
 from i2i.direction import Domain
 from i2i.errors import I2IError
+from i2i.evaluation.scoring import Mask
 from i2i.images import Array, ImageError
 from i2i.images.spec import Clipped, clip_note, read
 from i2i.translation.options import TargetSize, target_size
@@ -112,12 +115,15 @@ class Pairs:
             return "folders" if self.translator.layout == "folders" else "auto"
         return "ab" if (half == "left") == (source == "a") else "ba"
 
-    def read(self, pair: PairFiles, domain: Domain) -> tuple[Array, int]:
-        """Return an image of a pair before it is resized, and the bits of its file."""
+    def read(self, pair: PairFiles, domain: Domain) -> tuple[Array, int, Array | None]:
+        """Return an image of a pair before it is resized, and the bits of its file.
+
+        And [H, W, C], True for values of pixels without data; None for none.
+        """
         source = domain == self.translator.direction.source
         spec = self.translator.source if source else self.translator.target
         stack = read(pair.a if domain == "a" else pair.b, spec, self.translator.alpha)
-        array = stack.array
+        array, missing = stack.array, stack.missing
         if stack.clipped[0] and not source:
             self.clipped[pair.file(domain)] = stack.clipped
         if pair.layout != "folders":
@@ -127,7 +133,8 @@ class Pairs:
                 hint = f"If it is a pair, pass --layout {pair.layout}"
                 raise EvaluationError(pair.a[0], f"{reason}training", hint)
             array = halves(array, pair.layout)[domain]
-        return array, stack.depth
+            missing = None if missing is None else halves(missing, pair.layout)[domain]
+        return array, stack.depth, missing
 
     def training_targets(self) -> Iterator[Array]:
         """Yield resized targets of training images, of pairs or not; none without a split."""
@@ -196,6 +203,19 @@ def check_sizes(name: str, image: Array, target: Array) -> None:
     if (height, width) != other:
         reason = f"{width}x{height} pixels, but its target has {other[1]}x{other[0]}"
         raise EvaluationError(name, reason, "Pass --size")
+
+
+def with_data(size: TargetSize, *missing: Array | None) -> Mask | None:
+    """Return the pixels [H, W] that have data in all images, at the size that `size` means.
+
+    Those that resampling mixes with others have none. None: all have.
+    """
+    masks = [each.any(axis=2, keepdims=True) for each in missing if each is not None]
+    if not masks:
+        return None
+    gaps = [np.where(mask, np.float32(np.nan), np.float32(0)) for mask in masks]
+    intact = [~np.isnan(resized(gap, size, nearest=False))[..., 0] for gap in gaps]
+    return np.asarray(np.logical_and.reduce(intact))
 
 
 def resized(array: Array, size: TargetSize, nearest: bool) -> Array:

@@ -17,7 +17,7 @@ from i2i.evaluation.metric import METRICS
 from i2i.evaluation.paired import WINDOW
 from i2i.evaluation.pairs import EvaluationError
 from i2i.evaluation.protocol import Protocol
-from i2i.evaluation.scoring import OF_SETS, PAIRED, Scored, Scorer
+from i2i.evaluation.scoring import OF_SETS, PAIRED, Mask, Scored, Scorer, masked
 from i2i.images import Array
 from i2i.images.spec import ImageSpec
 from i2i.translation.options import TargetSize, check_size
@@ -126,16 +126,20 @@ class Record:
         target: Array,
         outputs: Sequence[tuple[str, Array]],
         depth: int,
+        valid: Mask | None = None,
     ) -> None:
         """Score outputs, (name of their row, image), against the target in the file `name`.
 
-        `read`: the target [H, W, C] as its file of `depth` bits holds it; `target`: resized.
+        `read`: the target [H, W, C] as its file of `depth` bits holds it; `target`: resized;
+        `valid`: its pixels [H, W] that have data, as the input; None: all.
 
         Raises:
             EvaluationError: an image is too small for SSIM, or its mask does not fit.
         """
         self._order.append(self._targets.add(name, read))
         inside = self.masks.read(name, read, self.measures.size) if self.masks else None
+        outputs = masked(outputs, target, valid)
+        inside = inside if valid is None else valid if inside is None else inside & valid
         height, width = target.shape[:2]
         ssim = "ssim" in self.metrics
         if ssim and min(height, width) < WINDOW:

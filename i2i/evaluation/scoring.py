@@ -13,7 +13,7 @@ from i2i import images
 from i2i.evaluation.features import NO_WEIGHTS, FeatureWeights
 from i2i.evaluation.features.load import load_lpips
 from i2i.evaluation.metric import METRICS, Interval
-from i2i.evaluation.paired import MS_SSIM_SIDE, bootstrap, l1, ms_ssim, psnr, ssim
+from i2i.evaluation.paired import MS_SSIM_SIDE, WINDOW, bootstrap, l1, ms_ssim, psnr, ssim
 from i2i.evaluation.set_scoring import SetScorer
 from i2i.images import Array, ValueRange
 from i2i.images.spec import ImageSpec
@@ -43,6 +43,29 @@ class Scored:
     not_computed: Mapping[str, str]  # metric -> reason
     depth: int  # bits of the deepest target; 32: floats
     value_range: ValueRange  # of the targets; PSNR and SSIM are relative to its width
+
+
+def counts(inside: Mask | None) -> bool:
+    """Return True if a pixel of `inside` is at the center of a window of SSIM."""
+    edge = WINDOW // 2
+    return inside is None or bool(inside[edge:-edge, edge:-edge].any())
+
+
+def masked(
+    outputs: Iterable[tuple[str, Array]], target: Array, valid: Mask | None
+) -> list[tuple[str, Array]]:
+    """Return (row, output) with the values of `target` outside of `valid`, for windows across."""
+    if valid is None:
+        return [*outputs]
+    inside = valid[..., None]
+    return [(row, _composite(output, target, inside)) for row, output in outputs]
+
+
+def _composite(output: Array, target: Array, inside: Mask) -> Array:
+    if images.depth_of(output) != images.depth_of(target):
+        output, target = images.to_unit(output), images.to_unit(target)
+    composite: Array = np.where(inside, output, target)
+    return composite
 
 
 class Scorer:

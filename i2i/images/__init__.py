@@ -14,6 +14,7 @@ from i2i.images.formats import Header as Header
 from i2i.images.formats import ImageError as ImageError
 from i2i.images.formats import Source as Source
 from i2i.images.formats import TooLargeError as TooLargeError
+from i2i.images.formats import extra_hint as extra_hint
 from i2i.images.formats import format_of as format_of
 from i2i.images.formats import stem_of as stem_of
 from i2i.images.formats import suffix_of as suffix_of
@@ -45,4 +46,5 @@ from i2i.images.reading import read as read
 from i2i.images.reading import read_header as read_header
 from i2i.images.writing import carried as carried
 from i2i.images.writing import encode as encode
+from i2i.images.writing import marks_missing as marks_missing
 from i2i.images.writing import to_pil as to_pil

@@ -1,5 +1,6 @@
 """Image file formats: suffixes, signatures, and the channels and depths that each can hold."""
 
+import importlib.util
 import os
 import re
 from dataclasses import dataclass, field
@@ -30,8 +31,9 @@ Format = Literal[
     "DICOM",
 ]
 
-MAX_CHANNELS = 16  # of an array file
+MAX_CHANNELS = 1024  # of arrays and TIFF: spectra of satellites have hundreds
 MAX_PIXELS = 100_000_000  # 300 MB of 8-bit RGB; a PNG of 27 KB can ask for more than twice that
+_REFUSAL = "not supported: "
 WAY_OUT = "Convert it to PNG, or save its values as .npy"
 CHANNEL_NAMES = {1: "gray", 2: "gray with alpha", 3: "RGB", 4: "RGB with alpha"}
 
@@ -86,6 +88,8 @@ _FOREIGN = {  # files of other programs -> its first bytes, a regular expression
     "a floating-point map (PFM)": rb"P[Ff]\s",
     "a PAM file": rb"P7\s",
 }
+# formats that hold all NUMBERS with any channels where an extra is installed -> extra, libraries
+_EXTRAS: dict[Format, tuple[str, tuple[str, ...]]] = {"TIFF": ("tiff", ("tifffile", "imagecodecs"))}
 _BY_SUFFIX = {suffix: format for format, info in _FORMATS.items() for suffix in info.suffixes}
 EXTENSIONS = frozenset(_BY_SUFFIX)
 PICTURE_SUFFIXES = tuple(EXTENSIONS - {*VOLUME_SUFFIXES})
@@ -102,7 +106,12 @@ class TooLargeError(ImageError):
 
 def not_supported(what: str, hint: str = WAY_OUT) -> ImageError:
     """Return the error about a healthy file of a kind that is not read."""
-    return ImageError("image", f"not supported: {what}", hint)
+    return ImageError("image", f"{_REFUSAL}{what}", hint)
+
+
+def is_refusal(error: ImageError) -> bool:
+    """Return True if `error` is about a healthy file of a kind that is not read."""
+    return error.reason.startswith(_REFUSAL)
 
 
 @dataclass(frozen=True)
@@ -111,12 +120,16 @@ class Header:
 
     width: int
     height: int
-    channels: int  # 1 to 4; of an array up to 16
+    channels: int  # 1 to 4; of arrays and TIFF up to MAX_CHANNELS
     depth: int  # 8 or 16 bits of an unsigned integer, or 32 of any other number
     format: Format
     alpha: bool  # the last channel is alpha; never that of an array
     sample: str = ""  # NumPy type of the values in the file, where the depth does not say it
     metadata: Metadata = field(default=NO_METADATA, repr=False, compare=False)
+    notes: tuple[str, ...] = field(default=(), repr=False, compare=False)  # for people
+    nodata: bool = field(default=False, compare=False)  # there may be pixels without data
+    # [H, W, C], True for those; None for none, and of files that were not decoded
+    missing: Array | None = field(default=None, repr=False, compare=False)
 
 
 def format_of(path: str | os.PathLike[str]) -> Format:
@@ -163,12 +176,36 @@ def unknown_kind(start: bytes) -> ImageError:
     return ImageError("image", f"not an image of a known format ({formats})", WAY_OUT)
 
 
-def supports(format: Format, channels: int, depth: int, sample: str = "") -> bool:
+def supports(
+    format: Format, channels: int, depth: int, sample: str = "", extras: bool = True
+) -> bool:
     """Return True if a file of `format` can hold that many channels of a depth, or of a `sample`.
 
-    `sample` is the NumPy type of the values, where the depth does not say it.
+    `sample` is the NumPy type of the values, where the depth does not say it. With `extras` those
+    that are installed count.
     """
-    return channels in _FORMATS[format].channels.get(sample or SAMPLES[depth], ())
+    sample = sample or SAMPLES[depth]
+    if channels in _FORMATS[format].channels.get(sample, ()):
+        return True
+    single = sample == "bool" and channels > 1
+    return extras and sample in NUMBERS and channels in _ANY and not single and installed(format)
+
+
+def installed(format: Format) -> bool:
+    """Return True if the extra with which `format` holds any numbers is installed."""
+    return format in _EXTRAS and has_libraries(*_EXTRAS[format][1])
+
+
+def has_libraries(*modules: str) -> bool:
+    """Return True if all of the modules are installed."""
+    return all(map(importlib.util.find_spec, modules))
+
+
+def extra_hint(format: Format) -> str:
+    """Return how `format` would hold more kinds of pictures; "" if it would not."""
+    if format not in _EXTRAS or installed(format):
+        return ""
+    return f"Run: pip install 'i2i[{_EXTRAS[format][0]}]'"
 
 
 def describe_channels(channels: int) -> str:

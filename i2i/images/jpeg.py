@@ -68,6 +68,19 @@ def read_scans(file: IO[bytes]) -> Scans:
     raise ImageError("image", "truncated: its end is missing", REPLACE)
 
 
+def frame_size(content: bytes) -> tuple[int, int]:
+    """Return the (width, height) of the first frame; (0, 0) for none."""
+    position = 2
+    while marker := _MARKER.search(content, position):
+        kind, position = marker[1][0], marker.end()
+        if kind in _FRAMES:
+            start = content[position + 3 : position + 7]
+            return int.from_bytes(start[2:]), int.from_bytes(start[:2])
+        if kind not in _ALONE:
+            position += int.from_bytes(content[position : position + 2])
+    return 0, 0
+
+
 def _check_scans(frame: bytes, scans: list[bytes]) -> None:
     if len(scans) > MAX_SCANS:
         reason = f"too many progressive scans: {len(scans)}, the limit is {MAX_SCANS}"

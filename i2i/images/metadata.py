@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:  # formats are known to commands that open no image
     from PIL import Image
@@ -10,6 +10,13 @@ if TYPE_CHECKING:  # formats are known to commands that open no image
 _ORIENTATION = 0x0112  # EXIF tag; CIPA DC-008
 _MAX_EXIF = 65_000  # bytes; a segment of a JPEG holds 65,535
 _MAX_DPI = 1e7  # pixels an inch: a microscope has 100,000
+
+
+class Native(Protocol):
+    """Metadata that only files of one format hold."""
+
+    def resized(self, vertical: float, horizontal: float) -> "Native": ...
+    def cut(self, left: int) -> "Native": ...
 
 
 @dataclass(frozen=True)
@@ -20,15 +27,21 @@ class Metadata:
     resolution: tuple[float, float] | None = None  # pixels an inch, horizontally and vertically
     exif: bytes = b""  # its orientation is 1, and it has no thumbnail, which would show the input
     family: str = ""  # the one format that can hold `native`
-    native: Any = field(default=None, compare=False)  # what only files of that format hold
+    native: Any = field(default=None, compare=False)  # what only files of that format hold: Native
     native_names: tuple[str, ...] = ()  # what that is, for people
 
     def resized(self, vertical: float, horizontal: float) -> Self:
         """Return the metadata of an image that has so many times the pixels along its sides."""
-        if self.resolution is None or vertical == horizontal == 1:
+        if vertical == horizontal == 1:
             return self
-        x, y = self.resolution
-        return replace(self, resolution=(x * horizontal, y * vertical))
+        native = self.native and self.native.resized(vertical, horizontal)
+        x, y = self.resolution or (0, 0)
+        resolution = (x * horizontal, y * vertical) if self.resolution else None
+        return replace(self, resolution=resolution, native=native)
+
+    def cut(self, left: int) -> Self:
+        """Return the metadata of an image without its `left` columns."""
+        return replace(self, native=self.native.cut(left)) if self.native and left else self
 
     def missing(self, other: Self) -> Iterator[str]:
         """Yield what this has and `other` has not, for people."""

@@ -40,6 +40,13 @@ def to_unit(array: Array) -> NDArray[np.float32]:
     return array.astype(np.float32) / np.float32(MAX_VALUE[depth_of(array)])
 
 
+def with_nan(pixels: Array, missing: Array) -> Array:
+    """Return [H, W, C] in [0, 1], NaN in all channels of a pixel of which one is `missing`."""
+    unit = to_unit(pixels).copy()
+    unit[missing.any(axis=2)] = np.nan
+    return unit
+
+
 def to_depth(array: Array, depth: int) -> Array:
     """Return pixels with `depth` bits (32: float32), rounded to the nearest level."""
     if depth_of(array) == depth:

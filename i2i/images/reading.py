@@ -7,8 +7,9 @@ file the first picture is read. Color profiles are not applied.
 import io
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -23,7 +24,19 @@ from PIL.TgaImagePlugin import TgaImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from i2i.images import jpeg, jpeg2000, npy, pnm, profiles, sanity, slices, tiff, volumes
+from i2i.images import (
+    jpeg,
+    jpeg2000,
+    npy,
+    pnm,
+    profiles,
+    sanity,
+    slices,
+    tiff,
+    tiff_opening,
+    tiff_tags,
+    volumes,
+)
 from i2i.images.budget import reserve
 from i2i.images.decoding import (
     color16,
@@ -43,6 +56,7 @@ from i2i.images.formats import (
     Header,
     ImageError,
     Source,
+    installed,
     not_supported,
     sniff,
     unknown_kind,
@@ -50,6 +64,7 @@ from i2i.images.formats import (
 from i2i.images.metadata import Metadata, resolution, upright_exif
 from i2i.images.pixels import UNIT, ValueRange, apply_alpha
 from i2i.images.silence import silence
+from i2i.images.tiff_pages import Picture as Picture
 
 silence()
 
@@ -130,8 +145,10 @@ def decoded(
     with ExitStack() as reservation:
         with _picture(source, name, max_pixels, complete=True) as picture:
             reservation.enter_context(reserve(picture.cost))
-            pixels, header = picture.load(value_range), picture.header
-            del picture  # Pillow's own copy
+            loaded, header = picture.load(value_range), picture.header
+            pixels, missing = loaded if isinstance(loaded, tuple) else (loaded, None)
+            header = header if missing is None else replace(header, missing=missing)
+            del picture, loaded  # Pillow's own copy
         yield pixels, header
 
 
@@ -227,15 +244,6 @@ def errors_about(subject: object) -> Iterator[None]:
         raise ImageError(subject, f"corrupt or truncated: {reason}", sanity.REPLACE) from error
 
 
-class Picture(NamedTuple):
-    """A file whose header was read and checked."""
-
-    header: Header
-    cost: int  # bytes of memory to load it
-    load: Callable[[ValueRange], Array]
-    turned: int = 1  # EXIF orientation of what is stored, but for TIFF
-
-
 def open_picture(file: IO[bytes], max_pixels: int, complete: bool) -> Picture:
     """Read the header; with `complete`, which loading needs, check the rest of the file, too."""
     start, format = _start(file)
@@ -251,7 +259,21 @@ def open_picture(file: IO[bytes], max_pixels: int, complete: bool) -> Picture:
         mapped = pnm.read_info(file, max_pixels)
         cost = 3 * file_bytes + mapped.header.width * mapped.header.height * 24
         return Picture(mapped.header, cost, lambda _: pnm.read_pixels(file, mapped))
-    layout = tiff.read_layout(file) if format == "TIFF" else None
+    if format == "TIFF":
+        by_pillow = partial(_open_by_pillow, file, start, format, max_pixels, complete)
+        return tiff_opening.open_tiff(file, max_pixels, by_pillow)
+    return _open_by_pillow(file, start, format, max_pixels, complete)
+
+
+def _open_by_pillow(
+    file: IO[bytes],
+    start: bytes,
+    format: Format,
+    max_pixels: int,
+    complete: bool,
+    layout: tiff.Layout | None = None,
+) -> Picture:
+    file_bytes = file.seek(0, os.SEEK_END)
     checked = _check_file(file, format, start, max_pixels, complete)
     if layout:
         checked = checked._replace(stream=tiff.to_stream(file, layout, complete))
@@ -271,6 +293,8 @@ def open_picture(file: IO[bytes], max_pixels: int, complete: bool) -> Picture:
         resolution(image, turned),
         upright_exif(image) if complete else b"",
     )
+    if layout and installed("TIFF"):
+        metadata = tiff_tags.with_tags(metadata, file, channels)
     header = Header(width, height, channels, depth, format, alpha, metadata=metadata)
     cost = _cost(image, channels * depth // 8, copied=turned != 1 or alpha) + 2 * file_bytes
     return Picture(header, cost, partial(_load, image, checked, header, turned, layout), turned)

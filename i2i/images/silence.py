@@ -8,11 +8,13 @@ from PIL import _imaging
 
 
 def silence() -> None:
-    """Silence Pillow and its libtiff."""
+    """Silence Pillow and its libtiff, tifffile and GDAL."""
     # A corrupt TIFF may cause thousands of warnings, none of which names the file.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     # Without a handler, errors are printed where logging is not set up.
-    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    for library in ("PIL", "tifffile", "rasterio"):
+        logging.getLogger(library).addHandler(logging.NullHandler())
+    warnings.filterwarnings("ignore", message="Dataset has no geotransform")
 
     try:  # libtiff writes to the terminal by itself, and Pillow has no switch for it
         libtiff = ctypes.CDLL(_imaging.__file__)

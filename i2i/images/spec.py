@@ -13,9 +13,19 @@ from torch import Tensor
 from i2i.config import AlphaUse
 from i2i.images import reading
 from i2i.images.classes import check_classes, class_colors, class_map, class_tensor
-from i2i.images.formats import MAX_PIXELS, Array, Format, Header, ImageError, Source, supports
+from i2i.images.formats import (
+    MAX_PIXELS,
+    Array,
+    Format,
+    Header,
+    ImageError,
+    Source,
+    installed,
+    supports,
+)
 from i2i.images.histogram import WatchedRange
 from i2i.images.metadata import NO_METADATA, Metadata
+from i2i.images.missing import filled, missing_values
 from i2i.images.pixels import (
     MAX_VALUE,
     UNIT,
@@ -36,6 +46,7 @@ from i2i.images.statistics import ChannelStatistics, is_far
 from i2i.images.volumes import around
 
 Half = Literal["left", "right"]
+VALID = "valid"  # name of the mask [1, H, W] that goes with a sample: above 0 where all have data
 LOSSY: tuple[Format, ...] = ("JPEG",)  # formats that mix labels
 
 
@@ -104,16 +115,16 @@ class ImageSpec:
         text += f" {self.classes} classes" if self.classes else ""
         return f"{text} {self.sample}" if self.sample else text
 
-    def fits(self, format: Format, depth: int | None = None) -> bool:
-        """Return True if files of `format` hold it, with `depth` or its own.
+    def fits(self, format: Format, depth: int | None = None, extras: bool = True) -> bool:
+        """Return True if files of `format` hold it, with `depth` or its own, perhaps by extras.
 
-        2 or 4 plain channels need NPY; JPEG would mix labels.
+        2 or 4 plain channels need NPY, or an extra; JPEG would mix labels.
         """
-        plain = self.file_channels in (2, 4) and not self.alpha
         sample = "" if depth else self.sample
-        holds = supports(format, self.file_channels, depth or self.depth or 8, sample)
-        arrays = format in ("NPY", "NIFTI")
-        return holds and (arrays or not plain) and not (self.mask and format == "JPEG")
+        holds = supports(format, self.file_channels, depth or self.depth or 8, sample, extras)
+        if self.file_channels in (2, 4) and not self.alpha:
+            holds &= format in ("NPY", "NIFTI") or (extras and installed(format))
+        return holds and not (self.mask and format == "JPEG")
 
     def half_of(self, height: int, width: int) -> Half | None:
         """Return the half of a file that holds the image, if it has the form of files in training.
@@ -141,7 +152,7 @@ class ImageSpec:
 
     def lossless(self, depth: int | None = None) -> str:
         """Return the suffix of the usual format that holds it without loss."""
-        fits = (kind for kind in ("PNG", "TIFF") if self.fits(kind, depth))
+        fits = (kind for kind in ("PNG", "TIFF") if self.fits(kind, depth, extras=False))
         return {"PNG": "png", "TIFF": "tif", "NPY": "npy"}[next(fits, "NPY")]
 
     def in_units(self, depth: int) -> bool:
@@ -259,6 +270,7 @@ class Stack(NamedTuple):
     notes: tuple[str, ...] = ()  # what files do not say as well as those of training
     metadata: Metadata = NO_METADATA  # of the only file
     clipped: Clipped = (0, 0)
+    missing: Array | None = None  # [H, W, C], True for values of pixels without data
 
 
 def unlike_note(pixels: Array, spec: ImageSpec) -> tuple[str, ...]:
@@ -327,9 +339,10 @@ def stack(
     carried, depth = None, 0
     notes: list[str] = []
     for path, (pixels, header), target in zip(files, pictures, spec.stacked, strict=True):
-        notes += _notes(pixels, header, spec)
+        notes += (*header.notes, *_notes(pixels, header, spec))
         try:
             if header.depth != 32:
+                pixels = filled(pixels, header.missing, spec.limits(header.depth), spec.mask)
                 pixels = spec.unit(pixels, header.alpha, watched)
             if spec.mask and target.channels < 3:
                 _check_gray(pixels)
@@ -350,7 +363,8 @@ def stack(
     array = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
     metadata = pictures[0][1].metadata if len(pictures) == 1 else NO_METADATA
     clipped = (watched.outside, watched.values)
-    return Stack(array, carried, depth, tuple(dict.fromkeys(notes)), metadata, clipped)
+    absent = missing_values([header for _, header in pictures], parts)
+    return Stack(array, carried, depth, tuple(dict.fromkeys(notes)), metadata, clipped, absent)
 
 
 def _notes(pixels: Array, header: Header, spec: ImageSpec) -> Iterator[str]:

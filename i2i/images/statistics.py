@@ -30,8 +30,12 @@ class ChannelStatistics:
 def measure(image: Array) -> NDArray[np.float64]:
     """Return brightness and contrast of each channel of pixels [H, W, C], [2, C]."""
     step = max(1, math.isqrt(image.shape[0] * image.shape[1] // _PIXELS))
-    some = image[::step, ::step]
-    planes = to_unit(some.reshape(-1, some.shape[2]).T.copy())
+    some = image[::step, ::step].reshape(-1, image.shape[2])
+    if some.dtype == np.float32 and (absent := np.isnan(some).any(axis=1)).any():
+        some = some[~absent]  # pixels without data; of none the numbers are NaN
+        if not len(some):
+            return np.full((2, image.shape[2]), np.nan)
+    planes = to_unit(some.T.copy())
     means = planes.mean(axis=1)
     stds = (planes - means[:, None]).std(axis=1)
     return np.stack([means, np.log(stds + _EPS)]).astype(np.float64)
@@ -39,6 +43,7 @@ def measure(image: Array) -> NDArray[np.float64]:
 
 def summarize(measured: Sequence[NDArray[np.float64]]) -> tuple[ChannelStatistics, ...]:
     """Return the statistics of each channel of images by what `measure` returned; () for few."""
+    measured = [each for each in measured if np.isfinite(each).all()]
     if len(measured) < LEAST:
         return ()
     means, stds = np.mean(measured, axis=0), np.std(measured, axis=0)

@@ -10,10 +10,20 @@ import numpy as np
 from PIL import Image
 
 from i2i.files import write_atomically
-from i2i.images import npy, profiles, tiff
-from i2i.images.formats import Array, Format, ImageError, describe_channels, format_of, supports
+from i2i.images import geotiff, npy, profiles, tiff, tiff_writing
+from i2i.images.formats import (
+    Array,
+    Format,
+    ImageError,
+    describe_channels,
+    extra_hint,
+    format_of,
+    installed,
+    supports,
+)
 from i2i.images.metadata import NO_METADATA, Metadata
 from i2i.images.pixels import UNIT, ValueRange, match_channels, to_depth, to_value_range
+from i2i.images.tiff_tags import TiffTags
 
 _OPTIONS: dict[Format, dict[str, Any]] = {
     "PNG": {"compress_level": 2},  # a fifth of the default's time, 12% more bytes
@@ -33,8 +43,13 @@ def encode(
     quality: int = 95,
     value_range: ValueRange = UNIT,
     metadata: Metadata = NO_METADATA,
+    alpha: bool = True,
+    missing: Array | None = None,
 ) -> None:
     """Write [H, W, C] to `path`, atomically, or to a binary stream, whose `format` must be given.
+
+    `alpha`: the last of 2 or 4 channels is alpha. `missing`, [H, W, C] or [H, W, 1], is True for
+    pixels without data, where the file is one that `marks_missing`.
 
     `format=None` takes it from the suffix. `quality` (1 to 100) is JPEG's; all other formats are
     written without loss. float32, in [0, 1], is written in `value_range`, (low, high); values of
@@ -51,10 +66,13 @@ def encode(
     if not supports(format, channels, 0, sample):
         alternatives = [kind for kind in get_args(Format) if supports(kind, channels, 0, sample)]
         reason = f"{format} cannot hold {describe_channels(channels)} of {sample}"
-        raise ImageError(name, reason, f"Use {' or '.join(alternatives) or 'fewer channels'}")
+        hint = f"Use {' or '.join(alternatives) or 'fewer channels'}"
+        raise ImageError(name, reason, extra_hint(format) or hint)
     values = to_value_range(array, value_range) if array.dtype == np.float32 else array
     try:
-        content = _encoded(values, format, quality, metadata)
+        content = _encoded(values, format, quality, metadata, alpha, missing)
+    except ImageError as error:
+        raise error.with_subject(name) from None
     except Exception as error:
         raise ImageError(name, f"cannot be written as {format}: {error}", "Try PNG") from error
     if isinstance(path, str | os.PathLike):
@@ -72,13 +90,36 @@ def carried(metadata: Metadata, format: Format, channels: int) -> Metadata:
     )
     if metadata.family != format:
         return kept
+    if isinstance(metadata.native, TiffTags) and not installed(format):
+        return kept
     names = metadata.native_names
     return replace(kept, family=format, native=metadata.native, native_names=names)
 
 
-def _encoded(array: Array, format: Format, quality: int, metadata: Metadata) -> bytes:
+def marks_missing(metadata: Metadata) -> bool:
+    """Return True if a file with this metadata says which pixels have no data."""
+    return isinstance(metadata.native, geotiff.GeoTags)
+
+
+def _encoded(
+    array: Array,
+    format: Format,
+    quality: int,
+    metadata: Metadata,
+    alpha: bool,
+    missing: Array | None,
+) -> bytes:
     if format == "NPY":
         return npy.to_bytes(array)
+    channels, sample = array.shape[2], array.dtype.name
+    alpha &= channels in (2, 4)
+    plain = channels in (2, 4) and not alpha
+    usual = supports(format, channels, 0, sample, extras=False) and not plain
+    kept = carried(metadata, format, channels)
+    if isinstance(kept.native, geotiff.GeoTags):
+        return geotiff.to_bytes(array, kept, alpha, missing)
+    if format == "TIFF" and (kept.native or not usual):
+        return tiff_writing.to_bytes(array, kept, alpha)
     if array.dtype == np.uint16 and array.shape[2] > 1:
         import cv2
 

@@ -21,11 +21,12 @@ from i2i.config import (
     UnconditionalData,
     UnpairedData,
 )
-from i2i.data.dataset import Dataset, PairedImages, UnconditionalImages, UnpairedImages
+from i2i.data.dataset import Dataset, PairedImages, UnpairedImages
 from i2i.data.folders import SplitError, list_split
 from i2i.data.layouts import folder_names
 from i2i.data.ranges import check_effect
 from i2i.data.selection import HeldOut
+from i2i.data.unconditional import UnconditionalImages
 from i2i.errors import OptionError
 from i2i.losses.adversarial import discriminator_loss_bounds
 from i2i.methods._adversarial import AdversarialLoss

@@ -19,11 +19,11 @@ from i2i.evaluation.fingerprint import Collector
 from i2i.evaluation.metric import METRICS, Interval
 from i2i.evaluation.protocol import Protocol
 from i2i.evaluation.record import resizer_of
-from i2i.evaluation.scoring import ImageScores, Scorer
+from i2i.evaluation.scoring import ImageScores, Scorer, counts, masked
 from i2i.evaluation.sets import ImageSet, Picture, check_counts, compare, describe
 from i2i.files import VALIDATION
 from i2i.images import Array
-from i2i.images.spec import ImageSpec
+from i2i.images.spec import VALID, ImageSpec
 from i2i.methods._base import Method
 from i2i.networks.inference import per_image_statistics
 from i2i.run import build
@@ -42,6 +42,7 @@ class _Sample(NamedTuple):
     output: Tensor
     input: Tensor | None = None
     target: Tensor | None = None
+    valid: Tensor | None = None  # [1, H, W], above 0 where pixels have data; None: all have
 
 
 class RunValidation:
@@ -76,7 +77,8 @@ class RunValidation:
         reals: Reals = {domain: {} for domain in self.dataset.specs}
         for index in self.indices:
             files = self.dataset.names(index)
-            for domain, image in self.dataset.fixed(index).items():
+            sample = self.dataset.fixed(index)
+            for domain, image in ((domain, sample[domain]) for domain in self.dataset.specs):
                 key = index if self.paired else files[domain]  # of a smaller one, they repeat
                 spec = self.dataset.specs[domain]
                 array = spec.pixels(image, _depth(spec))
@@ -141,7 +143,10 @@ class RunValidation:
                 output, target = (
                     spec.pixels(each, depth) for each in (sample.output, sample.target)
                 )
-                scorer.add(name, target, [(direction, output)], depth)
+                valid = None if sample.valid is None else sample.valid[0].numpy() > 0
+                if counts(valid):
+                    scored = masked([(direction, output)], target, valid)
+                    scorer.add(name, target, scored, depth, valid)
             busy()
         scores: dict[str, Interval] = {}
         each_image = [ImageScores(name, {}) for name in outputs]
@@ -172,7 +177,8 @@ class RunValidation:
                 reals = self.dataset.fixed(index)
                 output = translate(net, reals[source], self.device).float().cpu()
                 target = reals[_target(direction)] if self.paired else None
-                yield _Sample(file, output, reals[source], target)
+                valid = reals.get(VALID) if self.paired else None
+                yield _Sample(file, output, reals[source], target, valid)
 
     def _worst_first(self, rows: list[Row]) -> list[Row]:
         """Return a row for each image, ordered by the metric that chooses, or by the first."""

@@ -4,9 +4,24 @@ from collections.abc import Callable
 
 import torch
 
+from i2i.images.spec import VALID
 from i2i.methods._base import Images
 
 QueryPools = Callable[[Images], Images]  # exchanges detached fakes for older ones
+
+
+def only_data(fakes: Images, real: Images) -> Images:
+    """Return fakes with the values of the reals where there is no data: no loss tells them apart.
+
+    A mean over pixels counts each that has data as much as without the others, which add 0.
+    """
+    if VALID not in real:
+        return fakes
+    valid = real[VALID] > 0
+    shared = {name: fake for name, fake in fakes.items() if name in real}
+    return fakes | {
+        name: torch.where(valid, fake, real[name].to(fake.dtype)) for name, fake in shared.items()
+    }
 
 
 class Fakes:

@@ -21,7 +21,7 @@ from i2i.training.batch_norm import synchronize_batch_norm
 from i2i.training.capture import CudaRecorder
 from i2i.training.distributed import Rank
 from i2i.training.ema import Ema
-from i2i.training.fakes import Fakes, QueryPools
+from i2i.training.fakes import Fakes, QueryPools, only_data
 from i2i.training.graphs import Passes, StepGraphs, why_eager
 from i2i.training.image_pool import ImagePool
 from i2i.training.image_stats import ImageStats
@@ -220,7 +220,7 @@ class Trainer:
 
     def _generate(self, real: Images) -> Images:
         with self.execution.context(self.device):
-            return self.method.fakes(real)
+            return only_data(self.method.fakes(real), real)
 
     def _query_pools(self, fakes: Images) -> Images:
         return {name: self.pools[name].query(fake) for name, fake in fakes.items()}

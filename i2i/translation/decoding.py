@@ -10,6 +10,7 @@ from i2i import images
 from i2i.errors import I2IError
 from i2i.images import Array, ImageError, Source, TooLargeError
 from i2i.images.metadata import NO_METADATA, Metadata
+from i2i.images.pixels import with_nan
 from i2i.images.spec import Clipped, Stack, opened, unlike_note
 from i2i.images.windows import ANY_SIZE
 from i2i.memory import is_out_of_memory
@@ -31,6 +32,8 @@ class Item:
     notes: tuple[str, ...] = ()
     metadata: Metadata = NO_METADATA  # of the input, as far as the output can hold it
     clipped: Clipped = (0, 0)
+    has_alpha: bool = True  # the last of 2 or 4 channels of the output is alpha
+    missing: Array | None = None  # [H, W, C or 1], True for values that the output has not
 
 
 class TooLarge(str):
@@ -71,9 +74,31 @@ def _read(task: Task, translator: Translator, options: Options) -> Item:
         scales = np.divide(pixels.shape[:2], part.shape[:2]).tolist()
         size = height, width
         depth, notes, metadata = outcome(task, image, size, scales, translator, options)
-        notes += unlike_note(pixels, translator.source)
+        absent = (
+            None
+            if image.missing is None
+            else _fit(image.missing.view(np.uint8), translator, task, options, nearest=True)
+        )
+        valid = pixels if absent is None else with_nan(pixels, absent > 0)
+        notes += unlike_note(valid, translator.source)
         clipped = image.clipped
-    return Item(task, inputs, pixels, depth, alpha, notes, metadata, clipped)
+    missing = _missing(absent, translator.target.file_channels)
+    if missing is not None and alpha is not None:
+        color = np.repeat(missing, translator.out_channels // missing.shape[2], axis=2)
+        missing = np.concatenate([color, np.zeros(alpha.shape, np.bool_)], axis=2)
+    if missing is not None and not images.marks_missing(metadata):
+        notes += ("outputs cannot mark the pixels of inputs that have no data",)
+    has_alpha = alpha is not None or translator.target.alpha
+    return Item(task, inputs, pixels, depth, alpha, notes, metadata, clipped, has_alpha, missing)
+
+
+def _missing(levels: Array | None, channels: int) -> Array | None:
+    """Return which values of an output are of pixels without data, channel by channel if it can."""
+    if levels is None:
+        return None
+    if levels.shape[2] != channels:
+        levels = levels.max(axis=2, keepdims=True)
+    return levels.astype(np.bool_)
 
 
 def outcome(
@@ -92,7 +117,9 @@ def outcome(
         scales: output pixels for one of the part that is translated, down and across.
     """
     notes = (*image.notes, *_form_notes(*size, translator, options))
-    metadata = image.metadata.resized(*scales)
+    half = options.half or translator.half or translator.source.half_of(*size)
+    left = size[1] // 2 if half == "right" else 0
+    metadata = image.metadata.cut(left).resized(*scales)
     channels = translator.target.file_channels + (image.alpha is not None)
     depth, note = _output_depth(task, translator.output_depth(image.depth), channels, options)
     carried = images.carried(metadata, images.format_of(task.target), channels)
@@ -125,7 +152,9 @@ def _form_notes(height: int, width: int, translator: Translator, options: Option
             )
 
 
-def _fit(pixels: Array, translator: Translator, task: Task, options: Options) -> Array:
+def _fit(
+    pixels: Array, translator: Translator, task: Task, options: Options, nearest: bool = False
+) -> Array:
     """Return the part of an image that is translated, at the chosen size."""
     pixels = translator.source.cut(pixels, options.half or translator.half)
     height, width = target_size(pixels.shape[0], pixels.shape[1], options.size)
@@ -134,7 +163,11 @@ def _fit(pixels: Array, translator: Translator, task: Task, options: Options) ->
             task.source, f"would become {width}x{height} pixels", "Try a smaller --size"
         )
     same = (height, width) == pixels.shape[:2]
-    return pixels if same else images.resize(pixels, (height, width), translator.source.mask)
+    return (
+        pixels
+        if same
+        else images.resize(pixels, (height, width), nearest or translator.source.mask)
+    )
 
 
 def _output_depth(task: Task, depth: int, channels: int, options: Options) -> tuple[int, str]:

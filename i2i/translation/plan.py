@@ -301,6 +301,8 @@ def _check_format(translator: Translator, format: OutputFormat, name: str | None
     if kind and not target.fits(kind, depth):
         hint = f"Choose {target.lossless(depth)}"
         hint += ", or --depth 8" if target.fits(kind, 8) else ""
+        if extra := images.extra_hint(kind):
+            hint = f"{extra}; or {hint[0].lower()}{hint[1:]}"
         raise TranslationError("format", f"{makes}, which {kind} cannot hold", hint)
 
 

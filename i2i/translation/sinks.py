@@ -93,6 +93,13 @@ def encode(item: Item, array: Array, target: Path | IO[bytes]) -> None:
     try:
         if item.alpha is not None:
             array = np.concatenate([array, images.to_depth(item.alpha, item.depth)], axis=2)
-        images.encode(array, target, images.format_of(item.task.target), metadata=item.metadata)
+        images.encode(
+            array,
+            target,
+            images.format_of(item.task.target),
+            metadata=item.metadata,
+            alpha=item.has_alpha,
+            missing=item.missing,
+        )
     except MemoryError:
         raise ImageError(item.task.target, "not enough memory to write it") from None

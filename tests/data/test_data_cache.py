@@ -16,8 +16,9 @@ import torch
 from i2i import images
 from i2i.config import PairedData, UnconditionalData, UnpairedData
 from i2i.data import cache, dataset
-from i2i.data.dataset import Dataset, PairedImages, UnconditionalImages, UnpairedImages
+from i2i.data.dataset import Dataset, PairedImages, UnpairedImages
 from i2i.data.loader import Batch, batches
+from i2i.data.unconditional import UnconditionalImages
 from i2i.images import ImageError
 
 KINDS: dict[str, Any] = {

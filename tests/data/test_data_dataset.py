@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 
 from i2i.config import PairedData, UnconditionalData, UnpairedData
-from i2i.data.dataset import Dataset, PairedImages, Paths, UnconditionalImages, UnpairedImages
+from i2i.data.dataset import Dataset, PairedImages, Paths, UnpairedImages
 from i2i.data.folders import DataError
 from i2i.data.loader import batches
+from i2i.data.unconditional import UnconditionalImages
 from i2i.images import MAX_PIXELS, ImageError
 
 SMALL: dict[str, Any] = {"load_size": 20, "crop_size": 16}

@@ -23,9 +23,10 @@ import torch
 from processes import hear_signals, kill_after, start, wait_for
 
 from i2i.config import UnconditionalData, UnpairedData
-from i2i.data.dataset import UnconditionalImages, UnpairedImages
+from i2i.data.dataset import UnpairedImages
 from i2i.data.folders import DataError
 from i2i.data.loader import Batch, LoaderError, batches
+from i2i.data.unconditional import UnconditionalImages
 from i2i.images import Array, ImageError
 from i2i.signals import Stopped, StopRequest
 

@@ -11,7 +11,8 @@ from processes import wait_for
 from runs import draw_scenes, final_state, finish, rows, start_ranks, train_words
 
 from i2i.checkpoint import CHECKPOINTS, newest, steps
-from i2i.data.dataset import PairedImages, UnconditionalImages
+from i2i.data.dataset import PairedImages
+from i2i.data.unconditional import UnconditionalImages
 from i2i.files import DiskFullError
 from i2i.images import ImageError
 from i2i.training import loop

@@ -1,0 +1,353 @@
+"""Georeferenced TIFF, with rasterio (GDAL): GeoTIFF 1.1, cloud-optimized GeoTIFF, nodata.
+
+Pixels that Pillow or tifffile read are theirs. Files beside the picture (.aux.xml, .msk) are not
+read: its own content decides.
+"""
+
+import base64
+import io
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from i2i.images import sanity, tiff
+from i2i.images.extras import require
+from i2i.images.formats import (
+    MAX_CHANNELS,
+    NUMBERS,
+    SAMPLES,
+    Array,
+    Header,
+    ImageError,
+    not_supported,
+)
+from i2i.images.metadata import Metadata
+from i2i.images.pixels import ValueRange, from_value_range
+from i2i.images.tiff import Directory, Tag
+from i2i.images.tiff_pages import Picture
+
+_WHAT = "a georeferenced TIFF"
+_NAMES = ("georeferences",)
+_OPTIONS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
+_OPTIONS |= {"GDAL_TIFF_INTERNAL_MASK": "YES", "GDAL_NUM_THREADS": "1"}
+_LOSSLESS = ("LZW", "DEFLATE", "PACKBITS", "ZSTD", "LZMA", "LERC", "LERC_DEFLATE", "LERC_ZSTD")
+_PREDICTED = ("LZW", "DEFLATE", "ZSTD")
+_STATISTICS = "STATISTICS_"  # tags about the values of the input, which outputs do not have
+
+Missing = NDArray[np.bool_]  # [H, W, C], True where there is no data
+
+
+class Band(NamedTuple):
+    """Metadata of a band."""
+
+    description: str | None
+    unit: str | None
+    scale: float  # not applied: values are as stored
+    offset: float
+    color: Any  # rasterio's ColorInterp
+    tags: dict[str, str]
+
+
+@dataclass(frozen=True)
+class GeoTags:
+    """Metadata of a georeferenced TIFF, for outputs of the same kind."""
+
+    crs: str  # WKT; "" for none
+    transform: Any  # Affine, from columns and rows to coordinates; None for none
+    gcps: tuple[tuple[Any, ...], ...]  # row, column, x, y, z, id, info
+    rpcs: Any  # rational polynomials, as rasterio has them; None for none
+    nodata: float | None
+    masked: bool  # by a band of its own
+    bands: tuple[Band, ...]
+    tags: dict[str, str]
+    options: dict[str, Any]  # of the layout, as GDAL takes them
+    cog: bool  # cloud-optimized
+
+    def resized(self, vertical: float, horizontal: float) -> Self:
+        """Return the tags of an image that has so many times the pixels along its sides."""
+        transform, rpcs = self.transform, self.rpcs
+        if transform is not None:
+            transform = transform * transform.scale(1 / horizontal, 1 / vertical)
+        gcps = tuple(
+            (row * vertical, column * horizontal, *rest) for row, column, *rest in self.gcps
+        )
+        if rpcs is not None:  # which count from the centers of pixels
+            fields = rpcs.to_dict()
+            for axis, scale in (("line", vertical), ("samp", horizontal)):
+                fields[f"{axis}_off"] = (fields[f"{axis}_off"] + 0.5) * scale - 0.5
+                fields[f"{axis}_scale"] *= scale
+            rpcs = type(rpcs)(**fields)
+        return replace(self, transform=transform, gcps=gcps, rpcs=rpcs)
+
+    def cut(self, left: int) -> Self:
+        """Return the tags without the `left` columns."""
+        transform, rpcs = self.transform, self.rpcs
+        if transform is not None:
+            transform = transform * transform.translation(left, 0)
+        gcps = tuple((row, column - left, *rest) for row, column, *rest in self.gcps)
+        if rpcs is not None:
+            fields = rpcs.to_dict()
+            rpcs = type(rpcs)(**fields | {"samp_off": fields["samp_off"] - left})
+        return replace(self, transform=transform, gcps=gcps, rpcs=rpcs)
+
+
+def open_geo(file: IO[bytes], plain: Picture | None, max_pixels: int) -> Picture:
+    """Read the header of a georeferenced TIFF; `plain`: the picture without its georeference.
+
+    Raises:
+        ImageError: a kind that is not supported, or whatever is wrong with the file.
+    """
+    page = next(tiff.directories(file, both_orders=True))
+    _check_segments(file, page, max_pixels)
+    with _opened(file) as source:
+        native, kind = _tags(source, page), np.dtype(source.dtypes[0])
+        if {*source.dtypes} != {kind.name} or kind.name not in NUMBERS:
+            raise not_supported(f"{_WHAT} of {' and '.join(sorted({*source.dtypes}))}")
+        size, alpha = (
+            (source.width, source.height, source.count),
+            native.bands[-1].color.name == "alpha",
+        )
+    values = size[0] * size[1] * size[2]
+    if plain and plain.header.depth < 32:
+        header, cost, load = plain.header, plain.cost, plain.load
+    else:
+        depth = {"uint8": 8, "uint16": 16}.get(kind.name, 32)
+        alpha &= size[2] in (2, 4) and depth < 32
+        sample = kind.name if kind.name != SAMPLES[depth] else ""
+        header = Header(*size, depth, "TIFF", alpha, sample)
+        cost, load = values * (2 * kind.itemsize + 4), None
+    orientation = page.first(Tag.ORIENTATION, 1)
+    if orientation != 1:  # GDAL ignores it
+        raise not_supported(f"{_WHAT} of orientation {orientation}", "Rotate it, or drop its tags")
+    metadata = replace(header.metadata, family="TIFF", native=native, native_names=_NAMES)
+    nodata = native.nodata is not None or native.masked or kind.kind == "f"
+    header = replace(header, metadata=metadata, nodata=nodata)
+    return Picture(header, cost + 2 * values, partial(_load, file, header, native, load))
+
+
+def _check_segments(file: IO[bytes], page: Directory, max_pixels: int) -> None:
+    """Check sizes before GDAL takes memory for them; tiles that were never written may be."""
+    width, height = page.first(Tag.WIDTH, 0), page.first(Tag.HEIGHT, 0)
+    sanity.check_size(width, height, max_pixels)
+    channels, bits = page.first(Tag.SAMPLES, 1), max(page.values.get(Tag.BITS, (1,)))
+    if channels > MAX_CHANNELS:
+        reason = f"{channels} channels, the limit is {MAX_CHANNELS}"
+        raise ImageError("image", reason, "Split it into files of fewer channels")
+    if width * height * channels * bits > 64 * max_pixels:
+        reason = f"{width}x{height} pixels of {channels} x {bits} bits"
+        raise ImageError("image", f"{reason} are too large", sanity.RAISE_LIMIT)
+    tiled = Tag.TILES in page.values
+    across, down = page.first(Tag.TILE_WIDTH, 0), page.first(Tag.TILE_HEIGHT, 0)
+    if tiled and across * down > max(4 * width * height, 2**22):
+        reason = f"corrupt: its tiles have {across}x{down} pixels, the picture {width}x{height}"
+        raise ImageError("image", reason, sanity.REPLACE)
+    at, sizes = (Tag.TILES, Tag.TILE_BYTES) if tiled else (Tag.STRIPS, Tag.STRIP_BYTES)
+    end = file.seek(0, os.SEEK_END)
+    segments = zip(page.values.get(at, ()), page.values.get(sizes, ()), strict=False)
+    if any(start + size > end for start, size in segments):
+        raise ImageError("image", "truncated: strips or tiles of it are missing", sanity.REPLACE)
+
+
+@contextmanager
+def _opened(file: IO[bytes]) -> Iterator[Any]:
+    """Open a file with GDAL, of which only the reader of TIFF is let at it."""
+    rasterio = require("rasterio", "geo", _WHAT)
+    on_disk = isinstance(getattr(file, "raw", None), io.FileIO) and isinstance(file.name, str)
+    with rasterio.Env(**_OPTIONS):
+        file.seek(0)
+        memory = nullcontext() if on_disk else rasterio.MemoryFile(file.read())
+        with memory as held:
+            path = Path(file.name).absolute() if held is None else held.name
+            with rasterio.open(path, driver="GTiff") as source:
+                yield source
+
+
+def _tags(source: Any, page: Directory) -> GeoTags:
+    gcps, gcp_crs = source.gcps
+    crs = gcp_crs if gcps else source.crs
+    located = not source.transform.is_identity and not gcps
+    bands = tuple(
+        Band(
+            source.descriptions[index],
+            source.units[index],
+            source.scales[index],
+            source.offsets[index],
+            source.colorinterp[index],
+            _own(source.tags(index + 1)),
+        )
+        for index in range(source.count)
+    )
+    structure = source.tags(ns="IMAGE_STRUCTURE")
+    flags = {flag.name for flag in source.mask_flag_enums[0]}
+    return GeoTags(
+        crs.to_wkt() if crs else "",
+        source.transform if located else None,
+        tuple((p.row, p.col, p.x, p.y, p.z, p.id, p.info) for p in gcps),
+        source.rpcs,
+        source.nodata,
+        flags == {"per_dataset"},
+        bands,
+        source.tags(),
+        _layout(source, structure, page),
+        structure.get("LAYOUT") == "COG",
+    )
+
+
+def _own(tags: dict[str, str]) -> dict[str, str]:
+    return {key: value for key, value in tags.items() if not key.startswith(_STATISTICS)}
+
+
+def _layout(source: Any, structure: dict[str, str], page: Directory) -> dict[str, Any]:
+    """Return the creation options of GDAL's driver that repeat the layout of a file."""
+    options: dict[str, Any] = {"interleave": structure.get("INTERLEAVE", "BAND").lower()}
+    compression = structure.get("COMPRESSION", "")
+    if compression:  # others lose values, and outputs lose none
+        options["compress"] = compression if compression in _LOSSLESS else "DEFLATE"
+    down, across = source.block_shapes[0]
+    if Tag.TILES in page.values and not (down % 16 or across % 16):
+        options |= {"tiled": True, "blockxsize": across, "blockysize": down}
+    if page.first(Tag.PREDICTOR, 1) != 1 and compression in _PREDICTED:
+        options["predictor"] = page.first(Tag.PREDICTOR, 1)
+    if page.big:
+        options["bigtiff"] = "YES"
+    return options
+
+
+def _load(
+    file: IO[bytes],
+    header: Header,
+    native: GeoTags,
+    plain: Callable[[ValueRange], Any] | None,
+    value_range: ValueRange,
+) -> tuple[Array, Missing | None]:
+    pixels = plain(value_range) if plain else None
+    if pixels is not None and native.nodata is None and not native.masked:
+        return pixels, None
+    with _opened(file) as source:
+        values = np.ascontiguousarray(source.read().transpose(1, 2, 0))
+        missing = np.zeros(values.shape, np.bool_)
+        if native.nodata is not None and not np.isnan(native.nodata):
+            missing = values == native.nodata
+        if values.dtype.kind == "f":
+            missing |= np.isnan(values)
+        if native.masked:
+            missing |= (source.dataset_mask() == 0)[..., None]
+    if pixels is None:
+        pixels = values
+        if header.depth == 32:
+            pixels = np.full(values.shape, 0.5, np.float32)
+            if not missing.all():  # the range counts its values
+                pixels[~missing] = from_value_range(values[~missing], value_range)
+    if missing.shape != pixels.shape:  # a palette has become colors
+        missing = np.repeat(missing.any(axis=2, keepdims=True), pixels.shape[2], axis=2)
+    if header.alpha:
+        missing[..., -1] = False
+    return pixels, missing if missing.any() else None
+
+
+# -- writing ---------------------------------------------------------------------------------------
+
+
+def to_bytes(array: Array, metadata: Metadata, alpha: bool, missing: Missing | None) -> bytes:
+    """Return the file of [H, W, C]; `alpha`: the last channel is alpha.
+
+    `missing`, [H, W, C] or [H, W, 1], gets the value of nodata where the type of the values holds
+    it, and a mask otherwise.
+    """
+    rasterio = require("rasterio", "geo", _WHAT)
+    native: GeoTags = metadata.native
+    array = array.view(np.uint8) if array.dtype == np.bool_ else array
+    nodata = _fitting(native, array.dtype, missing)
+    if missing is not None and nodata is not None:
+        array = with_nodata(array, missing, nodata)
+    height, width, channels = array.shape
+    options = native.options
+    if "predictor" in options:
+        options = options | {"predictor": 3 if array.dtype.kind == "f" else 2}
+    same = channels == len(native.bands)
+    if channels - alpha == 3 and (not same or native.bands[0].color.name == "red"):
+        options = options | {"photometric": "RGB"}
+    if alpha:
+        options = options | {"alpha": "YES"}
+    if metadata.icc_profile:
+        options = options | {"source_icc_profile": base64.b64encode(metadata.icc_profile).decode()}
+    kind = {"count": channels, "dtype": array.dtype.name, "height": height, "width": width}
+    with rasterio.Env(**_OPTIONS), rasterio.MemoryFile() as memory:
+        with memory.open(driver="GTiff", nodata=nodata, **kind, **options) as output:
+            _write_tags(rasterio, output, native, same)
+            output.write(array.transpose(2, 0, 1))
+            if native.masked or (missing is not None and nodata is None):
+                valid = np.ones((height, width), np.bool_)
+                output.write_mask(valid if missing is None else ~missing.any(axis=2))
+        if not native.cog:
+            return bytes(memory.read())
+        return _cloud_optimized(rasterio, memory, options)
+
+
+def _write_tags(rasterio: Any, output: Any, native: GeoTags, same: bool) -> None:
+    output.update_tags(**native.tags)  # before the transform: GDAL shifts that of points
+    crs = rasterio.crs.CRS.from_wkt(native.crs) if native.crs else None
+    if native.gcps:
+        points = [rasterio.control.GroundControlPoint(*point) for point in native.gcps]
+        output.gcps = points, crs
+    elif crs:
+        output.crs = crs
+    if native.transform is not None:
+        output.transform = native.transform
+    if native.rpcs is not None:
+        output.rpcs = native.rpcs
+    if not same:
+        return
+    for index, band in enumerate(native.bands, 1):
+        if band.description:
+            output.set_band_description(index, band.description)
+        if band.unit:
+            output.set_band_unit(index, band.unit)
+        if band.tags:
+            output.update_tags(index, **band.tags)
+    if any((band.scale, band.offset) != (1, 0) for band in native.bands):
+        output.scales = [band.scale for band in native.bands]
+        output.offsets = [band.offset for band in native.bands]
+
+
+def _cloud_optimized(rasterio: Any, memory: Any, options: dict[str, Any]) -> bytes:
+    names = ("compress", "bigtiff")
+    kept: dict[str, Any] = {key: options[key] for key in names if key in options}
+    if "predictor" in options:
+        kept["predictor"] = "YES"
+    if "blockxsize" in options:
+        kept["blocksize"] = options["blockxsize"]
+    with rasterio.MemoryFile() as copy:
+        require("rasterio.shutil", "geo", _WHAT).copy(memory.name, copy.name, driver="COG", **kept)
+        return bytes(copy.read())
+
+
+def _fitting(native: GeoTags, kind: np.dtype[Any], missing: Missing | None) -> float | None:
+    """Return the value of nodata if values of a type can hold it; NaN is that of floats."""
+    nodata = native.nodata
+    if nodata is None:
+        absent = missing is not None and not native.masked and kind.kind == "f"
+        return float("nan") if absent else None
+    if kind.kind == "f":
+        return nodata
+    limits = np.iinfo(kind)
+    whole_number = np.isfinite(nodata) and nodata == int(nodata)
+    return nodata if whole_number and limits.min <= nodata <= limits.max else None
+
+
+def with_nodata(array: Array, missing: Missing, nodata: float) -> Array:
+    """Return values with `nodata` where they are `missing`; others are next to it at least."""
+    value = array.dtype.type(nodata)
+    if array.dtype.kind == "f":
+        other = np.nextafter(value, array.dtype.type(0) if value else array.dtype.type(1))
+    else:
+        other = value - 1 if value == np.iinfo(array.dtype).max else value + 1
+    valid = np.where(array == value, other, array)
+    return np.where(missing, value, valid).astype(array.dtype)
