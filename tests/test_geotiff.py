@@ -18,7 +18,8 @@ from test_tiff_extra import RANGES, numbers
 from i2i import images
 from i2i.images import ImageError
 from i2i.images.geotiff import with_nodata
-from i2i.images.spec import ChannelSpec, ImageSpec, read
+from i2i.images.spec import ChannelSpec, ImageSpec
+from i2i.images.stacks import read
 from i2i.translation.translator import Translator
 
 UTM = {"crs": "EPSG:32632", "transform": from_origin(500_000, 5_000_000, 10, 20)}

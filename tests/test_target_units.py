@@ -18,7 +18,8 @@ from i2i.evaluation.pairs import EvaluationError
 from i2i.evaluation.tables import table
 from i2i.execution import Execution
 from i2i.images import ImageError
-from i2i.images.spec import ChannelSpec, ImageSpec, read
+from i2i.images.spec import ChannelSpec, ImageSpec
+from i2i.images.stacks import read
 from i2i.networks.latent import LatentSpec
 from i2i.translation import TranslationError
 from i2i.translation.folder import Report, translate_folder

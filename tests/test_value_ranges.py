@@ -17,7 +17,8 @@ from i2i.data.dataset import PairedImages, UnconditionalImages
 from i2i.data.folders import DataError
 from i2i.evaluation.evaluate import evaluate
 from i2i.images import Histogram, ImageError
-from i2i.images.spec import ChannelSpec, ImageSpec, read
+from i2i.images.spec import ChannelSpec, ImageSpec
+from i2i.images.stacks import read
 from i2i.model_file import read_info
 from i2i.run.build import open_data
 from i2i.run.settings import resolve

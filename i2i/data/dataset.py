@@ -29,7 +29,8 @@ from i2i.data.selection import HeldOut
 from i2i.data.sizes import loaded_bytes
 from i2i.images import Array, ImageError, TooLargeError
 from i2i.images.pixels import with_nan
-from i2i.images.spec import Half, ImageSpec, read
+from i2i.images.spec import Half, ImageSpec
+from i2i.images.stacks import read
 from i2i.seeds import key
 
 

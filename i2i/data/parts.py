@@ -9,7 +9,8 @@ import numpy as np
 from i2i import images
 from i2i.config import AlphaUse, DataConfig
 from i2i.images import Array
-from i2i.images.spec import ImageSpec, stack
+from i2i.images.spec import ImageSpec
+from i2i.images.stacks import stack
 from i2i.images.windows import ANY_SIZE, open_windows
 
 
@@ -39,7 +40,7 @@ class LargeImage:
         """Return rows and columns.
 
         Raises:
-            ImageError: as `spec.read`.
+            ImageError: as `stacks.read`.
         """
         rows, columns = (slice(*one.indices(n)) for one, n in zip(part, self.shape, strict=False))
         box = rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start

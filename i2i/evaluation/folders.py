@@ -17,7 +17,8 @@ from i2i.evaluation.pairs import (
 )
 from i2i.evaluation.record import Evaluation, Example, Measures, Progress, Record
 from i2i.images import UNIT, Array, ValueRange
-from i2i.images.spec import ChannelSpec, ImageSpec, read
+from i2i.images.spec import ChannelSpec, ImageSpec
+from i2i.images.stacks import read
 from i2i.precision import pick_device
 
 OUTPUTS = "outputs"  # the row of their scores

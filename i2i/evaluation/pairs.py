@@ -26,7 +26,8 @@ from i2i.direction import Domain
 from i2i.errors import I2IError
 from i2i.evaluation.scoring import Mask
 from i2i.images import Array, ImageError
-from i2i.images.spec import Clipped, clip_note, read
+from i2i.images.spec import Clipped, clip_note
+from i2i.images.stacks import read
 from i2i.translation.options import TargetSize, target_size
 from i2i.translation.translator import Translator
 

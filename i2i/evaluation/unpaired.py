@@ -13,7 +13,8 @@ from i2i.evaluation.fingerprint import Collector
 from i2i.evaluation.pairs import EvaluationError, Pairs, mostly_paired, resized
 from i2i.evaluation.record import Evaluation, Example, Measures, Progress, Record
 from i2i.images import Array
-from i2i.images.spec import ImageSpec, read
+from i2i.images.spec import ImageSpec
+from i2i.images.stacks import read
 from i2i.translation.translator import Translator
 
 MODEL = "model"

@@ -6,12 +6,10 @@ file the first picture is read. Color profiles are not applied.
 
 import io
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import IO, NamedTuple
 
 from PIL import Image, ImageFile, features
@@ -64,6 +62,7 @@ from i2i.images.formats import (
 from i2i.images.metadata import Metadata, resolution, upright_exif
 from i2i.images.pixels import UNIT, ValueRange, apply_alpha
 from i2i.images.silence import silence
+from i2i.images.sources import errors_about, opened_source
 from i2i.images.tiff_pages import Picture as Picture
 
 silence()
@@ -189,7 +188,7 @@ def _picture(source: Source, name: str, max_pixels: int, complete: bool) -> Iter
         with errors_about(name or source):
             names = volumes.open_volume(source, max_pixels).names("acquisition")
             raise ImageError("image", f"a volume of {len(names)} slices", f"One is {names[0]}")
-    with _opened(source, name) as file:
+    with opened_source(source, name) as file:
         yield open_picture(file, max_pixels, complete)
 
 
@@ -201,47 +200,6 @@ def open_volume(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> v
     """
     with errors_about(path):
         return volumes.open_volume(path, max_pixels)
-
-
-@contextmanager
-def _opened(source: Source, name: str) -> Iterator[IO[bytes]]:
-    if isinstance(source, str | os.PathLike):
-        with errors_about(name or source), open_regular(source) as file:
-            yield file
-    else:
-        with errors_about(name or "image"):
-            if hasattr(source, "encoding") or not getattr(source, "seekable", bool)():
-                hint = "Open files in binary mode, wrap bytes in io.BytesIO"
-                raise ImageError("image", "neither a path nor a seekable binary stream", hint)
-            yield source
-
-
-def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
-    """Open a file to be read, and nothing else."""
-    if not stat.S_ISREG(Path(path).stat().st_mode):  # a pipe would wait for its writer
-        raise ImageError(path, "not a file")
-    return open(path, "rb")
-
-
-@contextmanager
-def errors_about(subject: object) -> Iterator[None]:
-    """Raise everything that goes wrong with an image as an ImageError about `subject`."""
-    try:
-        yield
-    except ImageError as error:
-        raise error.with_subject(subject) from error.__cause__
-    except FileNotFoundError:
-        raise ImageError(subject, "no such file") from None
-    except MemoryError:
-        raise ImageError(subject, "there is not enough memory to decode it") from None
-    except Image.DecompressionBombError as error:  # Pillow's own limit, for tiles and for WebP
-        hint = "Raise PIL.Image.MAX_IMAGE_PIXELS if you trust the file"
-        raise ImageError(subject, str(error).rstrip("."), hint) from error
-    except Exception as error:  # decoders meet corrupt data with struct, zlib, key and other errors
-        if isinstance(error, OSError) and error.strerror:
-            raise ImageError(subject, f"cannot be read: {error.strerror}") from error
-        reason = " ".join(str(error)[:200].split()) or type(error).__name__
-        raise ImageError(subject, f"corrupt or truncated: {reason}", sanity.REPLACE) from error
 
 
 def open_picture(file: IO[bytes], max_pixels: int, complete: bool) -> Picture:

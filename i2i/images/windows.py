@@ -26,12 +26,11 @@ from i2i.images.pixels import MAX_VALUE, UNIT, ValueRange, from_value_range
 from i2i.images.reading import (
     Picture,
     decoded,
-    errors_about,
     open_picture,
-    open_regular,
     read_header,
 )
 from i2i.images.sanity import REPLACE
+from i2i.images.sources import errors_about, open_regular
 
 MAX_SEGMENT = 2**27  # bytes of a strip or tile, decoded
 _CACHE_BYTES = 2**28  # of decoded strips and tiles

@@ -11,7 +11,8 @@ from i2i.errors import I2IError
 from i2i.images import Array, ImageError, Source, TooLargeError
 from i2i.images.metadata import NO_METADATA, Metadata
 from i2i.images.pixels import with_nan
-from i2i.images.spec import Clipped, Stack, opened, unlike_note
+from i2i.images.spec import Clipped, unlike_note
+from i2i.images.stacks import Stack, opened
 from i2i.images.windows import ANY_SIZE
 from i2i.memory import is_out_of_memory
 from i2i.translation.manifest import Stamp, identity

@@ -18,7 +18,8 @@ from i2i import images
 from i2i.console import progress
 from i2i.images import Array, ImageError, WatchedRange
 from i2i.images.rows import STATISTICS, STREAMED, SpooledRows
-from i2i.images.spec import Clipped, Stack, stack
+from i2i.images.spec import Clipped
+from i2i.images.stacks import Stack, stack
 from i2i.images.windows import Windows, open_windows
 from i2i.translation.decoding import outcome
 from i2i.translation.manifest import Stamp, identity
@@ -63,7 +64,7 @@ class _Source:
         self.advance: Callable[[], None] = lambda: None
 
     def stacked(self, top: int, left: int, height: int, width: int) -> Stack:
-        """Return a window as `spec.read` returns complete files."""
+        """Return a window as `stacks.read` returns complete files."""
         box = top, left + self._left, height, width
         pictures = [(one.read(*box), one.header) for one in self._windows]
         part = stack(self._files, pictures, self._spec, self._alpha, self._watched)

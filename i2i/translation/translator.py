@@ -18,7 +18,8 @@ from i2i.direction import Direction
 from i2i.execution import Execution
 from i2i.images import Array, WatchedRange
 from i2i.images.classes import class_depth
-from i2i.images.spec import ChannelSpec, ImageSpec, clip_note, convert_channels, unlike_note
+from i2i.images.spec import ChannelSpec, ImageSpec, clip_note, unlike_note
+from i2i.images.stacks import convert_channels
 from i2i.model_file import Statistics, default_spec
 from i2i.networks.inference import per_image_statistics
 from i2i.networks.padding import reflect

@@ -14,7 +14,8 @@ from i2i import images
 from i2i.files import DiskFullError, WriteError, write_error
 from i2i.images import Array, ImageError
 from i2i.images.slices import is_volume
-from i2i.images.spec import Clipped, opened, unlike_note
+from i2i.images.spec import Clipped, unlike_note
+from i2i.images.stacks import opened
 from i2i.images.volumes import Volume, write_volume
 from i2i.memory import free_bytes, is_out_of_memory
 from i2i.translation import TranslationError

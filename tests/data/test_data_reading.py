@@ -15,7 +15,8 @@ from i2i.data.check import check_folder
 from i2i.data.dataset import Dataset
 from i2i.data.folders import DataError
 from i2i.images import ImageError
-from i2i.images.spec import ChannelSpec, ImageSpec, convert_channels, read
+from i2i.images.spec import ChannelSpec, ImageSpec
+from i2i.images.stacks import convert_channels, read
 from i2i.run.build import open_data
 from i2i.run.settings import resolve
 
