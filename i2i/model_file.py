@@ -30,6 +30,7 @@ from i2i.direction import Direction
 from i2i.errors import printable
 from i2i.files import write_atomically
 from i2i.images import NUMBERS
+from i2i.images.slices import MAX_NEIGHBORS
 from i2i.images.spec import ChannelSpec, ImageSpec
 from i2i.model_path import WEIGHTS as WEIGHTS
 from i2i.model_path import ModelFileError as ModelFileError
@@ -182,6 +183,8 @@ class ModelInfo(_Part):
                 raise ValueError(f"domains.{domain}.sample: must be a type of numbers")
             if spec.size and min(spec.size) < 1:
                 raise ValueError(f"domains.{domain}.size: must be at least 1")
+            if not 0 <= spec.neighbors <= MAX_NEIGHBORS:
+                raise ValueError(f"domains.{domain}.neighbors: must be 0 to {MAX_NEIGHBORS}")
             counts = [one.channels for one in spec.inputs]
             if spec.channels != channels or min(counts) < 1 or spec.classes < 0:
                 reason = f"must be {channels} channels, as the generators have, got {spec.channels}"

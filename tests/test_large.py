@@ -1,5 +1,6 @@
 """Images that are too large as a whole: in tiles, by rows, from where a killed job was."""
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import tifffile
 import torch
 from commands import Command, Ended, here
-from models import write_model
+from models import outputs, write_model
 from numpy.typing import NDArray
 from peaks import MEBIBYTE, measure
 
@@ -93,14 +94,14 @@ def test_tiles_that_are_asked_for_give_what_the_whole_image_gives(
         picture(200, 170).astype(np.uint8) if name == "x.jpg" else picture(200, 170),
         tmp_path / name,
     )
-    outputs = []
+    results = []
     for tile in ((), ("--tile", 96)):
         output = tmp_path / f"{len(tile)}.npy"
         done = translate(model, tmp_path / name, output, *tile, "--depth", 16)
         assert done.status == 0, done.err
         assert ("translated in tiles of 96" in done.err) is bool(tile)
-        outputs.append(np.load(output))
-    assert close(*outputs)
+        results.append(np.load(output))
+    assert close(*results)
 
 
 def test_another_tile_is_another_job(model: Path, tmp_path: Path) -> None:
@@ -165,15 +166,15 @@ def test_an_image_whose_network_does_not_fit_into_memory_is_translated_in_tiles(
 def test_halves_and_alpha_are_read_by_window(tmp_path: Path) -> None:
     carrying = load(write_model(tmp_path / "model", "resnet"), device="cpu", alpha="carry")
     images.encode(picture(150, 192, 4), tmp_path / "x.png")
-    outputs = []
+    results = []
     for tile in (None, 96):
         output = tmp_path / f"{tile}.npy"
         options = Options(half="right", tile=tile)
         assert translate_folder(carrying, tmp_path / "x.png", output, options).failed == []
-        outputs.append(np.load(output).astype(np.uint16))
-    assert outputs[0].shape == (150, 96, 4)
-    assert close(*outputs)
-    np.testing.assert_array_equal(outputs[0][..., 3], outputs[1][..., 3])
+        results.append(np.load(output).astype(np.uint16))
+    assert results[0].shape == (150, 96, 4)
+    assert close(*results)
+    np.testing.assert_array_equal(results[0][..., 3], results[1][..., 3])
 
 
 def test_stacked_inputs_are_read_by_window(tmp_path: Path) -> None:
@@ -188,14 +189,14 @@ def test_stacked_inputs_are_read_by_window(tmp_path: Path) -> None:
         images.encode(picture(150, 130, channels), tmp_path / name / "x.png")
     images.encode(picture(150, 131), tmp_path / "color" / "wide.png")
     images.encode(picture(150, 130, 1), tmp_path / "depth" / "wide.png")
-    outputs = []
+    results = []
     for tile in (None, 96):
         sources = [tmp_path / "depth", tmp_path / "color"]
         report = translate_folder(stacking, sources, tmp_path / f"{tile}", Options(tile=tile))
         assert [name for name, _ in report.failed] == ["wide.png"]
         assert "131x150" in report.failed[0][1]
-        outputs.append(images.decode(tmp_path / f"{tile}" / "x.png"))
-    assert close(*outputs)
+        results.append(images.decode(tmp_path / f"{tile}" / "x.png"))
+    assert close(*results)
 
 
 def test_a_tile_that_the_network_cannot_take_is_refused_before_work(
@@ -260,6 +261,34 @@ def test_a_killed_job_continues_at_its_rows_and_ends_in_equal_bytes(
     complete = unbroken if into == "file" else unbroken / "x.tif"
     assert result.read_bytes() == complete.read_bytes()
     assert not spool_of(result).exists()
+
+
+def test_a_full_disk_stops_the_job_which_then_continues(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "x.npy", picture(300))
+    words = (tmp_path / "in", tmp_path / "out", "--tile", 96)
+    write, count = rows._write_all, 0
+
+    def full(file: Any, content: Any) -> None:
+        nonlocal count
+        count += 1
+        if count > 3:  # a header and two strips
+            raise OSError(28, "No space left on device")
+        write(file, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rows, "_write_all", full)
+        stopped = translate(model, *words)
+    assert stopped.status == 2
+    assert "the disk is full" in stopped.err
+    assert "run the same command again to continue" in stopped.err
+    spool = spool_of(tmp_path / "out" / "x.npy")
+    assert 0 < json.loads((spool / "record.json").read_text())["rows"] < 300
+    assert "1 written" in translate(model, *words).out
+    assert translate(model, tmp_path / "in", tmp_path / "unbroken", "--tile", 96).status == 0
+    assert outputs(tmp_path / "out") == outputs(tmp_path / "unbroken")
 
 
 def test_rows_of_a_changed_input_are_not_continued(model: Path, tmp_path: Path) -> None:

@@ -84,6 +84,12 @@ def synth(kind: str, out: str, count: int, size: int, seed: int, unpaired: bool)
 )
 @click.option("--range", "old_range", type=float, nargs=2, hidden=True)  # its old name
 @_options.choice("--mask", "a|b", multiple=True, help="Domain of label maps.")
+@_options.choice(
+    "--slice-axis",
+    "acquisition|sagittal|coronal|axial",
+    default="acquisition",
+    help="Axis of volumes whose slices are the images.",
+)
 @click.option(
     "--classes",
     multiple=True,

@@ -106,8 +106,9 @@ def command(
 
     OUTPUT mirrors INPUT: same tree, stems, formats and sizes; depth and units are those of the
     target's files in training. TIFF, .npy, and with the extra vips PNG and JPEG may have any size:
-    what exceeds --max-pixels or memory is translated in tiles. The same command continues a job
-    that was stopped. Files that cannot be read are listed, all others are translated, and the exit
+    what exceeds --max-pixels or memory is translated in tiles. A volume (NIfTI, or a folder of one
+    DICOM series) is translated slice by slice into a volume. The same command continues a job that
+    was stopped. Files that cannot be read are listed, all others are translated, and the exit
     status is 1.
 
     \b

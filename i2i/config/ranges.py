@@ -3,8 +3,8 @@
 import re
 from typing import NamedTuple
 
-# (level, width) in HU. Murphy and Baxter, "Windowing (CT)", Radiopaedia, doi:10.53347/rID-52108:
-# lungs; mediastinum; soft tissues and liver of the abdomen; brain; bone of the spine.
+# (level, width) in HU: usual presets, as Radiopaedia's article on windowing gives them for lungs,
+# mediastinum, soft tissues and liver of the abdomen, brain, and bone of the spine
 WINDOWS: dict[str, tuple[float, float]] = {
     "lung": (-600, 1500),
     "mediastinum": (50, 350),

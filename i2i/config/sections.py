@@ -117,6 +117,9 @@ class DataConfig(_Settings):
     outside_range: Literal["fail", "clip"] | None = None
     """values outside of a value_range; fail: an error; clip: set to its nearest end; null: clip
     where it is of percentiles or a window, fail where it is two numbers"""
+    slice_axis: Literal["acquisition", "sagittal", "coronal", "axial"] = "acquisition"
+    """axis of volumes (NIfTI, DICOM) whose slices are the images; acquisition: the third axis of
+    NIfTI, the normal of a DICOM series"""
     workers: Resumable[Annotated[int, Field(ge=0, le=1024)]] = 2
     """processes that decode images; 0: decode in the training process"""
     cache: Resumable[Literal["auto", "off", "ram", "disk"]] = "auto"
@@ -175,6 +178,8 @@ class PairedData(TwoDomainsData):
     pair_pattern: tuple[str, ...] = ()
     """names of partners without suffix, a pattern for each folder, such as ["{id}_A", "{id}_B"];
     {id} is any text, {number} a number that leading zeros do not change; []: equal names"""
+    neighbors: Annotated[int, Field(ge=0, le=7)] = 0
+    """slices of the same volume on each side of a slice of the input, stacked as channels (2.5D)"""
     pairs: str | None = None
     """CSV file of pairs, in root or a path: columns of paths below root, inputs before the target;
     null: matched by name"""

@@ -58,7 +58,7 @@ def read_listing(
     notes += describe_notes(samples, faults, config)
     good = np.ones(len(samples), np.bool_)
     for rule, mask in faults.items():
-        if rule.drop and config.on_bad_file == "skip":
+        if rule.drop and (rule.note or config.on_bad_file == "skip"):
             good &= ~mask.any(axis=1)
             details = describe_files(samples, mask, rule.values)
             notes += [f"skipped, {rule.name}: {detail}" for _, detail in details]

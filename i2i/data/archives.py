@@ -20,7 +20,15 @@ from typing import IO, Any, BinaryIO, NamedTuple, Self, cast
 from i2i.data.folders import AnyPath, DataError
 from i2i.errors import I2IError
 from i2i.files import DiskFullError, check_empty, is_disk_full
-from i2i.images import EXTENSIONS, MAX_PIXELS, ImageError, read_header
+from i2i.images import (
+    EXTENSIONS,
+    MAX_PIXELS,
+    ImageError,
+    open_volume,
+    read_header,
+    suffix_of,
+)
+from i2i.images.slices import is_dicom, is_volume
 
 MAX_GB = 100.0  # of all members together: the largest public sets of faces come to 90
 _MAX_IMAGE_BYTES = 8 * MAX_PIXELS + 2**20  # 16-bit RGBA without compression
@@ -115,7 +123,10 @@ def _write(source: Path, folder: Path, max_gb: float, total: int, progress: Prog
             if output.tell() != member.size:
                 raise _refusal(source, f"its member {member.name!r} is shorter than it claims")
         try:
-            read_header(file)
+            if is_volume(file):
+                open_volume(file)
+            elif not is_dicom(file.name):  # of which a series is checked once it is complete
+                read_header(file)
             unpacked.images += 1
         except ImageError as error:
             unpacked.skipped.append((path, error.explanation))
@@ -175,7 +186,8 @@ def _safe_parts(source: Path, member: Member) -> tuple[list[str], bool]:
     )
     _require(source, member, checks)
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return parts, not (is_folder or hidden) and Path(name).suffix.lower() in EXTENSIONS
+    image = suffix_of(name) in EXTENSIONS or is_dicom(name.rpartition("/")[2])
+    return parts, image and not (is_folder or hidden)
 
 
 def _require(source: Path, member: Member, checks: Iterable[tuple[object, str]]) -> None:

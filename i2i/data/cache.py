@@ -31,6 +31,7 @@ from i2i import __version__
 from i2i.data.augment import Arrays
 from i2i.errors import I2IError
 from i2i.files import cache_folder, own_folder, write_error
+from i2i.images.slices import statuses
 from i2i.memory import free_bytes
 
 Where = Literal["auto", "off", "ram", "disk"]
@@ -162,7 +163,7 @@ class _Stamp(NamedTuple):
 def _stamp(files: Sequence[str]) -> _Stamp | None:
     """Return what changes with the files; None where one cannot be found."""
     try:
-        facts = [Path(path).stat() for path in files]
+        facts = [fact for path in files for fact in statuses(path)]
     except OSError:
         return None
     numbers = [(f.st_size, f.st_mtime_ns, f.st_ctime_ns, f.st_ino, f.st_dev) for f in facts]

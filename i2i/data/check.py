@@ -30,10 +30,13 @@ from i2i.data.groups import Group, groups_of
 from i2i.data.inspect import Samples, inspect
 from i2i.data.ranges import fit_ranges
 from i2i.data.rules import RULES, Level, Mask, describe_files, find_faults
+from i2i.data.slice_rules import are_slices, blank, clean_files
+from i2i.data.volumes import expand_files
 from i2i.data.walk import describe_suffixes
 from i2i.direction import Domain
 from i2i.files import check_empty
 from i2i.images import MAX_PIXELS, UNIT, Histogram, ValueRange
+from i2i.images.slices import SliceAxis
 
 Finding = tuple[str, str, str]  # name of a rule, file that breaks it, reason or ""
 
@@ -98,6 +101,7 @@ def check_folder(
     pair_pattern: Sequence[str] = (),
     pairs: str | None = None,
     max_pixels: int = MAX_PIXELS,
+    slice_axis: SliceAxis = "acquisition",
     progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
     """Decode every image of a data set, and report the files that break rules of training.
@@ -112,7 +116,7 @@ def check_folder(
         value_range: (low, high) of the floats in files, or of the integers where there are none;
             or text as `data.value_range` takes it, such as "lung": values outside are clipped.
         masks: domains that hold labels, of which an image may have one value.
-        classes, inputs, target, pair_pattern, pairs, max_pixels: settings of `data`.
+        classes, inputs, target, pair_pattern, pairs, max_pixels, slice_axis: settings of `data`.
         progress: is called with files decoded and their total.
 
     Raises:
@@ -122,7 +126,7 @@ def check_folder(
     names = (*inputs, target) if target is not None else ()
     if kind == "auto" and (len(names) > 2 or pair_pattern or pairs or layout != "auto"):
         kind = "paired"
-    find = partial(list_split, path, kind=kind, layout=layout, names=names)
+    find = partial(list_split, path, kind=kind, layout=layout, names=names, axis=slice_axis)
     name = Path(pairs or "").name.lower()
     own = next(filter(name.startswith, SPLITS), "train")
     find = partial(find, patterns=pair_pattern, table=pairs, table_split=own)
@@ -155,9 +159,9 @@ def _report(
         files_by_rule["other file"] = {
             example: f"{describe_suffixes(listing.suffixes)} (first: {example})"
         }
-    dropped = {file for rule in RULES if rule.drop for file in files_by_rule[rule.name]}
-    rows = [row for part in parts for row in zip(*part.samples.files, strict=True)]
-    clean = sorted({file for row in rows if not dropped.intersection(row) for file in row})
+    faults = [rule.name for rule in RULES if rule.drop and not rule.note]
+    dropped = {file for name in faults for file in files_by_rule[name]}
+    clean = clean_files((part.samples for part in parts), dropped)
     groups = tuple(
         group
         for part in parts
@@ -212,7 +216,7 @@ class _Reading:
         self.total += sum(len(files) for each in loose for files in each.values())
         parts = []
         for (split, listing), others in zip(listings, loose, strict=True):
-            read = {rule: self.read(Listing(("",), [files])) for rule, files in others.items()}
+            read = {rule: self.read(expand_files(files)) for rule, files in others.items()}
             histograms = [Histogram() for _ in listing.files]
             parts.append(_Part(split, self.read(listing, histograms), read, histograms))
         return parts
@@ -331,7 +335,7 @@ def _join(samples: Sequence[Samples]) -> Samples:
     columns = zip(*(each.files for each in samples), strict=True)
     files = [list(chain(*parts)) for parts in columns]
     every = replace(samples[0], files=files, facts=np.concatenate([s.facts for s in samples]))
-    return every.keep(np.asarray(every.readable.all(axis=1)))
+    return every.keep(np.asarray(every.readable.all(axis=1) & ~blank(every)))
 
 
 def _similar(samples: Samples, held: int = 0) -> Iterator[Finding]:
@@ -344,9 +348,9 @@ def _similar(samples: Samples, held: int = 0) -> Iterator[Finding]:
             yield same, files[row], f"{files[row]} and {files[first[row]]}"
     rest = samples.keep(~repeated)
     for earlier, later in near_pairs(rest.facts):
-        if earlier < (held or later) and held <= later:
-            files = rest.files[0]
-            yield near, files[later], f"{files[later]} and {files[earlier]}"
+        one, other = rest.files[0][later], rest.files[0][earlier]
+        if earlier < (held or later) and held <= later and not are_slices(one, other):
+            yield near, one, f"{one} and {other}"
 
 
 # -- clean copy ------------------------------------------------------------------------------------

@@ -1,9 +1,6 @@
 """Data sets as functions of (epoch, index): equal numbers give equal samples, in any process."""
 
-import hashlib
-import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -27,6 +24,7 @@ from i2i.data.layouts import folder_names, spec_names
 from i2i.data.order import shuffled
 from i2i.data.parts import LargeImage, halves, takes_crops
 from i2i.data.paths import Paths as Paths
+from i2i.data.paths import fingerprint
 from i2i.data.selection import HeldOut
 from i2i.data.sizes import loaded_bytes
 from i2i.images import Array, ImageError, TooLargeError
@@ -80,12 +78,8 @@ class Dataset:
 
     def fingerprint(self) -> str:
         """Return a hash of the names and sizes of all files, wherever their folder is."""
-        text, root = hashlib.sha256(), Path(self.config.root).as_posix()
-        for path in chain.from_iterable(chain(*self.paths.values())):
-            with suppress(OSError):
-                row = f"{path.removeprefix(root)} {Path(path).stat().st_size}\n"
-                text.update(os.fsencode(row))
-        return text.hexdigest()
+        files = chain.from_iterable(chain(*self.paths.values()))
+        return fingerprint(files, Path(self.config.root).as_posix())
 
     def sample(self, epoch: int, index: int) -> dict[str, Tensor]:
         """Return augmented images: domain -> [C, crop height, crop width], float32 in [-1, 1].
@@ -286,6 +280,7 @@ class PairedImages(Dataset):
             config.allow_unmatched,
             patterns=config.pair_pattern,
             table=config.pairs,
+            axis=config.slice_axis,
         )
         self.layout = pairs.layout
         side_by_side = self.layout != "folders"
@@ -336,10 +331,10 @@ class UnpairedImages(Dataset):
         part: HeldOut | None = None,
     ) -> None:
         super().__init__(config, seed, part)
-        names = spec_names(folder_names(config))
-        for column, listing in enumerate(
-            list_split(config.root, split, "unpaired", names=folder_names(config))
-        ):
+        folders, axis = folder_names(config), config.slice_axis
+        names = spec_names(folders)
+        listings = list_split(config.root, split, "unpaired", names=folders, axis=axis)
+        for column, listing in enumerate(listings):
             (domain,), samples = listing.domains, self._inspect(listing)
             if len(samples) == 1 and config.epoch_images is None:
                 reason = f"domain {domain} has one image ({samples.files[0][0]})"

@@ -5,6 +5,7 @@ import numpy as np
 from i2i.config import AlphaUse, DataConfig
 from i2i.data.folders import DataError
 from i2i.data.inspect import SAMPLES, Facts, Samples
+from i2i.data.slice_rules import check_slices, slicing
 from i2i.images import MAX_VALUE, UNIT
 from i2i.images.classes import class_depth
 from i2i.images.spec import ChannelSpec, ImageSpec
@@ -56,6 +57,7 @@ def image_spec(
         mask=domain in config.labels,
         classes=classes,
         size=tuple(first.tolist()) if similar else None,
+        **slicing(domain, config),
     )
 
 
@@ -65,6 +67,7 @@ def check_domain(
     """Raise DataError if settings do not fit a domain; `jitter`: its color will change."""
     have = f"images of domain {domain} have {spec.channels} channels"
     stacked = f", stacked from {len(spec.inputs)} folders" if len(spec.inputs) > 1 else ""
+    stacked += check_slices(domain, spec, facts)
     colored = spec.channels - spec.alpha in (1, 3) and not stacked
     if config.color_jitter and jitter and not colored:
         reason = f"defined for gray and RGB, {have}{stacked}"

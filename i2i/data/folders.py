@@ -12,6 +12,7 @@ from i2i.data.pairing import Listing as Listing
 from i2i.data.pairing import SplitError as SplitError
 from i2i.data.pairing import match as match
 from i2i.data.pairing import read_table
+from i2i.data.volumes import expand
 from i2i.data.walk import SPLIT_NAMES, data_error, existing, scan_images
 from i2i.data.walk import SPLITS as SPLITS
 from i2i.data.walk import AnyPath as AnyPath
@@ -20,6 +21,7 @@ from i2i.data.walk import Folder as Folder
 from i2i.data.walk import find_images as find_images
 from i2i.data.walk import preview as preview
 from i2i.data.walk import scan as scan
+from i2i.images.slices import SliceAxis
 
 # -- splits ----------------------------------------------------------------------------------------
 
@@ -34,8 +36,29 @@ def list_split(
     patterns: Sequence[str] = (),
     table: str | None = None,
     table_split: str = "train",
+    axis: SliceAxis = "acquisition",
 ) -> list[Listing]:
     """Return the files of one split: of all pairs, of each unpaired domain, or of its one domain.
+
+    Of volumes each slice along `axis` is an image. Arguments and errors are those of `_listings`;
+    DataError also where volumes of a pair differ in shape or orientation.
+    """
+    listings = _listings(root, split, kind, layout, names, outside, patterns, table, table_split)
+    return [expand(each, axis) for each in listings]
+
+
+def _listings(
+    root: AnyPath,
+    split: str,
+    kind: Kind | Literal["auto"],
+    layout: Layout,
+    names: Sequence[str],
+    outside: bool,
+    patterns: Sequence[str],
+    table: str | None,
+    table_split: str,
+) -> list[Listing]:
+    """List the files of one split.
 
     Domains are in the folders `names`, as `named_folders` takes them, or in two folders that are
     recognized by their names; pairs may be listed in `table`, that of `table_split`. Pairs side by
@@ -99,6 +122,7 @@ def find_pairs(
     patterns: Sequence[str] = (),
     table: str | None = None,
     table_split: str = "train",
+    axis: SliceAxis = "acquisition",
 ) -> Listing:
     """Return the pairs of one split, ordered by name; arguments as in `list_split`.
 
@@ -106,7 +130,7 @@ def find_pairs(
         DataError: as `list_split`; a file without a partner, unless allowed; two files of one stem.
     """
     (pairs,) = list_split(
-        root, split, "paired", layout, names, outside, patterns, table, table_split
+        root, split, "paired", layout, names, outside, patterns, table, table_split, axis
     )
     if pairs.same_stem:
         repeated = preview(f"{file} and {other}" for file, other in pairs.same_stem)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, takewhile
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
 from typing import Literal, NamedTuple
 
 from i2i.data.walk import (
@@ -21,7 +21,7 @@ from i2i.data.walk import (
     preview,
     scan_images,
 )
-from i2i.images import EXTENSIONS, MAX_CHANNELS
+from i2i.images import EXTENSIONS, MAX_CHANNELS, stem_of, suffix_of
 
 _FIELDS = {"{id}": "(?P<id>.+)", "{number}": "0*(?P<id>[0-9]+)"}
 
@@ -130,7 +130,7 @@ def match(
 
 def _stems(folder: Folder, listing: Scan) -> list[str]:
     start = len(folder.path.as_posix()) + 1
-    return [normal(path[start:].rpartition(".")[0]) for path in listing.images]
+    return [normal(stem_of(path[start:])) for path in listing.images]
 
 
 # -- patterns --------------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ def read_table(root: AnyPath, table: str, split: str, own: str = "train") -> Lis
     files = [[f"{top.as_posix()}/{name}" for name in row] for _, row in rows]
     columns = list(map(list, zip(*files, strict=True)))
     # False for any name that cannot be one
-    missing = [file for file in chain(*files) if not os.path.isfile(file)]  # noqa: PTH113
+    missing = [file for file in chain(*files) if not os.path.exists(file)]  # noqa: PTH110
     if missing:
         count = f"{len(missing)} of {len(columns) * len(rows)} files do not exist"
         raise DataError(path, f"{count} (first: {preview(missing)})", "Write paths below data.root")
@@ -286,7 +286,7 @@ def _rows(path: Path) -> tuple[list[tuple[int, list[str]]], list[str]]:
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(path, f"cannot be read as a table ({error})", "Save it as CSV") from None
     header: list[str] = []
-    if rows and not any(PurePosixPath(cell).suffix.lower() in EXTENSIONS for cell in rows[0][1]):
+    if rows and not any(suffix_of(cell) in EXTENSIONS for cell in rows[0][1]):
         header = rows.pop(0)[1]
     if not rows:
         raise DataError(path, "has no rows", "Write a pair of paths in each")

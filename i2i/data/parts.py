@@ -33,7 +33,7 @@ class LargeImage:
     def __init__(self, files: Sequence[str], spec: ImageSpec, alpha: AlphaUse) -> None:
         self._files, self._spec, self._alpha = files, spec, alpha
         header = images.read_header(files[0], ANY_SIZE)
-        self.shape = header.height, header.width, spec.channels
+        self.shape = header.height, header.width, spec.file_channels
 
     def __getitem__(self, part: tuple[slice, slice]) -> Array:
         """Return rows and columns.
@@ -48,4 +48,5 @@ class LargeImage:
             windows = [opened.enter_context(open_windows(file, 0, watched)) for file in self._files]
             pictures = [(each.read(*box), each.header) for each in windows]
         array = stack(self._files, pictures, self._spec, self._alpha, watched).array
-        return array if array.dtype == np.uint8 else images.to_unit(array)
+        kept = array.dtype == np.uint8 or self._spec.classes  # class numbers stay integers
+        return array if kept else images.to_unit(array)

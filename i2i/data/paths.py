@@ -3,9 +3,13 @@
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import lru_cache
 from typing import overload
 
 import numpy as np
+
+from i2i.images.slices import statuses, volume_of
 
 
 class Paths(Sequence[str]):
@@ -33,3 +37,13 @@ class Paths(Sequence[str]):
     def digest(self) -> str:
         """Return a hash of all strings."""
         return hashlib.sha256(self._ends.tobytes() + self._text).hexdigest()
+
+
+def fingerprint(paths: Iterable[str], root: str) -> str:
+    """Return a hash of the names below `root` and the sizes of files, of slices their volume's."""
+    text = hashlib.sha256()
+    size = lru_cache(1)(lambda volume: sum(status.st_size for status in statuses(volume)))
+    for path in paths:
+        with suppress(OSError):
+            text.update(os.fsencode(f"{path.removeprefix(root)} {size(volume_of(path))}\n"))
+    return text.hexdigest()

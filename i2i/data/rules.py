@@ -12,6 +12,7 @@ from i2i.config import DataConfig, PairedData, height_width
 from i2i.data.folders import DataError, Listing
 from i2i.data.inspect import FORMATS, Samples, inspect
 from i2i.data.sizes import resized_sizes
+from i2i.data.slice_rules import empty, is_slice
 from i2i.images.spec import LOSSY
 
 Level = Literal["error", "warning"]
@@ -44,7 +45,7 @@ class Rule(NamedTuple):
 
 def _constant(samples: Samples, config: DataConfig) -> Mask:
     labels = np.isin(samples.domains, list(config.labels))
-    return np.asarray(samples.facts["constant"] & ~labels)
+    return np.asarray(samples.facts["constant"] & ~labels & ~is_slice(samples))
 
 
 def _too_thin(samples: Samples, config: DataConfig) -> Mask:
@@ -193,6 +194,12 @@ RULES = (
         "have one value in all pixels, which instance norm turns into noise",
         _constant,
         "Remove them, or declare labels in data.masks",
+    ),
+    _note(
+        "empty slice",
+        "are slices of one value, and are left out of training",
+        empty,
+        drop=True,
     ),
     Rule(
         "thin",

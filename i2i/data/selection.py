@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from i2i.data.pairing import Listing
 from i2i.data.walk import DataError
+from i2i.images.slices import volume_of
 from i2i.seeds import key
 
 _LEAST = 2  # images that are held out, and that remain: a set of one has no spread
@@ -39,22 +40,24 @@ def without_held_out(listing: Listing, part: HeldOut | None) -> tuple[Listing, t
 
     Names decide, by a hash: the choice is the same for every seed of a run, so that their scores
     compare, and stays nearly the same where files are added. Rows that begin with the same file are
-    held out together: an image that has several targets.
+    held out together: an image that has several targets; so are the slices of a volume.
 
     Raises:
         DataError: too few images are held out, or remain.
     """
     if part is None:
         return listing, ()
-    firsts = list(dict.fromkeys(listing.files[0]))
+    owners = [volume_of(file) for file in listing.files[0]]
+    firsts = list(dict.fromkeys(owners))
     total = len(firsts)
     count = max(_LEAST, round(part.share * total))
     if total - count < _LEAST:
         reason = f"of {total} {_kind(listing)}, {count} are held out: {total - count} would remain"
         raise DataError("validate.share", reason, "Lower it, or add a folder val to the data")
     held = set(sorted(firsts, key=_rank)[:count])
-    rows = [row for row, file in enumerate(listing.files[0]) if (file in held) == part.wanted]
-    note = f"{count} of {total} {_kind(listing)} are held out of training: validate.share."
+    rows = [row for row, owner in enumerate(owners) if (owner in held) == part.wanted]
+    kind = _kind(listing) if total == len({*listing.files[0]}) else "volumes"
+    note = f"{count} of {total} {kind} are held out of training: validate.share."
     return _rows(listing, rows), (note,)
 
 

@@ -23,7 +23,7 @@ class UnconditionalImages(Dataset):
         part: HeldOut | None = None,
     ) -> None:
         super().__init__(config, seed, part)
-        (listing,) = list_split(config.root, split, "unconditional")
+        (listing,) = list_split(config.root, split, "unconditional", axis=config.slice_axis)
         self._admit("image", self._inspect(listing))
         self.augments = [Augment(config, ("image",), color=("image",))]
         self.epoch_rule = self._rule("every image once", f"{self.count} images")

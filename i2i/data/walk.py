@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from i2i.errors import I2IError, printable
 from i2i.images import EXTENSIONS
+from i2i.images.slices import is_dicom
 
 AnyPath = str | os.PathLike[str]
 SPLIT_NAMES = {"train": ("train",), "test": ("test",), "val": ("val", "valid", "validation")}
@@ -102,6 +103,7 @@ def scan(root: AnyPath, skip_held_out: bool = False) -> Scan:
     unreadable: list[tuple[str, str]] = []
     folders, links = [top], list[str]()
     visited: set[tuple[int, int]] = set()
+    series: set[str] = set()  # folders of DICOM files: each is one image, a volume
     while folders or links:
         if not folders:
             links.sort(reverse=True)
@@ -125,13 +127,15 @@ def scan(root: AnyPath, skip_held_out: bool = False) -> Scan:
                         held_out.append(path)
                 else:
                     (links if entry.is_symlink() else folders).append(path)
+            elif is_dicom(entry.name):
+                series.add(folder)
             else:
                 (images if path.lower().endswith(_SUFFIXES) else others).append(path)
     if top in dict(unreadable):
         raise unreadable_error(unreadable)
     suffixes = Counter(os.path.splitext(path)[1].lower() for path in sorted(others))  # noqa: PTH122
     return Scan(
-        sorted(images),
+        sorted([*images, *series]),
         dict(suffixes.most_common()),
         min(others, default=""),
         tuple(others),

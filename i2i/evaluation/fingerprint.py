@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2i.errors import printable
-from i2i.images import Array, match_channels, to_unit
+from i2i.images import Array, match_channels, stem_of, suffix_of, to_unit
 
 _SAMPLES = 16  # pictures whose statistics are kept
 _THUMB = 4  # cells in each direction
@@ -62,7 +62,7 @@ class Collector:
     """Takes the pictures of a set one by one and returns its fingerprint."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        stems = [Path(name).stem for name in names]
+        stems = [_stem(name) for name in names]
         self._chosen = set(sorted(stems, key=_rank)[:_SAMPLES])
         self._stems: list[str] = []
         self._contents: list[str] = []
@@ -72,16 +72,16 @@ class Collector:
 
     def add(self, name: str, pixels: Array) -> str:
         """Take a picture [H, W, C] of the file `name`, and return the hash of its pixels."""
-        path, (height, width) = Path(name), pixels.shape[:2]
+        stem, (height, width) = _stem(name), pixels.shape[:2]
         digest = hashlib.sha256(f"{pixels.dtype} {pixels.shape}".encode())
         digest.update(np.ascontiguousarray(pixels).data)
         content = digest.hexdigest()[:16]
-        self._stems.append(path.stem)
+        self._stems.append(stem)
         self._contents.append(content)
-        self._formats[path.suffix.lower().lstrip(".") or "memory"] += 1
+        self._formats[suffix_of(name).lstrip(".") or "memory"] += 1
         self._sizes[f"{width}x{height}"] += 1
-        if path.stem in self._chosen and path.stem not in self._samples:
-            self._samples[path.stem] = _sample(content, pixels)
+        if stem in self._chosen and stem not in self._samples:
+            self._samples[stem] = _sample(content, pixels)
         return content
 
     def result(self, order: Sequence[str] = ()) -> Fingerprint:
@@ -99,6 +99,10 @@ class Collector:
             dict(self._sizes.most_common(4)),
             dict(sorted(self._samples.items())),
         )
+
+
+def _stem(name: str) -> str:
+    return stem_of(Path(name).name)
 
 
 def differences(one: Fingerprint, other: Fingerprint) -> Iterator[str]:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from i2i import images
 from i2i.data.folders import Folder, find_images, match, preview
+from i2i.data.volumes import expand, slices_of
 from i2i.evaluation.fingerprint import Collector
 from i2i.evaluation.pairs import (
     EvaluationError,
@@ -88,7 +89,7 @@ class _Files(NamedTuple):
 
 
 def _find(outputs: Path, targets: Path, paired: bool | None, patterns: Sequence[str]) -> _Files:
-    listing = match([Folder(outputs), Folder(targets)], patterns=patterns)
+    listing = expand(match([Folder(outputs), Folder(targets)], patterns=patterns))
     matched, alone = len(listing.files[0]), listing.unmatched
     if paired is None:
         paired = bool(patterns) or mostly_paired(listing)
@@ -103,7 +104,8 @@ def _find(outputs: Path, targets: Path, paired: bool | None, patterns: Sequence[
             raise EvaluationError(
                 "--pair-pattern", "has no effect with --unpaired", "Leave one out"
             )
-        return _Files(find_images(outputs), find_images(targets), False, notes)
+        fakes, reals = (slices_of(find_images(folder)) for folder in (outputs, targets))
+        return _Files(fakes, reals, False, notes)
     if listing.same_stem:
         repeated = preview(f"{file} and {other}" for file, other in listing.same_stem)
         reason = f"files of one stem in one folder: {repeated}"

@@ -6,10 +6,12 @@ from pathlib import Path
 from i2i import images
 from i2i.data.folders import find_images, preview
 from i2i.data.pairing import normal
+from i2i.data.volumes import slices_of
 from i2i.evaluation.fingerprint import Collector
 from i2i.evaluation.pairs import EvaluationError, resized
 from i2i.evaluation.scoring import Mask
 from i2i.images import Array
+from i2i.images.slices import parse
 from i2i.translation.options import TargetSize
 
 _FLAG = "--mask"
@@ -25,19 +27,21 @@ class Masks:
 
     def __init__(self, folder: str | Path, names: Sequence[str]) -> None:
         self._paths: dict[str, str] = {}
-        for path in find_images(folder):
-            if (first := self._paths.setdefault(normal(Path(path).stem), path)) != path:
+        part = parse(names[0])
+        axis = part.axis if part else "acquisition"
+        for path in slices_of(find_images(folder), axis):
+            if (first := self._paths.setdefault(_stem(path), path)) != path:
                 raise EvaluationError(
                     _FLAG, f"two masks of one stem: {first} and {path}", "Keep one"
                 )
-        lacking = [name for name in names if normal(Path(name).stem) not in self._paths]
+        lacking = [name for name in names if _stem(name) not in self._paths]
         if lacking:
             reason = f"{folder} has no mask for {len(lacking)} of {len(names)} images"
             hint = "A mask has the stem of its image"
             raise EvaluationError(_FLAG, f"{reason} (first: {preview(lacking)})", hint)
         owners: dict[str, str] = {}
         for name in names:
-            if (first := owners.setdefault(normal(Path(name).stem), name)) != name:
+            if (first := owners.setdefault(_stem(name), name)) != name:
                 raise EvaluationError(
                     _FLAG, f"one mask for two images: {first} and {name}", "Rename one of them"
                 )
@@ -50,7 +54,7 @@ class Masks:
             ImageError: the mask cannot be read.
             EvaluationError: it differs in size from `image` before resizing.
         """
-        path = self._paths[normal(Path(name).stem)]
+        path = self._paths[_stem(name)]
         pixels = images.decode(path)
         (height, width), other = pixels.shape[:2], image.shape[:2]
         if (height, width) != other:
@@ -60,3 +64,7 @@ class Masks:
         self.collector.add(name, inside)
         scaled: Mask = resized(inside, size, nearest=True)[..., 0] > 0
         return scaled
+
+
+def _stem(path: str) -> str:
+    return normal(images.stem_of(Path(path).name))

@@ -21,6 +21,7 @@ from i2i.data.folders import (
 )
 from i2i.data.parts import halves
 from i2i.data.rules import check_guess
+from i2i.data.volumes import slices_of
 from i2i.direction import Domain
 from i2i.errors import I2IError
 from i2i.evaluation.scoring import Mask
@@ -70,6 +71,7 @@ class Pairs:
             patterns=self.pair_pattern,
             table=self.table,
             table_split=self.table_split,
+            axis=self.translator.source.slice_axis,
         )
 
     def files(self, split: str) -> list[PairFiles]:
@@ -146,7 +148,8 @@ class Pairs:
                         array = self.read(pair, domain)[0]
                         yield resized(array, self.size, target.mask)
             else:  # of any kind of data: only one domain is read
-                for path in find_images(*folders["ab".index(domain)]):
+                files = find_images(*folders["ab".index(domain)])
+                for path in slices_of(files, self.translator.source.slice_axis):
                     with self._skip():
                         array = read([path], target, self.translator.alpha).array
                         yield resized(array, self.size, target.mask)

@@ -7,6 +7,7 @@ from typing import Any
 
 from i2i import images
 from i2i.data.folders import domain_folders, find_images, match
+from i2i.data.volumes import slices_of
 from i2i.evaluation.baselines import INPUT
 from i2i.evaluation.fingerprint import Collector
 from i2i.evaluation.pairs import EvaluationError, Pairs, mostly_paired, resized
@@ -101,7 +102,9 @@ def _files(translator: Translator, data: str | Path, split: str) -> tuple[list[s
         reason = f"the {split} split has no folders of a and b"
         raise EvaluationError("--unpaired", reason, "Compare two folders of images instead")
     source, target = ("ab".index(domain) for domain in translator.direction.domains)
-    return find_images(*folders[source]), find_images(*folders[target])
+    axis = translator.source.slice_axis
+    inputs, reals = (slices_of(find_images(*folders[each]), axis) for each in (source, target))
+    return inputs, reals
 
 
 def _read(translator: Translator, name: str, spec: ImageSpec) -> tuple[Array, int]:

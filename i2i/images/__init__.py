@@ -4,6 +4,8 @@ from i2i.images.formats import EXTENSIONS as EXTENSIONS
 from i2i.images.formats import MAX_CHANNELS as MAX_CHANNELS
 from i2i.images.formats import MAX_PIXELS as MAX_PIXELS
 from i2i.images.formats import NUMBERS as NUMBERS
+from i2i.images.formats import PICTURE_SUFFIXES as PICTURE_SUFFIXES
+from i2i.images.formats import VOLUME_SUFFIXES as VOLUME_SUFFIXES
 from i2i.images.formats import WRITABLE as WRITABLE
 from i2i.images.formats import Alpha as Alpha
 from i2i.images.formats import Array as Array
@@ -14,6 +16,8 @@ from i2i.images.formats import Source as Source
 from i2i.images.formats import TooLargeError as TooLargeError
 from i2i.images.formats import extra_hint as extra_hint
 from i2i.images.formats import format_of as format_of
+from i2i.images.formats import stem_of as stem_of
+from i2i.images.formats import suffix_of as suffix_of
 from i2i.images.formats import supports as supports
 from i2i.images.histogram import Histogram as Histogram
 from i2i.images.histogram import WatchedRange as WatchedRange
@@ -37,6 +41,7 @@ from i2i.images.pixels import to_value_range as to_value_range
 from i2i.images.reading import decode as decode
 from i2i.images.reading import decoded as decoded
 from i2i.images.reading import from_pil as from_pil
+from i2i.images.reading import open_volume as open_volume
 from i2i.images.reading import read as read
 from i2i.images.reading import read_header as read_header
 from i2i.images.writing import carried as carried

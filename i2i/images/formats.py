@@ -16,7 +16,19 @@ Array = NDArray[Any]  # [H, W, C] uint8, uint16, or float32 in [0, 1]
 Source = str | os.PathLike[str] | IO[bytes]  # a path, or a seekable stream, read from its start
 Alpha = Literal["drop", "composite", "keep"]
 Format = Literal[
-    "PNG", "JPEG", "WEBP", "TIFF", "BMP", "NPY", "GIF", "PNM", "JPEG2000", "AVIF", "TGA"
+    "PNG",
+    "JPEG",
+    "WEBP",
+    "TIFF",
+    "BMP",
+    "NPY",
+    "GIF",
+    "PNM",
+    "JPEG2000",
+    "AVIF",
+    "TGA",
+    "NIFTI",
+    "DICOM",
 ]
 
 MAX_CHANNELS = 1024  # of arrays and TIFF: spectra of satellites have hundreds
@@ -32,6 +44,8 @@ class _FormatInfo(NamedTuple):
     channels: dict[str, tuple[int, ...]]  # written: NumPy type of values -> numbers of channels
 
 
+VOLUME_SUFFIXES = (".nii", ".nii.gz")
+_SLICE = re.compile(r"::(?:[a-z]+:)?[0-9]{4,9}$")  # of a volume, see `slices.py`
 SAMPLES = {8: "uint8", 16: "uint16", 32: "float32"}  # depth in bits -> usual type of its values
 _COLOR, _ANY = (1, 2, 3, 4), tuple(range(1, MAX_CHANNELS + 1))
 _INTEGERS = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
@@ -60,6 +74,9 @@ _FORMATS: dict[Format, _FormatInfo] = {
         rb"[\x08\x10\x18\x20][\x00\x08\x10\x18\x20\x28\x30\x38]",
         {},
     ),
+    # Volumes, which are known by their names (`slices.py`); a folder of DICOM files has no suffix.
+    "NIFTI": _FormatInfo(VOLUME_SUFFIXES, rb"(?!)", dict.fromkeys(NUMBERS[1:], _ANY)),
+    "DICOM": _FormatInfo((), rb"(?!)", dict.fromkeys(NUMBERS[1:], (1,))),
 }
 _FOREIGN = {  # files of other programs -> its first bytes, a regular expression
     "a HEIC picture": rb"(?s).{4}ftyp(hei|hev|mif1|msf1)",
@@ -75,6 +92,7 @@ _FOREIGN = {  # files of other programs -> its first bytes, a regular expression
 _EXTRAS: dict[Format, tuple[str, tuple[str, ...]]] = {"TIFF": ("tiff", ("tifffile", "imagecodecs"))}
 _BY_SUFFIX = {suffix: format for format, info in _FORMATS.items() for suffix in info.suffixes}
 EXTENSIONS = frozenset(_BY_SUFFIX)
+PICTURE_SUFFIXES = tuple(EXTENSIONS - {*VOLUME_SUFFIXES})
 WRITABLE = frozenset(suffix for suffix, format in _BY_SUFFIX.items() if _FORMATS[format].channels)
 
 
@@ -120,11 +138,27 @@ def format_of(path: str | os.PathLike[str]) -> Format:
     Raises:
         ImageError: a suffix that is not in EXTENSIONS.
     """
-    suffix = Path(path).suffix.lower()
+    suffix = suffix_of(path)
     if suffix not in _BY_SUFFIX:
         reason = f"{suffix or 'no suffix'} is not an image format"
         raise ImageError(path, reason, f"Use {', '.join(sorted(EXTENSIONS))}")
     return _BY_SUFFIX[suffix]
+
+
+def suffix_of(path: str | os.PathLike[str]) -> str:
+    """Return the suffix of a path in lower case, also of a slice; .nii.gz is one."""
+    name = _SLICE.sub("", Path(path).name.lower())
+    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+
+
+def stem_of(path: str) -> str:
+    """Return a path without the suffix of its format; that of a slice tells which it is."""
+    if path.lower().endswith(PICTURE_SUFFIXES):
+        return path.rpartition(".")[0]
+    volume = _SLICE.sub("", path)
+    suffix = suffix_of(volume)
+    stem = volume[: len(volume) - len(suffix)] if suffix in EXTENSIONS else volume
+    return stem + path[len(volume) :]
 
 
 def sniff(start: bytes) -> Format | None:

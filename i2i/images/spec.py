@@ -24,6 +24,7 @@ from i2i.images.formats import (
     supports,
 )
 from i2i.images.histogram import WatchedRange
+from i2i.images.labels import check_gray, relabeled
 from i2i.images.metadata import NO_METADATA, Metadata
 from i2i.images.missing import filled, missing_values
 from i2i.images.pixels import (
@@ -41,7 +42,9 @@ from i2i.images.pixels import (
     to_unit,
     to_value_range,
 )
+from i2i.images.slices import SliceAxis
 from i2i.images.statistics import ChannelStatistics, is_far
+from i2i.images.volumes import around
 
 Half = Literal["left", "right"]
 VALID = "valid"  # name of the mask [1, H, W] that goes with a sample: above 0 where all have data
@@ -74,6 +77,8 @@ class ImageSpec:
     classes: int = 0  # values are class numbers below this, of which the network sees one-hot
     size: tuple[int, int] | None = None  # (height, width) of an image; all have its aspect ratio
     half: Half | None = None  # of files with a and b side by side
+    slice_axis: SliceAxis = "acquisition"  # of volumes
+    neighbors: int = 0  # slices of the same volume, stacked before and after each one
     statistics: tuple[ChannelStatistics, ...] = ()  # of training images, as the network saw them
 
     @property
@@ -84,7 +89,12 @@ class ImageSpec:
     @property
     def file_channels(self) -> int:
         """Number of stacked channels in files: 1 of class numbers."""
-        return sum(one.channels for one in self.inputs)
+        return sum(one.channels for one in self.stacked)
+
+    @property
+    def stacked(self) -> tuple[ChannelSpec, ...]:
+        """One for each image of a stack: of each input, its neighbors, too."""
+        return tuple(one for one in self.inputs for _ in range(2 * self.neighbors + 1))
 
     @property
     def alpha(self) -> bool:
@@ -101,6 +111,8 @@ class ImageSpec:
         later = (self.depth, self.ranged_integers, self.mask)  # than the first manifests
         text += "" if later == (None, False, False) else f" {later}"
         text += " clips" if self.clips else ""
+        slices = (self.slice_axis, self.neighbors)
+        text += "" if slices == ("acquisition", 0) else f" {slices}"
         text += f" {self.classes} classes" if self.classes else ""
         return f"{text} {self.sample}" if self.sample else text
 
@@ -112,7 +124,7 @@ class ImageSpec:
         sample = "" if depth else self.sample
         holds = supports(format, self.file_channels, depth or self.depth or 8, sample, extras)
         if self.file_channels in (2, 4) and not self.alpha:
-            holds &= format == "NPY" or (extras and installed(format))
+            holds &= format in ("NPY", "NIFTI") or (extras and installed(format))
         return holds and not (self.mask and format == "JPEG")
 
     def half_of(self, height: int, width: int) -> Half | None:
@@ -170,7 +182,7 @@ class ImageSpec:
         """
         taken = self.taken_depth(depth)
         if taken != depth:
-            return _relabeled(self.stored(unit, taken), depth, f"{depth} bits cannot hold them")
+            return relabeled(self.stored(unit, taken), depth, f"{depth} bits cannot hold them")
         if not self.in_units(depth):
             return to_depth(unit, depth)
         values = to_value_range(unit, self.value_range)
@@ -226,7 +238,7 @@ class ImageSpec:
         floats = stored.dtype not in (np.uint8, np.uint16)
         if not floats and (depth := self.taken_depth(depth_of(stored))) != depth_of(stored):
             labels, opacity = np.split(stored, [stored.shape[2] - alpha], axis=2)
-            labels = _relabeled(labels, depth, f"the model was trained on {depth}-bit ones")
+            labels = relabeled(labels, depth, f"the model was trained on {depth}-bit ones")
             stored = np.concatenate([labels, to_depth(opacity, depth)], axis=2)
         if not floats and not self.in_units(depth_of(stored)):
             return stored
@@ -237,14 +249,6 @@ class ImageSpec:
         opacity = from_value_range(opacity, UNIT) if floats else to_unit(opacity)
         colors = from_value_range(stored[..., :-1], value_range)
         return np.concatenate([colors, opacity], axis=2)
-
-
-def _relabeled(labels: Array, depth: int, reason: str) -> Array:
-    highest = labels.max()
-    if highest > MAX_VALUE[depth]:
-        hint = "Convert them to the values of training, and choose a depth that holds them"
-        raise ImageError("image", f"holds labels up to {highest}, and {reason}", hint)
-    return labels.astype(f"u{depth // 8}")
 
 
 Clipped = tuple[int, int]  # values that were clipped, and those that have a value range
@@ -304,6 +308,7 @@ def opened(
     other. Errors are those of `read`.
     """
     watched = spec.watched()
+    files = [name for file in files for name in around(file, spec.neighbors)]
     if len(files) == 1:
         with reading.decoded(files[0], max_pixels, watched) as picture:
             yield stack(files, [picture], spec, alpha, watched)
@@ -326,14 +331,14 @@ def stack(
     parts: list[Array] = []
     carried, depth = None, 0
     notes: list[str] = []
-    for path, (pixels, header), target in zip(files, pictures, spec.inputs, strict=True):
+    for path, (pixels, header), target in zip(files, pictures, spec.stacked, strict=True):
         notes += (*header.notes, *_notes(pixels, header, spec))
         try:
             if header.depth != 32:
                 pixels = filled(pixels, header.missing, spec.limits(header.depth), spec.mask)
                 pixels = spec.unit(pixels, header.alpha, watched)
             if spec.mask and target.channels < 3:
-                _check_gray(pixels)
+                check_gray(pixels)
             if header.alpha and not target.alpha:
                 carried = pixels[..., -1:] if alpha == "carry" else None
                 pixels = apply_alpha(pixels, "composite" if alpha == "composite" else "drop")
@@ -375,13 +380,6 @@ def _notes(pixels: Array, header: Header, spec: ImageSpec) -> Iterator[str]:
                 "values of 16-bit inputs are below 4096, of 65535 that stand for the 255 of the "
                 "8-bit files of training: they look dark to the model"
             )
-
-
-def _check_gray(pixels: Array) -> None:
-    """Raise ImageError for colors, which would become luma: a mixture of labels."""
-    if pixels.shape[2] in (3, 4) and (pixels[..., :1] != pixels[..., :3]).any():
-        reason = "holds colors, and the labels of the model are gray"
-        raise ImageError("image", reason, "Convert it to the values of training")
 
 
 def convert_channels(pixels: Array, target: ChannelSpec, alpha: bool) -> Array:

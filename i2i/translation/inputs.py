@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 from i2i import images
 from i2i.data.walk import DataError, describe_suffixes, preview, scan
+from i2i.images.slices import is_dicom, is_volume
 from i2i.translation import TranslationError
 from i2i.translation.translator import Translator
 
@@ -140,10 +141,15 @@ def check_order(paths: Sequence[PathLike], names: Sequence[str]) -> list[str]:
 def _find(source: PathLike) -> Inputs:
     path = Path(source)
     hint = f"Accepted: {', '.join(sorted(images.EXTENSIONS))}"
+    if path.is_dir() and is_volume(path):
+        path = path.resolve()
+        return Inputs("file", path.parent, [path.name])
     if path.is_dir():
         inputs = _folder(path)
     elif path.exists():
-        if path.suffix.lower() not in images.EXTENSIONS:
+        if is_dicom(path.name):
+            raise TranslationError(path, "one slice of a series", "Pass the folder of the series")
+        if images.suffix_of(path) not in images.EXTENSIONS:
             raise TranslationError(path, "not an image", hint)
         return Inputs("file", path.parent, [path.name])
     elif _has_marks(source):
@@ -193,7 +199,7 @@ def _match(pattern: Path) -> Inputs:
         names = sorted(glob.glob(str(pattern)))  # noqa: PTH207 - Path.glob finds hidden names
     files = [Path(name) for name in names if not Path(name).is_dir()]
     suffixes = [TAR] if is_tar(pattern) else images.EXTENSIONS
-    pictures = [file for file in files if file.suffix.lower() in suffixes]
+    pictures = [file for file in files if images.suffix_of(file) in suffixes]
     relatives = [os.path.relpath(file, root) for file in pictures]
     if any(relative.startswith(os.pardir) for relative in relatives):
         reason = f"leads out of {root}, and outputs would leave their folder"

@@ -151,12 +151,10 @@ def _translate(
     tile, overlap = tiling.tile, tiling.overlap
     with progress(f"translating {name}", height, "rows", writer.rows) as bar:
 
-        def advance() -> None:
-            size = f"{source.pixels_read / 1e6:.0f} megapixels"
-            bar.update(writer.rows, "" if writer.rows else f"statistics: {size} read")
+        def measuring() -> None:
+            bar.update(writer.rows, f"statistics: {source.pixels_read / 1e6:.0f} megapixels read")
 
-        if name:
-            source.advance = advance
+        source.advance = measuring if name else source.advance
         if content is None:
             statistics = image_statistics(translator, source.read, height, width, tile, overlap)
             tensors = {
@@ -165,6 +163,7 @@ def _translate(
             writer.keep(STATISTICS, tensors_to({**tensors, _TILES: torch.tensor([tile, overlap])}))
         else:
             statistics = {key.removeprefix(_PREFIX): tensor for key, tensor in kept.items()}
+        source.advance = (lambda: bar.update(writer.rows)) if name else source.advance
         rows = translate_rows(
             *(translator, source.read, height, width, depth, tile, overlap),
             start=writer.rows,

@@ -6,6 +6,7 @@ there is none ("failed"). Lines of the status "job" say what a run was made from
 Each shard appends to a file of its own; all of them are read.
 """
 
+import hashlib
 import json
 import os
 import threading
@@ -17,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
 from i2i.files import append_whole, flush_file, open_own, sha256, write_error
+from i2i.images.slices import members, statuses
 from i2i.lock import Lock, exclusive, exclusive_file
 from i2i.translation.shards import Shard
 
@@ -36,24 +38,33 @@ class Step(NamedTuple):
 
 def stamp(files: Sequence[Path]) -> Stamp:
     """Return size and time of an input, and of each file stacked on it: they hint at a change."""
-    statuses = [file.stat() for file in files]
-    first, *rest = ([status.st_size, status.st_mtime_ns] for status in statuses)
+    first, *rest = map(_status, files)
     return {"size": first[0], "mtime_ns": first[1], **({"partners": rest} if rest else {})}
 
 
 def identity(files: Sequence[Path]) -> Stamp:
     """Return the stamp of an input with the hash of each of its files."""
-    return {**stamp(files), "sha256": [sha256(file) for file in files]}
+    return {**stamp(files), "sha256": [_digest(file) for file in files]}
 
 
 def result(target: Path) -> Stamp:
     """Return size, time and hash of an output."""
-    status = target.stat()
-    return {
-        "bytes": status.st_size,
-        "output_mtime_ns": status.st_mtime_ns,
-        "output_sha256": sha256(target),
-    }
+    size, mtime_ns = _status(target)
+    return {"bytes": size, "output_mtime_ns": mtime_ns, "output_sha256": _digest(target)}
+
+
+def _status(path: Path) -> list[int]:
+    """Return size and time of a file; of the files of a series all sizes, and the latest time."""
+    every = statuses(path)
+    return [sum(one.st_size for one in every), max(one.st_mtime_ns for one in every)]
+
+
+def _digest(path: Path) -> str:
+    files = members(path)
+    if files == [path]:
+        return sha256(path)
+    text = "\n".join(f"{file.name} {sha256(file)}" for file in files)
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 class Manifest:
@@ -108,8 +119,8 @@ class Manifest:
         entry = self._latest.get(output)
         if entry is None or entry.get("job") != self._job:
             return "foreign"
-        status = target.stat()
-        if entry["status"] in ("writing", "started") or not status.st_size:
+        size, mtime_ns = _status(target)
+        if entry["status"] in ("writing", "started") or not size:
             return "ours"
         if entry["status"] != "written":
             return "foreign"
@@ -118,11 +129,11 @@ class Manifest:
                 return "input changed"
         except OSError:
             return "input changed"
-        if entry.get("bytes") != status.st_size:
+        if entry.get("bytes") != size:
             return "output changed"
         recorded = entry.get("output_sha256")
-        touched = entry.get("output_mtime_ns") != status.st_mtime_ns
-        if recorded and (verify or touched) and recorded != sha256(target):
+        touched = entry.get("output_mtime_ns") != mtime_ns
+        if recorded and (verify or touched) and recorded != _digest(target):
             return "output changed"
         return "done"
 
@@ -225,7 +236,7 @@ def _unchanged(entry: Mapping[str, Any], files: Sequence[Path], verify: bool) ->
     same = all(entry.get(key) == now.get(key) for key in ("size", "mtime_ns", "partners"))
     if same and (not verify or recorded is None):
         return True
-    return entry.get("size") == now["size"] and recorded == [sha256(file) for file in files]
+    return entry.get("size") == now["size"] and recorded == [_digest(file) for file in files]
 
 
 def _read(folder: Path) -> tuple[dict[str, dict[str, Any]], int]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -28,6 +29,7 @@ from i2i.translation.options import Options, OutputFormat
 from i2i.translation.shards import shard_of
 from i2i.translation.translator import Translator
 from i2i.translation.tuning import Choice
+from i2i.translation.volume_plan import check_volumes, is_series, single_name
 
 _REASONS: dict[State, str] = {
     "foreign": "was not written by this model with these options",
@@ -82,15 +84,16 @@ def make_plan(
             was created.
     """
     inputs, *others = find_inputs(source, translator)
-    is_file = Path(output).suffix.lower() in images.EXTENSIONS and not Path(output).is_dir()
     if is_tar(output) and not Path(output).is_dir():
         reason = "outputs are written into a folder, tars under the names of their inputs"
         raise TranslationError(output, reason, "Give a folder")
-    name = Path(output).name if is_file and inputs.kind == "file" else None
+    name = single_name(inputs, output)
     root = Path(output).parent if name else Path(output)
     _check_no_run(root)
-    _check_format(translator, options.format, name)
+    suffixed = name and images.suffix_of(name) in images.EXTENSIONS  # not that of a series
+    _check_format(translator, options.format, name if suffixed else None)
     every = _with_partners(_tasks(inputs, translator, root, name, options.format), others)
+    check_volumes([task.source for task in every], options, translator.out_channels)
     for one in (inputs, *others):
         _check_overlap(one, root, every)
     _check_collisions(every, _ignores_case(root))
@@ -178,8 +181,11 @@ def _tasks(
 
 def output_name(name: str, translator: Translator, format: OutputFormat) -> str:
     """Return the name of the output for an image called `name`."""
-    stem, dot, ending = name.rpartition(".")
-    return stem + _suffix(dot + ending, translator.target, translator.depth, format)
+    stem = images.stem_of(name)
+    suffix = name[len(stem) :]  # "" of a DICOM series
+    if suffix and images.suffix_of(name) not in images.VOLUME_SUFFIXES:
+        suffix = _suffix(suffix, translator.target, translator.depth, format)
+    return stem + suffix
 
 
 @cache
@@ -226,7 +232,7 @@ def _with_partners(tasks: list[Task], others: Sequence[Inputs]) -> list[Task]:
 
 
 def _stem(relative: str, inputs: Inputs) -> str:
-    return "" if inputs.kind == "file" else normal(relative.rpartition(".")[0])
+    return "" if inputs.kind == "file" else normal(images.stem_of(relative))
 
 
 def _unfinished(tasks: list[Task], manifest: Manifest | None, options: Options) -> list[Task]:
@@ -239,7 +245,8 @@ def _unfinished(tasks: list[Task], manifest: Manifest | None, options: Options) 
             left.append(task)
             continue
         check_no_link(task.target)
-        if not stat.S_ISREG(status.st_mode):
+        series = task.source.is_dir() and is_series(task.target)
+        if not (series or stat.S_ISREG(status.st_mode)):
             reason = "a folder, or no file, is in the way"
             raise TranslationError(task.target, reason, "Choose another output")
         state: State = "foreign"
@@ -389,4 +396,4 @@ def _remove_stale(folder: Path, names: set[str]) -> None:
     for path in folder.iterdir() if folder.exists() else ():
         owner = temporary_of(path.name) if path.name.startswith(".") else None
         if owner and owner[0] in stems and not process_alive(owner[1]):
-            path.unlink(missing_ok=True)
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

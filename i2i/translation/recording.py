@@ -9,6 +9,7 @@ from pathlib import Path
 
 from i2i.errors import I2IError
 from i2i.files import flush_file, write_error
+from i2i.images.slices import members
 from i2i.translation.manifest import Manifest, Step
 
 _GROUP, _SECONDS = 64, 2.0  # outputs, and the time, after which a killed job begins again
@@ -66,8 +67,11 @@ def _flush(path: Path) -> bool:
     """Wait until the content of a file is on the disk; False if there is no file any more."""
     try:
         no_link = getattr(os, "O_NOFOLLOW", 0)
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | no_link)) as file:
-            flush_file(file)
+        for each in members(path):
+            with open(
+                each, "rb", opener=lambda name, flags: os.open(name, flags | no_link)
+            ) as file:
+                flush_file(file)
     except FileNotFoundError:
         return False
     except OSError as error:

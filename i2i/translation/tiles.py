@@ -181,13 +181,13 @@ def _batches(
 
 
 def _sample(translator: Translator, read: Read, tiling: Tiling) -> Tensor:
-    """Return parts from all over the image, [N, C, h, w], as many pixels as a tile has."""
+    """Return parts from all over the image, [N, C, h, w], of as many pixels as a tile may have."""
     divisor, tile = translator.divisor, (tiling.rows[0].end, tiling.columns[0].end)
     patch = min(max(_PATCH[0], tiling.tile // 4), _PATCH[1])
     # 4: the innermost maps of a U-Net must not be borders alone
     patch = max(translator.padded(patch), 4 * divisor)
     sides = min(patch, tile[0]), min(patch, tile[1])
-    count = tile[0] * tile[1] // (sides[0] * sides[1])
+    count = tiling.tile**2 // (sides[0] * sides[1])
     down = round(math.sqrt(count * tiling.padded[0] / tiling.padded[1]))
     down = min(max(down, 1), tiling.padded[0] // sides[0], count)
     across = min(count // down, tiling.padded[1] // sides[1])

@@ -46,7 +46,7 @@ class Tiling:
     """Tiles of one image.
 
     Args:
-        tile: pixels a side that the network is given; None: see `automatic_tile`.
+        tile: pixels a side that the network is given, at most; None: see `automatic_tile`.
         overlap: pixels of the halo on each side; None: what the network sees, or where the core
             would be less than half of the tile, a quarter of it.
 
@@ -68,7 +68,9 @@ class Tiling:
         self.height, self.width = height, width
         self.padded = translator.padded(height), translator.padded(width)
         self.top, self.left = (self.padded[0] - height) // 2, (self.padded[1] - width) // 2
-        self.rows, self.columns = (_spans(side, tile, self.overlap) for side in self.padded)
+        self.rows, self.columns = (
+            _spans(side, tile, self.overlap, translator.divisor) for side in self.padded
+        )
         self.is_single = len(self.rows) == len(self.columns) == 1
         self._halo = _halo(translator)
         aligned = self.overlap // translator.divisor * translator.divisor
@@ -121,11 +123,17 @@ def automatic_tile(translator: Translator, free_bytes: int | None, width: int = 
     return tile
 
 
-def _spans(side: int, tile: int, overlap: int) -> list[Span]:
-    """Return tiles of equal sides: the last ends where the image ends."""
+def _spans(side: int, tile: int, overlap: int, divisor: int) -> list[Span]:
+    """Return as few tiles as there must be, as small as they then can be; the last ends at `side`.
+
+    All have one side, of `tile` pixels at most.
+    """
     if tile >= side:
         return [Span(0, side, 0, side)]
-    firsts = [*range(0, side - tile, tile - 2 * overlap), side - tile]
+    count = -((2 * overlap - side) // (tile - 2 * overlap))
+    step = -((2 * overlap - side) // (count * divisor)) * divisor
+    tile = step + 2 * overlap
+    firsts = [*range(0, side - tile, step), side - tile]
     borders = [0, *(first + tile - overlap for first in firsts[:-1]), side]
     return [
         Span(first, first + tile, *cores)

@@ -16,6 +16,7 @@ from i2i.translation.plan import Task, job_hash
 from i2i.translation.sinks import FileSink, Ledger, Outcome
 from i2i.translation.tars import translate_tar
 from i2i.translation.translator import Translator
+from i2i.translation.volumes import separate
 
 Engine = Callable[[Translator, Options, Iterator[Task], Ledger], None]  # such as `work`
 
@@ -37,7 +38,7 @@ def work(translator: Translator, options: Options, tasks: Iterator[Task], ledger
             ledger.take(task, translate_tar(translator, options, task, ledger))
         return
     files = FileSink(ledger)
-    Pipeline(translator, options, files).run(every)
+    Pipeline(translator, options, files).run(separate(translator, options, every, ledger))
     for task in files.large:
         ledger.check()
         ledger.take(task, _in_tiles(task, translator, options, ledger.shows))

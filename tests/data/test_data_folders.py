@@ -114,7 +114,7 @@ def test_other_files_are_counted_by_suffix(touch: Callable[..., Path]) -> None:
 
 
 def test_folder_without_images_names_what_was_ignored(touch: Callable[..., Path]) -> None:
-    root = touch("scan.dcm", "array.npz")
+    root = touch("scan.heic", "array.npz")
     with pytest.raises(
         DataError, match=r"has no images among 2 other files \(first: .*array.npz\)"
     ):

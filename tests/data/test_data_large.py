@@ -76,6 +76,19 @@ def test_crops_of_large_images_are_those_of_loaded_ones(
     assert parts > 9
 
 
+def test_class_numbers_of_large_images_stay_numbers(root: Path) -> None:
+    for number in range(3):
+        side = 40 if number == 2 else 90
+        labels = np.random.default_rng(number).integers(0, 300, (side, min(side, 70)), np.uint16)
+        np.save(root / "trainB" / f"{number}.npy", labels)
+    loaded = dataset("paired", root, classes={"b": 300})
+    read = dataset("paired", root, classes={"b": 300}, max_pixels=1600)
+    for index in range(12):
+        expected, got = loaded.pixels(0, index), read.pixels(0, index)
+        for name, array in expected.items():
+            np.testing.assert_array_equal(got[name], array, strict=True)
+
+
 @pytest.mark.parametrize(
     "settings",
     [{"resize": "shorter"}, {"rotate_degrees": 5.0}, {"elastic_pixels": 2.0}],
