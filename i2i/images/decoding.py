@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from i2i.images.formats import Array, ImageError
+from i2i.images.formats import Array, Format, ImageError, not_supported
 from i2i.images.pixels import MAX_VALUE, ValueRange, depth_of, from_value_range
 
+_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 BAND_PIXELS = 2**20  # converted at once
 _PNG_START = 1024  # bytes: its header, and a palette at most, are before its transparent color
 _OTHER_HALF = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
@@ -162,3 +163,29 @@ def turn(pixels: Array, orientation: int) -> Array:
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
     return np.ascontiguousarray(pixels)
+
+
+def kind_of(image: Image.Image, format: Format, start: bytes) -> tuple[int, int, bool]:
+    """Return channels, depth, and if the last channel is alpha."""
+    if image.mode.startswith("I;16"):
+        alpha = "transparency" in image.info
+        return 1 + alpha, 16, alpha
+    if image.mode not in _MODES:
+        hint = "Save it as unsigned 8- or 16-bit gray or RGB"
+        raise not_supported(f"{format} pixels of mode {image.mode}", hint)
+    mode = plain_mode(image)
+    if format == "PNG" and start[24] == 16:  # Pillow expands gray with alpha
+        return 2 if start[25] == 4 else len(mode), 16, mode.endswith("A")
+    return len(mode), 8, mode.endswith("A")
+
+
+def cost_of(image: Image.Image, pixel_bytes: int, copied: bool) -> int:
+    """Return the bytes that decoding takes at its peak, as far as the header tells.
+
+    `pixel_bytes` of the array; `copied`: it is turned, reordered, or freed from alpha.
+    """
+    own = 1 if image.mode in ("1", "L", "P") else 2 if image.mode.startswith("I;16") else 4
+    decoder = 6 + own if "progressive" in image.info else 0  # coefficients; decoded twice
+    if image.format in ("WEBP", "AVIF", "JPEG2000"):
+        decoder = 16 if image.format == "JPEG2000" else 8  # 32 bits a value; two frames
+    return image.width * image.height * (own + pixel_bytes * (1 + copied) + decoder)

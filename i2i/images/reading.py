@@ -38,9 +38,10 @@ from i2i.images import (
 from i2i.images.budget import reserve
 from i2i.images.decoding import (
     color16,
+    cost_of,
+    kind_of,
     load,
     orientation,
-    plain_mode,
     scale_transparency,
     to_array,
     turn,
@@ -85,7 +86,6 @@ try:
 except ImportError:  # before Pillow 11.3
     pass
 _CODECS: dict[Format, str] = {"WEBP": "webp", "JPEG2000": "jpg_2000", "AVIF": "avif"}
-_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 START_BYTES = 32  # of a file, which tell its format
 
 
@@ -168,7 +168,7 @@ def from_pil(
     with errors_about(name):
         sanity.check_size(*image.size, max_pixels)
         checked = _check_unloaded(image, max_pixels)
-        with reserve(_cost(image, pixel_bytes=4, copied=True) + 2 * checked.file_bytes):
+        with reserve(cost_of(image, pixel_bytes=4, copied=True) + 2 * checked.file_bytes):
             load(image)
             if checked.scans:
                 jpeg.check_pixels(image, checked.scans)
@@ -240,7 +240,7 @@ def _open_by_pillow(
     sanity.check_size(width, height, max_pixels)
     sanity.check_data_size(image, start, checked.data_bytes)
     scale_transparency(image, start[24] if format == "PNG" else 8, checked.stream)
-    channels, depth, alpha = layout[:3] if layout else _kind(image, format, start)
+    channels, depth, alpha = layout[:3] if layout else kind_of(image, format, start)
     # Pillow itself applies the orientation of TIFF, and only of TIFF.
     turned = 1 if format == "TIFF" else orientation(image)
     if turned in (5, 6, 7, 8):
@@ -254,7 +254,7 @@ def _open_by_pillow(
     if layout and installed("TIFF"):
         metadata = tiff_tags.with_tags(metadata, file, channels)
     header = Header(width, height, channels, depth, format, alpha, metadata=metadata)
-    cost = _cost(image, channels * depth // 8, copied=turned != 1 or alpha) + 2 * file_bytes
+    cost = cost_of(image, channels * depth // 8, copied=turned != 1 or alpha) + 2 * file_bytes
     return Picture(header, cost, partial(_load, image, checked, header, turned, layout), turned)
 
 
@@ -328,32 +328,6 @@ def _check_unloaded(image: Image.Image, max_pixels: int) -> _Checked:
         tiff.check_frame(file, image.tell())
     file.seek(position)
     return checked
-
-
-def _kind(image: Image.Image, format: Format, start: bytes) -> tuple[int, int, bool]:
-    """Return channels, depth, and if the last channel is alpha."""
-    if image.mode.startswith("I;16"):
-        alpha = "transparency" in image.info
-        return 1 + alpha, 16, alpha
-    if image.mode not in _MODES:
-        hint = "Save it as unsigned 8- or 16-bit gray or RGB"
-        raise not_supported(f"{format} pixels of mode {image.mode}", hint)
-    mode = plain_mode(image)
-    if format == "PNG" and start[24] == 16:  # Pillow expands gray with alpha
-        return 2 if start[25] == 4 else len(mode), 16, mode.endswith("A")
-    return len(mode), 8, mode.endswith("A")
-
-
-def _cost(image: Image.Image, pixel_bytes: int, copied: bool) -> int:
-    """Return the bytes that decoding takes at its peak, as far as the header tells.
-
-    `pixel_bytes` of the array; `copied`: it is turned, reordered, or freed from alpha.
-    """
-    own = 1 if image.mode in ("1", "L", "P") else 2 if image.mode.startswith("I;16") else 4
-    decoder = 6 + own if "progressive" in image.info else 0  # coefficients; decoded twice
-    if image.format in ("WEBP", "AVIF", "JPEG2000"):
-        decoder = 16 if image.format == "JPEG2000" else 8  # 32 bits a value; two frames
-    return image.width * image.height * (own + pixel_bytes * (1 + copied) + decoder)
 
 
 def _load(
