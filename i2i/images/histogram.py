@@ -59,7 +59,8 @@ class Histogram:
         ranks = [max(1, math.ceil(percent / 100 * self.total)) for percent in percents]
         rows = np.minimum(np.searchsorted(summed, ranks), len(keys) - 1)
         values: list[float] = np.clip(_values(keys[rows]), self.lowest, self.highest).tolist()
-        return values
+        ends = {1: self.lowest, self.total: self.highest}  # which are exact
+        return [ends.get(rank, value) for rank, value in zip(ranks, values, strict=True)]
 
 
 def _values(keys: NDArray[np.uint32]) -> NDArray[np.float32]:

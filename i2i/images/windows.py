@@ -122,6 +122,10 @@ def open_windows(
         with errors_about(path):
             file = stack.enter_context(open_regular(path))
             picture = open_picture(file, ANY_SIZE, complete=False)
+            if picture.header.nodata:
+                reason = "may have pixels without data, which are not read by window"
+                hint = "Read it as a whole: raise max_pixels (--max-pixels), without --tile"
+                raise TooLargeError("image", reason, hint)
             convert = partial(_converted, value_range=value_range)
             try:
                 windows = _by_window(path, file, picture, convert, folder, stack)
