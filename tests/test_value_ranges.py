@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from i2i.config import ConfigError, Layer, PairedData, UnconditionalData, parse_override
 from i2i.data.check import check_folder
-from i2i.data.dataset import PairedImages, UnconditionalImages
+from i2i.data.dataset import PairedImages
 from i2i.data.folders import DataError
+from i2i.data.unconditional import UnconditionalImages
 from i2i.evaluation.evaluate import evaluate
 from i2i.images import Histogram, ImageError
 from i2i.images.spec import ChannelSpec, ImageSpec

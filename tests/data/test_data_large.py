@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from i2i import images
 from i2i.config import PairedData, UnconditionalData, UnpairedData
-from i2i.data.dataset import Dataset, PairedImages, UnconditionalImages, UnpairedImages
+from i2i.data.dataset import Dataset, PairedImages, UnpairedImages
 from i2i.data.folders import DataError
 from i2i.data.parts import LargeImage
+from i2i.data.unconditional import UnconditionalImages
 
 CROP = {"resize": "none", "crop_size": 24, "load_size": 24, "epoch_images": 12, "workers": 0}
 
