@@ -22,7 +22,7 @@ from i2i.evaluation.evaluate import evaluate
 from i2i.images import ImageError
 from i2i.images.spec import VALID
 from i2i.training.fakes import only_data as composite
-from i2i.translation.translator import load
+from i2i.translation.loading import load
 
 GAPS = {"a": (slice(8, 20), slice(0, 14)), "b": (slice(30, 40), slice(25, 40))}
 SIDE = 48
