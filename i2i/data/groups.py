@@ -45,6 +45,8 @@ class Group:
     values: Values | None  # of files of one depth that are no label maps
 
     def __str__(self) -> str:
+        if not self.formats:
+            return "none can be read"
         formats = ", ".join(f"{count} {name}" for name, count in self.formats.items())
         sizes = preview(f"{count} of {size}" for size, count in self.sizes.items())
         channels = ", ".join(f"{count} of {n} channels" for n, count in self.channels.items())
