@@ -71,6 +71,8 @@ def strip_png(file: IO[bytes], complete: bool) -> tuple[IO[bytes], int, bytes]:
         if name == b"iCCP" and length <= MAX_CHUNK:
             file.seek(position)
             profile = profiles.from_chunk(file.read(12 + length))
+        if name == b"pHYs" and length != 9:  # which Pillow takes for a corrupt picture
+            name = b""
         if name in chunks and (complete or name != b"IDAT"):
             if name != b"IDAT" and length > MAX_CHUNK:  # EXIF without its orientation would mislead
                 raise not_supported(f"{length:,} bytes of {name.decode()} in a PNG", "Re-encode it")

@@ -20,6 +20,8 @@ from i2i.translation.options import Options, target_size
 from i2i.translation.plan import Task
 from i2i.translation.translator import Translator
 
+_PIXELS_A_BYTE = 200  # photographs have up to 20
+
 
 @dataclass(frozen=True)
 class Item:
@@ -52,13 +54,26 @@ def decode(task: Task, translator: Translator, options: Options) -> Item | str:
         return _read(task, translator, options)
     except TooLargeError as error:
         reason = reason_of(error, task)
-        return TooLarge(reason) if options.size == "keep" else reason
+        if options.size != "keep" or task.content is not None:
+            return reason
+        return TooLarge(reason) if options.tile else _believable(task, reason)
     except (ImageError, OSError) as error:
         return reason_of(error, task)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         return "not enough memory to read it at this size"
+
+
+def _believable(task: Task, reason: str) -> str:
+    """Return `TooLarge` for a file that may be in tiles unasked: a bomb would take hours."""
+    try:
+        header, size = images.read_header(task.source, ANY_SIZE), task.source.stat().st_size
+    except (ImageError, OSError):
+        return reason
+    if header.width * header.height <= _PIXELS_A_BYTE * size:
+        return TooLarge(reason)
+    return f"{reason}. Its {size:,} bytes may be a bomb: --tile N if you trust it"
 
 
 def _read(task: Task, translator: Translator, options: Options) -> Item:
