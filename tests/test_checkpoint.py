@@ -132,7 +132,7 @@ def test_full_disk_leaves_the_old_file_and_no_temporary(
 
 @pytest.mark.parametrize(
     ("free", "sizes"),
-    [(5700, "needs 6 KiB, 5 KiB are free"), (0, "needs 6 KiB, 0 KiB are free")],
+    [(5700, "needs 7 KiB, 5 KiB are free"), (0, "needs 7 KiB, 0 KiB are free")],
 )
 def test_small_room_is_said_in_kib(
     free: int, sizes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

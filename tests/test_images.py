@@ -175,7 +175,7 @@ def test_long_exif_keeps_its_orientation_or_the_file_is_refused(tmp_path, size, 
 
 
 def test_a_header_is_read_without_decoding_pixels(tmp_path, monkeypatch):
-    for suffix in images.WRITABLE:
+    for suffix in images.WRITABLE - {".nii", ".nii.gz"}:
         images.encode(gradient(16, 24), tmp_path / f"x{suffix}")
     monkeypatch.setattr(
         ImageFile.ImageFile, "load", lambda self: pytest.fail("pixels were decoded")

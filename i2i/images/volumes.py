@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2i.images.formats import (
-    MAX_CHANNELS,
     NUMBERS,
     SAMPLES,
     VOLUME_SUFFIXES,
@@ -31,6 +30,7 @@ from i2i.images.sanity import check_size
 from i2i.images.slices import AXES, Slice, SliceAxis, parse, statuses
 
 NO_LIMIT = 2**62  # pixels, for headers of which no value is read
+_MAX_FOURTH = 16  # values of a voxel: echoes, contrasts; longer ones are of time
 _MAX_SIDE = 65_535  # voxels: what DICOM can count, and twice what NIfTI-1 can
 _OPEN = 64  # volumes whose headers are kept
 
@@ -154,11 +154,9 @@ def check_shape(shape: tuple[int, ...], max_pixels: int) -> tuple[tuple[int, int
         raise ImageError("image", f"no values: its sides are {str(sides)[:80]}")
     if len(sides) == 5 and sides[3] == 1:  # a vector at each voxel
         del sides[3]
-    if len(sides) > 4 or (len(sides) == 4 and sides[3] > MAX_CHANNELS):
+    if len(sides) > 4 or (len(sides) == 4 and sides[3] > _MAX_FOURTH):
         what = f"a volume of {' x '.join(map(str, sides))[:80]}"
-        hint = (
-            f"A fourth axis of at most {MAX_CHANNELS} is read as channels: save one volume a file"
-        )
+        hint = f"A fourth axis of at most {_MAX_FOURTH} is read as channels: save one volume a file"
         raise not_supported(what, hint)
     if max(sides) > _MAX_SIDE:
         raise ImageError("image", f"a side of {max(sides)}, the limit is {_MAX_SIDE}")

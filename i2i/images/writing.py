@@ -33,6 +33,7 @@ _OPTIONS: dict[Format, dict[str, Any]] = {
     "BMP": {},
 }
 _WITH_RESOLUTION: tuple[Format, ...] = ("PNG", "JPEG", "TIFF", "BMP")
+_VOLUMES: tuple[Format, ...] = ("NIFTI", "DICOM")
 _WITH_EXIF: tuple[Format, ...] = ("PNG", "JPEG", "WEBP")
 
 
@@ -63,9 +64,13 @@ def encode(
     """
     name = path if isinstance(path, str | os.PathLike) else "image"
     format, sample, channels = format or format_of(name), array.dtype.name, array.shape[2]
-    if not supports(format, channels, 0, sample):
-        alternatives = [kind for kind in get_args(Format) if supports(kind, channels, 0, sample)]
-        reason = f"{format} cannot hold {describe_channels(channels)} of {sample}"
+    if format in _VOLUMES or not supports(format, channels, 0, sample):
+        pictures = [kind for kind in get_args(Format) if kind not in _VOLUMES]
+        alternatives = [kind for kind in pictures if supports(kind, channels, 0, sample)]
+        bits = {"uint8": "8 bits", "uint16": "16 bits"}.get(sample, sample)
+        reason = f"{format} cannot hold {describe_channels(channels)} of {bits}"
+        if format in _VOLUMES:
+            reason = f"{format} holds volumes, not a picture"
         hint = f"Use {' or '.join(alternatives) or 'fewer channels'}"
         raise ImageError(name, reason, extra_hint(format) or hint)
     values = to_value_range(array, value_range) if array.dtype == np.float32 else array

@@ -18,7 +18,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
 from i2i.files import append_whole, flush_file, open_own, sha256, write_error
-from i2i.images.slices import members, statuses
 from i2i.lock import Lock, exclusive, exclusive_file
 from i2i.translation.shards import Shard
 
@@ -55,11 +54,15 @@ def result(target: Path) -> Stamp:
 
 def _status(path: Path) -> list[int]:
     """Return size and time of a file; of the files of a series all sizes, and the latest time."""
+    from i2i.images.slices import statuses  # with numpy, which a summary does without
+
     every = statuses(path)
     return [sum(one.st_size for one in every), max(one.st_mtime_ns for one in every)]
 
 
 def _digest(path: Path) -> str:
+    from i2i.images.slices import members
+
     files = members(path)
     if files == [path]:
         return sha256(path)

@@ -61,6 +61,7 @@ PATHS = {
     "explain",
     "inception_weights",
     "lpips_weights",
+    "summary",
 } | SINKS
 SIZES = {"size", "grid", "interpolate", "shard"}
 TEXTS = {
@@ -68,6 +69,9 @@ TEXTS = {
     "method",
     "methods",
     "pair_pattern",
+    "window",
+    "classes",
+    "address",
     "network",
     "device",
     "split",
