@@ -11,10 +11,10 @@ import time
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 from commands import Command, i2i, small_disk
 from models import outputs, temporaries, write_model, write_pictures
+from PIL import Image
 from writes import Write, intercepted
 
 from i2i import files, images
@@ -147,16 +147,13 @@ def test_picture_that_memory_does_not_hold_is_named_with_numbers_and_others_are_
     tmp_path: Path,
 ) -> None:
     model, source = write_model(tmp_path / "model", "unet"), write_pictures(tmp_path / "in", 4)
-    images.encode(
-        np.zeros((6_000, 8_000, 3), np.uint8), source / "large.webp"
-    )  # of which no part can be read
+    large = source / "large.webp"  # of which no part can be read, so that tiles are no way out
+    Image.new("RGB", (11_000, 9_000)).save(large, lossless=True, quality=0, method=0)
     command = partial(i2i, tmp_path / "streams", "translate", model, source)
     status, out, err = command(tmp_path / "out", before=limit_memory)
     assert (status, out.split()[:6]) == (1, ["4", "written,", "0", "already", "done,", "1"]), err
     assert re.fullmatch(
-        r"failed: large\.webp: 8000x6000 pixels need about [2-9]\.\d GB of memory, "
-        r"[01]\.\d GB are free\. Try a smaller --size\.\n",
-        err,
+        r"failed: large\.webp: .*needs? about \d\.\d GB of memory, [01]\.\d GB are free\. .*\n", err
     )
     status, _, err = command(tmp_path / "small", "--max-pixels", 1_000_000)
     assert status == 1
