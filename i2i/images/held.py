@@ -1,30 +1,69 @@
-"""Whole volumes in memory, the last ones, so that slices in turn do not read them each time."""
+"""What was read last, kept in memory: whole volumes, and headers, so that slices share them."""
 
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from numpy.typing import NDArray
 
 from i2i.images.formats import ImageError
 from i2i.memory import free_bytes
 
-HELD_BYTES = 2**29  # that a process keeps; always one volume
+T = TypeVar("T")
 
-_volumes: OrderedDict[Hashable, NDArray[Any] | ImageError] = OrderedDict()
-_reading = threading.Lock()
-
-
-def _reset() -> None:
-    """Free the lock in a forked process: the thread that holds it is not there."""
-    global _reading
-    _reading = threading.Lock()
+HELD_BYTES = 2**29  # of volumes that a process keeps; always one
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset)
+class Held(Generic[T]):
+    """Outcomes of reading, the last ones: values, or the error that there are none.
+
+    Threads that want what another one reads wait for it.
+
+    Args:
+        limit: of the sizes of all values together; one is always kept. An error counts as 1.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._outcomes: OrderedDict[Hashable, tuple[T | ImageError, int]] = OrderedDict()
+        self._lock = threading.Lock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._free)
+
+    def _free(self) -> None:
+        """Free the lock in a forked process: the thread that holds it is not there."""
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, size: int, load: Callable[[], T]) -> T:
+        """Return what `load` returns, or returned the last time.
+
+        Args:
+            key: changes with the files that are read.
+
+        Raises:
+            ImageError: what `load` raised, now or the last time.
+        """
+        with self._lock:
+            if key not in self._outcomes:
+                while self._outcomes and size + self._total() > self._limit:
+                    self._outcomes.popitem(last=False)
+                try:
+                    self._outcomes[key] = load(), size
+                except ImageError as error:
+                    self._outcomes[key] = error, 1
+            self._outcomes.move_to_end(key)
+            outcome, _ = self._outcomes[key]
+        if isinstance(outcome, ImageError):
+            raise outcome.with_subject("image")
+        return outcome
+
+    def _total(self) -> int:
+        return sum(size for _, size in self._outcomes.values())
+
+
+_volumes = Held[NDArray[Any]](HELD_BYTES)
 
 
 def held(key: Hashable, size: int, load: Callable[[], NDArray[Any]]) -> NDArray[Any]:
@@ -37,24 +76,12 @@ def held(key: Hashable, size: int, load: Callable[[], NDArray[Any]]) -> NDArray[
     Raises:
         ImageError: they do not fit into memory, or what `load` raised, now or the last time.
     """
-    with _reading:  # threads that want its other slices would read it, too
-        if key not in _volumes:
-            while _volumes and size + sum(map(_bytes, _volumes.values())) > HELD_BYTES:
-                _volumes.popitem(last=False)
-            try:
-                _check_memory(size)
-                _volumes[key] = load()
-            except ImageError as error:
-                _volumes[key] = error
-        _volumes.move_to_end(key)
-        outcome = _volumes[key]
-    if isinstance(outcome, ImageError):
-        raise outcome.with_subject("image")
-    return outcome
 
+    def loaded() -> NDArray[Any]:
+        _check_memory(size)
+        return load()
 
-def _bytes(outcome: NDArray[Any] | ImageError) -> int:
-    return 0 if isinstance(outcome, ImageError) else outcome.nbytes
+    return _volumes.get(key, size, loaded)
 
 
 def _check_memory(size: int) -> None:

@@ -2,13 +2,11 @@
 
 import os
 import stat
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +23,7 @@ from i2i.images.formats import (
     not_supported,
     suffix_of,
 )
+from i2i.images.held import Held
 from i2i.images.pixels import ValueRange, from_value_range
 from i2i.images.sanity import check_size
 from i2i.images.slices import AXES, Slice, SliceAxis, parse, statuses
@@ -168,23 +167,7 @@ def check_shape(shape: tuple[int, ...], max_pixels: int) -> tuple[tuple[int, int
 # -- opening ---------------------------------------------------------------------------------------
 
 
-class _Opened(NamedTuple):
-    stamp: object
-    outcome: Volume | ImageError
-
-
-_opened: OrderedDict[tuple[str, int], _Opened] = OrderedDict()
-_opening = threading.Lock()
-
-
-def _reset() -> None:
-    """Free the lock in a forked process: the thread that holds it is not there."""
-    global _opening
-    _opening = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset)
+_opened = Held[Volume](_OPEN)
 
 
 def open_volume(path: str | os.PathLike[str], max_pixels: int) -> Volume:
@@ -195,31 +178,19 @@ def open_volume(path: str | os.PathLike[str], max_pixels: int) -> Volume:
         OSError: it is not there.
     """
     path = os.fspath(path)
-    if not all(stat.S_ISREG(s.st_mode) for s in statuses(path)):  # a pipe would wait for its writer
+    files = statuses(path)
+    if not all(stat.S_ISREG(file.st_mode) for file in files):  # a pipe would wait for its writer
         raise ImageError(path, "neither a file nor a folder of .dcm files")
-    stamp = [(s.st_size, s.st_mtime_ns, s.st_ino) for s in statuses(path)]
-    with _opening:
-        last = _opened.get((path, max_pixels))
-        if last is None or last.stamp != stamp:
-            last = _Opened(stamp, _open(path, max_pixels))
-            _opened[path, max_pixels] = last
-        _opened.move_to_end((path, max_pixels))
-        while len(_opened) > _OPEN:
-            _opened.popitem(last=False)
-    if isinstance(last.outcome, ImageError):
-        raise last.outcome.with_subject("image")
-    return last.outcome
+    stamp = tuple((file.st_size, file.st_mtime_ns, file.st_ino) for file in files)
+    return _opened.get((path, max_pixels, stamp), 1, lambda: _open(path, max_pixels))
 
 
-def _open(path: str, max_pixels: int) -> Volume | ImageError:
+def _open(path: str, max_pixels: int) -> Volume:
     from i2i.images import dicom, nifti
 
-    try:
-        if suffix_of(path) in VOLUME_SUFFIXES and not Path(path).is_dir():
-            return nifti.open_volume(path, max_pixels)
-        return dicom.open_volume(path, max_pixels)
-    except ImageError as error:
-        return error
+    if suffix_of(path) in VOLUME_SUFFIXES and not Path(path).is_dir():
+        return nifti.open_volume(path, max_pixels)
+    return dicom.open_volume(path, max_pixels)
 
 
 def slice_header(part: Slice, max_pixels: int) -> tuple[Header, Volume]:
