@@ -32,6 +32,7 @@ from i2i.files import (
 )
 from i2i.images.formats import Array, Format, format_of
 from i2i.images.metadata import NO_METADATA, Metadata
+from i2i.images.plain import PlainValues
 from i2i.images.profiles import chunk
 from i2i.images.writing import encode, png_chunks
 from i2i.lock import exclusive_file
@@ -141,12 +142,12 @@ class SpooledRows:
                 self.rows = record["rows"]
         self._file.truncate(self._offset + self.rows * self._row_bytes if self.rows else 0)
 
-    def _layout(self) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    def _layout(self) -> tuple[tuple[int, int, int], np.dtype[Any]]:
         self._file.seek(0)  # of this handle: closing another one would end the lock
         numpy_format.read_magic(self._file)
-        shape, _, dtype = numpy_format.read_array_header_1_0(self._file)
+        (height, width, channels), _, dtype = numpy_format.read_array_header_1_0(self._file)
         self._offset = self._file.tell()
-        return shape, dtype
+        return (height, width, channels), dtype
 
     def keep(self, name: str, content: bytes) -> None:
         """Keep a file beside the rows, for a process that continues."""
@@ -206,50 +207,31 @@ class SpooledRows:
 
     def _encode(self, part: Path) -> None:
         shape, dtype = self._layout()
-        rows = _Rows(self._file, shape, dtype, self._offset)
+        rows = PlainValues(self._file, shape, dtype, self._offset)
         if self._format == "PNG" and dtype in (np.uint8, np.uint16):
             with open(part, "wb") as file:
                 _write_png(file, rows, self._metadata)
         elif self._format == "TIFF" and (tifffile := _tifffile()):
             _write_tiff(tifffile, part, rows, self._metadata)
         else:
-            encode(rows.read(0, shape[0]), part, self._format, metadata=self._metadata)
+            encode(rows.read(0, 0, *shape[:2]), part, self._format, metadata=self._metadata)
 
 
-class _Rows:
-    """Rows of a file of plain values."""
-
-    def __init__(
-        self, file: FileIO, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int
-    ) -> None:
-        self._file, self.shape, self.dtype, self._offset = file, shape, dtype, offset
-        self.row_bytes = int(np.prod(shape[1:])) * dtype.itemsize
-
-    def read(self, first: int, end: int) -> Array:
-        """Return rows [n, W, C]."""
-        out = np.empty((end - first, *self.shape[1:]), self.dtype)
-        self._file.seek(self._offset + first * self.row_bytes)
-        view = out.reshape(-1).view(np.uint8).data
-        position = 0
-        while position < len(view):  # a call reads 2 GB at most
-            position += self._file.readinto(view[position:]) or 0
-        return out
-
-    def bands(self, rows: int) -> Iterator[Array]:
-        """Yield all rows, so many at once."""
-        height = self.shape[0]
-        for first in range(0, height, rows):
-            yield self.read(first, min(first + rows, height))
+def _bands(picture: PlainValues, rows: int) -> Iterator[Array]:
+    """Yield all of a picture, so many rows at once."""
+    height, width, _ = picture.shape
+    for first in range(0, height, rows):
+        yield picture.read(first, 0, min(rows, height - first), width)
 
 
-def _write_png(file: IO[bytes], rows: _Rows, metadata: Metadata) -> None:
+def _write_png(file: IO[bytes], rows: PlainValues, metadata: Metadata) -> None:
     """Write a PNG with filter 2 (up) on each row. RFC 2083, Sec. 6."""
     height, width, channels = rows.shape
     sizes = width.to_bytes(4) + height.to_bytes(4)
     kind = bytes([8 * rows.dtype.itemsize, _COLOR_TYPES[channels], 0, 0, 0])
     file.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", sizes + kind) + png_chunks(metadata))
     above, compressor = np.zeros((1, rows.row_bytes), np.uint8), zlib.compressobj(_LEVEL)
-    for band in rows.bands(max(1, _BAND_BYTES // rows.row_bytes)):
+    for band in _bands(rows, max(1, _BAND_BYTES // rows.row_bytes)):
         stored = band.astype(band.dtype.newbyteorder(">")).reshape(len(band), -1).view(np.uint8)
         lines = np.full((len(band), 1 + rows.row_bytes), 2, np.uint8)
         lines[:, 1:] = stored - np.concatenate([above, stored[:-1]])
@@ -259,7 +241,7 @@ def _write_png(file: IO[bytes], rows: _Rows, metadata: Metadata) -> None:
     file.write(chunk(b"IDAT", compressor.flush()) + chunk(b"IEND", b""))
 
 
-def _write_tiff(tifffile: Any, path: Path, rows: _Rows, metadata: Metadata) -> None:
+def _write_tiff(tifffile: Any, path: Path, rows: PlainValues, metadata: Metadata) -> None:
     """Write a TIFF in tiles, compressed by deflate with a predictor."""
     _, width, channels = rows.shape
     options: dict[str, Any] = {"photometric": "rgb" if channels in (3, 4) else "minisblack"}
@@ -269,7 +251,7 @@ def _write_tiff(tifffile: Any, path: Path, rows: _Rows, metadata: Metadata) -> N
         options |= {"resolution": metadata.resolution, "resolutionunit": 2}
     tiles = (
         band[:, left : left + _TILE]
-        for band in rows.bands(_TILE)
+        for band in _bands(rows, _TILE)
         for left in range(0, width, _TILE)
     )
     tifffile.imwrite(

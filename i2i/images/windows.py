@@ -23,6 +23,7 @@ from i2i.images import npy
 from i2i.images.decoding import turn, unmultiply
 from i2i.images.formats import MAX_PIXELS, Array, Format, Header, ImageError, TooLargeError
 from i2i.images.pixels import MAX_VALUE, UNIT, ValueRange, from_value_range
+from i2i.images.plain import PlainValues
 from i2i.images.reading import (
     Picture,
     decoded,
@@ -165,7 +166,7 @@ def _by_window(
     if header.format == "NPY":
         info = npy.read_info(file, ANY_SIZE)
         shape = (header.height, header.width, header.channels)
-        read = _Plain(file, shape, info.dtype, info.offset, info.fortran).read
+        read = PlainValues(file, shape, info.dtype, info.offset, info.fortran).read
         return _Windows(path, header, read, convert)
     if header.format not in _EXTRAS:
         hint = "Raise max_pixels (--max-pixels) if you trust the file, or save it as TIFF or .npy"
@@ -216,42 +217,6 @@ def _converted(stored: Array, value_range: ValueRange) -> Array:
     return values if integers else from_value_range(values, value_range)
 
 
-class _Plain:
-    """Values [H, W, C] that lie in a file as in memory, from `offset` on."""
-
-    def __init__(
-        self,
-        file: IO[bytes],
-        shape: tuple[int, int, int],
-        dtype: np.dtype[Any],
-        offset: int = 0,
-        fortran: bool = False,
-    ) -> None:
-        self._file, self._shape, self._dtype = file, shape, dtype
-        self._offset, self._fortran = offset, fortran
-
-    def read(self, top: int, left: int, height: int, width: int) -> Array:
-        rows, columns, channels = self._shape
-        if not self._fortran:
-            out = np.empty((height, width * channels), self._dtype)
-            self._fill(out, top, columns * channels, left * channels)
-            return out.reshape(height, width, channels)
-        out = np.empty((channels, width, height), self._dtype)
-        for channel in range(channels):
-            self._fill(out[channel], channel * columns + left, rows, top)
-        return out.transpose(2, 1, 0)
-
-    def _fill(self, out: Array, line: int, length: int, start: int) -> None:
-        """Read `out`, [lines, values], from `line` on; lines of the file have `length` values."""
-        complete = out.shape[1] == length
-        for index, part in enumerate([out] if complete else out):
-            position = (line + index) * length + start
-            self._file.seek(self._offset + position * self._dtype.itemsize)
-            view = part.reshape(-1).view(np.uint8)
-            if self._file.readinto(view) != len(view):  # type: ignore[attr-defined]
-                raise ImageError("image", "truncated while it was read", REPLACE)
-
-
 def _by_vips(
     pyvips: Any,
     path: str | os.PathLike[str],
@@ -259,7 +224,7 @@ def _by_vips(
     turned: int,
     folder: str | os.PathLike[str] | None,
     stack: ExitStack,
-) -> _Plain:
+) -> PlainValues:
     """Decode a PNG or JPEG into a temporary file, a few rows at a time."""
     global _vips_process
     _vips_process = _vips_process or os.getpid()
@@ -282,7 +247,7 @@ def _by_vips(
     image.rawsave_target(pyvips.Target.new_to_descriptor(file.fileno()))
     if file.seek(0, os.SEEK_END) != need:
         raise ImageError("image", "corrupt or truncated: rows of it are missing", REPLACE)
-    return _Plain(file, shape, dtype)
+    return PlainValues(file, shape, dtype)
 
 
 # -- TIFF ------------------------------------------------------------------------------------------
@@ -315,7 +280,7 @@ def _by_tifffile(
     plain = page.compression == 1 and page.predictor == 1 and not page.is_tiled
     if plain and page.planarconfig == 1 and page.is_contiguous:
         dtype = np.dtype(page.parent.byteorder + page.dtype.char)
-        return _Plain(file, shape, dtype, page.dataoffsets[0]).read, undo, turned
+        return PlainValues(file, shape, dtype, page.dataoffsets[0]).read, undo, turned
     return _Segments(page, file, shape).read, undo, turned
 
 
