@@ -1,4 +1,4 @@
-"""What was read last, kept in memory: whole volumes, and headers, so that slices share them."""
+"""Volumes and their headers in memory, the last ones, so that slices in turn share them."""
 
 import os
 import threading

@@ -4,7 +4,6 @@ Next to the output is a hidden folder with the rows so far, uncompressed, and ho
 safe. At the end they become the file, in one rename.
 """
 
-import importlib
 import io
 import json
 import os
@@ -30,7 +29,8 @@ from i2i.files import (
     write_atomically,
     write_error,
 )
-from i2i.images.formats import Array, Format, format_of
+from i2i.images.extras import require
+from i2i.images.formats import Array, Format, format_of, installed
 from i2i.images.metadata import NO_METADATA, Metadata
 from i2i.images.plain import PlainValues
 from i2i.images.profiles import chunk
@@ -211,8 +211,8 @@ class SpooledRows:
         if self._format == "PNG" and dtype in (np.uint8, np.uint16):
             with open(part, "wb") as file:
                 _write_png(file, rows, self._metadata)
-        elif self._format == "TIFF" and (tifffile := _tifffile()):
-            _write_tiff(tifffile, part, rows, self._metadata)
+        elif self._format == "TIFF" and installed("TIFF"):
+            _write_tiff(part, rows, self._metadata)
         else:
             encode(rows.read(0, 0, *shape[:2]), part, self._format, metadata=self._metadata)
 
@@ -241,8 +241,9 @@ def _write_png(file: IO[bytes], rows: PlainValues, metadata: Metadata) -> None:
     file.write(chunk(b"IDAT", compressor.flush()) + chunk(b"IEND", b""))
 
 
-def _write_tiff(tifffile: Any, path: Path, rows: PlainValues, metadata: Metadata) -> None:
+def _write_tiff(path: Path, rows: PlainValues, metadata: Metadata) -> None:
     """Write a TIFF in tiles, compressed by deflate with a predictor."""
+    tifffile = require("tifffile", "tiff", "a TIFF that is written by rows")
     _, width, channels = rows.shape
     options: dict[str, Any] = {"photometric": "rgb" if channels in (3, 4) else "minisblack"}
     if extra := channels - (3 if channels in (3, 4) else 1):
@@ -268,14 +269,6 @@ def _write_tiff(tifffile: Any, path: Path, rows: PlainValues, metadata: Metadata
         software=False,
         **options,
     )
-
-
-def _tifffile() -> Any:
-    try:
-        importlib.import_module("imagecodecs")
-        return importlib.import_module("tifffile")
-    except ImportError:
-        return None
 
 
 def _write_all(file: FileIO, content: bytes | memoryview) -> None:
