@@ -94,7 +94,7 @@ BUDGETS = {
     "report": 920,
     "execution": 320,
     "evaluation": 3290,
-    "translation": 4365,
+    "translation": 4370,
     "compat": 505,
     "config": 850,
     "run": 3185,

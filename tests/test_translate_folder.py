@@ -328,7 +328,7 @@ def test_waiting_images_are_bounded_in_number_and_pixels(monkeypatch, name, valu
             taken += 1
             yield decoding.Item(None, None, picture(height=8 + number % 6), 8)
 
-    for batch in pipeline._batches(items(), None):
+    for batch in pipeline._batches(items(), None, lambda _: 16):
         given += len(batch)
     assert given == 12
 

@@ -351,7 +351,7 @@ def test_image_that_killed_a_run_leaves_its_tar_out_until_it_is_asked_for(
     def die(done: int, total: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr("i2i.translation.pipeline._RISKY", -1.0)
+    monkeypatch.setattr("i2i.translation.pipeline.RISKY", -1.0)
     monkeypatch.setattr(Translator, "pixels", lambda *_: die(0, 0))
     process = start(run, three / "in-000.tar", tmp_path / "out")
     process.join()

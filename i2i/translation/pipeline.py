@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
@@ -18,13 +18,11 @@ from i2i.translation.options import Options
 from i2i.translation.plan import Task
 from i2i.translation.translator import Translator
 
-_BATCH_PIXELS = 2**22  # of one automatic batch: 16 images of 512 x 512
-_BATCH_IMAGES = 16  # more gained nothing
 _HELD_PIXELS = 2**26  # of decoded images that wait for others of their size
 _HELD_IMAGES = 64
 _PASSED_PIXELS = 2**26  # that may overtake one that waits: a tar keeps their outputs until then
 _LEAST_PIXELS = 2**18  # as which an image that overtakes counts
-_RISKY = 0.25  # part of the free memory: what is free changes, and the need is an estimate
+RISKY = 0.25  # part of the free memory: what is free changes, and the need is an estimate
 
 
 class Sink(Protocol):
@@ -61,10 +59,9 @@ class Pipeline:
 
     def run(self, tasks: Iterator[Task]) -> None:
         """Decode, translate and write all tasks, which are asked for when they are needed."""
-        # On a CPU a batch is computed image by image.
-        limit = self.options.batch or (1 if self.translator.device.type == "cpu" else None)
+        size, usual = self.options.batch, self.translator.batch_of
         with _threads(self.threads) as readers, _threads(self.threads) as writers:
-            for batch in _batches(self._decoded(tasks, readers), limit):
+            for batch in _batches(self._decoded(tasks, readers), size, usual):
                 for item, array in self._translated(batch):
                     future = writers.submit(self.sink.write, item, array)
                     self._writing.append((item, future))
@@ -127,7 +124,7 @@ class Pipeline:
     def _marked(self, batch: list[Item]) -> AbstractContextManager[None]:
         """Mark a batch that may not be survived: if so, the next run leaves it out."""
         height, width = batch[0].pixels.shape[:2]
-        risky = self.translator.memory.share(height, width) >= _RISKY
+        risky = self.translator.memory.share(height, width) >= RISKY
         return self.sink.marked(batch) if risky else nullcontext()
 
     def _finish(self, limit: int) -> None:
@@ -157,12 +154,17 @@ def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)  # after an error, what has not begun must not begin
 
 
-def _batches(items: Iterable[Item], limit: int | None) -> Iterator[list[Item]]:
-    """Gather images of one size and depth, looking ahead as far as memory allows."""
+def _batches(
+    items: Iterable[Item], size: int | None, usual: Callable[[int], int]
+) -> Iterator[list[Item]]:
+    """Gather images of one size and depth, looking ahead as far as memory allows.
+
+    `usual`: number of images that go together, by the pixels of one, where no `size` is given.
+    """
     waiting: dict[object, list[Item]] = {}
     since: dict[object, int] = {}  # what had passed when a batch began to wait
     held_pixels = held_images = passed = 0
-    limit_held = max(_HELD_IMAGES, 4 * (limit or 0))
+    limit_held = max(_HELD_IMAGES, 4 * (size or 0))
 
     def take(key: object) -> list[Item]:
         nonlocal held_pixels, held_images
@@ -179,7 +181,7 @@ def _batches(items: Iterable[Item], limit: int | None) -> Iterator[list[Item]]:
         waiting[key].append(item)
         passed += max(area, _LEAST_PIXELS)
         held_pixels, held_images = held_pixels + area, held_images + 1
-        if len(waiting[key]) >= (limit or max(1, min(_BATCH_IMAGES, _BATCH_PIXELS // area))):
+        if len(waiting[key]) >= (size or usual(area)):
             yield take(key)
         while waiting and (
             held_pixels > _HELD_PIXELS

@@ -21,13 +21,12 @@ from i2i.networks.statistics import Box, WholeImage
 from i2i.precision import after_fork
 from i2i.translation import TranslationError
 from i2i.translation.tiling import Read, Span, Tiling
-from i2i.translation.translator import Translator
+from i2i.translation.translator import BATCH_PIXELS, Translator
 
 Result = TypeVar("Result")
 
 _STEADY = 1e-3  # standard deviations; then outputs change by less than 1e-4 of their range
 _PATCH = (64, 128)  # pixels a side of the parts of a sample: at least, and of large tiles
-_BATCH_PIXELS = 2**22  # of tiles that a GPU is given at once
 _STRIP_VALUES = 2**22  # of a strip, at most
 
 
@@ -173,7 +172,7 @@ def _batches(
     On a CPU they go one by one, as the images of `Translator.batch` do.
     """
     area = (row.end - row.first) * (tiling.columns[0].end - tiling.columns[0].first)
-    count = 1 if translator.device.type == "cpu" else max(1, _BATCH_PIXELS // area)
+    count = 1 if translator.device.type == "cpu" else max(1, BATCH_PIXELS // area)
     for number in range(0, len(tiling.columns), count):
         columns = tiling.columns[number : number + count]
         extents = [((row.first, row.end), (column.first, column.end)) for column in columns]

@@ -29,6 +29,8 @@ from i2i.translation.fingerprint import fingerprint
 from i2i.translation.memory import MemoryNeed
 
 _MIN_SIDE = 8  # pixels: what the reflections inside a residual generator need
+BATCH_PIXELS = 2**22  # of one automatic batch: 16 images of 512 x 512
+_BATCH_IMAGES = 16  # more gained nothing
 _MAX_TENSOR_VALUE = 1.5  # bicubic resampling leaves [-1, 1] by less
 
 
@@ -207,6 +209,12 @@ class Translator:
         with torch.no_grad(), self.execution.context(self.device):
             y = torch.cat([self.network(part) for part in parts])
         return y.float()[..., top : top + height, left : left + width]
+
+    def batch_of(self, area: int) -> int:
+        """Return how many images of `area` pixels go together: on a CPU each goes alone."""
+        if self.device.type == "cpu":
+            return 1
+        return max(1, min(_BATCH_IMAGES, BATCH_PIXELS // area))
 
     @property
     def precision(self) -> str:

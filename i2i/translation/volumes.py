@@ -22,12 +22,10 @@ from i2i.translation import TranslationError
 from i2i.translation.decoding import reason_of
 from i2i.translation.manifest import Stamp, identity, result
 from i2i.translation.options import Options
+from i2i.translation.pipeline import RISKY
 from i2i.translation.plan import Task
 from i2i.translation.sinks import Ledger, Outcome
 from i2i.translation.translator import Translator
-
-_RISKY = 0.25  # part of the free memory that outputs may take without a mark
-_BATCH_PIXELS = 2**22  # of an automatic batch on a GPU
 
 
 def translate_volume(
@@ -122,8 +120,7 @@ def _batches(
     for one in slices:
         batch.append(one)
         area = one.pixels.shape[0] * one.pixels.shape[1]
-        usual = 1 if translator.device.type == "cpu" else max(1, min(16, _BATCH_PIXELS // area))
-        if len(batch) >= (options.batch or usual):
+        if len(batch) >= (options.batch or translator.batch_of(area)):
             yield start, batch
             start, batch = start + len(batch), []
     if batch:
@@ -145,7 +142,7 @@ def _marked(
     if free is not None and need > free:
         numbers = f"{need / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"
         raise ImageError(task.source, f"holding its output needs {numbers}", "Cut the volume")
-    risky = need > _RISKY * (free or need + 1) or translator.memory.share(height, width) > _RISKY
+    risky = need > RISKY * (free or need + 1) or translator.memory.share(height, width) > RISKY
     return ledger.marked([(task, stamp)]) if risky else nullcontext()
 
 
