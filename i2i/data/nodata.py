@@ -9,12 +9,12 @@ import numpy as np
 
 from i2i.data.augment import Arrays
 from i2i.images import Array, ImageError
+from i2i.images.missing import NEUTRAL
 from i2i.images.spec import VALID
 from i2i.seeds import key
 
 LEAST_VALID = 0.1  # share of the pixels of a crop; with less it is drawn again
 MAX_DRAWS = 20
-_NEUTRAL = 0.5  # the middle of the range, as where files are read: 0 to the networks
 
 
 def draw(
@@ -66,7 +66,7 @@ def only_data(views: Arrays, labels: Collection[str] = ()) -> Arrays:
     """
     filled = {}
     for name, view in views.items():
-        neutral = np.float32(0 if name in labels else _NEUTRAL)
+        neutral = np.float32(0 if name in labels else NEUTRAL)
         floats = view.dtype == np.float32
         filled[name] = np.where(np.isnan(view), neutral, view) if floats else view
     filled[VALID] = _valid(views)[..., None].astype(np.uint8) * np.uint8(255)

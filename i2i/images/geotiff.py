@@ -29,6 +29,7 @@ from i2i.images.formats import (
     not_supported,
 )
 from i2i.images.metadata import Metadata
+from i2i.images.missing import NEUTRAL
 from i2i.images.pixels import ValueRange, from_value_range
 from i2i.images.tiff import Directory, Tag
 from i2i.images.tiff_pages import Picture
@@ -242,7 +243,7 @@ def _load(
     if pixels is None:
         pixels = values
         if header.depth == 32:
-            pixels = np.full(values.shape, 0.5, np.float32)
+            pixels = np.full(values.shape, NEUTRAL, np.float32)
             if not missing.all():  # the range counts its values
                 pixels[~missing] = from_value_range(values[~missing], value_range)
     if missing.shape != pixels.shape:  # a palette has become colors

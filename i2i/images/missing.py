@@ -7,6 +7,8 @@ import numpy as np
 from i2i.images.formats import Array, Header
 from i2i.images.pixels import ValueRange
 
+NEUTRAL = 0.5  # of [0, 1]: the middle of the range, 0 to the networks
+
 
 def filled(pixels: Array, missing: Array | None, limits: ValueRange, labels: bool) -> Array:
     """Return integers with the middle of their range where they are `missing`, [H, W, C] both.

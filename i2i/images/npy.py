@@ -1,4 +1,4 @@
-"""NumPy array files (NEP 1): 1 to 16 channels of any numbers, and never a pickle."""
+"""NumPy array files (NEP 1): up to MAX_CHANNELS of any numbers, and never a pickle."""
 
 import io
 import os

@@ -103,10 +103,7 @@ def stack(
             parts.append(check_classes(part, spec.classes) if spec.classes else part)
         except ImageError as error:
             raise error.with_subject(path) from None
-        (height, width), (first_height, first_width) = parts[-1].shape[:2], parts[0].shape[:2]
-        if (height, width) != (first_height, first_width):
-            reason = f"is {width}x{height}, and {files[0]} is {first_width}x{first_height}"
-            raise ImageError(path, reason, "Resize the inputs of a sample to one size")
+        check_alike(path, parts[-1].shape[:2], files[0], parts[0].shape[:2])
         depth = max(depth, spec.taken_depth(header.depth))
     if len({part.dtype for part in parts}) > 1:
         parts = [to_unit(part) for part in parts]
@@ -115,6 +112,15 @@ def stack(
     clipped = (watched.outside, watched.values)
     absent = missing_values([header for _, header in pictures], parts)
     return Stack(array, carried, depth, tuple(dict.fromkeys(notes)), metadata, clipped, absent)
+
+
+def check_alike(
+    path: object, size: tuple[int, ...], first_path: object, first: tuple[int, ...]
+) -> None:
+    """Raise ImageError if two inputs of a sample differ in (height, width)."""
+    if size != first:
+        reason = f"is {size[1]}x{size[0]}, and {first_path} is {first[1]}x{first[0]}"
+        raise ImageError(path, reason, "Resize the inputs of a sample to one size")
 
 
 def _notes(pixels: Array, header: Header, spec: ImageSpec) -> Iterator[str]:

@@ -19,7 +19,7 @@ from i2i.console import progress
 from i2i.images import Array, ImageError, WatchedRange
 from i2i.images.rows import STATISTICS, STREAMED, SpooledRows
 from i2i.images.spec import Clipped
-from i2i.images.stacks import Stack, stack
+from i2i.images.stacks import Stack, check_alike, stack
 from i2i.images.windows import Windows, open_windows
 from i2i.translation.decoding import outcome
 from i2i.translation.manifest import Stamp, identity
@@ -49,11 +49,7 @@ class _Source:
         first = windows[0].header
         self.size = first.height, first.width
         for file, one in zip(self._files[1:], windows[1:], strict=True):
-            if (size := (one.header.height, one.header.width)) != self.size:
-                reason = (
-                    f"is {size[1]}x{size[0]}, and {self._files[0]} is {first.width}x{first.height}"
-                )
-                raise ImageError(file, reason, "Resize the inputs of a sample to one size")
+            check_alike(file, (one.header.height, one.header.width), self._files[0], self.size)
         half = options.half or translator.half
         part = self._spec.cut(np.empty((*self.size, 0), np.uint8), half)
         self.height, self.width = part.shape[:2]

@@ -1,10 +1,9 @@
 """Folder jobs on Ray, local or on a cluster: an actor for each GPU or core holds a translator.
 
-Plain actors, not Ray Data: that repeats the blocks of a killed worker without end, so that one
-image for which memory does not suffice would kill one worker after the other. Here an image that
-was in work when three workers were killed is listed as failed. Paths are sent, and outcomes return:
-images are read and written by the actors, so inputs, outputs and the model are at the same paths on
-all machines.
+Plain actors, not Ray Data: an image for which memory does not suffice must not kill one worker
+after the other. Here one that was in work when three workers were killed is listed as failed. Paths
+are sent, and outcomes return: images are read and written by the actors, so inputs, outputs and the
+model are at the same paths on all machines.
 """
 
 import importlib
