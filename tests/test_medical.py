@@ -212,23 +212,18 @@ def test_resumed_run_on_volumes_equals_an_uninterrupted_one_and_its_scores_are_i
     assert row["l1_units"]["mean"] == pytest.approx(100 * tissue, abs=0.01)
 
 
+def data_check(folder, *options):
+    given = (folder / "data", "--value-range", -2048, 2048, *options)
+    return i2i(folder / "log", "data", "check", *given)
+
+
 def test_data_check_lists_slices_and_does_not_take_neighbors_for_copies(tmp_path):
     pairs(tmp_path / "data", 2, "", (32, 36, 5), splits=("train",))
     again = tmp_path / "data/train/a/p0"
     flat = np.full((32, 36, 5), -1000, np.int16)
     flat[..., :3] = body(shape=(32, 36, 3))
     write_series(again, flat)
-    ended = i2i(
-        tmp_path / "log",
-        "data",
-        "check",
-        tmp_path / "data",
-        "--value-range",
-        -2048,
-        2048,
-        "--fix",
-        tmp_path / "clean",
-    )
+    ended = data_check(tmp_path, "--fix", tmp_path / "clean")
     assert ended.status == 0, ended.out
     assert "10 DICOM; 10 of 32x36" in ended.out
     assert "p0::0001 and" not in ended.out  # neighbors of one volume look alike
@@ -257,17 +252,7 @@ def test_axis_of_slices_is_kept_in_the_model_and_checked_like_the_data(tmp_path)
         ).status
         == 0
     )
-    checked = i2i(
-        tmp_path / "log",
-        "data",
-        "check",
-        tmp_path / "data",
-        "--value-range",
-        -2048,
-        2048,
-        "--slice-axis",
-        "coronal",
-    )
+    checked = data_check(tmp_path, "--slice-axis", "coronal")
     assert "52 of 24x28" in checked.out
     ended = i2i(
         tmp_path / "log", "translate", tmp_path / "run", tmp_path / "data/train/a", tmp_path / "out"
