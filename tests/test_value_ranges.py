@@ -338,3 +338,13 @@ def test_data_check_reports_the_used_share_of_each_range(tmp_path: Path) -> None
 def test_text_of_a_range_needs_no_quotes_on_the_command_line() -> None:
     layer = parse_override("data.value_range.a=percentile(0.5, 99.5)")
     assert layer.values == {"data": {"value_range": {"a": PERCENTILES}}}
+
+
+def test_values_of_a_file_that_is_refused_do_not_count_in_data_check(tmp_path: Path) -> None:
+    for number in range(3):
+        array = np.arange(1024, dtype=np.uint8).reshape(32, 32)
+        Image.fromarray(array + np.uint8(number)).save(tmp_path / f"{number}.png")
+    np.save(tmp_path / "x.npy", np.full((32, 32), -500, np.int16))
+    (group,) = check_folder(tmp_path).groups
+    assert group.values is not None
+    assert (group.values.lowest, group.values.high) == (0, 255)

@@ -72,8 +72,6 @@ def from_value_range(values: NDArray[Any], value_range: ValueRange) -> NDArray[n
         raise ImageError("image", "holds values that are not finite", "Replace or remove them")
     outside = lowest < low or highest > high
     watched = value_range if isinstance(value_range, WatchedRange) else None
-    if watched:
-        watched.watch(values)
     if outside and not (watched and watched.clips):
         limits = f"[{value_range[0]:g}, {value_range[1]:g}]"
         kind = "float values" if floats else "values"
@@ -81,6 +79,8 @@ def from_value_range(values: NDArray[Any], value_range: ValueRange) -> NDArray[n
         hint = "Rescale them, or name their range: data.value_range, of two folders --value-range"
         hint += "; data.outside_range=clip clips them"
         raise ImageError("image", reason, hint)
+    if watched:
+        watched.watch(values)
     if value_range == UNIT:
         return (values.clip(0, 1) if outside else values).astype(np.float32, copy=False)
     unit, wide = np.empty(values.shape, np.float32), np.promote_types(values.dtype, np.float32)

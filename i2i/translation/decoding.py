@@ -73,7 +73,7 @@ def _believable(task: Task, reason: str) -> str:
         return reason
     if header.width * header.height <= _PIXELS_A_BYTE * size:
         return TooLarge(reason)
-    return f"{reason}. Its {size:,} bytes may be a bomb: --tile N if you trust it"
+    return f"{reason} Its {size:,} bytes may be a bomb: pass --tile if you trust it."
 
 
 def _read(task: Task, translator: Translator, options: Options) -> Item:
