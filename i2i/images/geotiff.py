@@ -36,8 +36,9 @@ from i2i.images.tiff_pages import Picture
 
 _WHAT = "a georeferenced TIFF"
 _NAMES = ("georeferences",)
-_OPTIONS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
+_OPTIONS: dict[str, Any] = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
 _OPTIONS |= {"GDAL_TIFF_INTERNAL_MASK": "YES", "GDAL_NUM_THREADS": "1"}
+_OPTIONS["GDAL_CACHEMAX"] = 2**28  # bytes of decoded blocks: the default is a share of the memory
 _LOSSLESS = ("LZW", "DEFLATE", "PACKBITS", "ZSTD", "LZMA", "LERC", "LERC_DEFLATE", "LERC_ZSTD")
 _PREDICTED = ("LZW", "DEFLATE", "ZSTD")
 _STATISTICS = "STATISTICS_"  # tags about the values of the input, which outputs do not have
@@ -130,7 +131,8 @@ def open_geo(file: IO[bytes], plain: Picture | None, max_pixels: int) -> Picture
     metadata = replace(header.metadata, family="TIFF", native=native, native_names=_NAMES)
     nodata = native.nodata is not None or native.masked or kind.kind == "f"
     header = replace(header, metadata=metadata, nodata=nodata)
-    return Picture(header, cost + 2 * values, partial(_load, file, header, native, load))
+    pixels = plain if load else None
+    return Picture(header, cost + 2 * values, partial(_load, file, header, load), plain=pixels)
 
 
 def _check_segments(file: IO[bytes], page: Directory, max_pixels: int) -> None:
@@ -224,22 +226,50 @@ def _layout(source: Any, structure: dict[str, str], page: Directory) -> dict[str
 def _load(
     file: IO[bytes],
     header: Header,
-    native: GeoTags,
     plain: Callable[[ValueRange], Any] | None,
     value_range: ValueRange,
 ) -> tuple[Array, Missing | None]:
-    pixels = plain(value_range) if plain else None
-    if pixels is not None and native.nodata is None and not native.masked:
-        return pixels, None
+    read = None if plain is None else lambda *_: plain(value_range)
+    with opened_parts(file, header, read, value_range) as parts:
+        return parts(0, 0, header.height, header.width)
+
+
+@contextmanager
+def opened_parts(
+    file: IO[bytes],
+    header: Header,
+    plain: Callable[[int, int, int, int], Array] | None,
+    value_range: ValueRange,
+) -> Iterator[Callable[[int, int, int, int], tuple[Array, Missing | None]]]:
+    """Hold a function of (top, left, height, width) that returns pixels, and which have no data.
+
+    `plain` returns the pixels where Pillow or tifffile read them.
+    """
+    native: GeoTags = header.metadata.native
+    if plain and native.nodata is None and not native.masked:
+        yield lambda *box: (plain(*box), None)
+        return
     with _opened(file) as source:
-        values = np.ascontiguousarray(source.read().transpose(1, 2, 0))
-        missing = np.zeros(values.shape, np.bool_)
-        if native.nodata is not None and not np.isnan(native.nodata):
-            missing = values == native.nodata
-        if values.dtype.kind == "f":
-            missing |= np.isnan(values)
-        if native.masked:
-            missing |= (source.dataset_mask() == 0)[..., None]
+        yield lambda *box: _part(source, header, box, plain and plain(*box), value_range)
+
+
+def _part(
+    source: Any,
+    header: Header,
+    box: tuple[int, ...],
+    pixels: Array | None,
+    value_range: ValueRange,
+) -> tuple[Array, Missing | None]:
+    top, left, height, width = box
+    native, window = header.metadata.native, ((top, top + height), (left, left + width))
+    values = np.ascontiguousarray(source.read(window=window).transpose(1, 2, 0))
+    missing = np.zeros(values.shape, np.bool_)
+    if native.nodata is not None and not np.isnan(native.nodata):
+        missing = values == native.nodata
+    if values.dtype.kind == "f":
+        missing |= np.isnan(values)
+    if native.masked:
+        missing |= (source.dataset_mask(window=window) == 0)[..., None]
     if pixels is None:
         pixels = values
         if header.depth == 32:

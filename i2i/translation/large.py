@@ -62,7 +62,7 @@ class _Source:
     def stacked(self, top: int, left: int, height: int, width: int) -> Stack:
         """Return a window as `stacks.read` returns complete files."""
         box = top, left + self._left, height, width
-        pictures = [(one.read(*box), one.header) for one in self._windows]
+        pictures = [one.read(*box) for one in self._windows]
         part = stack(self._files, pictures, self._spec, self._alpha, self._watched)
         self.notes = set(part.notes) & (set(part.notes) if self.notes is None else self.notes)
         return part
