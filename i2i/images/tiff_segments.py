@@ -121,10 +121,10 @@ class Segments:
         for row, column, layer in product(rows, columns, range(self._layers)):
             segment = self._segment(layer, row * self._grid.columns + column)
             y, x = row * down - top, column * across - left  # in the window
-            lines = slice(max(0, y), min(height, y + down))
-            places = slice(max(0, x), min(width, x + across))
-            part = segment[lines.start - y : lines.stop - y, places.start - x : places.stop - x]
-            target = out[lines, places, layer * together : (layer + 1) * together]
+            ys = slice(max(0, y), min(height, y + down))
+            xs = slice(max(0, x), min(width, x + across))
+            part = segment[ys.start - y : ys.stop - y, xs.start - x : xs.stop - x]
+            target = out[ys, xs, layer * together : (layer + 1) * together]
             if part.shape != target.shape:
                 raise ImageError("image", "corrupt: a strip or tile is too small", REPLACE)
             target[...] = part
