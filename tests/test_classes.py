@@ -169,6 +169,10 @@ def test_files_that_are_no_class_maps_are_refused(tmp_path: Path) -> None:
         ({"value_range": {"a": "lung"}}, r"data\.value_range\.a: class numbers have no range"),
         ({"layout": "ab"}, r"data\.layout: ab contradicts data\.classes"),
         ({"color_jitter": 0.1}, r"data\.color_jitter: has no effect"),
+        (
+            {"classes": {}, "masks": ["a"], "color_jitter": 0.1},
+            r"data\.color_jitter: has no effect",
+        ),
         ({"alpha": "carry"}, r"data\.alpha: carry has no effect"),
         ({"inputs": ["x", "y"], "target": "z"}, r"data\.classes\.a: .*several inputs"),
         ({"classes": {"a": 1}}, r"data\.classes"),

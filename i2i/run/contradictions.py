@@ -97,8 +97,8 @@ def _class_errors(data: PairedData) -> Iterator[ConfigError]:
     if "a" in data.classes and len(data.inputs) > 1:
         reason = "class numbers are one channel of one file, and several inputs are stacked"
         yield ConfigError("data.classes.a", reason, "Name one input")
-    if data.color_jitter and data.direction.source in data.classes:
-        reason = f"has no effect: domain {data.direction.source} holds class numbers"
+    if data.color_jitter and data.direction.source in data.labels:
+        reason = f"has no effect: domain {data.direction.source} holds labels"
         yield ConfigError("data.color_jitter", reason, "Leave it out")
     if data.alpha == "carry" and data.classes:
         reason = "carry has no effect on class numbers"
