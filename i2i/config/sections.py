@@ -175,6 +175,9 @@ class PairedData(TwoDomainsData):
     classes: dict[Domain, Annotated[int, Field(ge=2, le=65_536)]] = {}
     """number N of classes of a domain whose files hold class numbers 0 to N-1, in 8 or 16 bits of
     gray: labels, of which the networks see a channel for each class (1 in its own, -1 elsewhere)"""
+    class_edges: bool = False
+    """one channel more of an input of classes: 1 where a pixel's class differs from that of one of
+    its four neighbors, -1 elsewhere"""
     pair_pattern: tuple[str, ...] = ()
     """names of partners without suffix, a pattern for each folder, such as ["{id}_A", "{id}_B"];
     {id} is any text, {number} a number that leading zeros do not change; []: equal names"""

@@ -100,6 +100,10 @@ def _class_errors(data: PairedData) -> Iterator[ConfigError]:
     if data.color_jitter and data.direction.source in data.classes:
         reason = f"has no effect: domain {data.direction.source} holds class numbers"
         yield ConfigError("data.color_jitter", reason, "Leave it out")
+    if data.class_edges and data.direction.source not in data.classes:
+        reason = f"has no effect: domain {data.direction.source}, the input, holds no classes"
+        hint = f"Set data.classes.{data.direction.source}, or leave it out"
+        yield ConfigError("data.class_edges", reason, hint)
     if data.alpha == "carry" and data.classes:
         reason = "carry has no effect on class numbers"
         yield ConfigError("data.alpha", reason, "Choose drop")
