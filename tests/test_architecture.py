@@ -93,11 +93,11 @@ BUDGETS = {
     "training": 2530,
     "report": 920,
     "execution": 320,
-    "evaluation": 3290,
+    "evaluation": 3480,
     "translation": 4370,
     "compat": 505,
     "config": 855,
-    "run": 3190,
+    "run": 3205,
     "bench": 1310,
     "cli": 1810,
 }

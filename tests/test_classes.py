@@ -20,13 +20,10 @@ from i2i.data.check import check_folder
 from i2i.data.dataset import PairedImages
 from i2i.data.folders import DataError
 from i2i.data.loader import batches
-from i2i.evaluation.evaluate import evaluate
-from i2i.evaluation.pairs import EvaluationError
 from i2i.images import ImageError
 from i2i.images.classes import class_colors, class_map, class_tensor
 from i2i.images.spec import ImageSpec
 from i2i.model_file import read_info
-from i2i.run.contradictions import check_metrics
 from i2i.run.settings import resolve
 from i2i.translation import TranslationError
 from i2i.translation.folder import translate_folder
@@ -150,15 +147,6 @@ def test_settings_that_contradict_classes_are_refused(settings: Any, reason: str
     data = {"root": "x", "classes": {"a": 5}} | settings
     with pytest.raises(ConfigError, match=reason):
         resolve("pix2pix", [Layer("", {"data": data})])
-
-
-def test_metrics_of_shades_are_refused_for_a_target_of_classes(tmp_path: Path) -> None:
-    data = {"root": "x", "classes": {"b": 5}}
-    layer = Layer("", {"data": data, "validate": {"every_images": 10}})
-    with pytest.raises(ConfigError, match=r"validate\.every_images: metrics compare shades"):
-        check_metrics(resolve("pix2pix", [layer]), "paired")
-    with pytest.raises(EvaluationError, match="metrics compare shades"):
-        evaluate(identity(5), tmp_path)
 
 
 # -- outputs ---------------------------------------------------------------------------------------

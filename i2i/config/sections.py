@@ -310,11 +310,11 @@ class ValidateConfig(_Settings):
     every_images: Resumable[Count | None] = None
     """interval of validations, in images; null: none"""
     metrics: Resumable[tuple[str, ...] | None] = None
-    """scores; null: psnr, ssim and l1 of pairs, else kid_effnet where its extra is installed, and
-    swd"""
+    """scores; null: psnr, ssim and l1 of pairs, pixel_accuracy and miou of class maps, else
+    kid_effnet where its extra is installed, and swd"""
     metric: Resumable[str | None] = None
     """the one of metrics that chooses the best weights and stops early, a mean over directions;
-    null: ssim of pairs, else the first of metrics"""
+    null: ssim of pairs, miou of class maps, else the first of metrics"""
     images: Resumable[Annotated[int, Field(ge=2, le=10_000, strict=True)]] = 64
     """largest number of images (pairs with paired data), spread evenly over those held out"""
     share: Annotated[float, Field(gt=0, lt=1)] = 0.1

@@ -1,5 +1,7 @@
 """Maps of class numbers: one-hot tensors for networks, and distinct colors for people."""
 
+from typing import Literal
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,7 +12,7 @@ from i2i.images.formats import Array, ImageError
 MAX_CLASSES = 2**16  # that 16-bit files hold
 
 
-def class_depth(classes: int) -> int:
+def class_depth(classes: int) -> Literal[8, 16]:
     """Return the bits of files of so many classes."""
     return 8 if classes <= 2**8 else 16
 
