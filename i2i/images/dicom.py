@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2i.files import temporary_path
+from i2i.images import dicom_frames
 from i2i.images.extras import require
 from i2i.images.formats import ImageError, not_supported
 from i2i.images.held import held
@@ -24,12 +25,12 @@ from i2i.images.volumes import Volume, check_shape, rescaled, value_type
 _PLAIN = {"1.2.840.10008.1.2": "<", "1.2.840.10008.1.2.1": "<"}  # PS3.5, A.1 and A.2
 _ANGLE = 1e-3  # difference of direction cosines that is rounding
 _UNEVEN = 0.05  # of the distance of two slices: beyond it they are not evenly spaced
-_HINT = "Decompress it first, as with gdcmconv --raw"
 _OF_PIXELS = (  # elements that describe the values of the input, or show them
     *("SmallestImagePixelValue", "LargestImagePixelValue", "PixelPaddingValue"),
     *("PixelPaddingRangeLimit", "IconImageSequence", "ModalityLUTSequence", "VOILUTSequence"),
     *("WindowCenterWidthExplanation", "RescaleType", "RealWorldValueMappingSequence"),
     *("InstanceCreationDate", "InstanceCreationTime"),
+    *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
 )
 
 
@@ -47,6 +48,7 @@ class _File(NamedTuple):
     bits: int  # that are used of each value
     slope: float
     intercept: float
+    syntax: str = ""  # UID of the transfer syntax
 
 
 class Origin(NamedTuple):
@@ -110,9 +112,9 @@ def _read(path: Path, pydicom: Any) -> _File:
         syntax = str(pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID", ""))
         if syntax not in _PLAIN:  # a deflated one would be decompressed as a whole
             name = pydicom.uid.UID(syntax).name if syntax else "that it does not name"
-            raise not_supported(f"{path.name} has the transfer syntax {name}", _HINT)
+            dicom_frames.check_syntax(path.name, syntax, name)
         header = pydicom.dcmread(path, stop_before_pixels=True)
-        return _file(path, header)
+        return _file(path, header)._replace(syntax=syntax)
     except OSError:
         raise
     except ImageError as error:
@@ -141,7 +143,9 @@ def _file(path: Path, header: Any) -> _File:
     if allocated not in (8, 16, 32) or signed not in (0, 1) or not 1 <= bits <= allocated:
         raise not_supported(f"{name} has {bits} of {allocated} bits a value", "Convert it to NIfTI")
     if int(header.get("HighBit", bits - 1)) != bits - 1:
-        raise not_supported(f"{name} has values that do not end at the lowest bit", _HINT)
+        raise not_supported(
+            f"{name} has values that do not end at the lowest bit", "Convert it to NIfTI"
+        )
     slope, intercept = (
         float(header.get(key, default))
         for key, default in (("RescaleSlope", 1), ("RescaleIntercept", 0))
@@ -225,18 +229,25 @@ def _wider(samples: set[str]) -> str:
 
 def _values(file: _File, sample: str, pydicom: Any) -> NDArray[Any]:
     """Return the values of a slice, [rows, columns, 1]."""
+    dtype, count = np.dtype(file.dtype), file.shape[0] * file.shape[1]
     try:
         content = pydicom.dcmread(file.path).PixelData
+        if file.syntax not in _PLAIN:
+            encoded = pydicom.encaps.get_frame(content, 0, number_of_frames=1)
+            stored = dicom_frames.decode(encoded, file.syntax, file.shape, dtype)
+        elif len(content) < count * dtype.itemsize:
+            reason = f"{len(content):,} bytes of pixels instead of {count * dtype.itemsize:,}"
+            raise ImageError("image", f"truncated: {reason}", REPLACE)
+        else:
+            stored = np.frombuffer(content, dtype, count)
     except OSError:
         raise
+    except ImageError as error:
+        reason = f"{file.path.name} is {error.reason}"
+        raise ImageError("image", reason, error.hint) from None
     except Exception as error:
         reason = " ".join(str(error)[:200].split()) or type(error).__name__
         raise ImageError("image", f"{file.path.name} is corrupt: {reason}", REPLACE) from error
-    dtype, count = np.dtype(file.dtype), file.shape[0] * file.shape[1]
-    if len(content) < count * dtype.itemsize:
-        reason = f"{len(content):,} bytes of pixels instead of {count * dtype.itemsize:,}"
-        raise ImageError("image", f"{file.path.name} is truncated: {reason}", REPLACE)
-    stored = np.frombuffer(content, dtype, count)
     if unused := 8 * dtype.itemsize - file.bits:  # bits above may hold anything
         stored = (stored << unused) >> unused  # of signed values the sign is spread
     return rescaled(stored, file.slope, file.intercept, sample).reshape(*file.shape, 1)
@@ -338,6 +349,9 @@ def _store(item: Any, values: NDArray[Any], value_range: ValueRange) -> None:
     item.RescaleSlope, item.RescaleIntercept = _decimal(slope), _decimal(intercept)
     item.WindowCenter, item.WindowWidth = _decimal((low + high) / 2), _decimal(high - low)
     content = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"))).tobytes()
+    if str(item.file_meta.TransferSyntaxUID) not in _PLAIN:  # of the input; this is not compressed
+        item.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
+        del item.PixelData
     item.PixelData = content + b"\0" * (len(content) % 2)
     item["PixelData"].VR = "OW" if bits > 8 else "OB"
 
