@@ -56,7 +56,9 @@ def compress(folder, syntax, change=lambda frame: frame):
 
 
 def values(folder, index):
-    unit = images.decode(f"{folder}::{index:04d}", value_range=HU)
+    """The numbers in a slice; with None for a path that names one."""
+    path = str(folder) if index is None else f"{folder}::{index:04d}"
+    unit = images.decode(path, value_range=HU)
     return np.round(unit.astype(np.float64) * 4096 - 2048)[..., 0]
 
 
