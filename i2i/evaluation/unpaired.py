@@ -5,6 +5,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from i2i import images
 from i2i.data.folders import domain_folders, find_images, match
 from i2i.data.volumes import slices_of
@@ -13,6 +15,7 @@ from i2i.evaluation.fingerprint import Collector
 from i2i.evaluation.pairs import EvaluationError, Pairs, mostly_paired, resized
 from i2i.evaluation.record import Evaluation, Example, Measures, Progress, Record
 from i2i.images import Array
+from i2i.images.missing import NEUTRAL
 from i2i.images.spec import ImageSpec
 from i2i.images.stacks import read
 from i2i.translation.translator import Translator
@@ -71,7 +74,7 @@ def evaluate_unpaired(
             progress(number, total)
     training = Pairs(translator, data, "auto", measures.size)
     for real in islice(training.training_targets(), len(names)):
-        record.scorer.add_fake(REALS, real)
+        record.scorer.add_fake(REALS, np.nan_to_num(real, nan=NEUTRAL))
     return record.result(
         rows,
         [*notes, *training.notes()],
