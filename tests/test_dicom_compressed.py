@@ -89,6 +89,15 @@ def test_all_bits_of_values_come_back(syntax, dtype):
     assert np.array_equal(decoded, stored.ravel())
 
 
+@pytest.mark.parametrize("syntax", [JPEG, JPEG_LS])
+def test_frame_may_have_fill_bytes_in_front_of_its_markers(syntax):
+    stored = np.random.default_rng(0).integers(0, 4096, (9, 14), "<u2")
+    start = b"\xff\xc3" if syntax == JPEG else b"\xff\xf7"
+    frame = encoded(stored, syntax, 12).replace(start, b"\xff\xff" + start, 1)
+    decoded = dicom_frames.decode(frame, syntax, stored.shape, stored.dtype)
+    assert np.array_equal(decoded, stored.ravel())
+
+
 @pytest.mark.parametrize("syntax", SYNTAXES)
 def test_compressed_series_comes_out_as_a_plain_one_with_the_same_values(tmp_path, syntax):
     array = body(shape=(10, 12, 4))

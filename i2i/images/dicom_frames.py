@@ -69,6 +69,9 @@ def _jpeg_kind(content: bytes, start: int) -> tuple[int, int, int, bool]:
     position = 2
     while content[position : position + 1] == b"\xff":
         marker, length = struct.unpack_from(">BH", content, position + 1)
+        if marker == 0xFF:  # which may fill the space in front of one
+            position += 1
+            continue
         if marker == start:
             bits, rows, columns, components = struct.unpack_from(">BHHB", content, position + 4)
             if components != 1:
