@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 
 from i2i import images
 from i2i.images import Array
+from i2i.images.classes import class_depth
 from i2i.images.missing import NEUTRAL
 
 INPUT, MEAN = "output = input", "output = mean training picture"
 COLORS = "output = linear color fit of the input"
-_MEAN_IMAGES = 500  # training images whose mean is a baseline
+FREQUENT = "output = most frequent class in training"
+_MEAN_IMAGES = 500  # training images whose mean, or most frequent class, is a baseline
 _FIT_IMAGES = 300  # training pairs of the linear fit
 
 
@@ -40,6 +42,31 @@ class Baselines:
             unit = with_constant(image) @ self.colors
             unit = unit.reshape(target.shape).clip(0, 1).astype(np.float32)
             yield COLORS, images.to_depth(unit, images.depth_of(target))
+
+
+class ClassBaselines:
+    """Baselines of class maps: the class that training maps hold most, and the input.
+
+    Args:
+        targets: of training; pixels without data are NaN.
+        classes: of the targets.
+        same: the input has the same classes.
+    """
+
+    def __init__(self, targets: Iterable[Array], classes: int, same: bool) -> None:
+        maps = islice(targets, _MEAN_IMAGES)
+        depth = class_depth(classes)
+        numbers = (images.to_depth(each[~np.isnan(each)], depth) for each in maps)
+        counts = [np.bincount(each, minlength=classes) for each in numbers]
+        self._frequent = int(np.sum(counts, axis=0).argmax()) if counts else None
+        self._same = same
+
+    def outputs(self, image: Array, target: Array) -> Iterator[tuple[str, Array]]:
+        """Yield (name, output) for an input and a target [H, W, C] of one size."""
+        if self._same:
+            yield INPUT, image
+        if self._frequent is not None:
+            yield FREQUENT, np.full_like(target, self._frequent)
 
 
 def mean_picture(targets: Iterable[Array]) -> Array | None:
