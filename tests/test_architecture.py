@@ -93,7 +93,7 @@ BUDGETS = {
     "training": 2530,
     "report": 920,
     "execution": 320,
-    "evaluation": 3510,
+    "evaluation": 3520,
     "translation": 4390,
     "compat": 505,
     "config": 855,

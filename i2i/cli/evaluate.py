@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 @_options.pair_pattern
 @_options.pairs
 @_options.size
+@_options.max_pixels
 @click.option(
     "--metrics",
     metavar="NAME,...",
@@ -174,6 +175,7 @@ def _check_effects(context: click.Context, folders: bool) -> None:
 def _measures(options: dict[str, Any]) -> dict[str, Any]:
     """Take the options of metrics out of those of the command, as `Measures` takes them."""
     from i2i.evaluation.features import FeatureWeights
+    from i2i.images import MAX_PIXELS
     from i2i.translation.options import parse_size
 
     inception, lpips = options.pop("inception_weights"), options.pop("lpips_weights")
@@ -182,6 +184,7 @@ def _measures(options: dict[str, Any]) -> dict[str, Any]:
         "metrics": [name.strip() for name in names if name.strip()],
         "size": parse_size(options["size"]),
         "mask": options.pop("mask"),
+        "max_pixels": options.pop("max_pixels") or MAX_PIXELS,
         "weights": FeatureWeights(*(Path(file) if file else None for file in (inception, lpips))),
     }
 

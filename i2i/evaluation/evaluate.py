@@ -17,7 +17,7 @@ from i2i.evaluation.pairs import (
 )
 from i2i.evaluation.record import Evaluation, Example, Measures, Progress, Record
 from i2i.evaluation.unpaired import ASSUMED, MODEL, evaluate_unpaired, facts, is_paired, output_of
-from i2i.images import Array
+from i2i.images import MAX_PIXELS, Array
 from i2i.translation.options import TargetSize
 from i2i.translation.translator import Translator
 
@@ -39,6 +39,7 @@ def evaluate(
     metrics: Sequence[str] = (),
     mask: str | Path | None = None,
     weights: FeatureWeights = NO_WEIGHTS,
+    max_pixels: int = MAX_PIXELS,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Translate the inputs in `data` and score the outputs against the targets.
@@ -56,6 +57,7 @@ def evaluate(
         metrics: names of `METRICS`; (): `PAIRED`, `OF_CLASSES`, or `OF_SETS` without pairs.
         mask: folder of masks with the stems of the targets; only pixels above 0 count.
         weights: files of pretrained networks that some metrics need.
+        max_pixels: of an image that is read.
         progress: is called with images scored and their total.
 
     Raises:
@@ -64,12 +66,12 @@ def evaluate(
         EvaluationError: images, a layout, a mask or a metric do not fit each other.
         SetError, FeatureError: a metric of sets cannot be computed.
     """
-    measures = Measures(metrics, size, mask, weights)
+    measures = Measures(metrics, size, mask, weights, max_pixels)
     given = layout != "auto" or bool(pair_pattern) or pairs is not None
     if not _pairs_wanted(paired, given, data, split):
         notes = [ASSUMED] if paired is None else []
         return evaluate_unpaired(translator, data, measures, split, examples, notes, progress)
-    pair_files = Pairs(translator, data, layout, size, pair_pattern, pairs, split)
+    pair_files = Pairs(translator, data, layout, size, pair_pattern, pairs, split, max_pixels)
     job = _Job(pair_files, pair_files.files(split), measures, examples)
     for number in range(len(job.files)):
         job.score(number)

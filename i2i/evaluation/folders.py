@@ -60,13 +60,13 @@ def evaluate_folders(
         SetError, FeatureError: a metric of sets cannot be computed.
     """
     files = _find(Path(outputs), Path(targets), paired, pair_pattern)
-    spec, notes = _spec(files, value_range, classes)
+    spec, notes = _spec(files, value_range, classes, measures.max_pixels)
     record = Record(spec, files.targets, measures, files.paired, pick_device(device))
     collector = Collector(files.outputs)
     rows: list[Example] = []
     total = len(files.targets) + (0 if files.paired else len(files.outputs))
     for number, name in enumerate(files.targets, 1):
-        target = read([name], spec)
+        target = read([name], spec, max_pixels=measures.max_pixels)
         goal = resized(target.array, measures.size, spec.mask)
         if files.paired:
             scaled, absent = _output(files.outputs[number - 1], spec, measures, collector)
@@ -123,10 +123,10 @@ def _find(outputs: Path, targets: Path, paired: bool | None, patterns: Sequence[
     return _Files([*listing.files[0]], [*listing.files[1]], True, notes)
 
 
-def _class_spec(files: _Files, classes: int) -> ImageSpec:
+def _class_spec(files: _Files, classes: int, max_pixels: int) -> ImageSpec:
     """Return the spec of class maps, which are files of formats that do not mix them."""
     for name in (*files.outputs, *files.targets):
-        if (format := images.read_header(name).format) in LOSSY:
+        if (format := images.read_header(name, max_pixels).format) in LOSSY:
             reason = f"{format}, whose compression mixes class numbers"
             raise EvaluationError(name, reason, "Compare files of a lossless format")
     channel = ChannelSpec(1, alpha=False)
@@ -134,18 +134,18 @@ def _class_spec(files: _Files, classes: int) -> ImageSpec:
 
 
 def _spec(
-    files: _Files, value_range: ValueRange | None, classes: int
+    files: _Files, value_range: ValueRange | None, classes: int, max_pixels: int
 ) -> tuple[ImageSpec, list[str]]:
     """Return the spec of the targets, as which outputs are read, and what is converted."""
     if classes and value_range:
         raise EvaluationError("--value-range", "class numbers have no range", "Leave it out")
     if classes:
-        return _class_spec(files, classes), []
-    headers = [images.read_header(name) for name in files.targets]
+        return _class_spec(files, classes, max_pixels), []
+    headers = [images.read_header(name, max_pixels) for name in files.targets]
     channels = max(header.channels - header.alpha for header in headers)
     floats = any(header.depth == 32 for header in headers)
     depth = 32 if floats else max((header.depth for header in headers), default=8)
-    first = images.read_header(files.outputs[0])
+    first = images.read_header(files.outputs[0], max_pixels)
     other = first.channels - first.alpha
     notes = []
     if other != channels:
@@ -163,6 +163,6 @@ def _output(
     file: str, spec: ImageSpec, measures: Measures, collector: Collector
 ) -> tuple[Array, Array | None]:
     """Return an output, resized, and as its file has it which values are missing."""
-    output = read([file], spec)
+    output = read([file], spec, max_pixels=measures.max_pixels)
     collector.add(file, output.array)
     return resized(output.array, measures.size, spec.mask), output.missing

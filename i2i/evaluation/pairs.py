@@ -63,6 +63,7 @@ class Pairs:
     pair_pattern: Sequence[str] = ()
     table: str | None = None  # of `table_split`
     table_split: str = "test"
+    max_pixels: int = images.MAX_PIXELS  # of an image that is read
     unreadable: list[str] = field(default_factory=list)  # training files that baselines lack
     clipped: dict[str, Clipped] = field(default_factory=dict)  # of targets, by file
 
@@ -124,7 +125,8 @@ class Pairs:
         """
         source = domain == self.translator.direction.source
         spec = self.translator.source if source else self.translator.target
-        stack = read(pair.a if domain == "a" else pair.b, spec, self.translator.alpha)
+        files = pair.a if domain == "a" else pair.b
+        stack = read(files, spec, self.translator.alpha, self.max_pixels)
         array, missing = stack.array, stack.missing
         if stack.clipped[0] and not source:
             self.clipped[pair.file(domain)] = stack.clipped
@@ -155,7 +157,7 @@ class Pairs:
                 files = find_images(*folders["ab".index(domain)])
                 for path in slices_of(files, self.translator.source.slice_axis):
                     with self._skip():
-                        stack = read([path], target, self.translator.alpha)
+                        stack = read([path], target, self.translator.alpha, self.max_pixels)
                         array = _with_gaps(stack.array, stack.missing)
                         yield resized(array, self.size, target.mask)
         except DataError:

@@ -18,7 +18,7 @@ from i2i.evaluation.paired import WINDOW
 from i2i.evaluation.pairs import EvaluationError
 from i2i.evaluation.protocol import Protocol
 from i2i.evaluation.scoring import OF_CLASSES, OF_SETS, PAIRED, Mask, Scored, Scorer, masked
-from i2i.images import Array
+from i2i.images import MAX_PIXELS, Array
 from i2i.images.spec import ImageSpec
 from i2i.translation.options import TargetSize, check_size
 
@@ -49,6 +49,7 @@ class Measures:
     size: TargetSize = "keep"  # to which images are resized before they are scored
     mask: str | Path | None = None  # folder of masks; None: whole images count
     weights: FeatureWeights = NO_WEIGHTS  # files of networks that some metrics need
+    max_pixels: int = MAX_PIXELS  # of an image that is read
 
     def __post_init__(self) -> None:
         check_size(self.size)
@@ -147,7 +148,11 @@ class Record:
             EvaluationError: an image is too small for SSIM, or its mask does not fit.
         """
         self._order.append(self._targets.add(name, read))
-        inside = self.masks.read(name, read, self.measures.size) if self.masks else None
+        inside = (
+            self.masks.read(name, read, self.measures.size, self.measures.max_pixels)
+            if self.masks
+            else None
+        )
         if not self.spec.classes:  # whose metrics have no windows
             outputs = masked(outputs, target, valid)
         inside = inside if valid is None else valid if inside is None else inside & valid

@@ -56,12 +56,12 @@ def evaluate_unpaired(
     rows: list[Example] = []
     total = len(files) + len(names)
     for number, name in enumerate(names, 1):
-        real, depth = _read(translator, name, target)
+        real, depth = _read(translator, name, target, measures.max_pixels)
         record.add_real(name, real, resized(real, measures.size, target.mask), depth)
         if progress:
             progress(number, total)
     for number, file in enumerate(files, len(names) + 1):
-        pixels, depth = _read(translator, file, source)
+        pixels, depth = _read(translator, file, source, measures.max_pixels)
         collector.add(file, pixels)
         image = resized(pixels, measures.size, source.mask)
         output = output_of(translator, image, depth)
@@ -72,7 +72,7 @@ def evaluate_unpaired(
             rows.append([images.to_display_rgb(*each) for each in example])
         if progress:
             progress(number, total)
-    training = Pairs(translator, data, "auto", measures.size)
+    training = Pairs(translator, data, "auto", measures.size, max_pixels=measures.max_pixels)
     for real in islice(training.training_targets(), len(names)):
         record.scorer.add_fake(REALS, np.nan_to_num(real, nan=NEUTRAL))
     return record.result(
@@ -111,6 +111,6 @@ def _files(translator: Translator, data: str | Path, split: str) -> tuple[list[s
     return inputs, reals
 
 
-def _read(translator: Translator, name: str, spec: ImageSpec) -> tuple[Array, int]:
-    stack = read([name], spec, translator.alpha)
+def _read(translator: Translator, name: str, spec: ImageSpec, max_pixels: int) -> tuple[Array, int]:
+    stack = read([name], spec, translator.alpha, max_pixels)
     return stack.array, stack.depth
