@@ -81,7 +81,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # Lines of each room, blank ones counted: raise a budget in the commit that needs it, with the reason in its message.
 BUDGETS = {
-    "ground floor": 1600,
+    "ground floor": 1610,
     "checkpoint and model_file": 720,
     "images": 5815,
     "scenes": 840,
@@ -96,7 +96,7 @@ BUDGETS = {
     "evaluation": 3290,
     "translation": 4370,
     "compat": 505,
-    "config": 850,
+    "config": 855,
     "run": 3185,
     "bench": 1310,
     "cli": 1810,
