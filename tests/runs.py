@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from multiprocessing.process import BaseProcess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from commands import here
 from processes import hear_signals, start
 
 from i2i.checkpoint import load_state, newest
@@ -60,6 +62,23 @@ COMMON += [
 
 def draw_scenes(root: Path, count: int = 15) -> dict[str, Path]:
     """Draw every kind of scene; of 15, 12 are for training."""
+    warm_up()
+    return _drawn(root, count)
+
+
+@functools.cache
+def warm_up() -> None:
+    """Train every method and translate in this process: what is prepared once takes each forked process half of its time."""
+    with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng():
+        scenes = _drawn(Path(folder), 6)
+        for method in SMALL:
+            ended = here(*train_words(method, scenes, Path(folder) / method, "--images", 2))
+            assert ended.status == 0, ended.err
+        ended = here("translate", Path(folder) / "pix2pix", scenes["facades"], Path(folder) / "out")
+        assert ended.status == 0, ended.err
+
+
+def _drawn(root: Path, count: int) -> dict[str, Path]:
     for kind in ("facades", "orchard", "portraits"):
         write_dataset(kind, root / kind, count, 32, seed=1)
     return {kind: root / kind for kind in ("facades", "orchard", "portraits")}
