@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import shutil
 import socket
 import sys
 import tempfile
@@ -45,6 +46,7 @@ SMALL: dict[str, tuple[str, list[str]]] = {  # method -> kind of scenes, setting
         ["generator.width=4", "method.latent=5", "method.augment=ada", "method.augment_images=100"],
     ),
 }
+KINDS = ("facades", "orchard", "portraits")
 COMMON = [
     "data.load_size=36",
     "data.crop_size=32",
@@ -79,9 +81,16 @@ def warm_up() -> None:
 
 
 def _drawn(root: Path, count: int) -> dict[str, Path]:
-    for kind in ("facades", "orchard", "portraits"):
-        write_dataset(kind, root / kind, count, 32, seed=1)
-    return {kind: root / kind for kind in ("facades", "orchard", "portraits")}
+    shutil.copytree(_drawing(count).name, root, dirs_exist_ok=True)
+    return {kind: root / kind for kind in KINDS}
+
+
+@functools.cache
+def _drawing(count: int) -> tempfile.TemporaryDirectory[str]:
+    folder = tempfile.TemporaryDirectory()
+    for kind in KINDS:
+        write_dataset(kind, Path(folder.name) / kind, count, 32, seed=1)
+    return folder
 
 
 def fitting(method: str, texts: Iterable[str]) -> list[str]:
