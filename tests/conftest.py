@@ -10,9 +10,9 @@ import torch
 
 from i2i.images import formats
 
-torch.set_num_threads(
-    1
-)  # small networks: threads cost more than they save, and sums are rounded by their number
+# small networks: threads cost more than they save, and sums are rounded by their number
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for programs that tests start
 
 # What a test frees goes back to the system: in the holes of a heap that glibc lets grow, the peaks of memory of the processes
 # that tests fork (peaks.py) would depend on the tests before.

@@ -106,8 +106,8 @@ def resolve(method: str, layers: Sequence[Layer]) -> Config:
             key: value for key, value in defaults[section].items() if key in model.model_fields
         }
         defaults[section] = options | {"name": chosen[section]["name"]}
-    whole = _config_model(method=_method_model(method), data=DATA[factory.kind], **models)
-    return validate([Layer("defaults", defaults), *layers], whole)
+    complete = _config_model(method=_method_model(method), data=DATA[factory.kind], **models)
+    return validate([Layer("defaults", defaults), *layers], complete)
 
 
 def _is_another(section: str, published: str, chosen: str) -> bool:
