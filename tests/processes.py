@@ -18,6 +18,7 @@ for _name in (
     "i2i.evaluation.evaluate",
     "i2i.run.train",
     "i2i.scenes",
+    "i2i.training.tensorboard",
     "i2i.translation.sampling",
 ):
     importlib.import_module(_name)
