@@ -189,7 +189,8 @@ class ModelInfo(_Part):
             if spec.channels != channels or min(counts) < 1 or spec.classes < 0:
                 reason = f"must be {channels} channels, as the generators have, got {spec.channels}"
                 raise ValueError(f"domains.{domain}.inputs: {reason}")
-            if spec.classes and (counts != [1] or not spec.mask or spec.depth not in (8, 16)):
+            labels = spec.mask and spec.depth in (8, 16) and spec.classes > 0
+            if (spec.classes or spec.edges) and not (labels and counts == [1]):
                 raise ValueError(f"domains.{domain}.classes: must be of one channel of labels")
         return self
 

@@ -86,6 +86,60 @@ def write_series(folder, array, slope=1, intercept=-1024, signed=False, **change
     return folder
 
 
+def write_enhanced(folder, array, order=None, slopes=None, change=None):
+    """Write [X, Y, Z] of HU as one Enhanced CT whose frames lie in any order; `change` gets the dataset."""
+    import pydicom
+    from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+
+    def group(**elements):
+        item = Dataset()
+        item.update(elements)
+        return [item]
+
+    folder.mkdir(parents=True, exist_ok=True)
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2.1"
+    meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID = f"{UID}9.1", "1.2.840.10008.1.2.1"
+    item = FileDataset(None, {}, file_meta=meta, preamble=bytes(128))
+    item.SOPClassUID, item.SOPInstanceUID = meta.MediaStorageSOPClassUID, f"{UID}9.1"
+    item.PatientName, item.PatientID, item.Modality = "Doe^Jane", "17", "CT"
+    item.StudyInstanceUID, item.SeriesInstanceUID = f"{UID}2", f"{UID}9"
+    item.ImageType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+    item.SamplesPerPixel, item.PhotometricInterpretation = 1, "MONOCHROME2"
+    item.Rows, item.Columns, item.NumberOfFrames = array.shape[1], array.shape[0], array.shape[2]
+    item.BitsAllocated, item.BitsStored, item.HighBit, item.PixelRepresentation = 16, 12, 11, 0
+    measures = group(PixelSpacing=[SPACING[1], SPACING[0]], SliceThickness=SPACING[2])
+    orientation = group(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])
+    item.SharedFunctionalGroupsSequence = group(
+        PixelMeasuresSequence=measures,
+        PlaneOrientationSequence=orientation,
+        CTImageFrameTypeSequence=group(FrameType=list(item.ImageType)),
+        FrameVOILUTSequence=group(WindowCenter=40, WindowWidth=400),
+    )
+    item.DimensionIndexSequence = group(
+        DimensionIndexPointer=pydicom.tag.Tag("InStackPositionNumber"),
+        FunctionalGroupPointer=pydicom.tag.Tag("FrameContentSequence"),
+    )
+    groups, frames = [], []
+    for z in range(array.shape[2]) if order is None else order:
+        slope = slopes[z] if slopes else 1
+        content = group(StackID="1", InStackPositionNumber=z + 1, DimensionIndexValues=[z + 1])
+        place = [-10.5, -20.25, -30.125 + SPACING[2] * z]
+        values = group(RescaleIntercept=-1024, RescaleSlope=slope, RescaleType="HU")
+        groups += group(
+            FrameContentSequence=content,
+            PlanePositionSequence=group(ImagePositionPatient=place),
+            PixelValueTransformationSequence=values,
+        )
+        frames.append(np.round((array[:, :, z].T.astype(float) + 1024) / slope).astype("<u2"))
+    item.PerFrameFunctionalGroupsSequence = groups
+    item.PixelData = np.stack(frames).tobytes()
+    if change:
+        change(item)
+    pydicom.dcmwrite(folder / "IM0001.dcm", item)
+    return folder
+
+
 def pairs(root, count=4, suffix=".nii.gz", shape=(32, 36, 8), splits=("train", "test")):
     """Pairs of volumes: b is a, brighter by 100 where there is tissue."""
     for split in splits:

@@ -7,25 +7,23 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from class_maps import GRAY, RANDOM, config, write, write_pairs
 from commands import here
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
 from i2i import registry
-from i2i.config import ConfigError, Layer, PairedData
+from i2i.config import ConfigError, Layer
 from i2i.data.augment import Augment
 from i2i.data.check import check_folder
 from i2i.data.dataset import PairedImages
 from i2i.data.folders import DataError
 from i2i.data.loader import batches
-from i2i.evaluation.evaluate import evaluate
-from i2i.evaluation.pairs import EvaluationError
 from i2i.images import ImageError
 from i2i.images.classes import class_colors, class_map, class_tensor
-from i2i.images.spec import ChannelSpec, ImageSpec
+from i2i.images.spec import ImageSpec
 from i2i.model_file import read_info
-from i2i.run.contradictions import check_metrics
 from i2i.run.settings import resolve
 from i2i.translation import TranslationError
 from i2i.translation.folder import translate_folder
@@ -33,38 +31,6 @@ from i2i.translation.loading import load
 from i2i.translation.options import Options
 from i2i.translation.tiles import translate_rows
 from i2i.translation.translator import Translator
-
-GRAY = (ChannelSpec(1, alpha=False),)
-RANDOM = np.random.default_rng(0)
-
-
-def write(path: Path, values: NDArray[Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".npy":
-        np.save(path, values)
-    else:
-        assert cv2.imwrite(str(path), values)
-
-
-def write_pairs(
-    root: Path, classes: int, suffix: str = "png", count: int = 4, side: int = 20
-) -> list[NDArray[Any]]:
-    """Write class maps a, which hold all classes, and photos b; return the maps."""
-    dtype = np.uint8 if classes <= 256 else np.uint16
-    maps = []
-    for number in range(count):
-        values = RANDOM.integers(0, classes, (side, side)).astype(dtype)
-        values.flat[:classes] = np.arange(classes)[: side * side]
-        write(root / "train" / "a" / f"{number}.{suffix}", values)
-        photo = RANDOM.integers(0, 256, (side, side, 3), np.uint8)
-        write(root / "train" / "b" / f"{number}.png", photo)
-        maps.append(values)
-    return maps
-
-
-def config(root: Path, classes: dict[str, int], **settings: Any) -> PairedData:
-    sizes: dict[str, Any] = {"load_size": 20, "crop_size": 16, "cache": "off"}
-    return PairedData(root=str(root), classes=classes, **{**sizes, **settings})
 
 
 def numbers_of(hot: Tensor) -> NDArray[Any]:
@@ -169,8 +135,14 @@ def test_files_that_are_no_class_maps_are_refused(tmp_path: Path) -> None:
         ({"value_range": {"a": "lung"}}, r"data\.value_range\.a: class numbers have no range"),
         ({"layout": "ab"}, r"data\.layout: ab contradicts data\.classes"),
         ({"color_jitter": 0.1}, r"data\.color_jitter: has no effect"),
+        (
+            {"classes": {}, "masks": ["a"], "color_jitter": 0.1},
+            r"data\.color_jitter: has no effect",
+        ),
         ({"alpha": "carry"}, r"data\.alpha: carry has no effect"),
         ({"inputs": ["x", "y"], "target": "z"}, r"data\.classes\.a: .*several inputs"),
+        ({"class_edges": True, "direction": "b2a"}, r"data\.class_edges: has no effect: domain b"),
+        ({"class_edges": True, "classes": {}}, r"data\.class_edges: has no effect: domain a"),
         ({"classes": {"a": 1}}, r"data\.classes"),
         ({"classes": {"c": 4}}, r"data\.classes"),
     ],
@@ -179,15 +151,6 @@ def test_settings_that_contradict_classes_are_refused(settings: Any, reason: str
     data = {"root": "x", "classes": {"a": 5}} | settings
     with pytest.raises(ConfigError, match=reason):
         resolve("pix2pix", [Layer("", {"data": data})])
-
-
-def test_metrics_of_shades_are_refused_for_a_target_of_classes(tmp_path: Path) -> None:
-    data = {"root": "x", "classes": {"b": 5}}
-    layer = Layer("", {"data": data, "validate": {"every_images": 10}})
-    with pytest.raises(ConfigError, match=r"validate\.every_images: metrics compare shades"):
-        check_metrics(resolve("pix2pix", [layer]), "paired")
-    with pytest.raises(EvaluationError, match="metrics compare shades"):
-        evaluate(identity(5), tmp_path)
 
 
 # -- outputs ---------------------------------------------------------------------------------------

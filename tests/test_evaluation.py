@@ -293,6 +293,18 @@ def test_an_option_without_effect_is_an_error(
 # -- baselines, and images in memory ---------------------------------------------------------------
 
 
+def test_images_above_the_limit_of_pixels_are_scored_where_it_is_raised(
+    both_ways: Path, paired: Path, unpaired: Path
+) -> None:
+    folders = [paired / "test" / domain for domain in "ab"]
+    forms = [both_ways, paired], [both_ways, unpaired], folders, [*folders, "--unpaired"]
+    for words in forms:
+        refused = here("evaluate", *words, "--max-pixels", 100)
+        assert refused.status == 2
+        assert "the limit is 0.0001. Raise max_pixels (--max-pixels" in refused.err
+        assert here("evaluate", *words, "--max-pixels", 10**6).status == 0
+
+
 def test_a_linear_color_fit_finds_the_colors_of_the_target() -> None:
     mixing = np.array([[0.2, 0.5, 0.1], [0.3, 0.1, 0.2], [0.1, 0.1, 0.4]])
     pairs = []

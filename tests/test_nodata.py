@@ -18,6 +18,7 @@ from i2i.data.dataset import PairedImages, UnpairedImages
 from i2i.data.folders import list_split
 from i2i.data.inspect import inspect
 from i2i.data.nodata import only_data
+from i2i.evaluation.baselines import COLORS, INPUT, MEAN, color_fit, mean_picture
 from i2i.evaluation.evaluate import evaluate
 from i2i.images import ImageError
 from i2i.images.spec import VALID
@@ -132,11 +133,11 @@ def test_training_and_validation_do_not_depend_on_what_is_under_the_mask(tmp_pat
 def test_scores_count_pixels_with_data_only(tmp_path):
     reports = []
     for hidden in (1, 2):
-        data = write_pairs(tmp_path / str(hidden), hidden, splits=("test",))
-        reports.append(
-            evaluate(identity(3), data, layout="folders", metrics=("psnr", "l1", "ssim"))
-        )
+        data = write_pairs(tmp_path / str(hidden), hidden)
+        metrics = ("psnr", "l1", "ssim", "swd", "grid")
+        reports.append(evaluate(identity(3), data, layout="folders", metrics=metrics))
     assert str(reports[0].scores) == str(reports[1].scores)
+    assert reports[0].scores.keys() == {"model", INPUT, MEAN, COLORS}
     errors = []
     for number in range(4):
         a, b = (rasterio.open(tmp_path / f"1/test/{domain}/{number}.tif") for domain in "ab")
@@ -145,6 +146,22 @@ def test_scores_count_pixels_with_data_only(tmp_path):
         errors.append(difference[:, valid].mean())
     (own,) = (scores for row, scores in reports[0].scores.items() if row == "model")
     assert own["l1"].mean == pytest.approx(np.mean(errors), rel=1e-5)
+
+
+def test_baselines_are_fitted_to_pixels_with_data():
+    rng = np.random.default_rng(0)
+    targets, inputs = rng.random((2, 3, 8, 8, 2)).astype(np.float32)
+    gaps = rng.random((3, 8, 8)) < 0.3
+    gaps[:, 0, 0] = True
+    targets[gaps] = np.nan
+    mean = mean_picture(targets)
+    expected = np.nanmean(targets, axis=0, where=~np.isnan(targets))
+    np.testing.assert_allclose(mean[~gaps.all(axis=0)], expected[~gaps.all(axis=0)], rtol=1e-6)
+    assert (mean[0, 0] == 0.5).all()
+    linear = [(one, one @ np.array([[0.5, 0.1], [0.2, 0.3]], np.float32)) for one in inputs]
+    for (_, target), gap in zip(linear, gaps, strict=True):
+        target[gap] = np.nan
+    np.testing.assert_allclose(color_fit(linear), [[0.5, 0.1], [0.2, 0.3], [0, 0]], atol=1e-5)
 
 
 def test_crops_that_are_almost_all_gap_are_drawn_again(tmp_path):

@@ -12,7 +12,6 @@ from processes import start
 
 from i2i import images
 from i2i.files import DiskFullError
-from i2i.images import rows
 from i2i.images.metadata import Metadata
 from i2i.images.rows import SpooledRows, remove_other_spools, spool_of
 from i2i.lock import InUseError
@@ -61,7 +60,7 @@ def test_rows_become_a_file_of_the_same_values(
 def test_a_large_tiff_is_a_bigtiff_in_tiles(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rows, "_BIG", 1000)
+    monkeypatch.setattr("i2i.images.tiff_writing._BIG", 1000)
     array = picture(3, "u2")
     write(tmp_path / "x.tif", array)
     with tifffile.TiffFile(tmp_path / "x.tif") as file:
@@ -167,9 +166,9 @@ def test_a_full_disk_is_an_error_after_which_the_rows_continue(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    for name in ("_write_all", "_write_tiff"):
+    for name in ("rows._write_all", "tiff_writing.write_rows"):
         with monkeypatch.context() as patch:
-            patch.setattr(rows, name, full)
+            patch.setattr(f"i2i.images.{name}", full)
             with pytest.raises(DiskFullError, match="the disk is full"):
                 write(path, array)
     assert write(path, array) == 700

@@ -144,7 +144,7 @@ def test_any_window_has_the_values_of_the_decoded_file(kind: str, tmp_path: Path
     with open_windows(path, limit) as opened:
         assert opened.header == header
         for top, left, height, width in boxes(*expected.shape[:2]):
-            part = opened.read(top, left, height, width)
+            part, _ = opened.read(top, left, height, width)
             assert part.dtype == expected.dtype
             np.testing.assert_array_equal(
                 part, expected[top : top + height, left : left + width], strict=True
@@ -158,7 +158,7 @@ def test_floats_are_mapped_from_their_value_range_as_in_the_decoded_file(tmp_pat
     ):
         expected = images.decode(path, value_range=(-1000.0, 2000.0))
         with open_windows(path, 1, (-1000.0, 2000.0)) as opened:
-            np.testing.assert_array_equal(opened.read(5, 6, 40, 30), expected[5:45, 6:36])
+            np.testing.assert_array_equal(opened.read(5, 6, 40, 30)[0], expected[5:45, 6:36])
         with (
             open_windows(path, 1) as opened,
             pytest.raises(ImageError, match=r"x\..*outside \[0, 1\]"),
@@ -193,7 +193,7 @@ def test_flipped_bits_of_pixels_give_an_error_or_what_decoding_gives(
             opened.read(0, 0, *SIZE)
     else:
         with open_windows(path) as opened:
-            np.testing.assert_array_equal(opened.read(0, 0, *SIZE), expected)
+            np.testing.assert_array_equal(opened.read(0, 0, *SIZE)[0], expected)
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_a_jpeg_inside_of_a_tiff_cannot_be_larger_than_its_tile(tmp_path: Path) 
     content = path.read_bytes()
     start = content.index(b"\xff\xc0", content.index(b"\xff\xd8"))
     path.write_bytes(content[: start + 5] + struct.pack(">HH", 65500, 65500) + content[start + 9 :])
-    with open_windows(path) as opened, pytest.raises(ImageError, match="tile is too large"):
+    with open_windows(path) as opened, pytest.raises(ImageError, match="tile holds 65500x65500"):
         opened.read(0, 0, *SIZE)
 
 
@@ -242,7 +242,7 @@ def test_without_its_extra_a_large_file_names_the_memory_and_the_extra(
         monkeypatch.setitem(sys.modules, module, None)
     for path, extra in ((KINDS["png"](tmp_path), "vips"), (KINDS["tiff-plain"](tmp_path), "tiff")):
         with open_windows(path, 5063) as opened:  # decoded as a whole
-            np.testing.assert_array_equal(opened.read(1, 2, 3, 4), images.decode(path)[1:4, 2:6])
+            np.testing.assert_array_equal(opened.read(1, 2, 3, 4)[0], images.decode(path)[1:4, 2:6])
         reason = r"61x83 is 0.005063 megapixels, .*it takes about 0\.\d GB of memory.*"
         with (
             pytest.raises(TooLargeError, match=rf"{reason}i2i\[{extra}\]"),
@@ -271,11 +271,11 @@ def test_a_picture_for_which_the_disk_has_no_room_is_refused(
 def test_a_forked_process_decodes_as_a_whole_what_libvips_would_wait_for(tmp_path: Path) -> None:
     path = KINDS["png"](tmp_path)
     with open_windows(path, 1) as opened:
-        expected = opened.read(0, 0, *SIZE)
+        expected, _ = opened.read(0, 0, *SIZE)
 
     def child() -> None:
         with open_windows(path) as opened:
-            np.testing.assert_array_equal(opened.read(0, 0, *SIZE), expected)
+            np.testing.assert_array_equal(opened.read(0, 0, *SIZE)[0], expected)
         with pytest.raises(TooLargeError, match="in the process"), open_windows(path, 1):
             pass
 

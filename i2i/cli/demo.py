@@ -7,7 +7,7 @@ from i2i.cli._imports import quick_imports
 
 
 @click.command()
-@_options.choice("--mode", "pix2pix|cyclegan|dcgan", default="pix2pix", help="Method to train.")
+@_options.choice("--mode", "pix2pix|cyclegan|cut|dcgan", default="pix2pix", help="Method to train.")
 @click.option("--out", type=_options.path, default="i2i-demo", metavar="DIR", help="New folder.")
 @click.option(
     "--images", type=click.IntRange(1, 1_000_000), metavar="N", help="Training length, images."

@@ -35,11 +35,12 @@ if TYPE_CHECKING:
 @_options.pair_pattern
 @_options.pairs
 @_options.size
+@_options.max_pixels
 @click.option(
     "--metrics",
     metavar="NAME,...",
-    help="psnr, ssim, ms_ssim, l1, l1_units, and of sets swd, grid, kid_effnet and more.  "
-    "[default: those of pairs, or swd]",
+    help="psnr, ssim, ms_ssim, l1, l1_units, of class maps pixel_accuracy, miou, and of sets swd, "
+    "grid, kid_effnet and more.  [default: those of pairs or class maps, or swd]",
 )
 @click.option(
     "--inception-weights",
@@ -56,6 +57,12 @@ if TYPE_CHECKING:
     nargs=2,
     metavar="LOW HIGH",
     help="Range of the floats, or else of the integers, in two folders.",
+)
+@click.option(
+    "--classes",
+    type=click.IntRange(2, 65_536),
+    metavar="N",
+    help="Number of classes, if the files of two folders hold class numbers.",
 )
 @click.option(
     "--mask",
@@ -102,9 +109,10 @@ def command(
     i2i evaluate outputs photos/test/b
 
     Pairs are scored one by one: PSNR, SSIM, MS-SSIM and L1, with 95 % intervals bootstrapped over
-    images. Outputs are scored as their files would be: at the depth of the targets, relative to the
-    range of their values (data.value_range, or all that the depth holds). Images without pairs are
-    compared as sets. DATA is as for training.
+    images; class maps by pixel accuracy and mean IoU of all images together. Outputs are scored as
+    their files would be: at the depth of the targets, relative to the range of their values
+    (data.value_range, or all that the depth holds). Images without pairs are compared as sets. DATA
+    is as for training.
 
     The protocol below the table is all that makes the numbers, as a hash: numbers of one hash are
     comparable.
@@ -157,7 +165,7 @@ def _is_folder_of_images(path: str) -> bool:
 def _check_effects(context: click.Context, folders: bool) -> None:
     """Raise UsageError for an option that only the other form of the command has."""
     of_models = ("direction", "layout", "split", "pairs", "precision")
-    for name in of_models if folders else ("value_range",):
+    for name in of_models if folders else ("value_range", "classes"):
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             form = "two folders" if folders else "a model"
             flag = f"--{name.replace('_', '-')}"
@@ -167,6 +175,7 @@ def _check_effects(context: click.Context, folders: bool) -> None:
 def _measures(options: dict[str, Any]) -> dict[str, Any]:
     """Take the options of metrics out of those of the command, as `Measures` takes them."""
     from i2i.evaluation.features import FeatureWeights
+    from i2i.images import MAX_PIXELS
     from i2i.translation.options import parse_size
 
     inception, lpips = options.pop("inception_weights"), options.pop("lpips_weights")
@@ -175,6 +184,7 @@ def _measures(options: dict[str, Any]) -> dict[str, Any]:
         "metrics": [name.strip() for name in names if name.strip()],
         "size": parse_size(options["size"]),
         "mask": options.pop("mask"),
+        "max_pixels": options.pop("max_pixels") or MAX_PIXELS,
         "weights": FeatureWeights(*(Path(file) if file else None for file in (inception, lpips))),
     }
 
@@ -197,6 +207,7 @@ def _evaluate_folders(
             paired=options["paired"],
             pair_pattern=options["pair_pattern"],
             value_range=options["value_range"],
+            classes=options["classes"] or 0,
             examples=examples,
             device=options["device"],
             progress=job,

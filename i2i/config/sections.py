@@ -175,6 +175,9 @@ class PairedData(TwoDomainsData):
     classes: dict[Domain, Annotated[int, Field(ge=2, le=65_536)]] = {}
     """number N of classes of a domain whose files hold class numbers 0 to N-1, in 8 or 16 bits of
     gray: labels, of which the networks see a channel for each class (1 in its own, -1 elsewhere)"""
+    class_edges: bool = False
+    """one channel more of an input of classes: 1 where a pixel's class differs from that of one of
+    its four neighbors, -1 elsewhere"""
     pair_pattern: tuple[str, ...] = ()
     """names of partners without suffix, a pattern for each folder, such as ["{id}_A", "{id}_B"];
     {id} is any text, {number} a number that leading zeros do not change; []: equal names"""
@@ -307,11 +310,11 @@ class ValidateConfig(_Settings):
     every_images: Resumable[Count | None] = None
     """interval of validations, in images; null: none"""
     metrics: Resumable[tuple[str, ...] | None] = None
-    """scores; null: psnr, ssim and l1 of pairs, else kid_effnet where its extra is installed, and
-    swd"""
+    """scores; null: psnr, ssim and l1 of pairs, pixel_accuracy and miou of class maps, else
+    kid_effnet where its extra is installed, and swd"""
     metric: Resumable[str | None] = None
     """the one of metrics that chooses the best weights and stops early, a mean over directions;
-    null: ssim of pairs, else the first of metrics"""
+    null: ssim of pairs, miou of class maps, else the first of metrics"""
     images: Resumable[Annotated[int, Field(ge=2, le=10_000, strict=True)]] = 64
     """largest number of images (pairs with paired data), spread evenly over those held out"""
     share: Annotated[float, Field(gt=0, lt=1)] = 0.1

@@ -140,7 +140,7 @@ def check_folder(
     if config.labels and kind != "paired":
         flag = "--mask" if masks else "--classes"
         raise DataError(flag, f"only pairs have label maps, {path} is {kind}", "Leave it out")
-    sizes = {"load_size": smallest, "crop_size": smallest, "resize": "none"}
+    sizes = {"load_size": smallest, "crop_size": smallest}
     config = config.model_copy(update={**sizes, "value_range": _used_ranges(config, parts)})
     notes = list(chain.from_iterable(listing.remarks() for _, listing in listings))
     notes += chain.from_iterable(_channel_notes(part, config) for part in parts)
@@ -223,15 +223,8 @@ class _Reading:
 
     def read(self, listing: Listing, histograms: Sequence[Histogram] = ()) -> Samples:
         """Return the files of a listing, relative to the root."""
-        samples = inspect(
-            listing,
-            "fingerprint",
-            self.range_rule,
-            self.max_pixels,
-            self.threads,
-            self._report,
-            histograms,
-        )
+        options = self.range_rule, self.max_pixels, self.threads, self._report, histograms
+        samples = inspect(listing, "fingerprint", *options, crops=listing.layout == "folders")
         self.done += samples.readable.size
         files = [[_relative(file, self.root) for file in paths] for paths in listing.files]
         return replace(samples, files=files)
@@ -274,7 +267,7 @@ def _with_ranges(
 ) -> DataConfig:
     """Return `config` with a range for each domain; percentiles are those of the first split."""
     ranges = {} if value_range == UNIT else dict.fromkeys(("a", "b", "image"), value_range)
-    limits = {"max_pixels": max_pixels, "on_bad_file": "skip"}
+    limits = {"max_pixels": max_pixels, "on_bad_file": "skip", "resize": "none"}
     config = config.model_copy(update={**limits, "value_range": ranges})
     for split, listing in listings:
         if split == listings[0][0]:

@@ -213,11 +213,6 @@ class Dataset:
                 self.warnings.append(f"skipped {error}")
         raise nothing_left(self.config)
 
-    @property
-    def classes(self) -> dict[str, int]:
-        """Number of classes of each domain whose pixels are class numbers."""
-        return {name: spec.classes for name, spec in self.specs.items() if spec.classes}
-
     def _tensors(self, arrays: Arrays) -> dict[str, Tensor]:
         return {
             name: self.specs[name].tensor(array) if name in self.specs else images.to_tensor(array)

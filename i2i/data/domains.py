@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from i2i.config import AlphaUse, DataConfig
+from i2i.config import AlphaUse, DataConfig, PairedData
 from i2i.data.folders import DataError
 from i2i.data.inspect import SAMPLES, Facts, Samples
 from i2i.data.slice_rules import check_slices, slicing
@@ -56,6 +56,9 @@ def image_spec(
         sample=SAMPLES[kinds[0]] if len(kinds) == 1 and not classes else "",
         mask=domain in config.labels,
         classes=classes,
+        edges=isinstance(config, PairedData)
+        and config.class_edges
+        and domain == config.direction.source,
         size=tuple(first.tolist()) if similar else None,
         **slicing(domain, config),
     )

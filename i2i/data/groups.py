@@ -72,7 +72,7 @@ def groups_of(
         channels, depths = (Counter(facts[field].tolist()) for field in ("channels", "depth"))
         formats = Counter(FORMATS[number] for number in facts["format"].tolist())
         values = None
-        if len(depths) == 1 and domain not in config.labels:
+        if len(depths) == 1 and domain not in config.labels and histograms[column].total:
             values = _values(domain, facts, histograms[column], config)
         own_name = f"{split} {name}".removesuffix(" image")
         yield Group(

@@ -17,7 +17,7 @@ from i2i.data.workers import LoaderError as LoaderError
 from i2i.data.workers import Report, Workers
 from i2i.errors import I2IError
 from i2i.images import Array, to_signed, to_tensor
-from i2i.images.classes import class_tensor
+from i2i.images.spec import ImageSpec
 from i2i.seeds import key
 
 Keys = tuple[tuple[int, int], ...]  # (epoch, index) of each image
@@ -109,12 +109,12 @@ def _stream(
     dataset: Source, requests: Iterator[_Request], workers: int, pin: bool
 ) -> Generator[Batch, None, None]:
     reported: set[str] = set()
-    classes: dict[str, int] = getattr(dataset, "classes", {})
+    specs: dict[str, ImageSpec] = getattr(dataset, "specs", {})
     read = _Reader(dataset).read
     with closing(Workers(workers, read, functools.partial(_files, dataset))) as processes:
         batches = processes.answers(requests) if workers else map(read, requests)
         for arrays, batch in batches:
-            images = {name: _to_images(array, classes.get(name)) for name, array in arrays.items()}
+            images = {name: _to_images(array, specs.get(name)) for name, array in arrays.items()}
             fresh = tuple(warning for warning in batch.warnings if warning not in reported)
             reported.update(fresh)
             full = replace(batch, images=images, warnings=fresh)
@@ -134,9 +134,9 @@ def _stacked(arrays: Sequence[Array]) -> Array:
     return stacked
 
 
-def _to_images(stacked: Array, classes: int | None = None) -> Tensor:
-    if classes:
-        return class_tensor(np.moveaxis(stacked, 1, -1), classes)
+def _to_images(stacked: Array, spec: ImageSpec | None = None) -> Tensor:
+    if spec and spec.classes:
+        return spec.tensor(np.moveaxis(stacked, 1, -1))
     images = torch.from_numpy(stacked)
     return to_signed(images, 8) if stacked.dtype == np.uint8 else images
 

@@ -9,6 +9,7 @@ import numpy as np
 from i2i import images
 from i2i.config import AlphaUse, DataConfig
 from i2i.images import Array
+from i2i.images.pixels import with_nan
 from i2i.images.spec import ImageSpec
 from i2i.images.stacks import stack
 from i2i.images.windows import ANY_SIZE, open_windows
@@ -36,18 +37,19 @@ class LargeImage:
         header = images.read_header(files[0], ANY_SIZE)
         self.shape = header.height, header.width, spec.file_channels
 
-    def __getitem__(self, part: tuple[slice, slice]) -> Array:
+    def __getitem__(self, where: tuple[slice, slice]) -> Array:
         """Return rows and columns.
 
         Raises:
             ImageError: as `stacks.read`.
         """
-        rows, columns = (slice(*one.indices(n)) for one, n in zip(part, self.shape, strict=False))
+        rows, columns = (slice(*one.indices(n)) for one, n in zip(where, self.shape, strict=False))
         box = rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start
         watched = self._spec.watched()
         with ExitStack() as opened:
             windows = [opened.enter_context(open_windows(file, 0, watched)) for file in self._files]
-            pictures = [(each.read(*box), each.header) for each in windows]
-        array = stack(self._files, pictures, self._spec, self._alpha, watched).array
+            pictures = [each.read(*box) for each in windows]
+        part = stack(self._files, pictures, self._spec, self._alpha, watched)
+        array = part.array if part.missing is None else with_nan(part.array, part.missing)
         kept = array.dtype == np.uint8 or self._spec.classes  # class numbers stay integers
         return array if kept else images.to_unit(array)

@@ -1,16 +1,22 @@
 """Value ranges that are percentiles of the training data, fitted before anything is decoded."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+
+import numpy as np
 
 from i2i import images
 from i2i.config import DataConfig
 from i2i.data.folders import DataError, Listing
-from i2i.images import UNIT, Histogram, ImageError, WatchedRange
+from i2i.data.parts import takes_crops
+from i2i.images import UNIT, Array, Header, Histogram, ImageError, WatchedRange
 from i2i.images.spec import ImageSpec
+from i2i.images.windows import open_windows, read_large_header
 
 _FILES = 1000  # of a domain, at most
 _THREADS = 8
+_WINDOWS, _SIDE = 8, 256  # along each axis of a file that is not loaded; pixels a side
 
 
 def evenly(count: int, total: int) -> list[int]:
@@ -23,13 +29,15 @@ def fit_ranges(config: DataConfig, listing: Listing) -> tuple[DataConfig, tuple[
     """Return `config` with numbers for the percentiles of the domains of `listing`, and notes.
 
     Values are those of all its files, or of an even sample of 1,000 for each domain, in memory
-    that does not depend on them. Of integers the deepest count; alpha does not.
+    that does not depend on them. Of files of which crops are trained on they are those of 64
+    windows. Of integers the deepest count; alpha and pixels without data do not.
 
     Raises:
         DataError: the percentiles of a domain are one value.
         ImageError: a file cannot be read; with `on_bad_file: skip` it is left out.
     """
     ranges, notes = dict(config.value_range), []
+    crops = takes_crops(config) and listing.layout == "folders"
     for domain, setting in config.value_range.items():
         rule = config.range_rule(domain)
         columns = [paths for its, paths in zip(*listing[:2], strict=True) if its == domain]
@@ -38,7 +46,7 @@ def fit_ranges(config: DataConfig, listing: Listing) -> tuple[DataConfig, tuple[
         if rule.limits or rule.percentiles is None or not columns:
             continue
         rows = evenly(_FILES, len(columns[0]))
-        histogram = _values([paths[row] for paths in columns for row in rows], config)
+        histogram = _values([paths[row] for paths in columns for row in rows], config, crops)
         low, high = histogram.percentiles(rule.percentiles)
         total = len(columns) * len(columns[0])
         some = f"{len(columns) * len(rows):,} of {total:,} files, an even sample"
@@ -59,16 +67,20 @@ def check_effect(config: DataConfig, specs: Iterable[ImageSpec]) -> None:
         raise DataError("data.outside_range", reason, "Set data.value_range, or leave it out")
 
 
-def _values(files: Sequence[str], config: DataConfig) -> Histogram:
-    """Return the values of the deepest files."""
+def _values(files: Sequence[str], config: DataConfig, crops: bool) -> Histogram:
+    """Return the values of the deepest files; `crops`: parts of those that are not loaded count."""
     histograms = {depth: Histogram() for depth in (8, 16, 32)}
 
     def add(file: str) -> ImageError | None:
         watched = WatchedRange(UNIT, clips=True, histogram=histograms[32])
         try:
-            with images.decoded(file, config.max_pixels, watched) as (pixels, header):
+            for pixels, header in _pictures(file, config.max_pixels, crops, watched):
                 if header.depth < 32:  # floats go through the range
-                    histograms[header.depth].add(pixels[..., :-1] if header.alpha else pixels)
+                    colors = pixels[..., :-1] if header.alpha else pixels
+                    if header.missing is not None:
+                        colors = colors[~header.missing.any(axis=2)]
+                    if colors.size:
+                        histograms[header.depth].add(colors)
         except ImageError as error:
             return error
         return None
@@ -81,3 +93,19 @@ def _values(files: Sequence[str], config: DataConfig) -> Histogram:
     if not used:
         raise DataError("data.root", "no file can be read to fit a value range", "Check the files")
     return histograms[max(used)]
+
+
+def _pictures(
+    file: str, max_pixels: int, crops: bool, watched: WatchedRange
+) -> Iterator[tuple[Array, Header]]:
+    """Yield a file, or windows from all over one that is not loaded."""
+    if not crops or not (header := read_large_header(file, max_pixels)):
+        with images.decoded(file, max_pixels, watched) as picture:
+            yield picture
+        return
+    height, width = min(_SIDE, header.height), min(_SIDE, header.width)
+    tops = np.linspace(0, header.height - height, _WINDOWS, dtype=int).tolist()
+    lefts = np.linspace(0, header.width - width, _WINDOWS, dtype=int).tolist()
+    with open_windows(file, 0, watched) as opened:
+        for top, left in product(tops, lefts):
+            yield opened.read(top, left, height, width)

@@ -63,6 +63,11 @@ def _small(samples: Samples, config: DataConfig) -> Mask:
     return small
 
 
+def _large(samples: Samples, config: DataConfig) -> Mask:
+    pixels = samples.facts["size"].astype(np.int64).prod(axis=2)
+    return np.asarray(pixels > config.max_pixels)
+
+
 def _unequal(samples: Samples, columns: slice) -> Mask:
     """Return the files of `columns` in rows where their images differ in size."""
     sizes, readable = samples.sizes[:, columns], samples.readable[:, columns]
@@ -206,6 +211,11 @@ RULES = (
         "are too thin for data.resize=shorter",
         _too_thin,
         "Remove them, or set data.resize=stretch",
+    ),
+    _note(
+        "large",
+        "exceed data.max_pixels: data.resize=none reads crops of them, of which nothing is checked",
+        _large,
     ),
     _warning(
         "small",

@@ -8,10 +8,13 @@ from numpy.typing import NDArray
 
 from i2i import images
 from i2i.images import Array
+from i2i.images.classes import class_depth
+from i2i.images.missing import NEUTRAL
 
 INPUT, MEAN = "output = input", "output = mean training picture"
 COLORS = "output = linear color fit of the input"
-_MEAN_IMAGES = 500  # training images whose mean is a baseline
+FREQUENT = "output = most frequent class in training"
+_MEAN_IMAGES = 500  # training images whose mean, or most frequent class, is a baseline
 _FIT_IMAGES = 300  # training pairs of the linear fit
 
 
@@ -21,6 +24,7 @@ class Baselines:
     Args:
         targets: of training, at one size or several; the mean has the size of the first.
         pairs: input and target of training pairs.
+            Pixels that have no data are NaN in both, and do not count.
     """
 
     def __init__(self, targets: Iterable[Array], pairs: Iterable[tuple[Array, Array]]) -> None:
@@ -32,25 +36,54 @@ class Baselines:
         if image.shape[2] == target.shape[2]:
             yield INPUT, image
         if self.mean is not None:
-            yield MEAN, images.resize(self.mean, target.shape[:2])
+            mean = images.resize(self.mean, target.shape[:2])
+            yield MEAN, images.to_depth(mean, images.depth_of(target))
         if self.colors is not None:
             unit = with_constant(image) @ self.colors
             unit = unit.reshape(target.shape).clip(0, 1).astype(np.float32)
             yield COLORS, images.to_depth(unit, images.depth_of(target))
 
 
+class ClassBaselines:
+    """Baselines of class maps: the class that training maps hold most, and the input.
+
+    Args:
+        targets: of training; pixels without data are NaN.
+        classes: of the targets.
+        same: the input has the same classes.
+    """
+
+    def __init__(self, targets: Iterable[Array], classes: int, same: bool) -> None:
+        maps = islice(targets, _MEAN_IMAGES)
+        depth = class_depth(classes)
+        numbers = (images.to_depth(each[~np.isnan(each)], depth) for each in maps)
+        counts = [np.bincount(each, minlength=classes) for each in numbers]
+        self._frequent = int(np.sum(counts, axis=0).argmax()) if counts else None
+        self._same = same
+
+    def outputs(self, image: Array, target: Array) -> Iterator[tuple[str, Array]]:
+        """Yield (name, output) for an input and a target [H, W, C] of one size."""
+        if self._same:
+            yield INPUT, image
+        if self._frequent is not None:
+            yield FREQUENT, np.full_like(target, self._frequent)
+
+
 def mean_picture(targets: Iterable[Array]) -> Array | None:
     """Return the mean of images at the size and in the greatest depth of them; None without any."""
     total: NDArray[np.float64] | None = None
-    count, depth = 0, 8
+    counts, depth = np.zeros((1, 1, 1)), 8
     for image in targets:
         shape = image.shape[:2] if total is None else total.shape[:2]
         unit = images.to_unit(images.resize(image, shape)).astype(np.float64)
-        total, count = (unit if total is None else total + unit), count + 1
+        valid = ~np.isnan(unit)
+        unit[~valid] = 0
+        total, counts = (unit if total is None else total + unit), counts + valid
         depth = max(depth, images.depth_of(image))
     if total is None:
         return None
-    return images.to_depth((total / count).astype(np.float32), depth)
+    mean = np.where(counts > 0, total / np.maximum(counts, 1), NEUTRAL)
+    return images.to_depth(mean.astype(np.float32), depth)
 
 
 def color_fit(pairs: Iterable[tuple[Array, Array]]) -> NDArray[np.float64] | None:
@@ -64,6 +97,10 @@ def color_fit(pairs: Iterable[tuple[Array, Array]]) -> NDArray[np.float64] | Non
     for image, target in pairs:
         target = images.resize(target, image.shape[:2])
         x, y = with_constant(image), images.to_unit(target).reshape(-1, target.shape[2])
+        valid = ~(np.isnan(x).any(axis=1) | np.isnan(y).any(axis=1))
+        if not valid.any():
+            continue
+        x, y = x[valid], y[valid]
         xx, xy = x.T @ x / len(x), x.T @ y / len(x)
         squares = xx if squares is None else squares + xx
         products = xy if products is None else products + xy

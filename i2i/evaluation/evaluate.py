@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from i2i import images
 from i2i.config import Layout
-from i2i.evaluation.baselines import Baselines
+from i2i.evaluation.baselines import Baselines, ClassBaselines
 from i2i.evaluation.features import NO_WEIGHTS, FeatureWeights
 from i2i.evaluation.fingerprint import Collector
 from i2i.evaluation.pairs import (
@@ -18,7 +17,7 @@ from i2i.evaluation.pairs import (
 )
 from i2i.evaluation.record import Evaluation, Example, Measures, Progress, Record
 from i2i.evaluation.unpaired import ASSUMED, MODEL, evaluate_unpaired, facts, is_paired, output_of
-from i2i.images import Array
+from i2i.images import MAX_PIXELS, Array
 from i2i.translation.options import TargetSize
 from i2i.translation.translator import Translator
 
@@ -40,6 +39,7 @@ def evaluate(
     metrics: Sequence[str] = (),
     mask: str | Path | None = None,
     weights: FeatureWeights = NO_WEIGHTS,
+    max_pixels: int = MAX_PIXELS,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Translate the inputs in `data` and score the outputs against the targets.
@@ -54,9 +54,10 @@ def evaluate(
         examples: number of rows of images to return.
         pair_pattern, pairs: settings of `data` with these names; `pairs` is the table of `split`.
         paired: each input has its target; None: unless most files of two folders have no partner.
-        metrics: names of `METRICS`; (): `PAIRED`, or `OF_SETS` without pairs.
+        metrics: names of `METRICS`; (): `PAIRED`, `OF_CLASSES`, or `OF_SETS` without pairs.
         mask: folder of masks with the stems of the targets; only pixels above 0 count.
         weights: files of pretrained networks that some metrics need.
+        max_pixels: of an image that is read.
         progress: is called with images scored and their total.
 
     Raises:
@@ -65,16 +66,12 @@ def evaluate(
         EvaluationError: images, a layout, a mask or a metric do not fit each other.
         SetError, FeatureError: a metric of sets cannot be computed.
     """
-    if translator.target.classes:
-        reason = "metrics compare shades, and this model makes maps of class numbers"
-        hint = "Translate, and compare the numbers of outputs and targets"
-        raise EvaluationError(translator.path or "model", reason, hint)
-    measures = Measures(metrics, size, mask, weights)
+    measures = Measures(metrics, size, mask, weights, max_pixels)
     given = layout != "auto" or bool(pair_pattern) or pairs is not None
     if not _pairs_wanted(paired, given, data, split):
         notes = [ASSUMED] if paired is None else []
         return evaluate_unpaired(translator, data, measures, split, examples, notes, progress)
-    pair_files = Pairs(translator, data, layout, size, pair_pattern, pairs, split)
+    pair_files = Pairs(translator, data, layout, size, pair_pattern, pairs, split, max_pixels)
     job = _Job(pair_files, pair_files.files(split), measures, examples)
     for number in range(len(job.files)):
         job.score(number)
@@ -117,7 +114,12 @@ class _Job:
         source, target = pairs.translator.direction.domains
         self.names = [(pair.file(source), pair.file(target)) for pair in files]
         self.inputs = Collector(name for name, _ in self.names)
-        self.baselines = Baselines(pairs.training_targets(), pairs.training_pairs())
+        self.baselines: Baselines | ClassBaselines
+        if (target_spec := pairs.translator.target).classes:
+            same = pairs.translator.source.classes == target_spec.classes
+            self.baselines = ClassBaselines(pairs.training_targets(), target_spec.classes, same)
+        else:
+            self.baselines = Baselines(pairs.training_targets(), pairs.training_pairs())
         targets = [name for _, name in self.names]
         translator = pairs.translator
         self.record = Record(translator.target, targets, measures, device=translator.device)
@@ -141,8 +143,5 @@ class _Job:
 
 
 def _example(translator: Translator, image: Array, output: Array, target: Array) -> Example:
-    source = translator.source.display(image)
-    return [
-        source,
-        *(images.to_display_rgb(each, translator.target.alpha) for each in (output, target)),
-    ]
+    source, target_spec = translator.source, translator.target
+    return [source.display(image), *(target_spec.display(each) for each in (output, target))]

@@ -17,7 +17,8 @@ from i2i.evaluation.pairs import (
 )
 from i2i.evaluation.record import Evaluation, Example, Measures, Progress, Record
 from i2i.images import UNIT, Array, ValueRange
-from i2i.images.spec import ChannelSpec, ImageSpec
+from i2i.images.classes import class_depth
+from i2i.images.spec import LOSSY, ChannelSpec, ImageSpec
 from i2i.images.stacks import read
 from i2i.precision import pick_device
 
@@ -32,6 +33,7 @@ def evaluate_folders(
     paired: bool | None = None,
     pair_pattern: Sequence[str] = (),
     value_range: ValueRange | None = None,
+    classes: int = 0,
     examples: int = 0,
     device: str = "auto",
     progress: Progress | None = None,
@@ -45,32 +47,34 @@ def evaluate_folders(
         pair_pattern: patterns of the stems of outputs and of targets, such as {id}_fake_B.
         value_range: of floats in the files, or of integers in their own numbers; None: [0, 1], and
             all that integers hold.
+        classes: number of classes, if files hold class numbers.
         examples: number of rows of output and target to return.
         device: of networks that metrics need.
         progress: is called with images read and their total.
 
     Raises:
         DataError, ImageError: a folder has no images, or one cannot be read.
-        EvaluationError: nothing can be compared, or an output has another size than its target.
+        EvaluationError: nothing can be compared, an output has another size than its target, or
+            class maps are lossy.
         DeviceError: a device that this machine does not have.
         SetError, FeatureError: a metric of sets cannot be computed.
     """
     files = _find(Path(outputs), Path(targets), paired, pair_pattern)
-    spec, notes = _spec(files, value_range)
+    spec, notes = _spec(files, value_range, classes, measures.max_pixels)
     record = Record(spec, files.targets, measures, files.paired, pick_device(device))
     collector = Collector(files.outputs)
     rows: list[Example] = []
     total = len(files.targets) + (0 if files.paired else len(files.outputs))
     for number, name in enumerate(files.targets, 1):
-        target = read([name], spec)
-        goal = resized(target.array, measures.size, nearest=False)
+        target = read([name], spec, max_pixels=measures.max_pixels)
+        goal = resized(target.array, measures.size, spec.mask)
         if files.paired:
             scaled, absent = _output(files.outputs[number - 1], spec, measures, collector)
             check_sizes(files.outputs[number - 1], scaled, goal)
             valid = with_data(measures.size, target.missing, absent)
             record.add(name, target.array, goal, [(OUTPUTS, scaled)], target.depth, valid)
             if len(rows) < examples:
-                rows.append([images.to_display_rgb(each, alpha=False) for each in (scaled, goal)])
+                rows.append([spec.display(each) for each in (scaled, goal)])
         else:
             record.add_real(name, target.array, goal, target.depth)
         if progress:
@@ -119,13 +123,29 @@ def _find(outputs: Path, targets: Path, paired: bool | None, patterns: Sequence[
     return _Files([*listing.files[0]], [*listing.files[1]], True, notes)
 
 
-def _spec(files: _Files, value_range: ValueRange | None) -> tuple[ImageSpec, list[str]]:
+def _class_spec(files: _Files, classes: int, max_pixels: int) -> ImageSpec:
+    """Return the spec of class maps, which are files of formats that do not mix them."""
+    for name in (*files.outputs, *files.targets):
+        if (format := images.read_header(name, max_pixels).format) in LOSSY:
+            reason = f"{format}, whose compression mixes class numbers"
+            raise EvaluationError(name, reason, "Compare files of a lossless format")
+    channel = ChannelSpec(1, alpha=False)
+    return ImageSpec((channel,), depth=class_depth(classes), mask=True, classes=classes)
+
+
+def _spec(
+    files: _Files, value_range: ValueRange | None, classes: int, max_pixels: int
+) -> tuple[ImageSpec, list[str]]:
     """Return the spec of the targets, as which outputs are read, and what is converted."""
-    headers = [images.read_header(name) for name in files.targets]
+    if classes and value_range:
+        raise EvaluationError("--value-range", "class numbers have no range", "Leave it out")
+    if classes:
+        return _class_spec(files, classes, max_pixels), []
+    headers = [images.read_header(name, max_pixels) for name in files.targets]
     channels = max(header.channels - header.alpha for header in headers)
     floats = any(header.depth == 32 for header in headers)
     depth = 32 if floats else max((header.depth for header in headers), default=8)
-    first = images.read_header(files.outputs[0])
+    first = images.read_header(files.outputs[0], max_pixels)
     other = first.channels - first.alpha
     notes = []
     if other != channels:
@@ -143,6 +163,6 @@ def _output(
     file: str, spec: ImageSpec, measures: Measures, collector: Collector
 ) -> tuple[Array, Array | None]:
     """Return an output, resized, and as its file has it which values are missing."""
-    output = read([file], spec)
+    output = read([file], spec, max_pixels=measures.max_pixels)
     collector.add(file, output.array)
-    return resized(output.array, measures.size, nearest=False), output.missing
+    return resized(output.array, measures.size, spec.mask), output.missing

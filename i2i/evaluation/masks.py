@@ -47,7 +47,9 @@ class Masks:
                 )
         self.collector = Collector(names)
 
-    def read(self, name: str, image: Array, size: TargetSize) -> Mask:
+    def read(
+        self, name: str, image: Array, size: TargetSize, max_pixels: int = images.MAX_PIXELS
+    ) -> Mask:
         """Return [H, W], True where the mask of the file `name` is above 0, resized to `size`.
 
         Raises:
@@ -55,7 +57,7 @@ class Masks:
             EvaluationError: it differs in size from `image` before resizing.
         """
         path = self._paths[_stem(name)]
-        pixels = images.decode(path)
+        pixels = images.decode(path, max_pixels=max_pixels)
         (height, width), other = pixels.shape[:2], image.shape[:2]
         if (height, width) != other:
             reason = f"{width}x{height} pixels, but its image has {other[1]}x{other[0]}"

@@ -26,6 +26,7 @@ class Metric:
     higher_is_better: bool
     kind: Kind  # paired: one value per output and target; set: all outputs against all reals
     network: Network | None = None  # whose features are compared
+    of_classes: bool = False  # compares class numbers; all others compare shades
 
     @property
     def heading(self) -> str:
@@ -40,6 +41,8 @@ _ALL = (
     Metric("l1", "L1", "", 4, False, "paired"),
     Metric("l1_units", "L1 in units of the files", "", 4, False, "paired"),
     Metric("lpips", "LPIPS", "", 4, False, "paired", "alexnet"),
+    Metric("pixel_accuracy", "Pixel accuracy", "", 4, True, "paired", of_classes=True),
+    Metric("miou", "Mean IoU", "", 4, True, "paired", of_classes=True),
     Metric("swd", "SWD", "×10⁻³", 1, False, "set"),
     Metric("grid", "Grid", "dB", 2, False, "set"),
     Metric("kid_effnet", "KID on EfficientNet", "", 4, False, "set", "effnet"),

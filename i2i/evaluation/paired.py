@@ -9,6 +9,8 @@ ValueError where their shapes differ or are not four-dimensional, or a value is 
 is a mask [N, H, W] of the pixels that count, by default all; NaN where none does.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -95,23 +97,31 @@ def bootstrap(values: Tensor, seed: int = 0, rounds: int = 1000) -> Interval:
     """
     if values.ndim != 1 or len(values) == 0:
         raise ValueError(f"bootstrap: expected values [N], N > 0, got {list(values.shape)}")
-    means = resampled_means(values, seed, rounds)
-    low, high = torch.quantile(means, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return Interval(float(values.detach().to("cpu", torch.float64).mean()), low, high)
+    mean = values.detach().to("cpu", torch.float64).mean()
+    return interval(mean, resampled_means(values, seed, rounds))
+
+
+def interval(value: Tensor, resampled: Tensor) -> Interval:
+    """Return a value with the percentile interval of what resamplings gave, [rounds] float64."""
+    limits = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    low, high = torch.quantile(resampled, limits).tolist()
+    return Interval(float(value), low, high)
 
 
 def resampled_means(values: Tensor, seed: int = 0, rounds: int = 1000) -> Tensor:
     """Return the means [rounds] float64 of `values` [N], each drawn from them with replacement."""
+    sample = values.detach().to("cpu", torch.float64)
+    return torch.cat([sample[draws].mean(dim=1) for draws in drawn(len(sample), seed, rounds)])
+
+
+def drawn(count: int, seed: int = 0, rounds: int = 1000) -> Iterator[Tensor]:
+    """Yield draws with replacement from `count` images, [rounds at once, count]."""
     if rounds < 1:
         raise ValueError(f"rounds: must be at least 1, got {rounds}")
-    sample = values.detach().to("cpu", torch.float64)
     rng = torch.Generator().manual_seed(seed)
-    count, means = len(sample), []
     at_once = max(1, 2**20 // count)  # draws that fit a cache
     for first in range(0, rounds, at_once):
-        draws = torch.randint(count, (min(at_once, rounds - first), count), generator=rng)
-        means.append(sample[draws].mean(dim=1))
-    return torch.cat(means)
+        yield torch.randint(count, (min(at_once, rounds - first), count), generator=rng)
 
 
 def _levels(outputs: Tensor, targets: Tensor, depth: int) -> tuple[Tensor, Tensor]:

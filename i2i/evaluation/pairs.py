@@ -26,6 +26,7 @@ from i2i.direction import Domain
 from i2i.errors import I2IError
 from i2i.evaluation.scoring import Mask
 from i2i.images import Array, ImageError
+from i2i.images.pixels import with_nan
 from i2i.images.spec import Clipped, clip_note
 from i2i.images.stacks import read
 from i2i.translation.options import TargetSize, target_size
@@ -62,6 +63,7 @@ class Pairs:
     pair_pattern: Sequence[str] = ()
     table: str | None = None  # of `table_split`
     table_split: str = "test"
+    max_pixels: int = images.MAX_PIXELS  # of an image that is read
     unreadable: list[str] = field(default_factory=list)  # training files that baselines lack
     clipped: dict[str, Clipped] = field(default_factory=dict)  # of targets, by file
 
@@ -123,7 +125,8 @@ class Pairs:
         """
         source = domain == self.translator.direction.source
         spec = self.translator.source if source else self.translator.target
-        stack = read(pair.a if domain == "a" else pair.b, spec, self.translator.alpha)
+        files = pair.a if domain == "a" else pair.b
+        stack = read(files, spec, self.translator.alpha, self.max_pixels)
         array, missing = stack.array, stack.missing
         if stack.clipped[0] and not source:
             self.clipped[pair.file(domain)] = stack.clipped
@@ -138,7 +141,10 @@ class Pairs:
         return array, stack.depth, missing
 
     def training_targets(self) -> Iterator[Array]:
-        """Yield resized targets of training images, of pairs or not; none without a split."""
+        """Yield resized targets of training images, of pairs or not; none without a split.
+
+        Pixels without data are NaN.
+        """
         domain, target = self.translator.direction.target, self.translator.target
         try:
             stacked = any(each.name for each in target.inputs)
@@ -146,19 +152,22 @@ class Pairs:
             if folders is None:
                 for pair in self.files("train"):
                     with self._skip():
-                        array = self.read(pair, domain)[0]
-                        yield resized(array, self.size, target.mask)
+                        yield resized(self._valid(pair, domain), self.size, target.mask)
             else:  # of any kind of data: only one domain is read
                 files = find_images(*folders["ab".index(domain)])
                 for path in slices_of(files, self.translator.source.slice_axis):
                     with self._skip():
-                        array = read([path], target, self.translator.alpha).array
+                        stack = read([path], target, self.translator.alpha, self.max_pixels)
+                        array = _with_gaps(stack.array, stack.missing)
                         yield resized(array, self.size, target.mask)
         except DataError:
             return  # no training images
 
     def training_pairs(self) -> Iterator[tuple[Array, Array]]:
-        """Yield input and target of training pairs; none without such a split, or of labels."""
+        """Yield input and target of training pairs; none without such a split, or of labels.
+
+        Pixels without data are NaN.
+        """
         direction = self.translator.direction
         try:
             pairs = [] if self.translator.target.mask else self.files("train")
@@ -166,7 +175,11 @@ class Pairs:
             return  # no training pairs
         for pair in pairs:
             with self._skip():
-                yield self.read(pair, direction.source)[0], self.read(pair, direction.target)[0]
+                yield self._valid(pair, direction.source), self._valid(pair, direction.target)
+
+    def _valid(self, pair: PairFiles, domain: Domain) -> Array:
+        array, _, missing = self.read(pair, domain)
+        return _with_gaps(array, missing)
 
     @contextmanager
     def _skip(self) -> Iterator[None]:
@@ -187,6 +200,10 @@ class Pairs:
             return notes
         count = f"{len(files)} training image{'s' * (len(files) > 1)}"
         return [*notes, f"baselines lack {count} that cannot be read (first: {files[0]})"]
+
+
+def _with_gaps(array: Array, missing: Array | None) -> Array:
+    return array if missing is None else with_nan(array, missing)
 
 
 def mostly_paired(listing: Listing) -> bool:

@@ -17,8 +17,8 @@ from i2i.evaluation.metric import METRICS
 from i2i.evaluation.paired import WINDOW
 from i2i.evaluation.pairs import EvaluationError
 from i2i.evaluation.protocol import Protocol
-from i2i.evaluation.scoring import OF_SETS, PAIRED, Mask, Scored, Scorer, masked
-from i2i.images import Array
+from i2i.evaluation.scoring import OF_CLASSES, OF_SETS, PAIRED, Mask, Scored, Scorer, masked
+from i2i.images import MAX_PIXELS, Array
 from i2i.images.spec import ImageSpec
 from i2i.translation.options import TargetSize, check_size
 
@@ -49,6 +49,7 @@ class Measures:
     size: TargetSize = "keep"  # to which images are resized before they are scored
     mask: str | Path | None = None  # folder of masks; None: whole images count
     weights: FeatureWeights = NO_WEIGHTS  # files of networks that some metrics need
+    max_pixels: int = MAX_PIXELS  # of an image that is read
 
     def __post_init__(self) -> None:
         check_size(self.size)
@@ -68,14 +69,24 @@ class Measures:
             if file and network not in networks:
                 raise EvaluationError(flag, "no metric that is computed needs it", "See --metrics")
 
-    def names(self, paired: bool) -> Sequence[str]:
-        """Return the metrics to compute.
+    def names(self, paired: bool, classes: bool = False) -> Sequence[str]:
+        """Return the metrics to compute; `classes`: of class numbers.
 
         Raises:
-            EvaluationError: one needs pairs, and there are none.
+            EvaluationError: one needs pairs, and there are none; or it is not of class numbers.
         """
+        if classes and not paired:
+            raise EvaluationError("--unpaired", "class maps are compared in pairs", "Leave it out")
+        for name in self.metrics:
+            if METRICS[name].of_classes != classes:
+                kinds = ("class numbers", "shades")
+                has, needs = kinds if classes else kinds[::-1]
+                fitting = OF_CLASSES if classes else (*PAIRED, *OF_SETS)
+                reason = f"compares {needs}, and targets hold {has}"
+                hint = f"Choose among {', '.join(fitting)}"
+                raise EvaluationError(f"--metrics {name}", reason, hint)
         if paired:
-            return self.metrics or PAIRED
+            return self.metrics or (OF_CLASSES if classes else PAIRED)
         for name in self.metrics:
             if METRICS[name].kind == "paired":
                 raise EvaluationError(f"--metrics {name}", "needs pairs, and the data has none")
@@ -112,7 +123,7 @@ class Record:
         device: torch.device | str = "cpu",
     ) -> None:
         self.spec, self.measures, self.paired = spec, measures, paired
-        self.metrics = measures.names(paired)
+        self.metrics = measures.names(paired, spec.classes > 0)
         self.scorer = Scorer(self.metrics, spec, measures.weights, device)
         self.masks = Masks(measures.mask, names) if measures.mask else None
         self._targets = Collector(names)
@@ -137,8 +148,13 @@ class Record:
             EvaluationError: an image is too small for SSIM, or its mask does not fit.
         """
         self._order.append(self._targets.add(name, read))
-        inside = self.masks.read(name, read, self.measures.size) if self.masks else None
-        outputs = masked(outputs, target, valid)
+        inside = (
+            self.masks.read(name, read, self.measures.size, self.measures.max_pixels)
+            if self.masks
+            else None
+        )
+        if not self.spec.classes:  # whose metrics have no windows
+            outputs = masked(outputs, target, valid)
         inside = inside if valid is None else valid if inside is None else inside & valid
         height, width = target.shape[:2]
         ssim = "ssim" in self.metrics

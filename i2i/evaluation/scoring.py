@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from i2i import images
+from i2i.evaluation.class_maps import ClassScorer
 from i2i.evaluation.features import NO_WEIGHTS, FeatureWeights
 from i2i.evaluation.features.load import load_lpips
 from i2i.evaluation.metric import METRICS, Interval
@@ -19,8 +20,17 @@ from i2i.images import Array, ValueRange
 from i2i.images.spec import ImageSpec
 
 PAIRED = ("psnr", "ssim", "ms_ssim", "l1", "l1_units")  # computed of pairs by default, in order
+OF_CLASSES = ("pixel_accuracy", "miou")  # computed of pairs of class maps
 OF_SETS = ("swd",)  # computed of what is not paired
-_WORST = ("ssim", "psnr", "ms_ssim", "l1", "l1_units")  # the first that is computed orders images
+_WORST = (
+    "ssim",
+    "psnr",
+    "ms_ssim",
+    "l1",
+    "l1_units",
+    "miou",
+    "pixel_accuracy",
+)  # the first that is computed orders images
 # psnr (dB), ssim, l1 (of the range 0 to 1), l1_units (of the range of files) -> mean, 95 % interval
 Scores = dict[str, Interval]
 Mask = NDArray[np.bool_]
@@ -96,6 +106,7 @@ class Scorer:
         self.depth = 8
         self._names: list[str] = []
         self._values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        self._maps: dict[str, ClassScorer] = defaultdict(ClassScorer)
         self._small: list[str] = []
         self._masked = False
 
@@ -125,7 +136,11 @@ class Scorer:
         for row, output in outputs:
             if self.sets:
                 self.add_fake(row, output)
-            for metric, value in self._paired(output, target, inside).items():
+            if self.spec.classes:
+                values = self._maps[row].add(output, target, inside)
+            else:
+                values = self._paired(output, target, inside)
+            for metric, value in values.items():
                 self._values[row][metric].append(value)
 
     def add_real(self, image: Array, depth: int) -> None:
@@ -169,8 +184,12 @@ class Scorer:
         for row, values in self._values.items():
             if "l1" in values:
                 values["l1_units"] = [value * (high - low) for value in values["l1"]]
-            tensors = {name: torch.tensor(values[name], dtype=torch.float64) for name in wanted}
-            scores[row] = {name: bootstrap(each) for name, each in tensors.items()}
+            if self.spec.classes:
+                intervals = self._maps[row].scores()
+                scores[row] = {name: intervals[name] for name in wanted}
+            else:
+                tensors = {name: torch.tensor(values[name], dtype=torch.float64) for name in wanted}
+                scores[row] = {name: bootstrap(each) for name, each in tensors.items()}
             columns = zip(*(values[metric] for metric in wanted), strict=True)
             ranked[row] = [
                 ImageScores(name, dict(zip(wanted, column, strict=True)))
@@ -186,6 +205,8 @@ class Scorer:
     @property
     def value_range(self) -> ValueRange:
         """The lowest and highest value that targets may have."""
+        if self.spec.classes:
+            return 0.0, float(self.spec.classes - 1)
         return self.spec.limits(self.depth)
 
     def _not_computed(self) -> dict[str, str]:

@@ -5,6 +5,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from i2i import images
 from i2i.data.folders import domain_folders, find_images, match
 from i2i.data.volumes import slices_of
@@ -13,6 +15,7 @@ from i2i.evaluation.fingerprint import Collector
 from i2i.evaluation.pairs import EvaluationError, Pairs, mostly_paired, resized
 from i2i.evaluation.record import Evaluation, Example, Measures, Progress, Record
 from i2i.images import Array
+from i2i.images.missing import NEUTRAL
 from i2i.images.spec import ImageSpec
 from i2i.images.stacks import read
 from i2i.translation.translator import Translator
@@ -53,12 +56,12 @@ def evaluate_unpaired(
     rows: list[Example] = []
     total = len(files) + len(names)
     for number, name in enumerate(names, 1):
-        real, depth = _read(translator, name, target)
+        real, depth = _read(translator, name, target, measures.max_pixels)
         record.add_real(name, real, resized(real, measures.size, target.mask), depth)
         if progress:
             progress(number, total)
     for number, file in enumerate(files, len(names) + 1):
-        pixels, depth = _read(translator, file, source)
+        pixels, depth = _read(translator, file, source, measures.max_pixels)
         collector.add(file, pixels)
         image = resized(pixels, measures.size, source.mask)
         output = output_of(translator, image, depth)
@@ -69,9 +72,9 @@ def evaluate_unpaired(
             rows.append([images.to_display_rgb(*each) for each in example])
         if progress:
             progress(number, total)
-    training = Pairs(translator, data, "auto", measures.size)
+    training = Pairs(translator, data, "auto", measures.size, max_pixels=measures.max_pixels)
     for real in islice(training.training_targets(), len(names)):
-        record.scorer.add_fake(REALS, real)
+        record.scorer.add_fake(REALS, np.nan_to_num(real, nan=NEUTRAL))
     return record.result(
         rows,
         [*notes, *training.notes()],
@@ -108,6 +111,6 @@ def _files(translator: Translator, data: str | Path, split: str) -> tuple[list[s
     return inputs, reals
 
 
-def _read(translator: Translator, name: str, spec: ImageSpec) -> tuple[Array, int]:
-    stack = read([name], spec, translator.alpha)
+def _read(translator: Translator, name: str, spec: ImageSpec, max_pixels: int) -> tuple[Array, int]:
+    stack = read([name], spec, translator.alpha, max_pixels)
     return stack.array, stack.depth

@@ -1,5 +1,7 @@
 """Maps of class numbers: one-hot tensors for networks, and distinct colors for people."""
 
+from typing import Literal
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,7 +12,7 @@ from i2i.images.formats import Array, ImageError
 MAX_CLASSES = 2**16  # that 16-bit files hold
 
 
-def class_depth(classes: int) -> int:
+def class_depth(classes: int) -> Literal[8, 16]:
     """Return the bits of files of so many classes."""
     return 8 if classes <= 2**8 else 16
 
@@ -38,14 +40,37 @@ def one_hot(numbers: Tensor, classes: int) -> Tensor:
     return hot.scatter_(-3, numbers.long(), 1.0)
 
 
-def class_tensor(array: Array, classes: int, device: torch.device | str = "cpu") -> Tensor:
-    """[..., H, W, 1] of class numbers -> `one_hot`, on `device`.
+def edges(numbers: Tensor) -> Tensor:
+    """Numbers [..., H, W] -> float32: 1 where one of the four neighbors differs, -1 elsewhere.
+
+    Wang et al., CVPR 2018, Sec. 3.3, for maps of instances; of class numbers the edges of objects
+    of one class that touch are not among them. Outside of the map nothing differs.
+    """
+    edge = torch.full(numbers.shape, -1.0, device=numbers.device)
+    for axis in (-2, -1):
+        length = numbers.shape[axis] - 1
+        parts = [edge.narrow(axis, first, length) for first in (0, 1)]
+        differs = numbers.narrow(axis, 0, length) != numbers.narrow(axis, 1, length)
+        for part in parts:
+            part[differs] = 1.0
+    return edge
+
+
+def class_tensor(
+    array: Array, classes: int, device: torch.device | str = "cpu", with_edges: bool = False
+) -> Tensor:
+    """[..., H, W, 1] of class numbers -> `one_hot`, on `device`; `with_edges`: `edges` come last.
 
     Raises:
         ImageError: as `check_classes`.
     """
     numbers = torch.from_numpy(check_classes(array, classes).astype(np.int32)).to(device)
-    return one_hot(numbers.movedim(-1, -3), classes)
+    numbers = numbers.movedim(-1, -3)
+    if not with_edges:
+        return one_hot(numbers, classes)
+    tensor = one_hot(numbers, classes + 1)  # of the last channel no pixel has the number
+    tensor[..., -1:, :, :] = edges(numbers)
+    return tensor
 
 
 def class_map(tensor: Tensor) -> Array:

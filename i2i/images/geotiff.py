@@ -4,7 +4,6 @@ Pixels that Pillow or tifffile read are theirs. Files beside the picture (.aux.x
 read: its own content decides.
 """
 
-import base64
 import io
 import os
 from collections.abc import Callable, Iterator
@@ -28,16 +27,20 @@ from i2i.images.formats import (
     ImageError,
     not_supported,
 )
-from i2i.images.metadata import Metadata
 from i2i.images.missing import NEUTRAL
 from i2i.images.pixels import ValueRange, from_value_range
 from i2i.images.tiff import Directory, Tag
 from i2i.images.tiff_pages import Picture
 
-_WHAT = "a georeferenced TIFF"
+WHAT = "a georeferenced TIFF"
 _NAMES = ("georeferences",)
-_OPTIONS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
-_OPTIONS |= {"GDAL_TIFF_INTERNAL_MASK": "YES", "GDAL_NUM_THREADS": "1"}
+GDAL_OPTIONS: dict[str, Any] = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_PAM_ENABLED": "NO",
+    "GDAL_TIFF_INTERNAL_MASK": "YES",
+    "GDAL_NUM_THREADS": "1",
+    "GDAL_CACHEMAX": 2**28,  # bytes of decoded blocks: the default is a share of the memory
+}
 _LOSSLESS = ("LZW", "DEFLATE", "PACKBITS", "ZSTD", "LZMA", "LERC", "LERC_DEFLATE", "LERC_ZSTD")
 _PREDICTED = ("LZW", "DEFLATE", "ZSTD")
 _STATISTICS = "STATISTICS_"  # tags about the values of the input, which outputs do not have
@@ -110,7 +113,7 @@ def open_geo(file: IO[bytes], plain: Picture | None, max_pixels: int) -> Picture
     with _opened(file) as source:
         native, kind = _tags(source, page), np.dtype(source.dtypes[0])
         if {*source.dtypes} != {kind.name} or kind.name not in NUMBERS:
-            raise not_supported(f"{_WHAT} of {' and '.join(sorted({*source.dtypes}))}")
+            raise not_supported(f"{WHAT} of {' and '.join(sorted({*source.dtypes}))}")
         size, alpha = (
             (source.width, source.height, source.count),
             native.bands[-1].color.name == "alpha",
@@ -126,11 +129,12 @@ def open_geo(file: IO[bytes], plain: Picture | None, max_pixels: int) -> Picture
         cost, load = values * (2 * kind.itemsize + 4), None
     orientation = page.first(Tag.ORIENTATION, 1)
     if orientation != 1:  # GDAL ignores it
-        raise not_supported(f"{_WHAT} of orientation {orientation}", "Rotate it, or drop its tags")
+        raise not_supported(f"{WHAT} of orientation {orientation}", "Rotate it, or drop its tags")
     metadata = replace(header.metadata, family="TIFF", native=native, native_names=_NAMES)
     nodata = native.nodata is not None or native.masked or kind.kind == "f"
     header = replace(header, metadata=metadata, nodata=nodata)
-    return Picture(header, cost + 2 * values, partial(_load, file, header, native, load))
+    pixels = plain if load else None
+    return Picture(header, cost + 2 * values, partial(_load, file, header, load), plain=pixels)
 
 
 def _check_segments(file: IO[bytes], page: Directory, max_pixels: int) -> None:
@@ -159,9 +163,9 @@ def _check_segments(file: IO[bytes], page: Directory, max_pixels: int) -> None:
 @contextmanager
 def _opened(file: IO[bytes]) -> Iterator[Any]:
     """Open a file with GDAL, of which only the reader of TIFF is let at it."""
-    rasterio = require("rasterio", "geo", _WHAT)
+    rasterio = require("rasterio", "geo", WHAT)
     on_disk = isinstance(getattr(file, "raw", None), io.FileIO) and isinstance(file.name, str)
-    with rasterio.Env(**_OPTIONS):
+    with rasterio.Env(**GDAL_OPTIONS):
         file.seek(0)
         memory = nullcontext() if on_disk else rasterio.MemoryFile(file.read())
         with memory as held:
@@ -224,22 +228,50 @@ def _layout(source: Any, structure: dict[str, str], page: Directory) -> dict[str
 def _load(
     file: IO[bytes],
     header: Header,
-    native: GeoTags,
     plain: Callable[[ValueRange], Any] | None,
     value_range: ValueRange,
 ) -> tuple[Array, Missing | None]:
-    pixels = plain(value_range) if plain else None
-    if pixels is not None and native.nodata is None and not native.masked:
-        return pixels, None
+    read = None if plain is None else lambda *_: plain(value_range)
+    with opened_parts(file, header, read, value_range) as parts:
+        return parts(0, 0, header.height, header.width)
+
+
+@contextmanager
+def opened_parts(
+    file: IO[bytes],
+    header: Header,
+    plain: Callable[[int, int, int, int], Array] | None,
+    value_range: ValueRange,
+) -> Iterator[Callable[[int, int, int, int], tuple[Array, Missing | None]]]:
+    """Hold a function of (top, left, height, width) that returns pixels, and which have no data.
+
+    `plain` returns the pixels where Pillow or tifffile read them.
+    """
+    native: GeoTags = header.metadata.native
+    if plain and native.nodata is None and not native.masked:
+        yield lambda *box: (plain(*box), None)
+        return
     with _opened(file) as source:
-        values = np.ascontiguousarray(source.read().transpose(1, 2, 0))
-        missing = np.zeros(values.shape, np.bool_)
-        if native.nodata is not None and not np.isnan(native.nodata):
-            missing = values == native.nodata
-        if values.dtype.kind == "f":
-            missing |= np.isnan(values)
-        if native.masked:
-            missing |= (source.dataset_mask() == 0)[..., None]
+        yield lambda *box: _part(source, header, box, plain and plain(*box), value_range)
+
+
+def _part(
+    source: Any,
+    header: Header,
+    box: tuple[int, ...],
+    pixels: Array | None,
+    value_range: ValueRange,
+) -> tuple[Array, Missing | None]:
+    top, left, height, width = box
+    native, window = header.metadata.native, ((top, top + height), (left, left + width))
+    values = np.ascontiguousarray(source.read(window=window).transpose(1, 2, 0))
+    missing = np.zeros(values.shape, np.bool_)
+    if native.nodata is not None and not np.isnan(native.nodata):
+        missing = values == native.nodata
+    if values.dtype.kind == "f":
+        missing |= np.isnan(values)
+    if native.masked:
+        missing |= (source.dataset_mask(window=window) == 0)[..., None]
     if pixels is None:
         pixels = values
         if header.depth == 32:
@@ -251,104 +283,3 @@ def _load(
     if header.alpha:
         missing[..., -1] = False
     return pixels, missing if missing.any() else None
-
-
-# -- writing ---------------------------------------------------------------------------------------
-
-
-def to_bytes(array: Array, metadata: Metadata, alpha: bool, missing: Missing | None) -> bytes:
-    """Return the file of [H, W, C]; `alpha`: the last channel is alpha.
-
-    `missing`, [H, W, C] or [H, W, 1], gets the value of nodata where the type of the values holds
-    it, and a mask otherwise.
-    """
-    rasterio = require("rasterio", "geo", _WHAT)
-    native: GeoTags = metadata.native
-    array = array.view(np.uint8) if array.dtype == np.bool_ else array
-    nodata = _fitting(native, array.dtype, missing)
-    if missing is not None and nodata is not None:
-        array = with_nodata(array, missing, nodata)
-    height, width, channels = array.shape
-    options = native.options
-    if "predictor" in options:
-        options = options | {"predictor": 3 if array.dtype.kind == "f" else 2}
-    same = channels == len(native.bands)
-    if channels - alpha == 3 and (not same or native.bands[0].color.name == "red"):
-        options = options | {"photometric": "RGB"}
-    if alpha:
-        options = options | {"alpha": "YES"}
-    if metadata.icc_profile:
-        options = options | {"source_icc_profile": base64.b64encode(metadata.icc_profile).decode()}
-    kind = {"count": channels, "dtype": array.dtype.name, "height": height, "width": width}
-    with rasterio.Env(**_OPTIONS), rasterio.MemoryFile() as memory:
-        with memory.open(driver="GTiff", nodata=nodata, **kind, **options) as output:
-            _write_tags(rasterio, output, native, same)
-            output.write(array.transpose(2, 0, 1))
-            if native.masked or (missing is not None and nodata is None):
-                valid = np.ones((height, width), np.bool_)
-                output.write_mask(valid if missing is None else ~missing.any(axis=2))
-        if not native.cog:
-            return bytes(memory.read())
-        return _cloud_optimized(rasterio, memory, options)
-
-
-def _write_tags(rasterio: Any, output: Any, native: GeoTags, same: bool) -> None:
-    output.update_tags(**native.tags)  # before the transform: GDAL shifts that of points
-    crs = rasterio.crs.CRS.from_wkt(native.crs) if native.crs else None
-    if native.gcps:
-        points = [rasterio.control.GroundControlPoint(*point) for point in native.gcps]
-        output.gcps = points, crs
-    elif crs:
-        output.crs = crs
-    if native.transform is not None:
-        output.transform = native.transform
-    if native.rpcs is not None:
-        output.rpcs = native.rpcs
-    if not same:
-        return
-    for index, band in enumerate(native.bands, 1):
-        if band.description:
-            output.set_band_description(index, band.description)
-        if band.unit:
-            output.set_band_unit(index, band.unit)
-        if band.tags:
-            output.update_tags(index, **band.tags)
-    if any((band.scale, band.offset) != (1, 0) for band in native.bands):
-        output.scales = [band.scale for band in native.bands]
-        output.offsets = [band.offset for band in native.bands]
-
-
-def _cloud_optimized(rasterio: Any, memory: Any, options: dict[str, Any]) -> bytes:
-    names = ("compress", "bigtiff")
-    kept: dict[str, Any] = {key: options[key] for key in names if key in options}
-    if "predictor" in options:
-        kept["predictor"] = "YES"
-    if "blockxsize" in options:
-        kept["blocksize"] = options["blockxsize"]
-    with rasterio.MemoryFile() as copy:
-        require("rasterio.shutil", "geo", _WHAT).copy(memory.name, copy.name, driver="COG", **kept)
-        return bytes(copy.read())
-
-
-def _fitting(native: GeoTags, kind: np.dtype[Any], missing: Missing | None) -> float | None:
-    """Return the value of nodata if values of a type can hold it; NaN is that of floats."""
-    nodata = native.nodata
-    if nodata is None:
-        absent = missing is not None and not native.masked and kind.kind == "f"
-        return float("nan") if absent else None
-    if kind.kind == "f":
-        return nodata
-    limits = np.iinfo(kind)
-    whole_number = np.isfinite(nodata) and nodata == int(nodata)
-    return nodata if whole_number and limits.min <= nodata <= limits.max else None
-
-
-def with_nodata(array: Array, missing: Missing, nodata: float) -> Array:
-    """Return values with `nodata` where they are `missing`; others are next to it at least."""
-    value = array.dtype.type(nodata)
-    if array.dtype.kind == "f":
-        other = np.nextafter(value, array.dtype.type(0) if value else array.dtype.type(1))
-    else:
-        other = value - 1 if value == np.iinfo(array.dtype).max else value + 1
-    valid = np.where(array == value, other, array)
-    return np.where(missing, value, valid).astype(array.dtype)

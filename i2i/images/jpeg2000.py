@@ -48,6 +48,22 @@ def check(file: IO[bytes], max_pixels: int) -> int:
     return bits[0] + 1
 
 
+def kind(codestream: bytes) -> tuple[int, int, int, bool]:
+    """Return rows, columns, bits and whether values are signed, of one channel.
+
+    Raises:
+        ImageError: several channels, or parts that are missing.
+    """
+    if len(codestream) < 45 or not codestream.startswith(_START):
+        raise _CUT
+    right, bottom, left, top = struct.unpack_from(">4I", codestream, 8)
+    count, bits, *steps = struct.unpack_from(">H3B", codestream, 40)
+    if count != 1 or steps != [1, 1]:
+        raise ImageError("image", "corrupt: several channels, or subsampled", REPLACE)
+    _check_parts(io.BytesIO(codestream), 2)
+    return bottom - top, right - left, (bits & 127) + 1, bits > 127
+
+
 def _find_codestream(file: IO[bytes]) -> tuple[bytes, int]:
     """Return the boxes in front of it, and its position. T.800, Annex I."""
     file.seek(0)

@@ -1,11 +1,14 @@
 """Values that lie in a file as in memory, read in parts."""
 
+from collections.abc import Iterator
 from typing import IO, Any
 
 import numpy as np
 
 from i2i.images.formats import Array, ImageError
 from i2i.images.sanity import REPLACE
+
+_BAND_BYTES = 2**25  # of rows that are taken at once
 
 
 class PlainValues:
@@ -26,6 +29,13 @@ class PlainValues:
     def row_bytes(self) -> int:
         """Bytes of a row of the image."""
         return self.shape[1] * self.shape[2] * self.dtype.itemsize
+
+    def bands(self, multiple: int = 1) -> Iterator[Array]:
+        """Yield all rows in order, a `multiple` of so many at once but for the last."""
+        height, width, _ = self.shape
+        rows = max(1, _BAND_BYTES // (self.row_bytes * multiple)) * multiple
+        for first in range(0, height, rows):
+            yield self.read(first, 0, min(rows, height - first), width)
 
     def read(self, top: int, left: int, height: int, width: int) -> Array:
         """Return a part [height, width, C].

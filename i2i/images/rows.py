@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from io import FileIO
 from pathlib import Path
@@ -29,21 +29,19 @@ from i2i.files import (
     write_atomically,
     write_error,
 )
-from i2i.images.extras import require
+from i2i.images import geotiff_writing, tiff_writing
 from i2i.images.formats import Array, Format, format_of, installed
 from i2i.images.metadata import NO_METADATA, Metadata
 from i2i.images.plain import PlainValues
 from i2i.images.profiles import chunk
-from i2i.images.writing import encode, png_chunks
+from i2i.images.writing import encode, marks_missing, png_chunks
 from i2i.lock import exclusive_file
 
 FLUSH_BYTES = 2**26  # of rows after which they are made safe
 STREAMED: tuple[Format, ...] = ("NPY", "TIFF", "PNG")  # formats that need no complete picture
 STATISTICS = "statistics.safetensors"  # of the image, kept beside its rows
-_OWN_NAMES = {"rows.npy", "record.json", "picture", STATISTICS}
-_TILE = 512  # pixels a side, of TIFF
-_BAND_BYTES = 2**25  # of rows that are encoded at once
-_BIG = 2**32 - 2**25  # bytes from which a TIFF has 64-bit offsets
+_OWN_NAMES = {"rows.npy", "record.json", STATISTICS}
+_PICTURE = "picture"  # begins the names of files that are to become the output
 _LEVEL = 2  # of deflate, as in `encode`
 _COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> of PNG
 
@@ -59,8 +57,12 @@ def remove_other_spools(folder: Path, names: set[str], job: Callable[[], str]) -
         spool = spool_of(folder / name)
         if not spool.is_dir() or spool.is_symlink() or _record(spool).get("job") == job():
             continue
-        if {path.name for path in spool.iterdir()} <= _OWN_NAMES:
+        names_in = {path.name for path in spool.iterdir() if not path.name.startswith(_PICTURE)}
+        if names_in <= _OWN_NAMES:
             shutil.rmtree(spool, ignore_errors=True)
+
+
+Missing = Callable[[int, int], Array | None]  # first row, end -> [n, W, C or 1]
 
 
 class RowWriter(Protocol):
@@ -71,8 +73,8 @@ class RowWriter(Protocol):
     def append(self, array: Array) -> None:
         """Write the next rows, [n, W, C], as `ImageSpec.stored` returns them."""
 
-    def finish(self) -> None:
-        """Write the file, atomically."""
+    def finish(self, missing: Missing | None = None) -> None:
+        """Write the file, atomically; `missing` as in `SpooledRows`."""
 
 
 class SpooledRows:
@@ -83,6 +85,7 @@ class SpooledRows:
     Args:
         job: hash of all that decides the values.
         source: what they are made from, for the record.
+        alpha: the last of 2 or 4 channels is alpha.
 
     Raises:
         InUseError: another process writes this file.
@@ -97,10 +100,12 @@ class SpooledRows:
         source: object = None,
         format: Format | None = None,
         metadata: Metadata = NO_METADATA,
+        alpha: bool = True,
     ) -> None:
         self.path, self.folder = path, spool_of(path)
         self.rows = 0
         self._height, self._format, self._metadata = height, format or format_of(path), metadata
+        self._alpha = alpha
         self._origin = {"job": job, "source": json.loads(json.dumps(source))}
         self._offset = self._row_bytes = self._unsafe = 0
         self._stack = ExitStack()
@@ -187,16 +192,20 @@ class SpooledRows:
         write_atomically(self.folder / "record.json", record.encode())
         self._unsafe = 0
 
-    def finish(self) -> None:
-        """See `RowWriter`; the rows are removed."""
+    def finish(self, missing: Missing | None = None) -> None:
+        """See `RowWriter`; the rows are removed.
+
+        `missing` returns of rows (first, end) which values have no data, [n, W, C or 1], where the
+        file is one that `marks_missing`.
+        """
         assert self.rows == self._height, "a complete picture"
-        spool, part = self.folder / "rows.npy", self.folder / "picture"
+        spool, part = self.folder / "rows.npy", self.folder / _PICTURE
         try:
             self._make_safe()
             if self._format == "NPY":
                 replace(spool, self.path)
             else:
-                self._encode(part)
+                self._encode(part, missing)
                 with open(part, "rb") as file:
                     flush_file(file)
                 replace(part, self.path)
@@ -205,23 +214,20 @@ class SpooledRows:
         except OSError as error:
             raise write_error(self.path, error) from None
 
-    def _encode(self, part: Path) -> None:
+    def _encode(self, part: Path, missing: Missing | None) -> None:
         shape, dtype = self._layout()
         rows = PlainValues(self._file, shape, dtype, self._offset)
+        alpha = self._alpha and shape[2] in (2, 4)
         if self._format == "PNG" and dtype in (np.uint8, np.uint16):
             with open(part, "wb") as file:
                 _write_png(file, rows, self._metadata)
+        elif marks_missing(self._metadata):
+            geotiff_writing.write_rows(part, rows, self._metadata, alpha, missing)
         elif self._format == "TIFF" and installed("TIFF"):
-            _write_tiff(part, rows, self._metadata)
+            tiff_writing.write_rows(part, rows, self._metadata, alpha)
         else:
-            encode(rows.read(0, 0, *shape[:2]), part, self._format, metadata=self._metadata)
-
-
-def _bands(picture: PlainValues, rows: int) -> Iterator[Array]:
-    """Yield all of a picture, so many rows at once."""
-    height, width, _ = picture.shape
-    for first in range(0, height, rows):
-        yield picture.read(first, 0, min(rows, height - first), width)
+            values = rows.read(0, 0, *shape[:2])
+            encode(values, part, self._format, metadata=self._metadata, alpha=alpha)
 
 
 def _write_png(file: IO[bytes], rows: PlainValues, metadata: Metadata) -> None:
@@ -231,7 +237,7 @@ def _write_png(file: IO[bytes], rows: PlainValues, metadata: Metadata) -> None:
     kind = bytes([8 * rows.dtype.itemsize, _COLOR_TYPES[channels], 0, 0, 0])
     file.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", sizes + kind) + png_chunks(metadata))
     above, compressor = np.zeros((1, rows.row_bytes), np.uint8), zlib.compressobj(_LEVEL)
-    for band in _bands(rows, max(1, _BAND_BYTES // rows.row_bytes)):
+    for band in rows.bands():
         stored = band.astype(band.dtype.newbyteorder(">")).reshape(len(band), -1).view(np.uint8)
         lines = np.full((len(band), 1 + rows.row_bytes), 2, np.uint8)
         lines[:, 1:] = stored - np.concatenate([above, stored[:-1]])
@@ -239,36 +245,6 @@ def _write_png(file: IO[bytes], rows: PlainValues, metadata: Metadata) -> None:
         if content := compressor.compress(lines.data):
             file.write(chunk(b"IDAT", content))
     file.write(chunk(b"IDAT", compressor.flush()) + chunk(b"IEND", b""))
-
-
-def _write_tiff(path: Path, rows: PlainValues, metadata: Metadata) -> None:
-    """Write a TIFF in tiles, compressed by deflate with a predictor."""
-    tifffile = require("tifffile", "tiff", "a TIFF that is written by rows")
-    _, width, channels = rows.shape
-    options: dict[str, Any] = {"photometric": "rgb" if channels in (3, 4) else "minisblack"}
-    if extra := channels - (3 if channels in (3, 4) else 1):
-        options["extrasamples"] = ["unassalpha" if channels in (2, 4) else "unspecified"] * extra
-    if metadata.resolution:
-        options |= {"resolution": metadata.resolution, "resolutionunit": 2}
-    tiles = (
-        band[:, left : left + _TILE]
-        for band in _bands(rows, _TILE)
-        for left in range(0, width, _TILE)
-    )
-    tifffile.imwrite(
-        path,
-        map(np.ascontiguousarray, tiles),
-        shape=rows.shape if channels > 1 else rows.shape[:2],
-        dtype=rows.dtype,
-        bigtiff=rows.shape[0] * rows.row_bytes > _BIG,
-        tile=(_TILE, _TILE),
-        compression="zlib",
-        predictor=rows.dtype.kind in "iuf",
-        iccprofile=metadata.icc_profile or None,
-        metadata=None,
-        software=False,
-        **options,
-    )
 
 
 def _write_all(file: FileIO, content: bytes | memoryview) -> None:

@@ -63,6 +63,7 @@ class ImageSpec:
     sample: str = ""  # NumPy type of the values in all its files, where the depth does not say it
     mask: bool = False  # values are labels, which resampling must not mix
     classes: int = 0  # values are class numbers below this, of which the network sees one-hot
+    edges: bool = False  # and, as one channel more, where classes change
     size: tuple[int, int] | None = None  # (height, width) of an image; all have its aspect ratio
     half: Half | None = None  # of files with a and b side by side
     slice_axis: SliceAxis = "acquisition"  # of volumes
@@ -72,7 +73,7 @@ class ImageSpec:
     @property
     def channels(self) -> int:
         """Number of stacked channels that the network sees."""
-        return self.classes or self.file_channels
+        return self.classes + self.edges or self.file_channels
 
     @property
     def file_channels(self) -> int:
@@ -102,6 +103,7 @@ class ImageSpec:
         slices = (self.slice_axis, self.neighbors)
         text += "" if slices == ("acquisition", 0) else f" {slices}"
         text += f" {self.classes} classes" if self.classes else ""
+        text += " edges" if self.edges else ""
         return f"{text} {self.sample}" if self.sample else text
 
     def fits(self, format: Format, depth: int | None = None, extras: bool = True) -> bool:
@@ -179,7 +181,7 @@ class ImageSpec:
     def tensor(self, pixels: Array, device: torch.device | str = "cpu") -> Tensor:
         """Return pixels [..., H, W, C] as the network takes them: [..., C, H, W] in [-1, 1]."""
         if self.classes:
-            return class_tensor(pixels, self.classes, device)
+            return class_tensor(pixels, self.classes, device, self.edges)
         return to_tensor(pixels, device)
 
     def pixels(self, tensor: Tensor, depth: int = 8) -> Array:
@@ -188,7 +190,9 @@ class ImageSpec:
         Raises:
             ImageError: a value is not finite.
         """
-        return class_map(tensor) if self.classes else from_tensor(tensor, depth)
+        if self.classes:
+            return class_map(tensor[..., : self.classes, :, :])
+        return from_tensor(tensor, depth)
 
     def display(self, pixels: Array) -> NDArray[np.uint8]:
         """Return pixels [H, W, C] as RGB for people; class numbers in distinct colors."""

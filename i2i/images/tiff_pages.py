@@ -1,19 +1,16 @@
-"""Kinds of TIFF that Pillow does not read, with tifffile: any channels, numbers and compressions.
-
-Each segment (strip or tile) is checked before it is decoded: that it lies in the file, and that it
-is no larger than the picture needs.
-"""
+"""Kinds of TIFF that Pillow does not read, with tifffile: any channels, numbers, compressions."""
 
 import os
 import re
-import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
-from typing import IO, Any, NamedTuple
+from itertools import pairwise
+from typing import IO, NamedTuple
 
 import numpy as np
 
-from i2i.images import jpeg, sanity, tiff
+from i2i.images import sanity, tiff
 from i2i.images.decoding import turn, unmultiply
 from i2i.images.extras import require
 from i2i.images.formats import (
@@ -26,18 +23,16 @@ from i2i.images.formats import (
 )
 from i2i.images.metadata import Metadata
 from i2i.images.pixels import MAX_VALUE, UNIT, ValueRange, from_value_range
+from i2i.images.plain import PlainValues
 from i2i.images.tiff import Directory, Tag
+from i2i.images.tiff_segments import PICTURES, Kind, Segments, grid, segment_bytes
 from i2i.images.tiff_tags import description, parse_ome, read_tags
 
 MAX_PIXEL_BYTES = 8  # of the limit of pixels: 16-bit RGBA has as many
 _RATIOS = {1: 1, 5: 1400, 8: 1032, 32773: 64, 32946: 1032}  # compression -> bytes out of one
 _BYTES = (1, 5, 8, 32773, 32946, 34925, 50000)  # compressions of bytes
-_JPEG, _PNG = 7, 34933
-_PICTURES = (_JPEG, 33003, 33004, 33005, 34712, _PNG)  # whose segments are pictures: JPEG 2000
-_ENDS = {_JPEG: b"\xff\xd9", _PNG: b"IEND\xaeB`\x82"}  # of their segments
 _SPARE_PIXELS = 2**22  # by which a tile may be larger than the picture
 _KINDS = {1: "u", 2: "i", 3: "f"}  # sample formats
-_SIZ = b"\xff\x4f\xff\x51"  # begins a codestream. ITU-T T.800
 _IMAGEJ_AXES = {"C": "channels", "Z": "slices", "T": "frames"}
 _IMAGEJ_COUNT = re.compile(r"^(images|channels|slices|frames)=(\d{1,9})$", re.MULTILINE)
 _SPLIT = "Split it into files of one page, or save its values as .npy"
@@ -50,21 +45,82 @@ class Picture(NamedTuple):
     cost: int  # bytes of memory to load it
     load: Callable[[ValueRange], Array | tuple[Array, Array | None]]
     turned: int = 1  # EXIF orientation of what is stored, but for TIFF
+    plain: "Picture | None" = None  # of a georeferenced TIFF: what else reads its pixels
 
 
-class _Kind(NamedTuple):
-    dtype: np.dtype[Any]
-    bits: int
-    samples: int  # of a page
-    colors: int  # the first of them; others are extra
-    photometric: int
-    compression: int
-    planar: bool
-    extra: tuple[int, ...]  # meanings of the extra samples, as far as they are named
+class Pages(NamedTuple):
+    """Checked pages of a TIFF, the channels of one picture."""
+
+    file: IO[bytes]
+    directories: list[Directory]
+    kind: Kind
+    header: Header
+    turned: int  # EXIF orientation
+    associated: bool  # colors were multiplied by alpha
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width as they are stored."""
+        header = self.header
+        size = header.height, header.width
+        return size[::-1] if self.turned in (5, 6, 7, 8) else size
+
+    @contextmanager
+    def opened(self, kept_bytes: int = 0) -> Iterator[Callable[[int, int, int, int], Array]]:
+        """Hold a function of (top, left, height, width) that returns stored values, [h, w, C].
+
+        `kept_bytes` as in `Segments`.
+        """
+        if (start := self._plain_start()) is not None:
+            dtype = np.dtype(self.directories[0].order + self.kind.dtype.str[1:])
+            yield PlainValues(self.file, (*self.size, self.header.channels), dtype, start).read
+            return
+        tifffile = require("tifffile", "tiff", "this kind of TIFF")
+        self.file.seek(0)
+        with tifffile.TiffFile(self.file) as opened:
+            yield Segments(self.file, opened, self.directories, self.kind, kept_bytes).read
+
+    def _plain_start(self) -> int | None:
+        """Return where all values begin, if they lie in the file as in memory."""
+        (page, *others), kind = self.directories, self.kind
+        packed = kind.planar or kind.bits != 8 * kind.dtype.itemsize
+        coded = kind.compression != 1 or page.first(Tag.PREDICTOR, 1) != 1
+        if others or packed or coded or Tag.TILES in page.values:
+            return None
+        extents = extents_of(page, kind)
+        joined = all(at + size == end for (at, size), (end, _) in pairwise(extents))
+        return extents[0][0] if joined else None
+
+    def convert(self, values: Array, value_range: ValueRange) -> Array:
+        """Return stored values as `images.read` does, but for the orientation."""
+        kind, header = self.kind, self.header
+        values = values.astype(kind.dtype, copy=False)
+        if kind.bits != 8 * kind.dtype.itemsize:
+            top = 2**kind.bits - 1
+            values = (values.astype(np.uint32) * MAX_VALUE[16] // top).astype(np.uint16)
+        if kind.photometric == 0 and header.depth < 32:  # white is zero
+            color = values[..., :1]
+            np.subtract(MAX_VALUE[header.depth], color, out=color)
+        if header.depth == 32 and header.alpha:
+            colors = from_value_range(values[..., :-1], value_range)
+            alpha = from_value_range(values[..., -1:], UNIT)
+            return np.concatenate([colors, alpha], axis=2)
+        if header.depth == 32:
+            return from_value_range(values, value_range)
+        return unmultiply(values) if self.associated else values
 
 
 def open_pages(file: IO[bytes], max_pixels: int) -> Picture:
-    """Read the header of a TIFF.
+    """Read the header of a TIFF; errors are those of `read_pages`."""
+    pages = read_pages(file, max_pixels)
+    first, header = pages.directories[0], pages.header
+    values = header.width * header.height * header.channels
+    cost = values * (2 * pages.kind.dtype.itemsize + 4) + 2 * segment_bytes(first)
+    return Picture(header, cost, partial(_load, pages))
+
+
+def read_pages(file: IO[bytes], max_pixels: int) -> Pages:
+    """Read and check the directories of a TIFF.
 
     Raises:
         ImageError: pages that are not channels of one picture, kinds that are not supported, and
@@ -101,12 +157,10 @@ def open_pages(file: IO[bytes], max_pixels: int) -> Picture:
         tags = tags.turned()
     metadata = Metadata(family="TIFF", native=tags, native_names=tags.names)
     header = Header(width, height, channels, depth, "TIFF", alpha, sample, metadata)
-    needed = size * 2 + width * height * channels * 4 + 2 * _segment_bytes(pages[0], kind)
-    load = partial(_load, file, pages, kind, header, turned, associated)
-    return Picture(header, needed, load)
+    return Pages(file, pages, kind, header, turned, associated)
 
 
-def _kind(page: Directory) -> _Kind:
+def _kind(page: Directory) -> Kind:
     samples, photometric = page.first(Tag.SAMPLES, 1), page.first(Tag.PHOTOMETRIC, -1)
     compression = page.first(Tag.COMPRESSION, 1)
     in_color = compression == 7 and photometric == 6  # decoded as RGB
@@ -116,7 +170,7 @@ def _kind(page: Directory) -> _Kind:
         name = {3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr", 8: "CIE Lab", 32803: "raw mosaic"}
         what = name.get(photometric, f"kind {photometric}")
         raise not_supported(f"a TIFF of {samples} x {what}")
-    if compression not in _BYTES and compression not in _PICTURES:
+    if compression not in _BYTES and compression not in PICTURES:
         raise not_supported(f"a TIFF of compression {compression}")
     if page.first(Tag.FILL_ORDER, 1) != 1:
         raise not_supported("a TIFF whose bits are in reverse order")
@@ -131,10 +185,10 @@ def _kind(page: Directory) -> _Kind:
     dtype = np.dtype(f"{letter}{16 // 8 if packed else bits[0] // 8}")
     planar = samples > 1 and page.first(Tag.PLANES, 1) == 2
     extra = page.values.get(Tag.EXTRA, ())
-    return _Kind(dtype, bits[0], samples, colors, photometric, compression, planar, extra)
+    return Kind(dtype, bits[0], samples, colors, photometric, compression, planar, extra)
 
 
-def _check_axes(pages: list[Directory], kind: _Kind, channels: int) -> None:
+def _check_axes(pages: list[Directory], kind: Kind, channels: int) -> None:
     """Raise ImageError where not all pages are channels of one picture."""
     count = len(pages)
     text = description(pages[0])
@@ -163,7 +217,7 @@ def _check_axes(pages: list[Directory], kind: _Kind, channels: int) -> None:
         raise ImageError("image", reason, "Split it into files of fewer channels")
 
 
-def _alpha(kind: _Kind, pages: int) -> tuple[bool, bool]:
+def _alpha(kind: Kind, pages: int) -> tuple[bool, bool]:
     """Return if the last channel is alpha, and if it was multiplied into the colors."""
     extra = kind.samples - kind.colors
     if pages > 1 or extra != 1 or kind.samples not in (2, 4) or kind.extra[:1] not in ((1,), (2,)):
@@ -174,119 +228,43 @@ def _alpha(kind: _Kind, pages: int) -> tuple[bool, bool]:
     return True, kind.extra[0] == 1
 
 
-# -- segments --------------------------------------------------------------------------------------
-
-
-def _grid(page: Directory) -> tuple[int, int, int, Tag, Tag]:
-    """Return height and width of a segment, segments of a plane, and the tags of them."""
-    width, height = page.first(Tag.WIDTH, 0), page.first(Tag.HEIGHT, 0)
-    if Tag.TILES in page.values:
-        across, down = page.first(Tag.TILE_WIDTH, 0), page.first(Tag.TILE_HEIGHT, 0)
-        tags = Tag.TILES, Tag.TILE_BYTES
-    else:
-        across, down = width, min(page.first(Tag.ROWS, height), height)
-        tags = Tag.STRIPS, Tag.STRIP_BYTES
-    return down, across, -(-width // across) * -(-height // down), *tags
-
-
-def _segment_bytes(page: Directory, kind: _Kind) -> int:
-    down, across, *_ = _grid(page)
-    return down * across * (1 if kind.planar else kind.samples) * kind.dtype.itemsize
+# -- values ----------------------------------------------------------------------------------------
 
 
 def _check_segments(
-    file: IO[bytes], pages: list[Directory], kind: _Kind, width: int, height: int
+    file: IO[bytes], pages: list[Directory], kind: Kind, width: int, height: int
 ) -> None:
     end = file.seek(0, os.SEEK_END)
     for page in pages:
         tiff.check_parts(page)
-        down, across, count, at, sizes = _grid(page)
+        segments = grid(page)
+        down, across = segments.down, segments.across
         if down * across > max(4 * width * height, _SPARE_PIXELS):
             reason = f"its tiles have {across}x{down} pixels, the picture has {width}x{height}"
             raise ImageError("image", f"corrupt: {reason}", sanity.REPLACE)
-        count *= kind.samples if kind.planar else 1
-        segments = list(
-            zip(page.values[at][:count], page.values.get(sizes, ())[:count], strict=False)
-        )
-        if len(segments) < count or any(start + size > end for start, size in segments):
+        extents = extents_of(page, kind)
+        count = segments.rows * segments.columns * (kind.samples if kind.planar else 1)
+        if len(extents) < count or any(start + size > end for start, size in extents):
             raise ImageError(
                 "image", "truncated: strips or tiles of it are missing", sanity.REPLACE
             )
-        stored = sum(size for _, size in segments)
+        stored = sum(size for _, size in extents)
         packed = width * kind.bits * kind.samples // 8 * height
         if kind.compression in _RATIOS and packed > stored * _RATIOS[kind.compression]:
             reason = f"truncated: {stored} bytes cannot hold {width}x{height} pixels"
             raise ImageError("image", reason, sanity.REPLACE)
 
 
-def _load(
-    file: IO[bytes],
-    pages: list[Directory],
-    kind: _Kind,
-    header: Header,
-    turned: int,
-    associated: bool,
-    value_range: ValueRange,
-) -> Array:
-    tifffile = require("tifffile", "tiff", "this kind of TIFF")
-    height, width = pages[0].first(Tag.HEIGHT, 0), pages[0].first(Tag.WIDTH, 0)
-    values = np.empty((height, width, header.channels), kind.dtype)
-    file.seek(0)
-    with tifffile.TiffFile(file) as opened:
-        for number, directory in enumerate(pages):
-            opened.filehandle.seek(directory.position)
-            page = tifffile.TiffPage(opened, number)
-            part = values[..., number * kind.samples : (number + 1) * kind.samples]
-            _decode(file, page, directory, kind, part)
-    if kind.bits != 8 * kind.dtype.itemsize:
-        top = 2**kind.bits - 1
-        values = (values.astype(np.uint32) * MAX_VALUE[16] // top).astype(np.uint16)
-    if kind.photometric == 0 and header.depth < 32:  # white is zero
-        color = values[..., :1]
-        np.subtract(MAX_VALUE[header.depth], color, out=color)
-    if header.depth == 32 and header.alpha:
-        colors = from_value_range(values[..., :-1], value_range)
-        alpha = from_value_range(values[..., -1:], UNIT)
-        values = np.concatenate([colors, alpha], axis=2)
-    elif header.depth == 32:
-        values = from_value_range(values, value_range)
-    return turn(unmultiply(values) if associated else values, turned)
+def extents_of(page: Directory, kind: Kind) -> list[tuple[int, int]]:
+    """Return position and size of each segment of a page in the file."""
+    segments = grid(page)
+    count = segments.rows * segments.columns * (kind.samples if kind.planar else 1)
+    positions, sizes = page.values[segments.positions], page.values.get(segments.sizes, ())
+    return list(zip(positions[:count], sizes[:count], strict=False))
 
 
-def _decode(file: IO[bytes], page: Any, directory: Directory, kind: _Kind, values: Array) -> None:
-    """Fill `values` [H, W, C] with the channels of a page."""
-    height, width, samples = values.shape
-    planes, together = (samples, 1) if kind.planar else (1, samples)
-    if page.shaped != (planes, 1, height, width, together) or page.dtype != kind.dtype:
-        raise not_supported(f"a TIFF whose pages have the form {page.shaped}")
-    down, across, count, at, sizes = _grid(directory)
-    for index in range(count * planes):
-        file.seek(directory.values[at][index])
-        content = file.read(directory.values[sizes][index])
-        _check_picture(content, kind.compression, down * across)
-        tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
-        segment, (plane, _, top, left, _), _ = page.decode(content, index, **tables)
-        if segment is None or segment.dtype != kind.dtype or segment.shape[3] != together:
-            raise ImageError("image", "corrupt: a strip or tile has other values", sanity.REPLACE)
-        target = values[top : top + down, left : left + across, plane : plane + together]
-        target[:] = segment[0, : target.shape[0], : target.shape[1]]
-
-
-def _check_picture(content: bytes, compression: int, pixels: int) -> None:
-    """Raise ImageError for a segment that is a picture without its end, or of more `pixels`."""
-    if compression not in _PICTURES:
-        return
-    if not content.rstrip(b"\0").endswith(_ENDS.get(compression, b"\xff\xd9")):
-        raise ImageError(
-            "image", "truncated: the end of a strip or tile is missing", sanity.REPLACE
-        )
-    if compression == _PNG:
-        size = struct.unpack_from(">2I", content, 16)
-    elif compression == _JPEG:
-        size = jpeg.frame_size(content)
-    else:
-        right, bottom, left, top = struct.unpack_from(">4I", content, content.index(_SIZ) + 8)
-        size = right - left, bottom - top
-    if size[0] * size[1] > pixels:
-        reason = f"corrupt: a strip or tile holds {size[0]}x{size[1]} pixels"
-        raise ImageError("image", reason, sanity.REPLACE)
+def _load(pages: Pages, value_range: ValueRange) -> Array:
+    with pages.opened() as read:
+        height, width = pages.size
+        values = pages.convert(read(0, 0, height, width), value_range)
+    return turn(values, pages.turned)

@@ -239,12 +239,12 @@ def write_volume(
         ImageError: the format cannot hold them.
         OSError: it cannot be written.
     """
-    from i2i.images import dicom, nifti
+    from i2i.images import dicom_writing, nifti
 
     if origin.format == "NIFTI":
         nifti.write(path, values, origin.origin)
     else:
-        dicom.write(path, values, origin.origin, value_range, key, what)
+        dicom_writing.write(path, values, origin.origin, value_range, key, what)
 
 
 def around(path: Source, neighbors: int) -> list[Source]:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from i2i.files import write_atomically
-from i2i.images import geotiff, npy, profiles, tiff, tiff_writing
+from i2i.images import geotiff_writing, npy, profiles, tiff, tiff_writing
 from i2i.images.formats import (
     Array,
     Format,
@@ -21,6 +21,7 @@ from i2i.images.formats import (
     installed,
     supports,
 )
+from i2i.images.geotiff import GeoTags
 from i2i.images.metadata import NO_METADATA, Metadata
 from i2i.images.pixels import UNIT, ValueRange, match_channels, to_depth, to_value_range
 from i2i.images.tiff_tags import TiffTags
@@ -103,7 +104,7 @@ def carried(metadata: Metadata, format: Format, channels: int) -> Metadata:
 
 def marks_missing(metadata: Metadata) -> bool:
     """Return True if a file with this metadata says which pixels have no data."""
-    return isinstance(metadata.native, geotiff.GeoTags)
+    return isinstance(metadata.native, GeoTags)
 
 
 def _encoded(
@@ -121,8 +122,8 @@ def _encoded(
     plain = channels in (2, 4) and not alpha
     usual = supports(format, channels, 0, sample, extras=False) and not plain
     kept = carried(metadata, format, channels)
-    if isinstance(kept.native, geotiff.GeoTags):
-        return geotiff.to_bytes(array, kept, alpha, missing)
+    if isinstance(kept.native, GeoTags):
+        return geotiff_writing.to_bytes(array, kept, alpha, missing)
     if format == "TIFF" and (kept.native or not usual):
         return tiff_writing.to_bytes(array, kept, alpha)
     if array.dtype == np.uint16 and array.shape[2] > 1:

@@ -23,6 +23,7 @@ from i2i.config import (
 from i2i.evaluation.features import available
 from i2i.evaluation.metric import METRICS
 from i2i.evaluation.paired import MS_SSIM_SIDE, WINDOW
+from i2i.evaluation.scoring import OF_CLASSES
 from i2i.images import spectrum
 from i2i.methods._base import Method
 from i2i.networks.contract import Discriminator, Generator
@@ -97,9 +98,13 @@ def _class_errors(data: PairedData) -> Iterator[ConfigError]:
     if "a" in data.classes and len(data.inputs) > 1:
         reason = "class numbers are one channel of one file, and several inputs are stacked"
         yield ConfigError("data.classes.a", reason, "Name one input")
-    if data.color_jitter and data.direction.source in data.classes:
-        reason = f"has no effect: domain {data.direction.source} holds class numbers"
+    if data.color_jitter and data.direction.source in data.labels:
+        reason = f"has no effect: domain {data.direction.source} holds labels"
         yield ConfigError("data.color_jitter", reason, "Leave it out")
+    if data.class_edges and data.direction.source not in data.classes:
+        reason = f"has no effect: domain {data.direction.source}, the input, holds no classes"
+        hint = f"Set data.classes.{data.direction.source}, or leave it out"
+        yield ConfigError("data.class_edges", reason, hint)
     if data.alpha == "carry" and data.classes:
         reason = "carry has no effect on class numbers"
         yield ConfigError("data.alpha", reason, "Choose drop")
@@ -189,13 +194,20 @@ def check_validate(section: ValidateConfig) -> ValidateConfig:
     return section
 
 
+def _makes_classes(config: Config) -> bool:
+    """Return True if the target holds class numbers."""
+    data = config.data
+    return isinstance(data, PairedData) and data.direction.target in data.classes
+
+
 def chosen_metrics(config: Config, kind: Kind) -> tuple[tuple[str, ...], str]:
     """Return the metrics of a validation on data of `kind`, and the one that chooses the best."""
     section, computable = config.validate, available("set")
-    metrics = section.metrics or ("psnr", "ssim", "l1")
+    metrics = section.metrics or (OF_CLASSES if _makes_classes(config) else ("psnr", "ssim", "l1"))
     if kind != "paired" and not section.metrics:
         metrics = tuple(name for name in ("kid_effnet", "swd") if name in computable)
-    metric = section.metric or ("ssim" if kind == "paired" and "ssim" in metrics else metrics[0])
+    best = next((name for name in ("ssim", "miou") if name in metrics), metrics[0])
+    metric = section.metric or (best if kind == "paired" else metrics[0])
     return (metrics if metric in metrics else (*metrics, metric)), metric
 
 
@@ -206,10 +218,9 @@ def check_metrics(config: Config, kind: Kind) -> None:
         ConfigError: all metrics that cannot be computed.
     """
     section, errors = config.validate, []
-    if isinstance(config.data, PairedData) and config.data.direction.target in config.data.classes:
-        reason = "metrics compare shades, and the target holds class numbers"
-        raise ConfigError("validate.every_images", reason, "Leave it out")
-    fitting = [*(available("paired") if kind == "paired" else ()), *available("set")]
+    classes = _makes_classes(config)
+    fitting = [*(available("paired", of_classes=classes) if kind == "paired" else ())]
+    fitting += [] if classes else available("set")
     hint = f"Choose among {', '.join(fitting)}"
     side = min(height_width(config.data.crop_size))
     smallest = {"ssim": WINDOW, "ms_ssim": MS_SSIM_SIDE, "grid": spectrum.WINDOW}
@@ -221,6 +232,10 @@ def check_metrics(config: Config, kind: Kind) -> None:
         subject = "validate.metric" if name == section.metric else "validate.metrics"
         if name not in METRICS:
             errors.append(ConfigError(subject, f"there is no metric {name}", hint))
+        elif METRICS[name].of_classes != classes:
+            needs, has = ("shades", "class numbers") if classes else ("class numbers", "shades")
+            reason = f"{name} compares {needs}, and the target holds {has}"
+            errors.append(ConfigError(subject, reason, hint))
         elif METRICS[name].kind == "paired" and kind != "paired":
             reason = f"{name} compares pairs, and {config.method.name} trains on {kind} images"
             errors.append(ConfigError(subject, reason, hint))

@@ -55,6 +55,13 @@ generator.name=resnet generator.blocks=3 generator.width=16 generator.upsample=p
 discriminator.width=16 discriminator.layers=2
 train.checkpoint_every_images=450 train.ema_halflife_images=200
 """
+_CUT = """
+data.load_size=68 data.crop_size=64 optim.lr=5e-4 optim.lr_decay_start=0.3 method.patches=64
+generator.name=resnet generator.blocks=3 generator.width=16
+generator.antialias=false generator.upsample=deconv_blur
+discriminator.antialias=false discriminator.width=16 discriminator.layers=2
+train.checkpoint_every_images=750 train.ema_halflife_images=200
+"""
 _DCGAN = """
 data.load_size=32 data.crop_size=32 train.batch=16 method.latent=32 method.augment=diffaugment
 generator.width=32 discriminator.width=32 discriminator.layers=2
@@ -63,6 +70,7 @@ train.checkpoint_every_images=14000 train.ema_halflife_images=2000
 DEMOS = {
     "pix2pix": Demo("facades", False, 400, 64, 2_400, _PIX2PIX),
     "cyclegan": Demo("facades", True, 400, 64, 900, _CYCLEGAN),
+    "cut": Demo("facades", True, 400, 64, 1_500, _CUT),
     "dcgan": Demo("portraits", False, 2_000, 32, 28_000, _DCGAN),
 }
 

@@ -134,7 +134,9 @@ class RunValidation:
         for sample in self._samples(nets, direction):
             name = picture_name(sample.file, outputs)
             parts = {"input": sample.input, "output": sample.output, "target": sample.target}
-            pictures = {part: to_rgb(image) for part, image in parts.items() if image is not None}
+            pictures = {
+                part: to_rgb(image, spec) for part, image in parts.items() if image is not None
+            }
             if sample.input is not None:
                 pictures["input"] = to_rgb(sample.input, self.dataset.specs[_source(direction)])
             gallery.add(direction, name, pictures)
@@ -145,7 +147,9 @@ class RunValidation:
                 )
                 valid = None if sample.valid is None else sample.valid[0].numpy() > 0
                 if counts(valid):
-                    scored = masked([(direction, output)], target, valid)
+                    scored = [(direction, output)]
+                    if not spec.classes:
+                        scored = masked(scored, target, valid)
                     scorer.add(name, target, scored, depth, valid)
             busy()
         scores: dict[str, Interval] = {}

@@ -20,6 +20,7 @@ from i2i.translation.options import Options, target_size
 from i2i.translation.plan import Task
 from i2i.translation.translator import Translator
 
+UNMARKED = "outputs cannot mark the pixels of inputs that have no data"
 _PIXELS_A_BYTE = 200  # photographs have up to 20
 
 
@@ -98,23 +99,26 @@ def _read(task: Task, translator: Translator, options: Options) -> Item:
         valid = pixels if absent is None else with_nan(pixels, absent > 0)
         notes += unlike_note(valid, translator.source)
         clipped = image.clipped
-    missing = _missing(absent, translator.target.file_channels)
-    if missing is not None and alpha is not None:
-        color = np.repeat(missing, translator.out_channels // missing.shape[2], axis=2)
-        missing = np.concatenate([color, np.zeros(alpha.shape, np.bool_)], axis=2)
+    missing = None if absent is None else output_missing(absent > 0, translator, alpha is not None)
     if missing is not None and not images.marks_missing(metadata):
-        notes += ("outputs cannot mark the pixels of inputs that have no data",)
+        notes += (UNMARKED,)
     has_alpha = alpha is not None or translator.target.alpha
     return Item(task, inputs, pixels, depth, alpha, notes, metadata, clipped, has_alpha, missing)
 
 
-def _missing(levels: Array | None, channels: int) -> Array | None:
-    """Return which values of an output are of pixels without data, channel by channel if it can."""
-    if levels is None:
-        return None
-    if levels.shape[2] != channels:
-        levels = levels.max(axis=2, keepdims=True)
-    return levels.astype(np.bool_)
+def output_missing(absent: Array, translator: Translator, carried: bool) -> Array:
+    """Return which values of an output are of pixels without data, channel by channel if it can.
+
+    Args:
+        absent: of the input, bool [H, W, C].
+        carried: the output has the alpha of the input as its last channel.
+    """
+    same = absent.shape[2] == translator.target.file_channels
+    missing: Array = absent if same else np.atleast_3d(absent.any(axis=2))
+    if carried:
+        color = np.repeat(missing, translator.out_channels // missing.shape[2], axis=2)
+        missing = np.concatenate([color, np.zeros_like(missing[..., :1])], axis=2)
+    return missing
 
 
 def outcome(

@@ -6,7 +6,7 @@ of tiles, with the statistics that it took before.
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from i2i.images.rows import STATISTICS, STREAMED, SpooledRows
 from i2i.images.spec import Clipped
 from i2i.images.stacks import Stack, check_alike, stack
 from i2i.images.windows import Windows, open_windows
-from i2i.translation.decoding import outcome
+from i2i.translation.decoding import UNMARKED, outcome, output_missing
 from i2i.translation.manifest import Stamp, identity
 from i2i.translation.options import Options
 from i2i.translation.plan import Task
@@ -56,14 +56,17 @@ class _Source:
         right = (half or self._spec.half_of(*self.size)) == "right"
         self._left = self.size[1] - self.width if right else 0
         self.notes: set[str] | None = None  # that hold for every window
+        self.may_miss = any(one.header.nodata for one in windows)
+        self.has_missing = False  # in what was read
         self.pixels_read = 0
         self.advance: Callable[[], None] = lambda: None
 
     def stacked(self, top: int, left: int, height: int, width: int) -> Stack:
         """Return a window as `stacks.read` returns complete files."""
         box = top, left + self._left, height, width
-        pictures = [(one.read(*box), one.header) for one in self._windows]
+        pictures = [one.read(*box) for one in self._windows]
         part = stack(self._files, pictures, self._spec, self._alpha, self._watched)
+        self.has_missing |= part.missing is not None
         self.notes = set(part.notes) & (set(part.notes) if self.notes is None else self.notes)
         return part
 
@@ -72,6 +75,16 @@ class _Source:
         self.pixels_read += height * width
         self.advance()
         return self.stacked(top, left, height, width).array
+
+    def missing(self, translator: Translator, first: int, end: int) -> Array | None:
+        """Return which values of rows of the output have no data; None for none."""
+        part = self.stacked(first, 0, end - first, self.width)
+        carried = part.alpha is not None
+        return (
+            part.missing
+            if part.missing is None
+            else output_missing(part.missing, translator, carried)
+        )
 
 
 def translate_large(
@@ -103,17 +116,20 @@ def translate_large(
         pixel = source.stacked(0, 0, 1, 1)._replace(notes=())
         source.notes = None
         depth, notes, metadata = outcome(task, pixel, source.size, (1.0, 1.0), translator, options)
-        if metadata.native is not None:
-            metadata = replace(metadata, native=None)
-            for name in metadata.native_names:
-                notes += (f"{name} of inputs were dropped: tiles are written without",)
+        has_alpha = pixel.alpha is not None or translator.target.alpha
         writer = opened.enter_context(
-            SpooledRows(task.target, source.height, job, inputs["sha256"], metadata=metadata)
+            SpooledRows(
+                *(task.target, source.height, job, inputs["sha256"]),
+                metadata=metadata,
+                alpha=has_alpha,
+            )
         )
         notes += _translate(
             source, writer, translator, options, depth, task.relative if show else ""
         )
-        writer.finish()
+        marks = images.marks_missing(metadata)
+        notes += (UNMARKED,) if source.has_missing and not marks else ()
+        writer.finish(partial(source.missing, translator) if source.may_miss and marks else None)
     clipped = watched.outside, watched.values  # of all windows that were read: a share
     return inputs, (*notes, *sorted(source.notes or ())), clipped
 

@@ -206,8 +206,12 @@ def _tensor(
     tiling: Tiling,
     extents: list[tuple[tuple[int, int], tuple[int, int]]],
 ) -> Tensor:
-    parts = np.stack([tiling.part(read, rows, columns) for rows, columns in extents])
-    return translator.source.tensor(parts, translator.device)
+    spec = translator.source
+    margin = int(spec.edges)  # pixels beside a tile of which its own edges depend
+    sides = [[(first - margin, end + margin) for first, end in extent] for extent in extents]
+    parts = np.stack([tiling.part(read, rows, columns) for rows, columns in sides])
+    x = spec.tensor(parts, translator.device)
+    return x[..., margin : x.shape[-2] - margin, margin : x.shape[-1] - margin].contiguous()
 
 
 def _compute(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from i2i import images
 from i2i.config import PairedData, UnconditionalData, UnpairedData
+from i2i.data.check import check_folder
 from i2i.data.dataset import Dataset, PairedImages, UnpairedImages
 from i2i.data.folders import DataError
 from i2i.data.parts import LargeImage
@@ -105,3 +106,28 @@ def test_a_large_image_without_windows_is_refused(root: Path) -> None:
     images.encode(picture(0), root / "trainA" / "3.png")
     with pytest.raises(DataError, match=r"(?s)3\.png.*megapixels"):
         dataset("unconditional", root, max_pixels=1600)
+
+
+def test_value_ranges_are_fitted_to_windows_of_large_images(tmp_path: Path) -> None:
+    for domain, dtype in (("trainA", "f4"), ("trainB", "u2")):
+        (tmp_path / domain).mkdir()
+        for number in range(2):
+            np.save(
+                tmp_path / domain / f"{number}.npy", (picture(number, 1, dtype) / 2).astype(dtype)
+            )
+    ranges = {"a": "percentile(0, 100)", "b": "percentile(0, 100)"}
+    settings = {**CROP, "value_range": ranges, "layout": "folders"}
+    loaded, read = (
+        PairedImages(PairedData(root=str(tmp_path), max_pixels=limit, **settings))
+        for limit in (10_000, 1600)
+    )
+    assert read.config.value_range == loaded.config.value_range != ranges
+
+
+def test_check_says_which_files_are_read_by_crops_only(root: Path) -> None:
+    report = check_folder(root, max_pixels=1600, value_range="percentile(0, 100)")
+    issues = {issue.name: (issue.level, set(issue.files)) for issue in report.issues}
+    large = {"trainA/0.npy", "trainA/1.tif", "trainB/0.npy", "trainB/1.npy"}
+    assert issues["large"] == ("warning", large)
+    assert not {"unreadable", "duplicate", "near duplicate"} & issues.keys()
+    assert set(report.clean) >= large

@@ -55,10 +55,13 @@ def quantity_of(metric: str) -> str:
     return "fd" if metric == "fid" else metric.removesuffix("_effnet")
 
 
-def available(kind: Kind, weights: FeatureWeights = NO_WEIGHTS) -> list[str]:
+def available(
+    kind: Kind, weights: FeatureWeights = NO_WEIGHTS, of_classes: bool = False
+) -> list[str]:
     """Return the names of the metrics of a kind that can be computed here, in order."""
     files = _files(weights)
-    chosen = [metric for metric in METRICS.values() if metric.kind == kind]
+    every = METRICS.values()
+    chosen = [each for each in every if (each.kind, each.of_classes) == (kind, of_classes)]
     return [each.name for each in chosen if each.network is None or files[each.network]]
 
 
