@@ -115,11 +115,17 @@ def _tree(source: str) -> ast.Module:
 
 
 def _presets(path: Path) -> dict[str, Preset]:
-    for node in _parse(path).body:
+    tree = _parse(path)
+    try:
+        return _literals(tree)
+    except ValueError:
+        raise ComponentError(path, "PRESETS is no literal", "Write values only") from None
+
+
+@functools.cache
+def _literals(tree: ast.Module) -> dict[str, Preset]:
+    for node in tree.body:
         if isinstance(node, ast.AnnAssign) and node.value and ast.unparse(node.target) == "PRESETS":
-            try:
-                presets: dict[str, Preset] = ast.literal_eval(node.value)
-            except ValueError:
-                raise ComponentError(path, "PRESETS is no literal", "Write values only") from None
+            presets: dict[str, Preset] = ast.literal_eval(node.value)
             return presets
     return {}

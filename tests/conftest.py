@@ -1,6 +1,7 @@
 """What every test shares: small and repeatable."""
 
 import ctypes
+import gc
 import os
 from pathlib import Path
 
@@ -9,9 +10,9 @@ import torch
 
 from i2i.images import formats
 
-torch.set_num_threads(
-    1
-)  # small networks: threads cost more than they save, and sums are rounded by their number
+# small networks: threads cost more than they save, and sums are rounded by their number
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for programs that tests start
 
 # What a test frees goes back to the system: in the holes of a heap that glibc lets grow, the peaks of memory of the processes
 # that tests fork (peaks.py) would depend on the tests before.
@@ -21,6 +22,12 @@ ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 2**20)
 # The first backward pass of a process starts autograd's threads, of all devices that torch then knows: after a first one on
 # tensors without content, forked processes could not train.
 torch.autograd.backward(torch.ones((), requires_grad=True).exp())
+
+
+def pytest_collection_finish() -> None:
+    """Keep what is imported out of garbage collections, in which each forked process would copy it, 0.5 s long."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -12,11 +12,13 @@ _FORK = multiprocessing.get_context("fork")
 
 # what commands import only when they need it, for seconds: here once for all forked processes
 for _name in (
+    "kornia",  # by the first images that are augmented
     "torch._dynamo",  # by the first optimizer
     "i2i.data.check",
     "i2i.evaluation.evaluate",
     "i2i.run.train",
     "i2i.scenes",
+    "i2i.training.tensorboard",
     "i2i.translation.sampling",
 ):
     importlib.import_module(_name)

@@ -3,8 +3,10 @@
 import functools
 import json
 import os
+import shutil
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from multiprocessing.process import BaseProcess
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from commands import here
 from processes import hear_signals, start
 
 from i2i.checkpoint import load_state, newest
@@ -43,6 +46,7 @@ SMALL: dict[str, tuple[str, list[str]]] = {  # method -> kind of scenes, setting
         ["generator.width=4", "method.latent=5", "method.augment=ada", "method.augment_images=100"],
     ),
 }
+KINDS = ("facades", "orchard", "portraits")
 COMMON = [
     "data.load_size=36",
     "data.crop_size=32",
@@ -60,9 +64,33 @@ COMMON += [
 
 def draw_scenes(root: Path, count: int = 15) -> dict[str, Path]:
     """Draw every kind of scene; of 15, 12 are for training."""
-    for kind in ("facades", "orchard", "portraits"):
-        write_dataset(kind, root / kind, count, 32, seed=1)
-    return {kind: root / kind for kind in ("facades", "orchard", "portraits")}
+    warm_up()
+    return _drawn(root, count)
+
+
+@functools.cache
+def warm_up() -> None:
+    """Train every method and translate in this process: what is prepared once takes each forked process half of its time."""
+    with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng():
+        scenes = _drawn(Path(folder), 6)
+        for method in SMALL:
+            ended = here(*train_words(method, scenes, Path(folder) / method, "--images", 2))
+            assert ended.status == 0, ended.err
+        ended = here("translate", Path(folder) / "pix2pix", scenes["facades"], Path(folder) / "out")
+        assert ended.status == 0, ended.err
+
+
+def _drawn(root: Path, count: int) -> dict[str, Path]:
+    shutil.copytree(_drawing(count).name, root, dirs_exist_ok=True)
+    return {kind: root / kind for kind in KINDS}
+
+
+@functools.cache
+def _drawing(count: int) -> tempfile.TemporaryDirectory[str]:
+    folder = tempfile.TemporaryDirectory()
+    for kind in KINDS:
+        write_dataset(kind, Path(folder.name) / kind, count, 32, seed=1)
+    return folder
 
 
 def fitting(method: str, texts: Iterable[str]) -> list[str]:

@@ -81,7 +81,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # Lines of each room, blank ones counted: raise a budget in the commit that needs it, with the reason in its message.
 BUDGETS = {
-    "ground floor": 1600,
+    "ground floor": 1610,
     "checkpoint and model_file": 720,
     "images": 6385,
     "scenes": 840,
@@ -96,7 +96,7 @@ BUDGETS = {
     "evaluation": 3520,
     "translation": 4390,
     "compat": 505,
-    "config": 855,
+    "config": 860,
     "run": 3210,
     "bench": 1310,
     "cli": 1810,

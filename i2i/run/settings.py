@@ -1,5 +1,6 @@
 """The settings of a run: of a new one, of a resumed one, and their JSON Schema."""
 
+import functools
 import hashlib
 import inspect
 import json
@@ -22,6 +23,7 @@ from i2i.config import (
     ConfigError,
     DataConfig,
     Layer,
+    Section,
     component_model,
     is_resumable,
     merge,
@@ -104,7 +106,8 @@ def resolve(method: str, layers: Sequence[Layer]) -> Config:
             key: value for key, value in defaults[section].items() if key in model.model_fields
         }
         defaults[section] = options | {"name": chosen[section]["name"]}
-    return validate([Layer("defaults", defaults), *layers], _config_model(method, models))
+    complete = _config_model(method=_method_model(method), data=DATA[factory.kind], **models)
+    return validate([Layer("defaults", defaults), *layers], complete)
 
 
 def _is_another(section: str, published: str, chosen: str) -> bool:
@@ -324,21 +327,17 @@ def _fitted(setting: Any, before: Any) -> Any:
 # -- models ----------------------------------------------------------------------------------------
 
 
-def _config_model(method: str, networks: Mapping[str, type[Component]]) -> type[Config]:
-    """Return the type of the settings of `method` with networks of these types by section."""
+@functools.cache  # a program resolves the same settings some ten times
+def _config_model(**sections: type[Section]) -> type[Config]:
+    """Return the type of settings with these types by section."""
     checks: dict[str, Any] = {
         "check_data": field_validator("data")(check_data),
         "check_train": field_validator("train")(check_train),
         "check_validate": field_validator("validate")(check_validate),
     }
-    if not has_discriminator(method):
+    if sections["discriminator"] is _NoDiscriminator:
         check = field_validator("discriminator", mode="before")(check_no_discriminator)
         checks["check_no_discriminator"] = check
-    sections = {
-        "method": _method_model(method),
-        "data": DATA[registry.find("methods", method).factory.kind],
-        **networks,
-    }
     fields: dict[str, Any] = {section: (model, ...) for section, model in sections.items()}
     return create_model(
         "Config",

@@ -43,6 +43,8 @@ def load(names: Sequence[str]) -> dict[str, Tracker]:
     Raises:
         ConfigError: there is none of a name, or it cannot be imported.
     """
+    if not names:
+        return {}  # listing what is installed takes 10 ms
     entries = {entry.name: entry for entry in (*_OWN, *entry_points(group=GROUP))}
     trackers: dict[str, Tracker] = {}
     for name in names:

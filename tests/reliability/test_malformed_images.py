@@ -1,5 +1,6 @@
 """A thousand files, odd, hopeless or damaged: none stops a job, each is accounted for, and memory is bounded."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -36,12 +37,17 @@ SHALLOW += [
 ]
 
 
+@functools.cache
+def _malformed(count: int) -> list[tuple[str, bytes]]:
+    return list(malformed(count))
+
+
 @pytest.fixture
 def folder(tmp_path: Path, thorough: bool) -> Path:
     """A folder of malformed files; 1,000 of them where it is thorough."""
     root = tmp_path / "in"
     root.mkdir()
-    for name, content in malformed(1000 if thorough else 450):
+    for name, content in _malformed(1000 if thorough else 450):
         (root / name).write_bytes(content)
     (root / "bad-link.png").symlink_to(root / "missing.png")
     os.mkfifo(root / "bad-pipe.jpg")

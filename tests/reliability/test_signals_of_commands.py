@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM at any moment of any command but train: the documented status, and nothing half-written."""
 
+import functools
 import random
 import signal
 import subprocess
@@ -60,6 +61,23 @@ def works(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Work]:
     }
 
 
+@pytest.fixture(scope="module")
+def complete(
+    works: dict[str, Work], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], tuple[float, dict[str, bytes]]]:
+    """Seconds and outputs of a command that nothing stops."""
+
+    @functools.cache
+    def run(name: str) -> tuple[float, dict[str, bytes]]:
+        folder, began = tmp_path_factory.mktemp("complete"), time.monotonic()
+        out = folder / "out"
+        out.mkdir()
+        assert i2i(folder / "streams", *works[name].arguments(out)).status in (0, 1)
+        return time.monotonic() - began, outputs(out)
+
+    return run
+
+
 def stopped(folder: Path, arguments: list[object], number: signal.Signals, seconds: float) -> Ended:
     """Run a command and send it a signal `seconds` after it has begun."""
     command = Command(folder, *arguments)
@@ -72,13 +90,15 @@ def stopped(folder: Path, arguments: list[object], number: signal.Signals, secon
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 @pytest.mark.parametrize("name", ["translate", "generate", "evaluate", "check", "synth"])
 def test_signal_ends_a_command_with_its_status_and_nothing_half_written(
-    name: str, number: signal.Signals, works: dict[str, Work], tmp_path: Path, thorough: bool
+    name: str,
+    number: signal.Signals,
+    works: dict[str, Work],
+    complete: Callable[[str], tuple[float, dict[str, bytes]]],
+    tmp_path: Path,
+    thorough: bool,
 ) -> None:
     work, chance = works[name], random.Random(f"{name} {number}")
-    (tmp_path / "complete").mkdir()
-    began = time.monotonic()
-    assert i2i(tmp_path / "streams", *work.arguments(tmp_path / "complete")).status in (0, 1)
-    longest, expected = time.monotonic() - began, outputs(tmp_path / "complete")
+    longest, expected = complete(name)
     hits = 0
     for attempt in range(1_000):
         out = tmp_path / f"{attempt}"

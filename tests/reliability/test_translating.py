@@ -1,5 +1,6 @@
 """Translating never loses work: killed, sharded, on a full disk, without anyone who listens."""
 
+import functools
 import os
 import random
 import re
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +24,9 @@ from i2i.translation.folder import translate_folder
 from i2i.translation.loading import load
 from i2i.translation.options import Options
 
+Folder = Callable[[int], Path]
+Unbroken = Callable[[Path, Path], dict[str, bytes]]
+
 
 @pytest.fixture(scope="module", params=["resnet", "unet"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -30,8 +35,17 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("photos"), 120)
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """The folder of so many pictures."""
+    return functools.cache(lambda count: write_pictures(tmp_path_factory.mktemp("photos"), count))
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
+    """The outputs of a model for a folder."""
+    return functools.cache(
+        lambda model, source: whole(model, source, tmp_path_factory.mktemp("whole") / "out")
+    )
 
 
 def whole(model: Path, photos: Path, out: Path) -> dict[str, bytes]:
@@ -59,15 +73,16 @@ def die_in_the_middle_of_write(number: int) -> None:
 
 
 def test_translate_killed_at_random_moments_ends_like_an_unbroken_run(
-    model: Path, photos: Path, tmp_path: Path, thorough: bool
+    model: Path, photos: Folder, unbroken: Unbroken, tmp_path: Path, thorough: bool
 ) -> None:
-    expected = whole(model, photos, tmp_path / "whole")
+    source = photos(120 if thorough else 48)
+    expected = unbroken(model, source)
     chance, out = random.Random(model.name), tmp_path / "out"
     kills = looks = rounds = 0
     while kills < (40 if thorough else 6):
         goal, more = len(outputs(out)) + chance.randint(0, 3), chance.uniform(0, 0.04)
         suicide = partial(die_in_the_middle_of_write, chance.randint(1, 4)) if kills % 2 else None
-        running = Command(tmp_path / "streams", "translate", model, photos, out, before=suicide)
+        running = Command(tmp_path / "streams", "translate", model, source, out, before=suicide)
         moment = float("inf")
         while running.process.exitcode is None and (suicide or time.monotonic() < moment):
             seen = outputs(out)  # what another program would find now
@@ -86,21 +101,22 @@ def test_translate_killed_at_random_moments_ends_like_an_unbroken_run(
         kills += 1
     assert looks > kills
     assert temporaries(out), "no kill met a write"
-    assert i2i(tmp_path / "streams", "translate", model, photos, out).status == 0
+    assert i2i(tmp_path / "streams", "translate", model, source, out).status == 0
     assert outputs(out) == expected
     assert temporaries(out) == []
 
 
 def test_shards_are_disjoint_and_together_the_unsharded_run(
-    model: Path, photos: Path, tmp_path: Path, thorough: bool
+    model: Path, photos: Folder, unbroken: Unbroken, tmp_path: Path, thorough: bool
 ) -> None:
-    expected = whole(model, photos, tmp_path / "whole")
+    source = photos(120 if thorough else 48)
+    expected = unbroken(model, source)
     translator = load(model, device="cpu")
     for count in range(1, 18) if thorough else (1, 2, 17):
         together: dict[str, bytes] = {}
         for index in range(count):
             out = tmp_path / f"{count}/{index}"
-            report = translate_folder(translator, photos, out, Options(shard=(index, count)))
+            report = translate_folder(translator, source, out, Options(shard=(index, count)))
             part = outputs(out)
             assert report.written == len(part)
             assert not together.keys() & part.keys(), "two shards translate one file"
@@ -183,9 +199,9 @@ def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_full_disk_stops_translate_cleanly_and_it_continues_later(
-    model: Path, noise: Path, tmp_path: Path, thorough: bool
+    model: Path, noise: Path, unbroken: Unbroken, tmp_path: Path, thorough: bool
 ) -> None:
-    expected = whole(model, noise, tmp_path / "whole")
+    expected = unbroken(model, noise)
     for kilobytes in range(64, 320, 12) if thorough else (64, 200):
         disk = tmp_path / f"disk-{kilobytes}"
         try:
@@ -207,9 +223,9 @@ def test_full_disk_stops_translate_cleanly_and_it_continues_later(
     "limit", [2_000, 9_000]
 )  # the first output is larger; or the record comes to be
 def test_size_limit_stops_translate_cleanly_and_it_continues_later(
-    limit: int, model: Path, noise: Path, tmp_path: Path
+    limit: int, model: Path, noise: Path, unbroken: Unbroken, tmp_path: Path
 ) -> None:
-    expected = whole(model, noise, tmp_path / "whole")
+    expected = unbroken(model, noise)
     command = partial(i2i, tmp_path / "streams", "translate", model, noise, tmp_path / "out")
     for _ in range(2):
         limited = command(before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
