@@ -94,7 +94,7 @@ BUDGETS = {
     "report": 920,
     "execution": 320,
     "evaluation": 3520,
-    "translation": 4390,
+    "translation": 4405,
     "compat": 505,
     "config": 860,
     "run": 3210,

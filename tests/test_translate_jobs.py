@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,13 @@ from i2i import memory as machine
 from i2i.files import sha256
 from i2i.images import budget
 from i2i.lock import InUseError
-from i2i.translation import TranslationError, decoding, memory, recording
+from i2i.translation import TranslationError, decoding, large, memory, recording, sinks
 from i2i.translation.folder import Report, translate_folder
 from i2i.translation.loading import load
 from i2i.translation.manifest import Manifest
 from i2i.translation.memory import NotEnoughMemoryError
 from i2i.translation.options import Options
+from i2i.translation.plan import Task
 from i2i.translation.translator import Translator
 
 RECORD = ".i2i-manifest.jsonl"
@@ -214,6 +216,26 @@ def test_output_folder_that_is_removed_ends_the_job_and_is_not_made_again(tmp_pa
 
     with pytest.raises((InUseError, files.WriteError), match="out"):
         run(source, out, remove, threads=1)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "tile"), [("0.png", None), ("deep/0.png", None), ("deep/0.png", 8)]
+)
+def test_output_folder_that_is_removed_between_check_and_write_is_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, tile: int | None
+) -> None:
+    source, out = pictures(tmp_path / "in", name, side=12), tmp_path / "out"
+    make = sinks.make_folder
+
+    def remove_and_make(task: Task) -> None:
+        shutil.rmtree(out)
+        make(task)
+
+    for module in (sinks, large):
+        monkeypatch.setattr(module, "make_folder", remove_and_make)
+    with suppress(InUseError, files.WriteError):
+        assert run(source, out, tile=tile).written == 0
     assert not out.exists()
 
 

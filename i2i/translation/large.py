@@ -16,6 +16,7 @@ from torch import Tensor
 
 from i2i import images
 from i2i.console import progress
+from i2i.files import write_error
 from i2i.images import Array, ImageError, WatchedRange
 from i2i.images.rows import STATISTICS, STREAMED, SpooledRows
 from i2i.images.spec import Clipped
@@ -25,6 +26,7 @@ from i2i.translation.decoding import UNMARKED, outcome, output_missing
 from i2i.translation.manifest import Stamp, identity
 from i2i.translation.options import Options
 from i2i.translation.plan import Task
+from i2i.translation.sinks import make_folder
 from i2i.translation.tiles import image_statistics, translate_rows
 from i2i.translation.tiling import Tiling
 from i2i.translation.translator import Translator
@@ -104,7 +106,10 @@ def translate_large(
     if task.missing:
         raise ImageError(task.source, task.missing)
     folder = task.target.parent
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        make_folder(task)
+    except OSError as error:
+        raise write_error(task.target, error) from None
     inputs, watched = identity(task.files), translator.source.watched()
     with ExitStack() as opened:
         windows = [

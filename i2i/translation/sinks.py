@@ -65,7 +65,7 @@ class FileSink:
         task = item.task
         try:
             self._ledger.check()
-            task.target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(task)
             encode(item, array, task.target)
             return item.stamp | result(task.target)
         except OSError as error:
@@ -82,6 +82,17 @@ class FileSink:
             self.large.append(task)
         else:
             self._ledger.take(task, Outcome(reason=reason))
+
+
+def make_folder(task: Task) -> None:
+    """Make the folder of an output below the output folder, which is never made again.
+
+    Raises:
+        OSError: it is gone, or cannot be written.
+    """
+    depth = len(Path(task.output).parts) - 1
+    for folder in reversed(task.target.parents[:depth]):
+        folder.mkdir(exist_ok=True)
 
 
 def encode(item: Item, array: Array, target: Path | IO[bytes]) -> None:

@@ -24,7 +24,7 @@ from i2i.translation.manifest import Stamp, stamp
 from i2i.translation.options import Options
 from i2i.translation.pipeline import Pipeline
 from i2i.translation.plan import Task, change_of_format, output_name
-from i2i.translation.sinks import Ledger, Outcome, encode
+from i2i.translation.sinks import Ledger, Outcome, encode, make_folder
 from i2i.translation.translator import Translator
 
 _END = 2 * tarfile.BLOCKSIZE  # bytes of zeros
@@ -37,7 +37,7 @@ def translate_tar(translator: Translator, options: Options, task: Task, ledger: 
         DiskFullError: there is no room for it.
     """
     try:
-        task.target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(task)
         with open(task.source, "rb") as file, TarWriter(task.target) as writer:
             sink = _TarSink(translator, options, task, ledger, HashingReader(file), writer)
             Pipeline(translator, options, sink).run(sink.members())

@@ -24,7 +24,7 @@ from i2i.translation.manifest import Stamp, identity, result
 from i2i.translation.options import Options
 from i2i.translation.pipeline import RISKY
 from i2i.translation.plan import Task
-from i2i.translation.sinks import Ledger, Outcome
+from i2i.translation.sinks import Ledger, Outcome, make_folder
 from i2i.translation.translator import Translator
 
 
@@ -88,7 +88,7 @@ def _translated(
     assert outputs is not None, f"a volume has slices of {width}x{height}"
     try:
         ledger.check()
-        task.target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(task)
         key = f"{translator.fingerprint} {stamp['sha256']}"
         what = f"i2i {translator.direction}"
         write_volume(task.target, outputs, volume, translator.target.value_range, key, what)
