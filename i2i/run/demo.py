@@ -56,9 +56,9 @@ discriminator.width=16 discriminator.layers=2
 train.checkpoint_every_images=450 train.ema_halflife_images=200
 """
 _CUT = """
-data.load_size=68 data.crop_size=64 optim.lr=1e-3 optim.lr_decay_start=0.3 method.patches=64
+data.load_size=68 data.crop_size=64 optim.lr=5e-4 optim.lr_decay_start=0.3 method.patches=64
 generator.name=resnet generator.blocks=3 generator.width=16
-generator.antialias=false generator.upsample=nearest
+generator.antialias=false generator.upsample=deconv_blur
 discriminator.antialias=false discriminator.width=16 discriminator.layers=2
 train.checkpoint_every_images=750 train.ema_halflife_images=200
 """
@@ -115,7 +115,7 @@ def run_demo(mode: str, out: Path, length: int | None, device: str, echo: Echo) 
 def _layers(demo: Demo, length: int, out: Path) -> list[Layer]:
     values = {
         "data": {"root": str(out / "data"), "workers": 1},
-        "train": {"total_images": length, "max_minutes": 2.4},
+        "train": {"total_images": length, "max_minutes": 2.6},
         "log": {
             "every_images": max(1, length // 32),
             "sample_every_images": max(1, length // 4),
