@@ -213,6 +213,23 @@ def test_values_do_not_become_nodata(tmp_path):
         moved = array[..., 0] + 1
         moved[moved == 20] = 21
         np.testing.assert_array_equal(output.read(1), np.where(missing, 20, moved))
+    array[missing] = 30  # nodata is declared, and no pixel is without data
+    write(tmp_path / "in", array, nodata=20, **UTM)
+    with translated(tmp_path, "uint8", 1, translator, overwrite=True) as output:
+        moved = array[..., 0] + 1
+        np.testing.assert_array_equal(output.read(1), np.where(moved == 20, 21, moved))
+
+
+def test_alpha_does_not_become_nodata_nor_is_kept_from_its_value(tmp_path):
+    array = numbers("uint8", 4)
+    array[..., 3] = np.arange(37) % 2 * 255
+    array[array[..., 0] == 255, 0] = 254
+    path = write(tmp_path / "in", array, nodata=255, **UTM, photometric="RGB", alpha="YES")
+    pixels, header = images.read(path)
+    assert header.alpha
+    images.encode(pixels, tmp_path / "x.tif", metadata=header.metadata, missing=header.missing)
+    with rasterio.open(tmp_path / "x.tif") as output:
+        np.testing.assert_array_equal(output.read(4), array[..., 3])
 
 
 def test_nodata_that_the_type_of_outputs_cannot_hold_becomes_a_mask(tmp_path):

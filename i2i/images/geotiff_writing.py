@@ -27,7 +27,7 @@ def to_bytes(array: Array, metadata: Metadata, alpha: bool, missing: Missing | N
     fields = _fields(native, array.shape, array.dtype, metadata, alpha, missing is not None)
     with rasterio.Env(**GDAL_OPTIONS), rasterio.MemoryFile() as memory:
         with memory.open(**fields) as output:
-            _write(rasterio, output, native, missing is not None, [(array, missing)])
+            _write(rasterio, output, native, alpha, missing is not None, [(array, missing)])
         if not native.cog:
             return bytes(memory.read())
         with rasterio.MemoryFile() as copy:
@@ -61,7 +61,7 @@ def write_rows(
         fields["bigtiff"] = "YES"
     with rasterio.Env(**GDAL_OPTIONS):
         with rasterio.open(path, "w", **fields) as output:
-            _write(rasterio, output, native, absent, parts())
+            _write(rasterio, output, native, alpha, absent, parts())
         if native.cog:
             copy = path.with_name(f"{path.name}.cog")
             _copy_as_cog(path, copy, fields)
@@ -100,6 +100,7 @@ def _write(
     rasterio: Any,
     output: Any,
     native: GeoTags,
+    alpha: bool,
     absent: bool,
     parts: Iterable[tuple[Array, Missing | None]],
 ) -> None:
@@ -109,8 +110,11 @@ def _write(
     masked = native.masked or (absent and nodata is None)
     for values, missing in parts:
         values = values.view(np.uint8) if values.dtype == np.bool_ else values
-        if missing is not None and nodata is not None:
-            values = with_nodata(values, missing, nodata)
+        if nodata is not None:
+            marked = with_nodata(values, np.False_ if missing is None else missing, nodata)
+            if alpha:  # which is never nodata
+                marked[..., -1] = values[..., -1]
+            values = marked
         window = ((first, first + len(values)), (0, output.width))
         output.write(values.transpose(2, 0, 1), window=window)
         if masked:
@@ -168,7 +172,7 @@ def _fitting(native: GeoTags, kind: np.dtype[Any], absent: bool) -> float | None
     return nodata if whole_number and limits.min <= nodata <= limits.max else None
 
 
-def with_nodata(array: Array, missing: Missing, nodata: float) -> Array:
+def with_nodata(array: Array, missing: Missing | np.bool_, nodata: float) -> Array:
     """Return values with `nodata` where they are `missing`; others are next to it at least."""
     value = array.dtype.type(nodata)
     if array.dtype.kind == "f":
