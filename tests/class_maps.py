@@ -5,6 +5,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from commands import here
 from numpy.typing import NDArray
 
 from i2i.config import PairedData
@@ -36,6 +37,18 @@ def write_pairs(
         write(root / "train" / "b" / f"{number}.png", photo)
         maps.append(values)
     return maps
+
+
+def train_twice(root: Path, run: Path, classes: int, *settings: str) -> list[str]:
+    """Train on class maps a for two images, and resumed for two more; return the settings."""
+    small = ("data.load_size=36", "data.crop_size=32", "generator.name=unet", "generator.depth=5")
+    small += (f"data.classes.a={classes}", "discriminator.layers=1", "log.tensorboard=false")
+    sets = [word for setting in (*small, *settings) for word in ("--set", setting)]
+    words = ["train", "pix2pix", "--data", root, "--out", run, "--device", "cpu", *sets]
+    for more in (("--images", 2), ("--images", 4, "--resume")):
+        ended = here(*words, *more)
+        assert ended.status == 0, ended.err
+    return sets
 
 
 def config(root: Path, classes: dict[str, int], **settings: Any) -> PairedData:

@@ -8,8 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from class_maps import GRAY, RANDOM, config, write, write_pairs
-from commands import here
+from class_maps import GRAY, RANDOM, config, train_twice, write, write_pairs
 from models import write_fields, write_model
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -111,16 +110,8 @@ def test_a_file_in_tiles_has_the_edges_of_the_whole_file(tmp_path: Path) -> None
 def test_a_model_keeps_that_its_input_has_edges(tmp_path: Path) -> None:
     root, run = tmp_path / "data", tmp_path / "run"
     write_pairs(root, 4, side=32)
-    settings = [
-        *("data.load_size=36", "data.crop_size=32", "data.workers=0", "data.classes.a=4"),
-        *("generator.name=unet", "generator.depth=5", "generator.width=2", "discriminator.width=2"),
-        *("discriminator.layers=1", "log.tensorboard=false", "data.class_edges=true"),
-    ]
-    sets = [word for setting in settings for word in ("--set", setting)]
-    words = ["train", "pix2pix", "--data", root, "--out", run, "--device", "cpu", *sets]
-    for more in (("--images", 2), ("--images", 4, "--resume")):
-        ended = here(*words, *more)
-        assert ended.status == 0, ended.err
+    widths = "generator.width=2", "discriminator.width=2"
+    train_twice(root, run, 4, *widths, "data.workers=0", "data.class_edges=true")
     info = read_info(run)
     assert info.domains["a"].edges
     assert not info.domains["b"].edges

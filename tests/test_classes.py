@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from class_maps import GRAY, RANDOM, config, write, write_pairs
+from class_maps import GRAY, RANDOM, config, train_twice, write, write_pairs
 from commands import here
 from numpy.typing import NDArray
 from PIL import Image
@@ -255,16 +255,8 @@ def test_each_class_has_a_color_of_its_own() -> None:
 def test_a_run_trains_resumes_and_translates_class_maps(tmp_path: Path, direction: str) -> None:
     root, run = tmp_path / "data", tmp_path / "run"
     write_pairs(root, 6, side=32)
-    settings = [
-        *("data.load_size=36", "data.crop_size=32", "data.workers=2", "data.classes.a=6"),
-        *("generator.name=unet", "generator.depth=5", "generator.width=4", "discriminator.width=4"),
-        *("discriminator.layers=1", "log.tensorboard=false", f"data.direction={direction}"),
-    ]
-    sets = [word for setting in settings for word in ("--set", setting)]
-    words = ["train", "pix2pix", "--data", root, "--out", run, "--device", "cpu", *sets]
-    for more in (("--images", 2), ("--images", 4, "--resume")):
-        ended = here(*words, *more)
-        assert ended.status == 0, ended.err
+    widths = "generator.width=4", "discriminator.width=4"
+    sets = train_twice(root, run, 6, *widths, "data.workers=2", f"data.direction={direction}")
     info = read_info(run)
     assert (info.domains["a"].classes, info.generators[direction].channels) == (
         6,

@@ -1,6 +1,5 @@
 """DICOM series that are compressed without loss, by pydicom and imagecodecs, and what damage does to them."""
 
-import random
 import sys
 
 import imagecodecs
@@ -10,7 +9,7 @@ import pytest
 from medical import body, write_series
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_encoder
-from test_malformed_volumes import damaged, outcome
+from test_malformed_volumes import check_damaged, outcome
 from test_translate_volumes import run
 
 from i2i import images
@@ -147,14 +146,7 @@ def test_frame_that_is_cut_is_refused(tmp_path, syntax):
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
 def test_damaged_compressed_series_is_refused_or_read_as_its_header_says(tmp_path, syntax):
-    source = compress(write_series(tmp_path / "x", body(shape=(9, 10, 3))), syntax)
-    first = members(source)[1]
-    for name, copy in damaged(first.read_bytes(), random.Random(5)):
-        first.write_bytes(copy)
-        reason = outcome(source)
-        assert reason or "cut" not in name
-        if reason:
-            assert "IM0" in reason or "series" in reason, reason
+    check_damaged(compress(write_series(tmp_path / "x", body(shape=(9, 10, 3))), syntax), seed=5)
 
 
 def test_missing_library_of_a_compression_is_named_and_rle_needs_none(tmp_path, monkeypatch):
