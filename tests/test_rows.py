@@ -60,7 +60,7 @@ def test_rows_become_a_file_of_the_same_values(
 def test_a_large_tiff_is_a_bigtiff_in_tiles(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("i2i.images.tiff_writing._BIG", 1000)
+    monkeypatch.setattr("i2i.images.tiff_writing.BIG", 1000)
     array = picture(3, "u2")
     write(tmp_path / "x.tif", array)
     with tifffile.TiffFile(tmp_path / "x.tif") as file:

@@ -1,4 +1,4 @@
-"""Losslessly compressed pixels of DICOM files of one frame. NEMA PS3.5, A.4 and Annex G.
+"""Losslessly compressed frames of DICOM files. NEMA PS3.5, A.4 and Annex G.
 
 What a frame says of its size is compared with the header of its file before memory is taken, and
 its end must be there: decoders fill what a cut one lacks.

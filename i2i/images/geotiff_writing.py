@@ -1,7 +1,7 @@
 """Georeferenced TIFF, written with rasterio (GDAL): values of outputs, with the tags of inputs."""
 
 import base64
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,7 @@ from i2i.images.formats import Array
 from i2i.images.geotiff import GDAL_OPTIONS, WHAT, Band, GeoTags, Missing
 from i2i.images.metadata import Metadata
 from i2i.images.plain import PlainValues
-
-_BIG = 2**32 - 2**26  # bytes of values that a file of 32-bit positions has no room for
+from i2i.images.tiff import BIG
 
 
 def to_bytes(array: Array, metadata: Metadata, alpha: bool, missing: Missing | None) -> bytes:
@@ -48,20 +47,18 @@ def write_rows(
     """
     rasterio = require("rasterio", "geo", WHAT)
     native: GeoTags = metadata.native
-
-    def parts() -> Iterator[tuple[Array, Missing | None]]:
-        first = 0
-        for band in rows.bands(native.options.get("blockysize", 1)):
-            yield band, missing and missing(first, first + len(band))
-            first += len(band)
-
-    absent = missing is not None and any(part[1] is not None for part in parts())
+    extents = [*rows.extents(native.options.get("blockysize", 1))]
+    absent = missing is not None and any(missing(*extent) is not None for extent in extents)
+    parts = (
+        (rows.read(first, 0, end - first, rows.shape[1]), missing and missing(first, end))
+        for first, end in extents
+    )
     fields = _fields(native, rows.shape, rows.dtype, metadata, alpha, absent)
-    if rows.shape[0] * rows.row_bytes > _BIG:
+    if rows.shape[0] * rows.row_bytes > BIG:
         fields["bigtiff"] = "YES"
     with rasterio.Env(**GDAL_OPTIONS):
         with rasterio.open(path, "w", **fields) as output:
-            _write(rasterio, output, native, alpha, absent, parts())
+            _write(rasterio, output, native, alpha, absent, parts)
         if native.cog:
             copy = path.with_name(f"{path.name}.cog")
             _copy_as_cog(path, copy, fields)

@@ -31,11 +31,15 @@ class PlainValues:
         return self.shape[1] * self.shape[2] * self.dtype.itemsize
 
     def bands(self, multiple: int = 1) -> Iterator[Array]:
-        """Yield all rows in order, a `multiple` of so many at once but for the last."""
-        height, width, _ = self.shape
+        """Yield all rows in order, those of each of `extents`."""
+        for first, end in self.extents(multiple):
+            yield self.read(first, 0, end - first, self.shape[1])
+
+    def extents(self, multiple: int = 1) -> Iterator[tuple[int, int]]:
+        """Yield first row and end of bands, a `multiple` of so many rows each but for the last."""
         rows = max(1, _BAND_BYTES // (self.row_bytes * multiple)) * multiple
-        for first in range(0, height, rows):
-            yield self.read(first, 0, min(rows, height - first), width)
+        for first in range(0, self.shape[0], rows):
+            yield first, min(first + rows, self.shape[0])
 
     def read(self, top: int, left: int, height: int, width: int) -> Array:
         """Return a part [height, width, C].

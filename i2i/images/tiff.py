@@ -15,6 +15,7 @@ from i2i.images.sanity import REPLACE
 MAX_ENTRIES = 4096  # of a directory; 10 to 40 are usual
 MAX_VALUES = 2**20  # of a tag: strips, tiles
 MAX_PAGES = 1000  # counted
+BIG = 2**32 - 2**26  # bytes of values that a file of 32-bit positions has no room for
 _TYPES = {1: "B", 2: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}  # whole numbers and text
 _FRACTION = 5  # type of two whole numbers
 _LETTERS = {1: "u", 2: "i", 3: "f", 5: "c", 6: "c"}  # sample formats

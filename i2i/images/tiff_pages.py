@@ -243,8 +243,8 @@ def _check_segments(
             reason = f"its tiles have {across}x{down} pixels, the picture has {width}x{height}"
             raise ImageError("image", f"corrupt: {reason}", sanity.REPLACE)
         extents = extents_of(page, kind)
-        count = segments.rows * segments.columns * (kind.samples if kind.planar else 1)
-        if len(extents) < count or any(start + size > end for start, size in extents):
+        missing = len(extents) < segments.total * kind.planes
+        if missing or any(start + size > end for start, size in extents):
             raise ImageError(
                 "image", "truncated: strips or tiles of it are missing", sanity.REPLACE
             )
@@ -258,7 +258,7 @@ def _check_segments(
 def extents_of(page: Directory, kind: Kind) -> list[tuple[int, int]]:
     """Return position and size of each segment of a page in the file."""
     segments = grid(page)
-    count = segments.rows * segments.columns * (kind.samples if kind.planar else 1)
+    count = segments.total * kind.planes
     positions, sizes = page.values[segments.positions], page.values.get(segments.sizes, ())
     return list(zip(positions[:count], sizes[:count], strict=False))
 

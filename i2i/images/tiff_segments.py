@@ -36,6 +36,11 @@ class Kind(NamedTuple):
     planar: bool
     extra: tuple[int, ...]  # meanings of the extra samples, as far as they are named
 
+    @property
+    def planes(self) -> int:
+        """Number of parts of a page that lie one after the other."""
+        return self.samples if self.planar else 1
+
 
 class Grid(NamedTuple):
     """Segments of a page."""
@@ -46,6 +51,11 @@ class Grid(NamedTuple):
     columns: int
     positions: Tag
     sizes: Tag
+
+    @property
+    def total(self) -> int:
+        """Number of segments."""
+        return self.rows * self.columns
 
 
 def grid(page: Directory) -> Grid:
@@ -91,14 +101,13 @@ class Segments:
         self._file, self._directories, self._kind = file, pages, kind
         self._grid, self._pages = grid(pages[0]), []
         # a layer is a page, a plane, or all samples together
-        self._layers = len(pages) * (kind.samples if kind.planar else 1)
+        self._layers = len(pages) * kind.planes
         self._together = 1 if kind.planar else kind.samples
         size = pages[0].first(Tag.HEIGHT, 0), pages[0].first(Tag.WIDTH, 0)
         for number, directory in enumerate(pages):
             opened.filehandle.seek(directory.position)
             page = tifffile.TiffPage(opened, number)
-            planes = kind.samples if kind.planar else 1
-            if page.shaped != (planes, 1, *size, self._together) or page.dtype != kind.dtype:
+            if page.shaped != (kind.planes, 1, *size, self._together) or page.dtype != kind.dtype:
                 raise not_supported(f"a TIFF whose pages have the form {page.shaped}")
             self._pages.append(page)
         self._cache: OrderedDict[tuple[int, int], Array] = OrderedDict()
@@ -146,7 +155,7 @@ class Segments:
         number, plane = (0, layer) if self._kind.planar else (layer, 0)
         page, tags = self._pages[number], self._directories[number].values
         segments = self._grid
-        index += plane * segments.rows * segments.columns
+        index += plane * segments.total
         self._file.seek(tags[segments.positions][index])
         content = self._file.read(size := tags[segments.sizes][index])
         if len(content) < size:

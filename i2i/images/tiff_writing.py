@@ -14,6 +14,7 @@ from i2i.images.extras import require
 from i2i.images.formats import NUMBERS, Array
 from i2i.images.metadata import Metadata
 from i2i.images.plain import PlainValues
+from i2i.images.tiff import BIG
 from i2i.images.tiff_tags import Ome, TiffTags, fraction, to_ome
 
 _LOSSLESS = {1: None, 5: "lzw", 8: "zlib", 32773: "packbits", 32946: "deflate"}
@@ -21,7 +22,6 @@ _LOSSLESS |= {34925: "lzma", 50000: "zstd"}  # others lose values, and outputs l
 _PREDICTED = ("lzw", "zlib", "deflate", "lzma", "zstd")
 _OME_NUMBERS = frozenset(name for name in NUMBERS if "64" not in name and name != "float16")
 _OME_NUMBERS |= {"float64"}
-_BIG = 2**32 - 2**26  # bytes of values that a file of 32-bit positions has no room for
 _DIFFERENCES = ("int8", "uint8", "int16", "uint16", "int32", "uint32")  # that are predicted
 _GRAY, _RGB = 1, 2  # photometric interpretations
 _NAMES = {0: "miniswhite", _GRAY: "minisblack", _RGB: "rgb"}
@@ -136,7 +136,7 @@ def _layout(
     options |= {"software": False, "tile": tags.tile, "iccprofile": metadata.icc_profile or None}
     options |= _resolution(native, metadata)
     options |= _description(tags, ome, axes, channels if axes != "YX" else 1)
-    big = tags.big or math.prod(shape) * dtype.itemsize > _BIG
+    big = tags.big or math.prod(shape) * dtype.itemsize > BIG
     inverted = photometric == 0 and dtype in (np.uint8, np.uint16)
     return _Layout(big, ome is not None, options, by_channel, inverted, packed and tags.bits)
 
