@@ -78,6 +78,7 @@ def tiled(model, array, tile, overlap=None, depth=32, **options):
     [
         *((name, {"upsample": upsample}) for name in NAMES for upsample in UPSAMPLES),
         ("resnet", {"antialias": True, "upsample": "bilinear"}),
+        ("resnet", {"skips": True}),
         ("unet", {"head_layers": 2}),
         ("unet", {"depth": 5}),
     ],
@@ -115,6 +116,12 @@ def test_tiled_is_untiled(name, norm, size):
     result = tiled(model, image, TILE[name])
     assert whole.std() > 20 * LEVEL  # there is something to lose
     assert np.abs(result - whole).max() < (LEVEL / 20 if norm != "none" else 1e-6)
+
+
+def test_tiled_is_untiled_with_skips_around_the_blocks():
+    model, image = translator("resnet", skips=True), picture()
+    whole = model.pixels(image[None], 32)[0]
+    assert np.abs(tiled(model, image, TILE["resnet"]) - whole).max() < LEVEL / 20
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -157,6 +157,7 @@ def score(job: Job, folder: Path, sheet: Path) -> dict[str, Any]:
     sheet.parent.mkdir(parents=True, exist_ok=True)
     outputs, device = sheet.parent.parent / "outputs" / job.name, ["--device", job.device]
     shutil.rmtree(outputs, ignore_errors=True)
+    sheet.unlink(missing_ok=True)  # of a run that ended before its scores were written
     options = ["--json", "--metrics", job.metrics, *device]
     if job.generated:
         i2i("generate", str(folder), str(sheet), "--grid", "4x8", *device)

@@ -7,6 +7,7 @@ import torch
 
 from i2i import registry
 from i2i.errors import OptionError
+from i2i.networks.blocks import reflect
 from i2i.networks.contract import Encoder, Generator, InputError
 from i2i.networks.generators.dcgan import DCGAN
 from i2i.networks.generators.resnet import ResNet
@@ -210,6 +211,38 @@ def test_antialiased_resnet_has_the_same_weights_and_output_size_and_compares_be
         (16, 4, 4),
         (16, 4, 4),
     ]
+
+
+@pytest.mark.parametrize("upsample", UPSAMPLES)
+def test_skips_of_a_resnet_carry_its_stem_past_silent_halvings(upsample):
+    torch.manual_seed(0)
+    plain, net = (
+        ResNet(3, 2, width=4, blocks=1, upsample=upsample, skips=skips) for skips in (False, True)
+    )
+    x = example(net)
+    y = net(x)
+    assert y.shape == (2, 2, *x.shape[2:])
+    y.sum().backward()
+    assert all(parameter.grad.any() for parameter in net.parameters())
+    for silent in (plain, net):
+        for down in silent.downs:
+            torch.nn.init.zeros_(down.conv.weight)
+    assert torch.equal(plain(x), plain(-x))
+    assert not torch.equal(net(x), net(-x))
+
+
+def test_skips_of_a_resnet_join_maps_of_equal_size():
+    net = ResNet(3, 3, width=4, blocks=1, skips=True).eval()
+    seen = {}
+    for name in ("stem", "downs.0", "ups.0", "ups.1", "head"):
+        net.get_submodule(name).register_forward_hook(
+            lambda module, args, output, name=name: seen.__setitem__(name, (args[0], output))
+        )
+    net(example(net))
+    for level, below, after in (("downs.0", "ups.0", "ups.1"), ("stem", "ups.1", "head")):
+        both = torch.cat([seen[level][1], seen[below][1]], 1).relu()
+        joined = reflect(both, 3) if after == "head" else both
+        assert torch.equal(seen[after][0], joined)
 
 
 def test_features_compute_nothing_behind_the_encoder():

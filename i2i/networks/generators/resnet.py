@@ -34,7 +34,9 @@ class ResNet(nn.Module):
     """[N, in_channels, H, W] -> [N, out_channels, H, W] in [-1, 1].
 
     The paper has 6 blocks for images of 128x128 and 9 from 256x256 on. CUT's code (Park et al.,
-    ECCV 2020) has `antialias`, and `upsample` bilinear.
+    ECCV 2020) has `antialias`, and `upsample` bilinear. With `skips` the decoder gets the
+    encoder's maps of H and H/2 too, as in a U-Net (Ronneberger et al., MICCAI 2015), so that edges
+    need not pass through a quarter of the size.
     """
 
     size_divisor = 4
@@ -53,9 +55,11 @@ class ResNet(nn.Module):
         dropout: Annotated[bool, Doc("dropout (p = 0.5) inside the residual blocks")] = False,
         upsample: Upsample = "deconv",
         antialias: Antialias = False,
+        skips: Annotated[bool, Doc("encoder maps beside decoder maps of equal size")] = False,
     ) -> None:
         super().__init__()
-        self.antialias = antialias
+        self.antialias, self.skips = antialias, skips
+        maps = 2 if skips else 1  # of equal width, into the layers behind a doubling
         stride = 1 if antialias else 2
         self.stem = Conv(in_channels, width, 7, norm=norm)
         self.downs = nn.ModuleList(
@@ -65,21 +69,25 @@ class ResNet(nn.Module):
             Residual(4 * width, norm=norm, dropout=dropout) for _ in range(blocks)
         )
         self.ups = nn.ModuleList(
-            Up(2 * scale * width, scale * width, 3, norm=norm, upsample=upsample)
-            for scale in (2, 1)
+            Up(channels, scale * width, 3, norm=norm, upsample=upsample)
+            for channels, scale in ((4 * width, 2), (maps * 2 * width, 1))
         )
-        self.head = nn.Conv2d(width, out_channels, 7)
+        self.head = nn.Conv2d(maps * width, out_channels, 7)
         self.halo = halo(self._sees, self.size_divisor)
 
     def forward(self, x: Tensor) -> Tensor:
         check_sides(x, self.size_divisor, self.min_size)
         x = F.relu(self.stem(reflect(x, 3)))  # [N, C, H, W] -> [N, width, H, W]
+        levels = []
         for down in self.downs:
+            levels += [x] if self.skips else []
             x = self._halve(F.relu(down(x)))  # -> [N, 4 width, H/4, W/4]
         for block in self.blocks:
             x = block(x)
         for up in self.ups:
             x = F.relu(up(x))  # -> [N, width, H, W]
+            if levels:
+                x = torch.cat([levels.pop(), x], dim=1)  # as in `UNet`: the skip comes first
         return torch.tanh(self.head(reflect(x, 3)))
 
     def features(self, x: Tensor) -> list[Tensor]:
