@@ -10,11 +10,17 @@ from i2i import recipes
 from i2i.cli.train import read_layers
 from i2i.config import read_yaml
 
-BEST = {"pix2pix": "best_paired", "cut": "best_unpaired", "dcgan": "best_faces"}
-SCENES = {"pix2pix": "facades", "cut": "orchard", "dcgan": "portraits"}
+BEST = {
+    "pix2pix": "best_paired",
+    "cut": "best_unpaired",
+    "cyclegan": "best_both_ways",
+    "dcgan": "best_faces",
+}
+SCENES = {"pix2pix": "facades", "cut": "orchard", "cyclegan": "orchard", "dcgan": "portraits"}
 SMALL = {  # the smallest networks that stand for those of the recipe
     "pix2pix": ["generator.name=unet", "generator.depth=5", "generator.width=4"],
     "cut": ["generator.name=resnet", "generator.blocks=1", "generator.width=4"],
+    "cyclegan": ["generator.name=resnet", "generator.blocks=1", "generator.width=4"],
     "dcgan": ["generator.width=4"],
 }
 COMMON = ["data.load_size=64", "data.crop_size=64", "data.workers=0", "train.batch=2"]
@@ -44,9 +50,9 @@ def test_best_recipe_of_a_method_is_the_one_that_names_it_and_trains(
 def test_best_means_nothing_for_a_method_without_a_recipe_and_without_a_method(
     tmp_path: Path,
 ) -> None:
-    ended = here("train", "cyclegan", "--config", "best", "--data", tmp_path)
+    ended = here("train", "regress", "--config", "best", "--data", tmp_path)
     assert ended.status == 2
-    assert "--config best: there is no best recipe for cyclegan" in ended.err
+    assert "--config best: there is no best recipe for regress" in ended.err
     assert "best_unpaired for cut" in ended.err
     ended = here("resume", tmp_path, "--config", "best")
     assert ended.status == 2
@@ -57,8 +63,8 @@ def test_a_further_recipe_is_that_of_the_method_it_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = recipes.recipe_files()
-    own = tmp_path / "best_both_ways.yaml"
-    own.write_text("method: {name: cyclegan}\n")
+    own = tmp_path / "best_regression.yaml"
+    own.write_text("method: {name: regress}\n")
     monkeypatch.setattr(recipes, "recipe_files", lambda: files | {own.stem: own})
-    assert recipes.recipe_path("best", "cyclegan") == own
+    assert recipes.recipe_path("best", "regress") == own
     assert recipes.recipe_path("best", "cut") == files["best_unpaired"]

@@ -40,7 +40,7 @@ METHODS = {  # title -> words of `i2i train`
 }
 RECOMMENDED = {  # further words: what won in docs/ablations.md
     "pix2pix, with pairs": "--config best --set optim.lr=5e-4",
-    "CycleGAN": "--set generator.upsample=pixelshuffle --set optim.lr=1e-3",
+    "CycleGAN": "--config best",
     "CUT": "--config best",
     "FastCUT": "--config best",
 }

@@ -51,14 +51,15 @@ train.checkpoint_every_images=1200 train.ema_halflife_images=400
 """
 _CYCLEGAN = """
 data.load_size=68 data.crop_size=64 optim.lr=1e-3 optim.lr_decay_start=0.3
-generator.name=resnet generator.blocks=3 generator.width=16 generator.upsample=pixelshuffle
+generator.name=resnet generator.blocks=3 generator.width=16
+generator.skips=true generator.upsample=deconv_blur
 discriminator.width=16 discriminator.layers=2
 train.checkpoint_every_images=450 train.ema_halflife_images=200
 """
 _CUT = """
 data.load_size=68 data.crop_size=64 optim.lr=5e-4 optim.lr_decay_start=0.3 method.patches=64
 generator.name=resnet generator.blocks=3 generator.width=16
-generator.antialias=false generator.upsample=deconv_blur
+generator.skips=true generator.upsample=deconv_blur generator.antialias=false
 discriminator.antialias=false discriminator.width=16 discriminator.layers=2
 train.checkpoint_every_images=750 train.ema_halflife_images=200
 """
