@@ -51,17 +51,17 @@ train.checkpoint_every_images=1200 train.ema_halflife_images=400
 """
 _CYCLEGAN = """
 data.load_size=68 data.crop_size=64 optim.lr=1e-3 optim.lr_decay_start=0.3
-generator.name=resnet generator.blocks=3 generator.width=16
+generator.name=resnet generator.blocks=1 generator.width=16
 generator.skips=true generator.upsample=deconv_blur
 discriminator.width=16 discriminator.layers=2
 train.checkpoint_every_images=450 train.ema_halflife_images=200
 """
 _CUT = """
 data.load_size=68 data.crop_size=64 optim.lr=5e-4 optim.lr_decay_start=0.3 method.patches=64
-generator.name=resnet generator.blocks=3 generator.width=16
+generator.name=resnet generator.blocks=1 generator.width=16
 generator.skips=true generator.upsample=deconv_blur generator.antialias=false
 discriminator.antialias=false discriminator.width=16 discriminator.layers=2
-train.checkpoint_every_images=750 train.ema_halflife_images=200
+train.checkpoint_every_images=700 train.ema_halflife_images=200
 """
 _DCGAN = """
 data.load_size=32 data.crop_size=32 train.batch=16 method.latent=32 method.augment=diffaugment
@@ -71,7 +71,7 @@ train.checkpoint_every_images=14000 train.ema_halflife_images=2000
 DEMOS = {
     "pix2pix": Demo("facades", False, 400, 64, 2_400, _PIX2PIX),
     "cyclegan": Demo("facades", True, 400, 64, 900, _CYCLEGAN),
-    "cut": Demo("facades", True, 400, 64, 1_500, _CUT),
+    "cut": Demo("facades", True, 400, 64, 1_400, _CUT),
     "dcgan": Demo("portraits", False, 2_000, 32, 28_000, _DCGAN),
 }
 
