@@ -3,8 +3,8 @@
 \b
 python tools/table.py OUT --minutes 3 --seeds 0,1,2
 
-Worlds have two domains, and the training images of the unpaired methods share no scene; pix2pix is
-trained on pairs of the same scenes, as the bound of what pairs give. All are scored on scenes that
+Worlds have two domains, and the training images of the unpaired methods share no scene; pix2pix and
+regression alone are trained on pairs of the same scenes: what pairs give. All are scored on scenes that
 are withheld in both domains. Networks are small (64 px, one thread a run), for CPUs.
 
 A run that has scores is not run again: a command that was stopped continues where it stopped.
@@ -32,21 +32,25 @@ from i2i.scenes import draw, plan
 
 SIZE, SCENES = 64, 400  # pixels of a side; of each world, every fifth for testing
 WORLDS = {"facades": ("day", "dusk"), "orchard": ("red", "yellow")}
+PAIRS = "with pairs"  # end of the titles of what trains on pairs
 METHODS = {  # title -> words of `i2i train`
     "pix2pix, with pairs": "pix2pix --set generator.name=unet --set generator.depth=5 --set generator.dropout=false",
+    "regression, with pairs": "regress --set generator.name=unet --set generator.depth=5 --set generator.dropout=false",
     "CycleGAN": "cyclegan --set generator.name=resnet --set generator.blocks=3",
     "CUT": "cut --set generator.name=resnet --set generator.blocks=3",
     "FastCUT": "cut --set method.fast=true --set generator.name=resnet --set generator.blocks=3",
 }
 RECOMMENDED = {  # further words: what won in docs/ablations.md
     "pix2pix, with pairs": "--config best --set optim.lr=5e-4",
+    "regression, with pairs": "--set generator.upsample=nearest --set generator.head_layers=1 --set generator.norm=instance --set optim.lr=5e-4",
     "CycleGAN": "--config best",
     "CUT": "--config best",
     "FastCUT": "--config best",
 }
 COMMON = """--images 10000000 --set optim.lr_decay_start=1 --set train.ema_halflife_images=200 --set generator.width=16
---set discriminator.width=16 --set discriminator.layers=2 --set data.load_size=68 --set data.crop_size=64
---set data.workers=0 --set log.tensorboard=false --set train.checkpoint_every_images=1000000 --precision fp32 --device cpu"""
+--set data.load_size=68 --set data.crop_size=64 --set data.workers=0
+--set log.tensorboard=false --set train.checkpoint_every_images=1000000 --precision fp32 --device cpu"""
+DISCRIMINATOR = "--set discriminator.width=16 --set discriminator.layers=2"
 METRIC_NAMES = ("psnr", "ssim", "l1", "swd", "kid_effnet")
 
 
@@ -134,8 +138,9 @@ def train_and_score(run: Run, out: Path) -> Run:
     if scores.exists():
         return run
     shutil.rmtree(folder, ignore_errors=True)  # it was stopped: its minutes are not all there
-    data = out / "data" / f"{run.world}{'-pairs' * run.method.startswith('pix2pix')}"
-    further = RECOMMENDED[run.method] if run.recommended else ""
+    data = out / "data" / f"{run.world}{'-pairs' * run.method.endswith(PAIRS)}"
+    further = "" if run.method.startswith("regression") else DISCRIMINATOR
+    further += f" {RECOMMENDED[run.method]}" if run.recommended else ""
     words = f"{METHODS[run.method]} {COMMON} {further} --set train.seed={run.seed} --set train.max_minutes={run.minutes}"
     i2i("train", *words.split(), "--data", str(data), "--out", str(folder))
     # all methods on one folder: only its test images count
@@ -187,11 +192,9 @@ def table(world: str, runs: list[Run], out: Path) -> str:
         seen = [content["seen"] for content in contents]
         scores = [content["scores"]["model"] for content in contents]
         rows.append([method, f"{min(seen):,}–{max(seen):,}", *over_seeds(scores)])
-    # that of an unpaired method: training images of pix2pix are others
+    # that of an unpaired method: training images of pairs are others
     baselines = next(
-        contents[0]
-        for method, contents in results.items()
-        if method not in ("pix2pix, with pairs",)
+        contents[0] for method, contents in results.items() if not method.endswith(PAIRS)
     )
     for name, scores in baselines["scores"].items():
         if name != "model":
