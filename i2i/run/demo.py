@@ -41,7 +41,7 @@ class Demo:
     settings: str  # as for --set
 
 
-# what won in docs/ablations.md, with rates for minutes instead of hours
+# what won in docs/ablations.md, smaller, and with rates for minutes instead of hours
 _PIX2PIX = """
 data.load_size=68 data.crop_size=64 train.batch=2 optim.lr=5e-4 optim.lr_decay_start=0.3
 generator.name=unet generator.depth=5 generator.width=32 generator.dropout=false

@@ -80,7 +80,8 @@ class ResNet(nn.Module):
         x = F.relu(self.stem(reflect(x, 3)))  # [N, C, H, W] -> [N, width, H, W]
         levels = []
         for down in self.downs:
-            levels += [x] if self.skips else []
+            if self.skips:
+                levels.append(x)
             x = self._halve(F.relu(down(x)))  # -> [N, 4 width, H/4, W/4]
         for block in self.blocks:
             x = block(x)
